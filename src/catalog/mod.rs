@@ -1,0 +1,3 @@
+//! What a server knows of its relations.
+
+pub mod desc;

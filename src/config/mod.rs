@@ -1,0 +1,3 @@
+//! The configuration: read in two stages, raw and validated.
+
+pub mod spec;

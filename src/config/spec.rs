@@ -1,0 +1,334 @@
+//! The configuration after validation: what the rest of the program works with.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use secrecy::SecretString;
+
+use crate::pg::ident::{Ident, QualifiedName};
+
+/// The whole configuration.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// The file it was read from.
+    pub file: PathBuf,
+    /// `[daemon]`.
+    pub daemon: DaemonSpec,
+    /// `[servers.NAME]`.
+    pub servers: BTreeMap<String, ServerSpec>,
+    /// `[jobs.NAME]`.
+    pub jobs: BTreeMap<String, JobSpec>,
+    /// What is allowed but worth a word.
+    pub warnings: Vec<String>,
+}
+
+/// `[daemon]`.
+#[derive(Clone, Debug)]
+pub struct DaemonSpec {
+    /// Runs at once.
+    pub max_running_jobs: usize,
+    /// How long SIGTERM lets running jobs go on.
+    pub shutdown_grace: Duration,
+    /// Pid file, trigger spool, control socket.
+    pub runtime_dir: PathBuf,
+    /// What must survive a restart and has no place on a target.
+    pub state_dir: PathBuf,
+    /// Status page and metrics; off when absent.
+    pub listen: Option<std::net::SocketAddr>,
+    /// The time zone of `cron` where a job names none.
+    pub timezone: jiff::tz::TimeZone,
+    /// Where runs are recorded.
+    pub history: History,
+}
+
+/// Where runs are recorded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum History {
+    /// In schema `tableferry` on each target.
+    Target,
+    /// In `state_dir`.
+    Local,
+    /// Nowhere.
+    Off,
+}
+
+/// `[servers.NAME]`.
+#[derive(Clone, Debug)]
+pub struct ServerSpec {
+    /// Its name in the configuration.
+    pub name: String,
+    /// URI or key=value. A secret, because it may hold a password.
+    pub conninfo: SecretString,
+    /// Where else the password is.
+    pub password: PasswordSource,
+    /// Connections across all jobs.
+    pub max_connections: u32,
+    /// `client_encoding` of both ends of its copies, for a SQL_ASCII database.
+    pub encoding: Option<String>,
+}
+
+/// Where a server's password is, besides the conninfo.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum PasswordSource {
+    /// In the conninfo, `PGPASSWORD`, or `.pgpass`.
+    Libpq,
+    /// The first line of this file.
+    File(PathBuf),
+    /// This environment variable.
+    Env(String),
+    /// This file in `$CREDENTIALS_DIRECTORY`.
+    Credential(String),
+    /// A file of `.pgpass` format.
+    PassFile(PathBuf),
+}
+
+/// `[jobs.NAME]`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct JobSpec {
+    /// Its name in the configuration.
+    pub name: String,
+    /// The server that is read.
+    pub source: String,
+    /// The server that is written.
+    pub target: String,
+    /// What the target holds afterwards.
+    pub mode: Mode,
+    /// Same name on both sides; may hold `*`.
+    pub tables: Vec<TablePattern>,
+    /// Left out of what `tables` matched.
+    pub exclude: Vec<TablePattern>,
+    /// `[jobs.NAME.table."schema.name"]`, by target relation.
+    pub table: BTreeMap<QualifiedName, TableSpec>,
+    /// When it runs.
+    pub schedule: ScheduleSpec,
+    /// The whole attempt.
+    pub timeout: Option<Duration>,
+    /// Waiting for a lock.
+    pub lock_timeout: Duration,
+    /// No byte moved on a side.
+    pub stall_timeout: Duration,
+    /// Tries again after errors that can pass.
+    pub retry: RetrySpec,
+    /// Which COPY format is allowed.
+    pub format: FormatChoice,
+    /// Connections a side.
+    pub workers: u32,
+    /// One snapshot and one target transaction for all tables.
+    pub atomic: bool,
+    /// What is compared before COMMIT.
+    pub verify: Verify,
+    /// When the source's rows are not believed.
+    pub guard: GuardSpec,
+    /// Do the target's triggers fire?
+    pub triggers: Triggers,
+    /// Move the target's sequences past the copied values.
+    pub sequences: bool,
+    /// ANALYZE after publishing.
+    pub analyze: bool,
+    /// Bytes a second read from the source.
+    pub rate_limit: Option<u64>,
+    /// What happens to rows that the target rejects.
+    pub on_error: OnError,
+    /// Show keys and cell values in errors and reports.
+    pub log_values: bool,
+    /// Make views on a swapped table again.
+    pub recreate_views: bool,
+    /// Indexes during truncate and append.
+    pub indexes: Indexes,
+    /// Give up a run that holds the source's snapshot longer.
+    pub max_snapshot_age: Option<Duration>,
+}
+
+/// When a job runs. `cron` and `every` exclude each other; neither: on demand only.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ScheduleSpec {
+    /// A cron expression of five fields, already checked.
+    pub cron: Option<String>,
+    /// A period anchored to the epoch.
+    pub every: Option<Duration>,
+    /// The job's own time zone.
+    pub timezone: Option<String>,
+    /// The most that a fire time is delayed, fixed per job.
+    pub jitter: Duration,
+    /// The previous run is still going.
+    pub overlap: Overlap,
+    /// A fire time passed while no daemon ran.
+    pub missed: Missed,
+    /// How old a missed fire may be.
+    pub catchup_window: Duration,
+    /// SIGUSR1 with an empty spool runs it.
+    pub on_demand: bool,
+    /// `RTMIN+n`.
+    pub signal: Option<u8>,
+    /// Runs when all of these have committed.
+    pub after: Vec<String>,
+}
+
+/// The previous run is still going.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Overlap {
+    /// Let this fire go.
+    Skip,
+    /// Run once more afterwards.
+    Queue,
+}
+
+/// A fire time passed while no daemon ran.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Missed {
+    /// Run once, however many were missed.
+    Once,
+    /// Wait for the next.
+    Skip,
+}
+
+/// What the target holds afterwards.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Mode {
+    /// Old rows and the source's rows.
+    Append,
+    /// Exactly the source's rows, by TRUNCATE and COPY.
+    Truncate,
+    /// Exactly the source's rows, by a shadow table.
+    Swap,
+    /// Exactly the source's rows, by their differences.
+    Merge,
+    /// The source's rows by key; others stay.
+    Upsert,
+}
+
+/// `schema.name` where each part may hold `*`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TablePattern {
+    /// As written, for messages.
+    pub text: String,
+    /// The schema's pattern, folded; `*` stands for any run of characters.
+    pub schema: PatternPart,
+    /// The relation's pattern, folded.
+    pub name: PatternPart,
+}
+
+/// One part of a pattern: a quoted identifier is literal, an unquoted one may hold `*`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum PatternPart {
+    /// Exactly this identifier.
+    Literal(Ident),
+    /// The runs of characters between the stars.
+    Wildcard(Vec<String>),
+}
+
+/// `[jobs.NAME.table."schema.name"]`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TableSpec {
+    /// The target relation.
+    pub target: QualifiedName,
+    /// What is read.
+    pub input: TableInput,
+    /// The target's columns that are written; default: all that the source has.
+    pub columns: Option<Vec<Ident>>,
+    /// A condition over the source's columns.
+    pub filter: Option<String>,
+    /// What identifies a row; default: the target's primary key.
+    pub key: Option<Vec<Ident>>,
+    /// Read only what is newer.
+    pub watermark: Option<Ident>,
+    /// Read again this much of what was read: a duration or a number, as written.
+    pub watermark_overlap: Option<String>,
+    /// Where merge may delete.
+    pub scope: Scope,
+    /// Allow pairs of types that lose something.
+    pub lossy: bool,
+    /// Expressions over the source's columns, by target column.
+    pub set: BTreeMap<Ident, String>,
+}
+
+/// What is read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum TableInput {
+    /// A relation of the source.
+    Relation(QualifiedName),
+    /// A query.
+    Query(String),
+}
+
+/// Where merge may delete.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Scope {
+    /// In the whole table.
+    Table,
+    /// Only within `where`.
+    Where,
+}
+
+/// `retry = { max, backoff, max_backoff }`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RetrySpec {
+    /// Tries after the first.
+    pub max: u32,
+    /// The first pause.
+    pub backoff: Duration,
+    /// The longest pause.
+    pub max_backoff: Duration,
+}
+
+/// `format`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FormatChoice {
+    /// Binary where it is safe, else text.
+    Auto,
+    /// Refuse what only text could carry.
+    Binary,
+    /// Always text.
+    Text,
+}
+
+/// `verify`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verify {
+    /// Rows read = rows written.
+    Count,
+    /// And a checksum on both servers.
+    Checksum,
+    /// Nothing.
+    None,
+}
+
+/// `guard = { allow_empty, max_shrink, min_rows }`.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct GuardSpec {
+    /// Is a source without rows believed?
+    pub allow_empty: bool,
+    /// The largest believed share of rows lost, 0 to 1.
+    pub max_shrink: f64,
+    /// The least believed number of rows.
+    pub min_rows: u64,
+}
+
+/// `triggers`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Triggers {
+    /// The target's triggers fire.
+    Fire,
+    /// `session_replication_role = replica`.
+    Skip,
+}
+
+/// `on_error`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OnError {
+    /// Nothing is published.
+    Abort,
+    /// Rejected rows are set aside.
+    Quarantine,
+}
+
+/// `indexes`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Indexes {
+    /// Maintained row by row.
+    Keep,
+    /// Dropped and built after the load.
+    Rebuild,
+}

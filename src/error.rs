@@ -1,0 +1,413 @@
+//! The one error type of a run: what failed, in which phase, on which side, and what to do.
+
+use std::fmt;
+
+use tokio_postgres::error::{DbError, SqlState};
+
+use crate::pg::ident::QualifiedName;
+
+/// What went wrong, as scripts see it (`error.kind` in the JSON report).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ErrorKind {
+    /// The configuration or the conninfo is wrong.
+    Config,
+    /// No connection could be made, or it broke.
+    Unreachable,
+    /// The server refused the login.
+    Auth,
+    /// The TLS handshake failed, or TLS is not to be had.
+    Tls,
+    /// A privilege is missing.
+    Permission,
+    /// Source and target cannot be copied one into the other.
+    SchemaMismatch,
+    /// The target rejected a row.
+    DataRejected,
+    /// A guard refused to publish the source's rows.
+    Guard,
+    /// A limit on time was reached.
+    Timeout,
+    /// No byte moved for longer than `stall_timeout`.
+    Stalled,
+    /// The server is shutting down, starting up, or was told to end our session.
+    ServerShutdown,
+    /// A deadlock, a serialization failure, or a recovery conflict on a standby.
+    Conflict,
+    /// A signal or a person cancelled the run.
+    Cancelled,
+    /// The data ended before its end was announced.
+    Truncated,
+    /// The connection was lost during COMMIT and the outcome is not known.
+    InDoubt,
+    /// A lock could not be had in `lock_timeout`.
+    Locked,
+    /// A mistake of tableferry itself.
+    Bug,
+}
+
+/// The step of an attempt in which an error appeared.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Phase {
+    /// Reading the configuration.
+    Configure,
+    /// Opening a session.
+    Connect,
+    /// Taking locks.
+    Lock,
+    /// Reading the catalogues.
+    Inspect,
+    /// Deciding what to do.
+    Plan,
+    /// Making the target ready: TRUNCATE, staging tables.
+    Prepare,
+    /// Reading rows from the source.
+    CopyOut,
+    /// Writing rows to the target.
+    CopyIn,
+    /// The checks before COMMIT.
+    Gate,
+    /// Publishing: sequences, swapping, merging.
+    Publish,
+    /// COMMIT.
+    Commit,
+    /// After COMMIT: ANALYZE, cleaning up.
+    After,
+}
+
+/// Where an error appeared.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Side {
+    /// The server that is read.
+    Source,
+    /// The server that is written.
+    Target,
+    /// This process.
+    Local,
+}
+
+/// An error of a run. `Display` is one line; `hint()` says what to do; `source()` is the cause.
+#[derive(Debug)]
+pub struct Error {
+    inner: Box<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    kind: ErrorKind,
+    phase: Phase,
+    side: Side,
+    server: Option<String>,
+    relation: Option<String>,
+    sqlstate: Option<String>,
+    message: String,
+    detail: Option<String>,
+    hint: Option<String>,
+    source: Option<Box<dyn std::error::Error + Send + Sync>>,
+}
+
+/// What a run's functions return.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+impl Error {
+    /// An error that tableferry found itself; `message` says what and where.
+    pub fn new(kind: ErrorKind, phase: Phase, side: Side, message: impl Into<String>) -> Self {
+        Error {
+            inner: Box::new(Inner {
+                kind,
+                phase,
+                side,
+                server: None,
+                relation: None,
+                sqlstate: None,
+                message: message.into(),
+                detail: None,
+                hint: None,
+                source: None,
+            }),
+        }
+    }
+
+    /// An error that a server reported, or that broke the connection to it.
+    ///
+    /// MESSAGE, DETAIL and CONTEXT of a server's error may hold cell values. They are kept in
+    /// `detail()`, which is shown only with `log_values`; the message that everybody sees is made
+    /// of the SQLSTATE's condition and the names of table, column and constraint.
+    pub fn pg(phase: Phase, side: Side, error: tokio_postgres::Error) -> Self {
+        let mut made = match error.as_db_error() {
+            Some(db) => from_db_error(phase, side, db),
+            None => Error::new(transport_kind(&error), phase, side, chain(&error)),
+        };
+        made.inner.source = Some(Box::new(error));
+        made
+    }
+
+    /// Names the relation that was being worked on.
+    #[must_use]
+    pub fn on(mut self, relation: &QualifiedName) -> Self {
+        self.inner
+            .relation
+            .get_or_insert_with(|| relation.to_string());
+        self
+    }
+
+    /// Names the server, as the configuration calls it.
+    #[must_use]
+    pub fn at(mut self, server: &str) -> Self {
+        self.inner.server.get_or_insert_with(|| server.to_owned());
+        self
+    }
+
+    /// Says what to do about it. The first hint stays.
+    #[must_use]
+    pub fn hinted(mut self, hint: impl Into<String>) -> Self {
+        self.inner.hint.get_or_insert_with(|| hint.into());
+        self
+    }
+
+    /// Replaces the kind, where the caller knows better than the SQLSTATE.
+    #[must_use]
+    pub fn of_kind(mut self, kind: ErrorKind) -> Self {
+        self.inner.kind = kind;
+        self
+    }
+
+    /// Replaces the phase, where the caller knows better.
+    #[must_use]
+    pub fn in_phase(mut self, phase: Phase) -> Self {
+        self.inner.phase = phase;
+        self
+    }
+
+    /// Keeps the cause.
+    #[must_use]
+    pub fn caused_by(mut self, cause: impl std::error::Error + Send + Sync + 'static) -> Self {
+        self.inner.source = Some(Box::new(cause));
+        self
+    }
+
+    /// Keeps a text that may hold cell values: shown only with `log_values`.
+    #[must_use]
+    pub fn with_detail(mut self, detail: impl Into<String>) -> Self {
+        self.inner.detail = Some(detail.into());
+        self
+    }
+
+    /// The kind, for exit codes, retries and JSON.
+    pub fn kind(&self) -> ErrorKind {
+        self.inner.kind
+    }
+
+    /// The phase.
+    pub fn phase(&self) -> Phase {
+        self.inner.phase
+    }
+
+    /// The side.
+    pub fn side(&self) -> Side {
+        self.inner.side
+    }
+
+    /// The server's name in the configuration.
+    pub fn server(&self) -> Option<&str> {
+        self.inner.server.as_deref()
+    }
+
+    /// The relation, as a person would write it.
+    pub fn relation(&self) -> Option<&str> {
+        self.inner.relation.as_deref()
+    }
+
+    /// The SQLSTATE, where a server reported the error.
+    pub fn sqlstate(&self) -> Option<&str> {
+        self.inner.sqlstate.as_deref()
+    }
+
+    /// The message without place and SQLSTATE.
+    pub fn message(&self) -> &str {
+        &self.inner.message
+    }
+
+    /// The server's own words, which may hold cell values.
+    pub fn detail(&self) -> Option<&str> {
+        self.inner.detail.as_deref()
+    }
+
+    /// What to do.
+    pub fn hint(&self) -> Option<&str> {
+        self.inner.hint.as_deref()
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let inner = &self.inner;
+        write!(f, "{}", doing(inner.phase))?;
+        if let Some(relation) = &inner.relation {
+            write!(f, " {relation}")?;
+        }
+        match (&inner.server, inner.side) {
+            (Some(server), Side::Source) => write!(f, " on source `{server}`")?,
+            (Some(server), Side::Target) => write!(f, " on target `{server}`")?,
+            (Some(server), Side::Local) => write!(f, " for `{server}`")?,
+            (None, Side::Source) => write!(f, " on the source")?,
+            (None, Side::Target) => write!(f, " on the target")?,
+            (None, Side::Local) => {}
+        }
+        write!(f, " failed: {}", inner.message)?;
+        if let Some(sqlstate) = &inner.sqlstate {
+            write!(f, " ({sqlstate})")?;
+        }
+        Ok(())
+    }
+}
+
+impl std::error::Error for Error {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        self.inner.source.as_deref().map(|cause| cause as _)
+    }
+}
+
+fn doing(phase: Phase) -> &'static str {
+    match phase {
+        Phase::Configure => "reading the configuration",
+        Phase::Connect => "connecting",
+        Phase::Lock => "locking",
+        Phase::Inspect => "inspecting",
+        Phase::Plan => "planning the copy of",
+        Phase::Prepare => "preparing",
+        Phase::CopyOut => "COPY from",
+        Phase::CopyIn => "COPY into",
+        Phase::Gate => "the check before COMMIT of",
+        Phase::Publish => "publishing",
+        Phase::Commit => "COMMIT",
+        Phase::After => "the work after COMMIT on",
+    }
+}
+
+/// An error's own text followed by its causes: tokio-postgres's `Display` hides them.
+pub fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(inner) = cause {
+        let inner_text = inner.to_string();
+        if !text.contains(&inner_text) {
+            text.push_str(": ");
+            text.push_str(&inner_text);
+        }
+        cause = inner.source();
+    }
+    text
+}
+
+fn transport_kind(error: &tokio_postgres::Error) -> ErrorKind {
+    let text = error.to_string();
+    if text.contains("TLS") {
+        ErrorKind::Tls
+    } else if text.contains("password") || text.contains("authentication") {
+        ErrorKind::Auth
+    } else {
+        ErrorKind::Unreachable
+    }
+}
+
+/// The kind that a SQLSTATE stands for.
+pub fn kind_of_sqlstate(state: &SqlState) -> ErrorKind {
+    let code = state.code();
+    match code {
+        "28000" | "28P01" => ErrorKind::Auth,
+        "42501" => ErrorKind::Permission,
+        "55P03" => ErrorKind::Locked,
+        "57014" => ErrorKind::Cancelled,
+        "25P03" | "25P04" => ErrorKind::Timeout,
+        "40001" | "40P01" => ErrorKind::Conflict,
+        "25006" | "57P01" | "57P02" | "57P03" | "57P05" => ErrorKind::ServerShutdown,
+        "54000" | "54001" => ErrorKind::DataRejected,
+        _ => match &code[..2] {
+            "08" | "53" | "58" => ErrorKind::Unreachable,
+            "22" | "23" | "44" | "P0" => ErrorKind::DataRejected,
+            "42" | "3D" | "3F" | "0A" | "2B" => ErrorKind::SchemaMismatch,
+            _ => ErrorKind::DataRejected,
+        },
+    }
+}
+
+fn from_db_error(phase: Phase, side: Side, db: &DbError) -> Error {
+    let kind = kind_of_sqlstate(db.code());
+    let mut error = Error::new(kind, phase, side, public_message(db));
+    error.inner.sqlstate = Some(db.code().code().to_owned());
+    let mut words = db.message().to_owned();
+    for (label, text) in [("detail", db.detail()), ("context", db.where_())] {
+        if let Some(text) = text {
+            words.push_str(&format!("; {label}: {text}"));
+        }
+    }
+    error.inner.detail = Some(words);
+    error.inner.hint = db.hint().map(str::to_owned);
+    error
+}
+
+/// What may be said of a server's error without showing a row: classes 22, 23, 44 and P0 quote
+/// values in their message; the others speak of names and settings only.
+fn public_message(db: &DbError) -> String {
+    let mut text = match &db.code().code()[..2] {
+        "22" | "23" | "44" | "P0" => value_free_message(db),
+        _ => db.message().to_owned(),
+    };
+    if let Some(line) = db.where_().and_then(copy_position) {
+        text.push_str(&format!(" at {line}"));
+    }
+    text
+}
+
+fn value_free_message(db: &DbError) -> String {
+    let condition = match db.code().code() {
+        "23502" => "null value violates a not-null constraint",
+        "23503" => "a foreign key is violated",
+        "23505" => "duplicate key value violates a unique constraint",
+        "23514" => "a check constraint is violated",
+        "23P01" => "an exclusion constraint is violated",
+        "22P02" | "22P03" => "invalid text or binary representation of a value",
+        "22003" => "a numeric value is out of range",
+        "22001" => "a value is too long for its column",
+        "22021" => "a character does not fit the encoding",
+        "22P04" => "bad COPY format",
+        "22007" | "22008" => "a date or time value is invalid or out of range",
+        "P0001" => "a trigger or function raised an exception",
+        code if code.starts_with("22") => "a value is not valid for its type",
+        code if code.starts_with("44") => "a view's check option is violated",
+        _ => "a constraint is violated",
+    };
+    let mut text = condition.to_owned();
+    for (label, name) in [("constraint", db.constraint()), ("column", db.column())] {
+        if let Some(name) = name {
+            text.push_str(&format!(", {label} \"{name}\""));
+        }
+    }
+    if let Some(column) = db.where_().and_then(copy_column)
+        && db.column().is_none()
+    {
+        text.push_str(&format!(", column {column}"));
+    }
+    text
+}
+
+/// `line 12` out of `COPY t, line 12, column a: "…"`.
+fn copy_position(context: &str) -> Option<String> {
+    let rest = context.strip_prefix("COPY ")?;
+    let at = rest.find(", line ")?;
+    let digits: String = rest[at + 7..]
+        .chars()
+        .take_while(char::is_ascii_digit)
+        .collect();
+    (!digits.is_empty()).then(|| format!("line {digits}"))
+}
+
+/// `a` out of `COPY t, line 12, column a: "…"`.
+fn copy_column(context: &str) -> Option<&str> {
+    let at = context.find(", column ")?;
+    let rest = &context[at + 9..];
+    Some(rest.split([':', '\n']).next().unwrap_or(rest).trim())
+}

@@ -1,0 +1,9 @@
+//! tableferry keeps tables on one PostgreSQL server as exact copies of tables, or queries, on another.
+//!
+//! The modules depend on each other in one direction only; `ARCHITECTURE.md` draws them.
+
+pub mod catalog;
+pub mod config;
+pub mod error;
+pub mod pg;
+pub mod plan;
