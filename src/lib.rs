@@ -4,6 +4,7 @@
 
 pub mod catalog;
 pub mod config;
+pub mod daemon;
 pub mod error;
 pub mod pg;
 pub mod plan;
