@@ -3,7 +3,9 @@
 pub mod armed;
 pub mod cron;
 pub mod event;
+pub mod instance;
 pub mod job_table;
 pub mod permits;
 pub mod queue;
 pub mod schedule;
+pub mod spool;
