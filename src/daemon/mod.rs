@@ -8,4 +8,6 @@ pub mod job_table;
 pub mod permits;
 pub mod queue;
 pub mod schedule;
+pub mod signals;
 pub mod spool;
+pub mod systemd;
