@@ -120,6 +120,8 @@ impl CronTimes {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use jiff::SignedDuration;
+    use proptest::prelude::*;
     use rstest::rstest;
 
     const BERLIN: &str = "Europe/Berlin";
@@ -237,14 +239,14 @@ mod tests {
         assert!(error.to_string().contains(&format!("`{text}`")), "{error}");
     }
 
-    /// 2020 to 2040: a fixed job fires exactly once on each day of the calendar, a wildcard job
+    /// 2024 to 2034: a fixed job fires exactly once on each day of the calendar, a wildcard job
     /// whenever the wall clock matches.
     #[rstest]
     #[case(BERLIN)]
     #[case(NEW_YORK)]
     fn years_of_fire_times_count_up(#[case] zone: &str) {
-        let start: Timestamp = "2020-01-01T12:00Z".parse().unwrap();
-        let end: Timestamp = "2040-01-01T12:00Z".parse().unwrap();
+        let start: Timestamp = "2024-01-01T12:00Z".parse().unwrap();
+        let end: Timestamp = "2034-01-01T12:00Z".parse().unwrap();
         let count = |text: &str| {
             let times = times(text, zone);
             std::iter::successors(Some(start), |t| times.next_after(*t))
@@ -252,10 +254,75 @@ mod tests {
                 .take_while(|t| *t <= end)
                 .count()
         };
-        let days = 7305;
+        let days = 3653;
         assert_eq!(count("30 1 * * *"), days);
         assert_eq!(count("30 2 * * *"), days);
         assert_eq!(count("0 2,14 * * *"), 2 * days);
         assert_eq!(count("0 * * * *"), 24 * days);
+    }
+
+    /// Vixie cron itself, minute by minute: jobs with a star follow the wall clock; for the others every
+    /// minute of the calendar counts once, those that the clock skipped right after the gap.
+    fn as_vixie_does(text: &str, zone: &TimeZone, from: Timestamp, hours: i64) -> Vec<Timestamp> {
+        let cron = times(text, "UTC").cron;
+        let star = text.split(' ').take(2).any(|field| field.starts_with('*'));
+        let minute = |n: i64| from + SignedDuration::from_mins(n);
+        let matches = |civil: &DateTime| cron.is_time_matching(civil).unwrap();
+        let mut seen = minute(0).to_zoned(zone.clone()).datetime();
+        let mut fires = Vec::new();
+        for now in (1..=hours * 60).map(minute) {
+            let wall = now.to_zoned(zone.clone()).datetime();
+            let mut due = star && matches(&wall);
+            while seen < wall {
+                seen += SignedDuration::from_mins(1);
+                due |= !star && matches(&seen);
+            }
+            if due {
+                fires.push(now);
+            }
+        }
+        fires
+    }
+
+    fn field(limit: u8) -> impl Strategy<Value = String> {
+        prop_oneof![
+            Just("*".to_owned()),
+            (2..limit).prop_map(|step| format!("*/{step}")),
+            (0..limit).prop_map(|at| at.to_string()),
+            prop::collection::vec(0..limit, 2..5).prop_map(|list| list
+                .iter()
+                .map(u8::to_string)
+                .collect::<Vec<_>>()
+                .join(",")),
+            (0..limit / 2).prop_map(move |at| format!("{at}-{}", limit / 2)),
+        ]
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(300))]
+
+        #[test]
+        fn fires_as_vixie_cron_does_around_a_change_of_the_clock(
+            minute in field(60),
+            hour in field(5),
+            change in prop::sample::select(vec![
+                (BERLIN, "2026-03-28T20:00Z"),
+                (BERLIN, "2026-10-24T20:00Z"),
+                (NEW_YORK, "2026-03-08T00:00Z"),
+                (NEW_YORK, "2026-11-01T00:00Z"),
+                ("Australia/Lord_Howe", "2026-10-03T10:00Z"), // by half an hour
+                ("Australia/Lord_Howe", "2026-04-04T10:00Z"),
+            ]),
+        ) {
+            let (zone, from) = (TimeZone::get(change.0).unwrap(), change.1.parse().unwrap());
+            let text = format!("{minute} {hour} * * *");
+            let times = times(&text, change.0);
+            let until = from + SignedDuration::from_hours(36);
+            let fires: Vec<Timestamp> = std::iter::successors(Some(from), |t| times.next_after(*t))
+                .skip(1)
+                .take_while(|t| *t <= until)
+                .collect();
+            prop_assert_eq!(fires, as_vixie_does(&text, &zone, from, 36), "{}", text);
+        }
     }
 }
