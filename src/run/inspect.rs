@@ -1,6 +1,7 @@
 //! Looks at both sides and plans: the part that `run`, `plan` and `check --connect` share.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use jiff::Timestamp;
 
@@ -13,6 +14,9 @@ use crate::pg::ident::QualifiedName;
 use crate::pg::session::{Session, SessionSettings};
 use crate::plan::{self, Inspected, JobPlan, Refusal};
 use crate::report::Snapshot;
+
+/// How long a server may take to end a session that is over.
+const CLOSE_WAIT: Duration = Duration::from_secs(2);
 
 /// What was seen of both sides, and what to do about it.
 pub struct Inspection {
@@ -122,4 +126,14 @@ pub fn refused(refusals: Vec<Refusal>) -> Error {
         Some(hint) => error.hinted(hint),
         None => error,
     }
+}
+
+/// Connects, plans, and leaves both servers again. Nothing moves, and nothing is locked on the
+/// target.
+pub async fn plan_only(context: &Context) -> Result<Result<JobPlan, Vec<Refusal>>> {
+    let source = open(context, Side::Source).await?;
+    let target = open(context, Side::Target).await?;
+    let inspected = inspect(context, &source, &target).await;
+    tokio::join!(source.close(CLOSE_WAIT), target.close(CLOSE_WAIT));
+    Ok(inspected?.plan)
 }
