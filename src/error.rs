@@ -169,6 +169,20 @@ impl Error {
         self
     }
 
+    /// Puts what was being worked on before the message, such as an address.
+    #[must_use]
+    pub fn at_place(mut self, place: &str) -> Self {
+        self.inner.message = format!("{place}: {}", self.inner.message);
+        self
+    }
+
+    /// Puts the message of something that failed earlier before this one's.
+    #[must_use]
+    pub fn after(mut self, earlier: &str) -> Self {
+        self.inner.message = format!("{earlier}; {}", self.inner.message);
+        self
+    }
+
     /// Replaces the kind, where the caller knows better than the SQLSTATE.
     #[must_use]
     pub fn of_kind(mut self, kind: ErrorKind) -> Self {
