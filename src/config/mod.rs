@@ -9,6 +9,8 @@
 //! No stage stops at its first error: all of them are reported together.
 
 mod error;
+#[cfg(test)]
+mod example;
 mod job;
 mod keys;
 mod kind;

@@ -35,8 +35,11 @@ pub(super) const DURATION: Syntax = Syntax {
 };
 /// A stretch of time that is not nothing.
 pub(super) const SOME_DURATION: Syntax = Syntax {
-    expected: "a duration above zero such as \"5m\"",
-    check: |text| plain(!duration(text)?.is_zero()),
+    expected: DURATION.expected,
+    check: |text| match duration(text)?.is_zero() {
+        true => Err("it must be above zero".to_owned()),
+        false => Ok(()),
+    },
 };
 /// What a watermark goes back by.
 pub(super) const DURATION_OR_NUMBER: Syntax = Syntax {
