@@ -37,7 +37,7 @@ impl Layer {
     /// A file's layer.
     pub fn from_toml(path: &Path, text: &str) -> Layer {
         let mut layer = Layer::default();
-        let file = TomlFile { path, text };
+        let file = TomlFile::new(path, text);
         match Document::parse(text) {
             Ok(document) => layer.read_table(document.as_table(), &KeyPath::default(), &file),
             Err(error) => {
@@ -189,7 +189,7 @@ impl Layer {
             && let Err(reason) = (syntax.check)(path.last())
         {
             let colon = if reason.is_empty() { "" } else { ": " };
-            let message = format!("must be named as {}{colon}{reason}", syntax.expected);
+            let message = format!("the name must be {}{colon}{reason}", syntax.expected);
             self.error(path, origin, message);
         }
         known
@@ -230,25 +230,35 @@ fn set_in(table: &mut Map<String, Value>, path: &[String], value: Value) {
 struct TomlFile<'f> {
     path: &'f Path,
     text: &'f str,
+    /// The byte after each line break.
+    line_starts: Vec<usize>,
 }
 
-impl TomlFile<'_> {
+impl<'f> TomlFile<'f> {
+    fn new(path: &'f Path, text: &'f str) -> Self {
+        TomlFile {
+            path,
+            text,
+            line_starts: text.match_indices('\n').map(|(at, _)| at + 1).collect(),
+        }
+    }
+
     fn line_of(&self, offset: usize) -> Origin {
-        let before = self.text.get(..offset).unwrap_or(self.text);
         Origin::File {
             path: self.path.to_owned(),
-            line: before.matches('\n').count() + 1,
+            line: self.line_starts.partition_point(|start| *start <= offset) + 1,
             column: 0,
         }
     }
 
     fn column_of(&self, offset: usize) -> Origin {
-        let before = self.text.get(..offset).unwrap_or(self.text);
-        let line_start = before.rfind('\n').map_or(0, |at| at + 1);
+        let breaks = self.line_starts.partition_point(|start| *start <= offset);
+        let start = breaks.checked_sub(1).map_or(0, |at| self.line_starts[at]);
+        let before = self.text.get(start..offset).unwrap_or_default();
         Origin::File {
             path: self.path.to_owned(),
-            line: before.matches('\n').count() + 1,
-            column: before[line_start..].chars().count() + 1,
+            line: breaks + 1,
+            column: before.chars().count() + 1,
         }
     }
 }

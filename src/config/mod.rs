@@ -18,6 +18,7 @@ mod layer;
 mod load;
 mod locate;
 mod not_yet;
+mod password;
 mod pattern;
 mod raw;
 mod schedule;
