@@ -6,7 +6,7 @@ use super::error::KeyPath;
 use super::keys::nearest;
 use super::not_yet::not_yet;
 use super::raw::{RawJob, RawServer};
-use super::spec::{GuardSpec, JobSpec, Mode, RetrySpec, TableInput, TablePattern};
+use super::spec::{JobSpec, Mode, TableInput, TablePattern};
 use super::validate::Findings;
 use super::{schedule, table};
 
@@ -64,20 +64,12 @@ fn job(name: String, raw: RawJob, path: &KeyPath, findings: &mut Findings) -> Op
         timeout: raw.timeout,
         lock_timeout: raw.lock_timeout,
         stall_timeout: raw.stall_timeout,
-        retry: RetrySpec {
-            max: raw.retry.max,
-            backoff: raw.retry.backoff,
-            max_backoff: raw.retry.max_backoff,
-        },
+        retry: raw.retry,
         format: raw.format,
         workers: raw.workers,
         atomic: raw.atomic,
         verify: raw.verify,
-        guard: GuardSpec {
-            allow_empty: raw.guard.allow_empty,
-            max_shrink: raw.guard.max_shrink,
-            min_rows: raw.guard.min_rows,
-        },
+        guard: raw.guard,
         triggers: raw.triggers,
         sequences: raw.sequences,
         analyze: raw.analyze,
