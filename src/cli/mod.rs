@@ -4,7 +4,6 @@
 
 mod args;
 mod check;
-mod jobs;
 mod logging;
 mod plan;
 mod run;
@@ -15,6 +14,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser};
+use comfy_table::{Row, Table, presets};
 
 use crate::config::spec::Config;
 use crate::config::{self, Request};
@@ -108,6 +108,13 @@ fn print_json(value: &impl serde::Serialize) {
 
 fn print_text(text: &str) {
     let _ = writeln!(std::io::stdout(), "{text}");
+}
+
+/// A table without lines, for people.
+fn plain_table<H: Into<Row>>(header: H) -> Table {
+    let mut table = Table::new();
+    table.load_style(presets::NOTHING).set_header(header);
+    table
 }
 
 /// An error for people: what, where, why, and what to do.

@@ -3,12 +3,12 @@
 use std::sync::Arc;
 
 use bytesize::ByteSize;
-use comfy_table::{CellAlignment, Table, presets};
+use comfy_table::CellAlignment;
 use uuid::Uuid;
 
 use super::args::RunArgs;
 use super::signals::InterruptWatch;
-use super::{Exit, chosen, print_json, print_text};
+use super::{Exit, chosen, plain_table, print_json, print_text};
 use crate::config::spec::Config;
 use crate::report::log::LogListener;
 use crate::report::{ErrorReport, Event, Listener, Outcome, RunReport, Trigger, progress};
@@ -90,9 +90,7 @@ fn print_summary(report: &RunReport) {
     if report.outcome != Outcome::Committed {
         return;
     }
-    let mut table = Table::new();
-    table.load_preset(presets::NOTHING);
-    table.set_header(["source", "target", "rows", "bytes", "format", "seconds"]);
+    let mut table = plain_table(["source", "target", "rows", "bytes", "format", "seconds"]);
     for row in &report.tables {
         table.add_row([
             row.source.clone(),
@@ -108,7 +106,7 @@ fn print_summary(report: &RunReport) {
             column.set_cell_alignment(CellAlignment::Right);
         }
     }
-    print_text(&table.to_string());
+    print_text(&table.trim_fmt());
     print_text(&format!(
         "{}: committed {} rows in {} tables, {}, {:.2} s",
         report.job,

@@ -10,8 +10,8 @@ use super::{Cancelled, Context, claim, gate, publish};
 use crate::config::spec::JobSpec;
 use crate::error::{Error, ErrorKind, Phase, Result, Side};
 use crate::pg::session::Session;
-use crate::plan::JobPlan;
-use crate::plan::copy::{CopyFormat, CopyPlan};
+use crate::plan;
+use crate::plan::copy::{CopyPlan, JobPlan};
 use crate::report::{Event, Snapshot, TableProgress, TableReport};
 
 /// How long a server may take to end a session that is over.
@@ -74,13 +74,13 @@ async fn load(context: &Context, sides: &mut Sides, record: &mut Record) -> Resu
     let Inspection { plan, target: seen, snapshot } =
         inspect::inspect(context, source, target).await?;
     record.snapshot = Some(snapshot);
-    let plan = plan.map_err(inspect::refused)?;
-    context.tell(Event::Planned { tables: plan.tables.len(), warnings: plan.warnings() });
+    let plan = plan.map_err(|refusals| plan::to_error(&refusals))?;
+    context.tell(Event::Planned { tables: plan.tables.len(), warnings: all_warnings(&plan) });
 
     target.run(Phase::Prepare, "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE").await?;
     claim::claim(target, &context.job, &plan).await?;
     let before = gate::count_before(target, &context.job, &plan, &seen).await?;
-    publish::prepare(target, &context.job, &plan).await?;
+    publish::prepare(target, &plan).await?;
     claim::unchanged(target, &plan, &seen).await?;
 
     copy_all(context, source, target, &plan, record).await?;
@@ -122,22 +122,23 @@ async fn copy_all(
     Ok(())
 }
 
+fn all_warnings(plan: &JobPlan) -> Vec<String> {
+    let of_tables = plan.tables.iter().flat_map(|table| &table.warnings);
+    plan.warnings.iter().chain(of_tables).cloned().collect()
+}
+
 fn table_report(
     job: &JobSpec,
     table: &CopyPlan,
     copied: pipe::Copied,
     took: Duration,
 ) -> TableReport {
-    let (format, format_reason) = match &table.format {
-        CopyFormat::Binary => ("binary", None),
-        CopyFormat::Text(reason) => ("text", Some(reason.to_string())),
-    };
     TableReport {
         source: table.source.clone(),
         target: table.target.to_string(),
         mode: job.mode,
-        format,
-        format_reason,
+        format: table.format.as_str(),
+        format_reason: table.format.reason().map(ToString::to_string),
         rows_read: copied.rows_read,
         rows_written: copied.rows_written,
         rows_inserted: copied.rows_written,
@@ -173,10 +174,7 @@ async fn commit(
     if let Some(lost) = sides.target.take() {
         lost.abort(ABORT_WAIT).await;
     }
-    tokio::select! {
-        () = cancelled.cancelled() => Err(error),
-        settled = settle::settle(context, fate, error) => settled,
-    }
+    settle::settle(context, fate, error, cancelled).await
 }
 
 /// What takes nothing back when it fails.

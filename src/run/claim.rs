@@ -9,7 +9,7 @@ use crate::config::spec::{JobSpec, Mode};
 use crate::error::{Error, ErrorKind, Phase, Result, Side};
 use crate::pg::ident::QualifiedName;
 use crate::pg::session::Session;
-use crate::plan::JobPlan;
+use crate::plan::copy::JobPlan;
 
 /// Takes advisory locks that end with the target's transaction: one for the job, and one for each
 /// relation, shared where several jobs may add rows to the same table.

@@ -7,7 +7,7 @@ use crate::config::spec::{GuardSpec, JobSpec, Mode, Verify};
 use crate::error::{Error, ErrorKind, Phase, Result, Side};
 use crate::pg::ident::QualifiedName;
 use crate::pg::session::Session;
-use crate::plan::JobPlan;
+use crate::plan::copy::JobPlan;
 use crate::report::TableReport;
 
 /// Rows that each target relation held before the load, by its name as reports show it.

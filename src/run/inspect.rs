@@ -12,7 +12,8 @@ use crate::config::spec::{ServerSpec, TableInput, TableSpec, Triggers};
 use crate::error::{Error, ErrorKind, Phase, Result, Side};
 use crate::pg::ident::QualifiedName;
 use crate::pg::session::{Session, SessionSettings};
-use crate::plan::{self, Inspected, JobPlan, Refusal};
+use crate::plan::copy::JobPlan;
+use crate::plan::{self, Inspected, Refusal};
 use crate::report::Snapshot;
 
 /// How long a server may take to end a session that is over.
@@ -112,20 +113,6 @@ async fn place(session: &Session) -> Result<(String, String)> {
 fn no_row(session: &Session) -> Error {
     Error::new(ErrorKind::Bug, Phase::Inspect, session.side(), "a SELECT without FROM gave no row")
         .at(session.server())
-}
-
-/// Many reasons as the one error of a run.
-pub fn refused(refusals: Vec<Refusal>) -> Error {
-    let first = refusals.first();
-    let kind = first.map_or(ErrorKind::SchemaMismatch, |refusal| refusal.kind);
-    let side = first.map_or(Side::Local, |refusal| refusal.side);
-    let hint = first.and_then(|refusal| refusal.hint.clone());
-    let texts: Vec<_> = refusals.iter().map(ToString::to_string).collect();
-    let error = Error::new(kind, Phase::Plan, side, texts.join("\n  "));
-    match hint {
-        Some(hint) => error.hinted(hint),
-        None => error,
-    }
 }
 
 /// Connects, plans, and leaves both servers again. Nothing moves, and nothing is locked on the

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::{Context, inspect};
+use super::{Cancelled, Context, inspect};
 use crate::error::{Error, ErrorKind, Phase, Result, Side};
 use crate::pg::session::Session;
 
@@ -40,9 +40,14 @@ pub(super) async fn fate(target: &Session) -> Result<Fate> {
 
 /// `Ok` when the transaction is known to be committed; an error of another kind than `InDoubt`
 /// when it is known to be rolled back; else the error that was handed in.
-pub(super) async fn settle(context: &Context, fate: &Fate, lost: Error) -> Result<()> {
+pub(super) async fn settle(
+    context: &Context,
+    fate: &Fate,
+    lost: Error,
+    cancelled: &Cancelled,
+) -> Result<()> {
     let deadline = Instant::now() + SETTLE_WAIT;
-    while Instant::now() < deadline {
+    while Instant::now() < deadline && !cancelled.is_cancelled() {
         match tokio::time::timeout_at(deadline, look(context, fate)).await {
             Ok(Ok(Some(true))) => return Ok(()),
             Ok(Ok(Some(false))) => return Err(lost.of_kind(ErrorKind::Unreachable)),
