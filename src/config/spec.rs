@@ -43,7 +43,8 @@ pub struct DaemonSpec {
 }
 
 /// Where runs are recorded.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum History {
     /// In schema `tableferry` on each target.
     Target,
@@ -166,7 +167,8 @@ pub struct ScheduleSpec {
 }
 
 /// The previous run is still going.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Overlap {
     /// Let this fire go.
     Skip,
@@ -175,7 +177,8 @@ pub enum Overlap {
 }
 
 /// A fire time passed while no daemon ran.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Missed {
     /// Run once, however many were missed.
     Once,
@@ -184,7 +187,7 @@ pub enum Missed {
 }
 
 /// What the target holds afterwards.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Deserialize, serde::Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Mode {
     /// Old rows and the source's rows.
@@ -254,7 +257,8 @@ pub enum TableInput {
 }
 
 /// Where merge may delete.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Scope {
     /// In the whole table.
     Table,
@@ -274,7 +278,8 @@ pub struct RetrySpec {
 }
 
 /// `format`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum FormatChoice {
     /// Binary where it is safe, else text.
     Auto,
@@ -285,7 +290,8 @@ pub enum FormatChoice {
 }
 
 /// `verify`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Verify {
     /// Rows read = rows written.
     Count,
@@ -307,7 +313,8 @@ pub struct GuardSpec {
 }
 
 /// `triggers`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Triggers {
     /// The target's triggers fire.
     Fire,
@@ -316,7 +323,8 @@ pub enum Triggers {
 }
 
 /// `on_error`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum OnError {
     /// Nothing is published.
     Abort,
@@ -325,10 +333,24 @@ pub enum OnError {
 }
 
 /// `indexes`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Indexes {
     /// Maintained row by row.
     Keep,
     /// Dropped and built after the load.
     Rebuild,
+}
+
+impl Mode {
+    /// As the configuration writes it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Mode::Append => "append",
+            Mode::Truncate => "truncate",
+            Mode::Swap => "swap",
+            Mode::Merge => "merge",
+            Mode::Upsert => "upsert",
+        }
+    }
 }
