@@ -28,6 +28,21 @@ pub struct CopyPlan {
     pub warnings: Vec<String>,
 }
 
+impl CopyPlan {
+    /// The target as a FROM item: without the rows of a plain table's inheritance children, which
+    /// are not this table's.
+    pub fn target_from(&self) -> String {
+        match self.target_kind {
+            RelationKind::Table => format!("ONLY {}", self.target.sql()),
+            RelationKind::Partitioned
+            | RelationKind::View
+            | RelationKind::MaterializedView
+            | RelationKind::Foreign
+            | RelationKind::Query => self.target.sql(),
+        }
+    }
+}
+
 /// One column of a plan.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ColumnPlan {

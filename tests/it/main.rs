@@ -1,0 +1,12 @@
+//! The integration tests: everything that needs a real PostgreSQL server or the real binary.
+//!
+//! One test binary, so that all of them share two servers (`support::pair`) and link once.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "a test's way to fail is to panic, and clippy.toml only knows functions marked #[test]"
+)]
+
+mod harness;
+mod support;
