@@ -42,7 +42,7 @@ pub(super) const KEYS: &[Key] = &[
     key("daemon.timezone",         Text(&TIMEZONE),     Some("UTC"), "for `cron` where a job names none"),
     key("daemon.history",          Choice(&["target", "local", "off"]), Some("target"), "where runs are recorded"),
 
-    key("servers.<server>.conninfo",            Secret(&TEXT),      None,      "where the database is, as libpq writes it"),
+    key("servers.<server>.conninfo",            Secret(&CONNINFO),  None,      "how to connect, as libpq reads it"),
     key("servers.<server>.password_file",       Text(&TEXT),        None,      "a file whose first line is the password"),
     key("servers.<server>.password_env",        Text(&TEXT),        None,      "the environment variable that holds the password"),
     key("servers.<server>.password_credential", Text(&TEXT),        None,      "the systemd credential that holds the password"),

@@ -20,8 +20,16 @@ pub(super) struct Syntax {
 
 /// Any text but an empty one.
 pub(super) const TEXT: Syntax = Syntax {
-    expected: "a text that is not empty",
-    check: |text| plain(!text.trim().is_empty()),
+    expected: "a text",
+    check: |text| match text.trim().is_empty() {
+        true => Err("it is empty".to_owned()),
+        false => Ok(()),
+    },
+};
+/// Where a database is; `pg` reads it.
+pub(super) const CONNINFO: Syntax = Syntax {
+    expected: "a text such as \"postgresql://user@host/database\"",
+    ..TEXT
 };
 /// The name that a server or a job is given.
 pub(super) const NAME: Syntax = Syntax {

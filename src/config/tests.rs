@@ -207,7 +207,7 @@ fn what_is_not_toml_is_reported_with_line_and_column(#[case] text: &str, #[case]
 )]
 #[case(
     "[servers.third]\nmax_connections = 2",
-    "t.toml:5: servers.third.conninfo: is required: where the database is, as libpq writes it, a text that is not empty"
+    "t.toml:5: servers.third.conninfo: is required: how to connect, as libpq reads it (a text such as \"postgresql://user@host/database\")"
 )]
 #[case(
     "[servers.a__b]\nconninfo = 'x'",
@@ -222,9 +222,9 @@ fn wrong_in_general(#[case] text: &str, #[case] message: &str) {
 }
 
 #[rstest]
-#[case("[jobs.x]\nsource = 'shop'\ntarget = 'mart'\ntables = ['a.b']", r#"t.toml:5: jobs.x.mode: is required: what the target holds afterwards, one of "append", "truncate", "swap", "merge", "upsert""#)]
-#[case("[jobs.x]\nsource = 'shop'\ntarget = 'mart'\nmode = 'append'", r#"t.toml:5: jobs.x.tables: is required, or a `[jobs.NAME.table."schema.name"]`: without, nothing is copied"#)]
-#[case("[jobs.x]\nsource = 'shop'\ntarget = 'shop'\nmode = 'append'\ntables = ['a.b']", r#"t.toml:9: jobs.x.tables: source and target are the same server: name another relation in `[jobs.NAME.table."schema.name"]` as `source`, or this would copy a table onto itself"#)]
+#[case("[jobs.x]\nsource = 'shop'\ntarget = 'mart'\ntables = ['a.b']", r#"t.toml:5: jobs.x.mode: is required: what the target holds afterwards (one of "append", "truncate", "swap", "merge", "upsert")"#)]
+#[case("[jobs.x]\nsource = 'shop'\ntarget = 'mart'\nmode = 'append'", r#"t.toml:5: jobs.x.tables: is required, or a `[jobs.x.table."schema.name"]`: there is nothing to copy"#)]
+#[case("[jobs.x]\nsource = 'shop'\ntarget = 'shop'\nmode = 'append'\ntables = ['a.b']", r#"t.toml:9: jobs.x.tables: source and target are the same server, so that this would copy a table onto itself: name another `source` in a `[jobs.x.table."schema.name"]`"#)]
 #[case(
     "[jobs.x]\nsource = 'shop'\ntarget = 'nowhere'\nmode = 'append'\ntables = ['a.b']",
     "t.toml:7: jobs.x.target: unknown server `nowhere`; known are: mart, shop"
@@ -429,7 +429,7 @@ fn deep_nesting_is_refused(#[case] start: &str, #[case] open: &str, #[case] clos
 #[case(
     "TABLEFERRY__SERVERS__SHOP__CONNINFO",
     "",
-    "servers.shop.conninfo: must be a text that is not empty, got string"
+    r#"servers.shop.conninfo: must be a text such as "postgresql://user@host/database", got string: it is empty"#
 )]
 fn a_wrong_variable_is_named(#[case] name: &str, #[case] value: &str, #[case] message: &str) {
     let main = file("t.toml", &format!("{SERVERS}{JOB}"));

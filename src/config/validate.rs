@@ -52,7 +52,7 @@ impl<'o> Findings<'o> {
             && let Known::Key(known) = keys::lookup(key)
         {
             let expected = known.kind.expected();
-            self.error(key, format!("is required: {}, {expected}", known.doc));
+            self.error(key, format!("is required: {} ({expected})", known.doc));
         }
         value
     }
