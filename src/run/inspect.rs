@@ -8,12 +8,12 @@ use jiff::Timestamp;
 use super::Context;
 use crate::catalog;
 use crate::catalog::desc::RelationDesc;
-use crate::config::spec::{ServerSpec, TableInput, TableSpec, Triggers};
+use crate::config::spec::{ServerSpec, Triggers};
 use crate::error::{Error, ErrorKind, Phase, Result, Side};
 use crate::pg::ident::QualifiedName;
 use crate::pg::session::{Session, SessionSettings};
 use crate::plan::copy::JobPlan;
-use crate::plan::{self, Inspected, Refusal};
+use crate::plan::{self, Refusal};
 use crate::report::Snapshot;
 
 /// How long a server may take to end a session that is over.
@@ -55,35 +55,26 @@ pub async fn inspect(context: &Context, source: &Session, target: &Session) -> R
     let tables = catalog::expand(source, job).await?;
     let locks = catalog::lock_list(source, &tables).await?;
     source
-        .run(Phase::Lock, "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
+        .run(
+            Phase::Lock,
+            "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY",
+        )
         .await?;
     catalog::lock(source, &locks).await?;
     let snapshot = snapshot(source).await?;
 
     let same_place = place(source).await? == place(target).await?;
-    let mut from = catalog::read(source, &names(&tables, Side::Source)).await?;
-    let to = catalog::read(target, &names(&tables, Side::Target)).await?;
-    let mut inspected = Vec::with_capacity(tables.len());
-    for spec in tables {
-        let source_desc = match &spec.input {
-            TableInput::Relation(name) => from.remove(name),
-            TableInput::Query(_) => None,
-        };
-        inspected.push(Inspected::new(source, spec, source_desc, &to).await?);
-    }
-    let plan = plan::job(job, inspected, same_place);
-    Ok(Inspection { plan, target: to, snapshot })
-}
-
-fn names(tables: &[TableSpec], side: Side) -> Vec<QualifiedName> {
-    tables
+    let inspected = catalog::inspect(source, target, tables).await?;
+    let seen = inspected
         .iter()
-        .filter_map(|spec| match (side, &spec.input) {
-            (Side::Target | Side::Local, _) => Some(spec.target.clone()),
-            (Side::Source, TableInput::Relation(name)) => Some(name.clone()),
-            (Side::Source, TableInput::Query(_)) => None,
-        })
-        .collect()
+        .filter_map(|table| Some((table.spec.target.clone(), table.target.clone()?)))
+        .collect();
+    let plan = plan::job(job, inspected, same_place);
+    Ok(Inspection {
+        plan,
+        target: seen,
+        snapshot,
+    })
 }
 
 /// The first query of the transaction: it fixes the snapshot.
@@ -111,8 +102,13 @@ async fn place(session: &Session) -> Result<(String, String)> {
 }
 
 fn no_row(session: &Session) -> Error {
-    Error::new(ErrorKind::Bug, Phase::Inspect, session.side(), "a SELECT without FROM gave no row")
-        .at(session.server())
+    Error::new(
+        ErrorKind::Bug,
+        Phase::Inspect,
+        session.side(),
+        "a SELECT without FROM gave no row",
+    )
+    .at(session.server())
 }
 
 /// Connects, plans, and leaves both servers again. Nothing moves, and nothing is locked on the

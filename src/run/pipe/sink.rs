@@ -22,9 +22,15 @@ pub(super) async fn pump(
     mut incoming: Receiver,
 ) -> Result<u64> {
     let failed = |error| {
-        Error::pg(Phase::CopyIn, Side::Target, error).at(target.server()).on(&plan.target)
+        Error::pg(Phase::CopyIn, Side::Target, error)
+            .at(target.server())
+            .on(&plan.target)
     };
-    let sink = target.client().copy_in::<_, Bytes>(plan.copy_in.as_str()).await.map_err(failed)?;
+    let sink = target
+        .client()
+        .copy_in::<_, Bytes>(plan.copy_in.as_str())
+        .await
+        .map_err(failed)?;
     pin_mut!(sink);
 
     loop {

@@ -2,8 +2,8 @@
 
 use futures_util::{StreamExt, pin_mut};
 
-use super::channel::Sender;
 use super::Totals;
+use super::channel::Sender;
 use super::watch::{Meter, Waiting};
 use crate::error::{Error, ErrorKind, Phase, Result, Side};
 use crate::pg::session::Session;
@@ -21,9 +21,15 @@ pub(super) async fn pump(
     blocks: Sender,
 ) -> Result<Totals> {
     let failed = |error| {
-        Error::pg(Phase::CopyOut, Side::Source, error).at(source.server()).on(&plan.target)
+        Error::pg(Phase::CopyOut, Side::Source, error)
+            .at(source.server())
+            .on(&plan.target)
     };
-    let stream = source.client().copy_out(plan.copy_out.as_str()).await.map_err(failed)?;
+    let stream = source
+        .client()
+        .copy_out(plan.copy_out.as_str())
+        .await
+        .map_err(failed)?;
     pin_mut!(stream);
 
     let mut tail = [0_u8; 2];
