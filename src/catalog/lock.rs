@@ -8,10 +8,10 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 
-use crate::catalog::Session;
 use crate::config::spec::{TableInput, TableSpec};
 use crate::error::{Error, ErrorKind, Phase, Result};
 use crate::pg::ident::QualifiedName;
+use crate::pg::session::Session;
 
 /// One relation that the source's transaction reads.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -3,7 +3,6 @@
 //! Every query is qualified with `pg_catalog`, because `search_path` is empty, and reads only what
 //! any role may read. All relations of a job are read together, in a handful of queries.
 
-mod conn;
 pub mod desc;
 mod expand;
 mod inspect;
@@ -13,9 +12,7 @@ mod pattern;
 mod relations;
 mod types;
 
-pub use conn::Session;
 pub use expand::expand;
-pub use inspect::inspect;
 pub use lock::{LockTarget, lock, lock_list, lock_statement};
 pub use output::output_columns;
 pub use relations::read;

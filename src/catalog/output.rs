@@ -1,10 +1,10 @@
 //! The columns that a query or an expression gives.
 
-use crate::catalog::Session;
 use crate::catalog::desc::ColumnDesc;
 use crate::catalog::types::Types;
 use crate::error::{Error, ErrorKind, Phase, Result};
 use crate::pg::ident::Ident;
+use crate::pg::session::Session;
 
 /// The columns of one SELECT, VALUES, TABLE or WITH … SELECT. The server only parses it.
 ///

@@ -4,13 +4,13 @@ use std::collections::BTreeMap;
 
 use tokio_postgres::Row;
 
-use crate::catalog::Session;
 use crate::catalog::desc::{
     ColumnDesc, ForeignKey, Identity, Privileges, RelationDesc, RelationKind,
 };
 use crate::catalog::types::Types;
 use crate::error::{Phase, Result, Side};
 use crate::pg::ident::{Ident, QualifiedName};
+use crate::pg::session::Session;
 
 /// One row a relation. `MAY_SET` and `MAINTAIN` are placeholders for privileges that only newer
 /// versions know, `BYTES` for what may be asked without waiting for a lock.
