@@ -1,10 +1,10 @@
 //! The entries that a job's patterns stand for on its source.
 
-use crate::catalog::Session;
 use crate::catalog::pattern::{self, Candidate};
-use crate::config::spec::{JobSpec, PatternPart, TablePattern, TableSpec};
+use crate::config::spec::{JobSpec, TableSpec};
 use crate::error::{Error, ErrorKind, Phase, Result, Side};
 use crate::pg::ident::QualifiedName;
+use crate::pg::session::Session;
 
 /// Every relation that a pattern may name. Privileges play no part: a table that the role cannot
 /// read must be refused later, not silently passed over.
@@ -74,12 +74,7 @@ async fn candidates(source: &Session) -> Result<Vec<Candidate>> {
 }
 
 fn hint(job: &JobSpec) -> &'static str {
-    let wildcard = |pattern: &TablePattern| {
-        [&pattern.schema, &pattern.name]
-            .iter()
-            .any(|part| matches!(part, PatternPart::Wildcard(_)))
-    };
-    if job.tables.iter().any(wildcard) {
+    if job.tables.iter().any(|pattern| pattern.literal().is_none()) {
         "a wildcard matches tables and partitioned tables, not their partitions, views, \
          materialized views or foreign tables: name those"
     } else {

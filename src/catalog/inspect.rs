@@ -1,55 +1,45 @@
-//! All that a plan needs, from both servers.
+//! What a plan needs of one entry: both relations, and what its own SQL gives.
 
 use std::collections::BTreeMap;
 
 use crate::catalog::desc::{ColumnDesc, Inspected, Privileges, RelationDesc, RelationKind};
-use crate::catalog::{Session, output_columns, read};
+use crate::catalog::output_columns;
 use crate::config::spec::{TableInput, TableSpec};
-use crate::error::{Phase, Result};
+use crate::error::{Error, Phase, Result};
 use crate::pg::ident::{Ident, QualifiedName};
+use crate::pg::session::Session;
 
-/// Reads what both servers know of a job's tables: a few queries a server, and one or two more for
-/// each `query`, `where` and `set`, which the source parses here, before a row moves.
-pub async fn inspect(
-    source: &Session,
-    target: &Session,
-    tables: Vec<TableSpec>,
-) -> Result<Vec<Inspected>> {
-    let read_names: Vec<QualifiedName> = tables
-        .iter()
-        .filter_map(|table| match &table.input {
-            TableInput::Relation(name) => Some(name.clone()),
-            TableInput::Query(_) => None,
-        })
-        .collect();
-    let written_names: Vec<QualifiedName> = tables.iter().map(|t| t.target.clone()).collect();
-    // Two servers: their round trips go side by side.
-    let (sources, targets) =
-        tokio::try_join!(read(source, &read_names), read(target, &written_names))?;
-    let mut inspected = Vec::with_capacity(tables.len());
-    for spec in tables {
+impl Inspected {
+    /// Puts together what is known of one entry. A `query`, `where` or `set` is parsed by the source
+    /// here, before a row moves; `source_desc` is the relation that the entry reads, if it exists.
+    ///
+    /// *Errors:* what the source says of the entry's SQL.
+    pub async fn new(
+        source: &Session,
+        spec: TableSpec,
+        source_desc: Option<RelationDesc>,
+        targets: &BTreeMap<QualifiedName, RelationDesc>,
+    ) -> Result<Self> {
+        let named = |error: Error| error.on(&spec.target);
         let described = match &spec.input {
-            TableInput::Relation(name) => sources.get(name).cloned(),
+            TableInput::Relation(_) => source_desc,
             TableInput::Query(query) => Some(
                 query_desc(source, &spec.target, query)
                     .await
-                    .map_err(|error| error.on(&spec.target))?,
+                    .map_err(named)?,
             ),
         };
         let set = match &described {
-            Some(desc) => expressions(source, &spec, desc.kind)
-                .await
-                .map_err(|error| error.on(&spec.target))?,
+            Some(desc) => expressions(source, &spec, desc.kind).await.map_err(named)?,
             None => BTreeMap::new(),
         };
-        inspected.push(Inspected {
+        Ok(Inspected {
             target: targets.get(&spec.target).cloned(),
             source: described,
             set,
             spec,
-        });
+        })
     }
-    Ok(inspected)
 }
 
 async fn query_desc(source: &Session, target: &QualifiedName, query: &str) -> Result<RelationDesc> {

@@ -12,9 +12,7 @@ mod pattern;
 mod relations;
 mod types;
 
-use crate::pg::session::Session;
 pub use expand::expand;
-pub use inspect::inspect;
 pub use lock::{LockTarget, lock, lock_list, lock_statement};
 pub use output::output_columns;
 pub use relations::read;

@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use crate::config::spec::{JobSpec, PatternPart, Scope, TableInput, TablePattern, TableSpec};
-use crate::pg::ident::{Ident, QualifiedName};
+use crate::config::spec::{JobSpec, Scope, TableInput, TableSpec};
+use crate::pg::ident::QualifiedName;
 
 /// A relation as far as patterns look at it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -40,13 +40,13 @@ pub fn entries(job: &JobSpec, candidates: &[Candidate]) -> Matched {
     for pattern in &job.tables {
         let mut found = false;
         for candidate in candidates {
-            if !matches(pattern, &candidate.name)
-                || (is_wildcard(pattern) && !candidate.by_wildcard)
+            if !pattern.matches(&candidate.name)
+                || (pattern.literal().is_none() && !candidate.by_wildcard)
             {
                 continue;
             }
             found = true;
-            if !job.exclude.iter().any(|out| matches(out, &candidate.name)) {
+            if !job.exclude.iter().any(|out| out.matches(&candidate.name)) {
                 tables.insert(candidate.name.clone(), plain(&candidate.name));
             }
         }
@@ -86,45 +86,4 @@ fn plain(name: &QualifiedName) -> TableSpec {
         lossy: false,
         set: BTreeMap::new(),
     }
-}
-
-fn is_wildcard(pattern: &TablePattern) -> bool {
-    [&pattern.schema, &pattern.name]
-        .iter()
-        .any(|part| matches!(part, PatternPart::Wildcard(_)))
-}
-
-fn matches(pattern: &TablePattern, name: &QualifiedName) -> bool {
-    part_matches(&pattern.schema, &name.schema) && part_matches(&pattern.name, &name.name)
-}
-
-fn part_matches(part: &PatternPart, ident: &Ident) -> bool {
-    match part {
-        PatternPart::Literal(literal) => literal == ident,
-        PatternPart::Wildcard(runs) => runs_match(runs, ident.as_str()),
-    }
-}
-
-/// `runs` are the texts between the stars: the first begins the name, the last ends it, and the
-/// others follow each other in between.
-fn runs_match(runs: &[String], name: &str) -> bool {
-    let (Some(first), Some(last)) = (runs.first(), runs.last()) else {
-        return false;
-    };
-    if runs.len() == 1 {
-        return name == first;
-    }
-    let Some(rest) = name.strip_prefix(first.as_str()) else {
-        return false;
-    };
-    let Some(mut middle) = rest.strip_suffix(last.as_str()) else {
-        return false;
-    };
-    // The leftmost place of each run leaves the most to the others.
-    runs[1..runs.len() - 1].iter().all(|run| {
-        middle.find(run.as_str()).is_some_and(|at| {
-            middle = &middle[at + run.len()..];
-            true
-        })
-    })
 }

@@ -2,10 +2,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::catalog::Session;
 use crate::catalog::desc::{AttributeDesc, TypeDesc, TypeShape};
 use crate::error::{Error, ErrorKind, Phase, Result};
 use crate::pg::ident::QualifiedName;
+use crate::pg::session::Session;
 
 /// Types by OID, as one server has them.
 pub struct Types {

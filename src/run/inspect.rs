@@ -8,12 +8,12 @@ use jiff::Timestamp;
 use super::Context;
 use crate::catalog;
 use crate::catalog::desc::RelationDesc;
-use crate::config::spec::{ServerSpec, Triggers};
+use crate::config::spec::{ServerSpec, TableInput, TableSpec, Triggers};
 use crate::error::{Error, ErrorKind, Phase, Result, Side};
 use crate::pg::ident::QualifiedName;
 use crate::pg::session::{Session, SessionSettings};
 use crate::plan::copy::JobPlan;
-use crate::plan::{self, Refusal};
+use crate::plan::{self, Inspected, Refusal};
 use crate::report::Snapshot;
 
 /// How long a server may take to end a session that is over.
@@ -64,17 +64,37 @@ pub async fn inspect(context: &Context, source: &Session, target: &Session) -> R
     let snapshot = snapshot(source).await?;
 
     let same_place = place(source).await? == place(target).await?;
-    let inspected = catalog::inspect(source, target, tables).await?;
-    let seen = inspected
-        .iter()
-        .filter_map(|table| Some((table.spec.target.clone(), table.target.clone()?)))
-        .collect();
+    // Two servers: their round trips go side by side.
+    let (source_names, target_names) = (names(&tables, Side::Source), names(&tables, Side::Target));
+    let (from, to) = tokio::try_join!(
+        catalog::read(source, &source_names),
+        catalog::read(target, &target_names)
+    )?;
+    let mut inspected = Vec::with_capacity(tables.len());
+    for spec in tables {
+        let source_desc = match &spec.input {
+            TableInput::Relation(name) => from.get(name).cloned(),
+            TableInput::Query(_) => None,
+        };
+        inspected.push(Inspected::new(source, spec, source_desc, &to).await?);
+    }
     let plan = plan::job(job, inspected, same_place);
     Ok(Inspection {
         plan,
-        target: seen,
+        target: to,
         snapshot,
     })
+}
+
+fn names(tables: &[TableSpec], side: Side) -> Vec<QualifiedName> {
+    tables
+        .iter()
+        .filter_map(|spec| match (side, &spec.input) {
+            (Side::Target | Side::Local, _) => Some(spec.target.clone()),
+            (Side::Source, TableInput::Relation(name)) => Some(name.clone()),
+            (Side::Source, TableInput::Query(_)) => None,
+        })
+        .collect()
 }
 
 /// The first query of the transaction: it fixes the snapshot.
