@@ -40,6 +40,7 @@ pub struct Session {
     canceller: Canceller,
     server: String,
     side: Side,
+    settings: SessionSettings,
     version: u32,
     pid: i32,
 }
@@ -60,6 +61,7 @@ impl Session {
             tap,
             canceller,
             major,
+            limit,
         } = dial::dial(server, side, &settings.application_name)
             .await
             .map_err(|error| error.at(&server.name))?;
@@ -70,11 +72,14 @@ impl Session {
             canceller,
             server: server.name.clone(),
             side,
+            settings: settings.clone(),
             version: 0,
             pid: 0,
         };
-        let pinned = pins::pin(&session.client, side, settings, major)
+        let pinning = pins::pin(&session.client, side, settings, major);
+        let pinned = dial::within(limit, pinning)
             .await
+            .unwrap_or_else(|| Err(dial::no_answer(side, limit)))
             .map_err(|error| error.at(&server.name))?;
         session.version = pinned.version;
         session.pid = pinned.pid;
@@ -114,6 +119,15 @@ impl Session {
     /// A way to cancel what the session is doing.
     pub fn canceller(&self) -> Canceller {
         self.canceller.clone()
+    }
+
+    /// Verifies again that the pinned settings hold: in a transaction, where a pooler may have
+    /// chosen another backend than the one that was set up.
+    pub async fn verify(&self, phase: Phase) -> Result<()> {
+        let major = self.version / 10_000;
+        pins::verify(&self.client, phase, self.side, &self.settings, major)
+            .await
+            .map_err(|error| error.at(&self.server))
     }
 
     /// Runs statements that return nothing of interest.
