@@ -1,5 +1,7 @@
 //! The one error type of a run: what failed, in which phase, on which side, and what to do.
 
+mod hints;
+
 use std::fmt;
 
 use tokio_postgres::error::{DbError, SqlState};
@@ -167,6 +169,20 @@ impl Error {
         self
     }
 
+    /// Puts what was being worked on before the message, such as an address.
+    #[must_use]
+    pub fn at_place(mut self, place: &str) -> Self {
+        self.inner.message = format!("{place}: {}", self.inner.message);
+        self
+    }
+
+    /// Puts the message of something that failed earlier before this one's.
+    #[must_use]
+    pub fn after(mut self, earlier: &str) -> Self {
+        self.inner.message = format!("{earlier}; {}", self.inner.message);
+        self
+    }
+
     /// Replaces the kind, where the caller knows better than the SQLSTATE.
     #[must_use]
     pub fn of_kind(mut self, kind: ErrorKind) -> Self {
@@ -235,9 +251,12 @@ impl Error {
         self.inner.detail.as_deref()
     }
 
-    /// What to do.
+    /// What to do: what the place that failed knows, else what the SQLSTATE suggests.
     pub fn hint(&self) -> Option<&str> {
-        self.inner.hint.as_deref()
+        self.inner.hint.as_deref().or_else(|| {
+            let sqlstate = self.sqlstate()?;
+            hints::of_sqlstate(sqlstate, self.inner.phase, self.inner.side)
+        })
     }
 }
 
@@ -325,6 +344,7 @@ pub fn kind_of_sqlstate(state: &SqlState) -> ErrorKind {
         "40001" | "40P01" => ErrorKind::Conflict,
         "25006" | "57P01" | "57P02" | "57P03" | "57P05" => ErrorKind::ServerShutdown,
         "54000" | "54001" => ErrorKind::DataRejected,
+        "57P04" => ErrorKind::Config,
         _ => match &code[..2] {
             "08" | "53" | "58" => ErrorKind::Unreachable,
             "22" | "23" | "44" | "P0" => ErrorKind::DataRejected,

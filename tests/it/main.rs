@@ -9,4 +9,7 @@
 )]
 
 mod harness;
+mod large;
+mod run;
 mod support;
+mod sweep;
