@@ -7,6 +7,7 @@ use jiff::Timestamp;
 
 use crate::config::spec::Config;
 use crate::daemon::armed::{ArmedConfig, JobName};
+use crate::report::{Outcome, Trigger};
 
 /// Who waits for the outcome of a run; the number is the asker's.
 pub type Ticket = u64;
@@ -40,38 +41,6 @@ pub enum Event {
     Reload(ArmedConfig),
     /// SIGTERM or SIGINT: the first drains, the second cancels.
     Stop,
-}
-
-/// Why a run starts.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Trigger {
-    /// `cron` or `every`.
-    Schedule,
-    /// A fire time that passed while no daemon ran, or the machine slept.
-    Missed,
-    /// A person asked.
-    Manual,
-    /// A signal that names no job, or the job's own signal.
-    Signal,
-    /// The jobs in `after` have committed.
-    After,
-}
-
-/// How a run ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Outcome {
-    /// The target holds the new rows.
-    Committed,
-    /// It failed; the target is as it was.
-    RolledBack,
-    /// It is not known whether COMMIT took place.
-    InDoubt,
-    /// It was told to stop.
-    Cancelled,
-    /// There was nothing to do, or another daemon does it.
-    Skipped,
 }
 
 /// What is to be done, in this order.

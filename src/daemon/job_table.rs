@@ -8,12 +8,11 @@ use jiff::{SignedDuration, Timestamp};
 
 use crate::config::spec::{JobSpec, Overlap};
 use crate::daemon::armed::{ArmedConfig, JobName};
-use crate::daemon::event::{
-    Action, Answer, Changes, Event, Outcome, SkipReason, Start, Ticket, Trigger,
-};
+use crate::daemon::event::{Action, Answer, Changes, Event, SkipReason, Start, Ticket};
 use crate::daemon::permits::{Needs, Permits};
 use crate::daemon::queue::{Queue, Request};
 use crate::daemon::schedule::{CatchUp, Schedule};
+use crate::report::{Outcome, Trigger};
 
 #[cfg(test)]
 mod tests;

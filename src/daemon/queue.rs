@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 
 use crate::daemon::armed::JobName;
-use crate::daemon::event::{Ticket, Trigger};
+use crate::daemon::event::Ticket;
+use crate::report::Trigger;
 
 /// A run that is wanted.
 #[derive(Debug)]

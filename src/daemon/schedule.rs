@@ -8,8 +8,9 @@ use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
 use siphasher::sip::SipHasher13;
 
+use crate::config::CronSyntaxError;
 use crate::config::spec::{Missed, ScheduleSpec};
-use crate::daemon::cron::{CronTextError, CronTimes};
+use crate::daemon::cron::CronTimes;
 
 /// The fire times of one job, its jitter included.
 #[derive(Clone, Debug)]
@@ -28,15 +29,17 @@ enum Times {
 }
 
 /// Why a schedule cannot be used.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, thiserror::Error)]
 pub enum ScheduleError {
     /// The cron expression.
-    #[error("job `{job}`: {why}")]
+    #[error("job `{job}`: `{text}` is not a cron expression: {why}")]
     Cron {
         /// The job.
         job: String,
+        /// As written.
+        text: String,
         /// What is wrong with it.
-        why: CronTextError,
+        why: CronSyntaxError,
     },
     /// The time zone is not in the machine's database.
     #[error("job `{job}`: time zone `{zone}` is not known on this machine (is tzdata installed?)")]
@@ -97,6 +100,7 @@ impl Schedule {
                 };
                 let times = CronTimes::parse(text, zone).map_err(|why| ScheduleError::Cron {
                     job: job.to_owned(),
+                    text: text.clone(),
                     why,
                 })?;
                 Times::Cron(Box::new(times))
@@ -280,9 +284,9 @@ mod tests {
 
     #[rstest]
     #[case(ScheduleSpec { every: Some(Duration::ZERO), ..spec() }, "longer than 0s")]
-    #[case(ScheduleSpec { cron: Some("@daily".into()), ..every(1.0) }, "exclude each other")]
-    #[case(cron("0 0 31 4 *"), "never comes")]
-    #[case(ScheduleSpec { timezone: Some("Europe/Nowhere".into()), ..cron("@daily") }, "Europe/Nowhere")]
+    #[case(ScheduleSpec { cron: Some("0 0 * * *".into()), ..every(1.0) }, "exclude each other")]
+    #[case(cron("0 0 31 4 *"), "it never comes")]
+    #[case(ScheduleSpec { timezone: Some("Europe/Nowhere".into()), ..cron("0 0 * * *") }, "Europe/Nowhere")]
     fn a_schedule_that_cannot_work_is_refused(#[case] spec: ScheduleSpec, #[case] why: &str) {
         let error = Schedule::new("orders", &spec, &TimeZone::UTC).unwrap_err();
         let text = error.to_string();

@@ -12,6 +12,8 @@ use std::time::{Duration, Instant};
 
 use uuid::Uuid;
 
+use crate::config::is_name;
+
 /// Files looked at in one go, so that a full directory does not hold up the daemon.
 pub const TAKE_FILES_MAX: usize = 10_000;
 
@@ -171,12 +173,7 @@ fn accept(entry: &fs::DirEntry) -> Result<String, String> {
 }
 
 fn is_job_name(name: &str) -> bool {
-    name.len() <= JOB_NAME_BYTES_MAX
-        && name.starts_with(|c: char| c.is_ascii_lowercase())
-        && !name.contains("__")
-        && name
-            .chars()
-            .all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_')
+    name.len() <= JOB_NAME_BYTES_MAX && is_name(name)
 }
 
 fn printable(name: &OsStr) -> String {
