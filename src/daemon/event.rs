@@ -7,7 +7,7 @@ use jiff::Timestamp;
 
 use crate::config::spec::Config;
 use crate::daemon::armed::{ArmedConfig, JobName};
-use crate::report::{Outcome, Trigger};
+pub use crate::report::{Outcome, Trigger};
 
 /// Who waits for the outcome of a run; the number is the asker's.
 pub type Ticket = u64;
@@ -50,11 +50,13 @@ pub enum Action {
     Start(Start),
     /// Have this job's run stop. It still has to report its end.
     Cancel(JobName),
-    /// Store that this job's fire times up to this one need no catching up after a restart.
-    Remember {
+    /// Store that this job's fire times up to this one need no catching up after a restart. Comes when
+    /// the run that stands for them has ended, not when it starts, so that a daemon that was killed
+    /// during a run catches up with it; and not for a run that was cancelled.
+    Settled {
         /// The job.
         job: JobName,
-        /// The fire time.
+        /// The fire time: the next daemon's [`Past::due_at`](crate::daemon::job_table::Past::due_at).
         due_at: Timestamp,
     },
     /// Tell people that something asked for will not happen.

@@ -30,7 +30,7 @@ const CANCEL_WAIT: Duration = Duration::from_secs(30);
 /// What an earlier daemon left on record about a job.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Past {
-    /// The last [`Action::Remember`].
+    /// The last [`Action::Settled`].
     pub due_at: Option<Timestamp>,
     /// When its last run started.
     pub started_at: Option<Timestamp>,
@@ -91,6 +91,8 @@ struct Running {
     needs: Needs,
     tickets: Vec<Ticket>,
     since: Timestamp,
+    /// The latest fire time that needs no catching up if this run comes to its end.
+    settles: Option<Timestamp>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -292,8 +294,11 @@ impl JobTable {
                     why: SkipReason::StillWaiting,
                 });
             }
-        } else if self.running.contains_key(job) && overlap == Some(Overlap::Skip) {
-            let_go(job, due, SkipReason::StillRunning, actions);
+        } else if let Some(run) = self.running.get_mut(job)
+            && overlap == Some(Overlap::Skip)
+        {
+            run.settles = Some(due);
+            refuse(job, Some(due), None, SkipReason::StillRunning, actions);
         } else {
             self.enqueue(job, trigger, Some(due), None, now);
         }
@@ -388,12 +393,9 @@ impl JobTable {
                     needs,
                     tickets: request.tickets,
                     since: now,
+                    settles: request.due_at,
                 },
             );
-            if let Some(due_at) = request.due_at {
-                let job = job.clone();
-                actions.push(Action::Remember { job, due_at });
-            }
             actions.push(Action::Start(Start {
                 job,
                 trigger: request.trigger,
@@ -414,6 +416,12 @@ impl JobTable {
             return;
         };
         self.permits.give_back(&run.needs);
+        if let Some(due_at) = run.settles
+            && outcome != Outcome::Cancelled
+        {
+            let job = job.clone();
+            actions.push(Action::Settled { job, due_at });
+        }
         for ticket in run.tickets {
             actions.push(Action::Answer {
                 ticket,
@@ -544,10 +552,10 @@ impl JobTable {
 fn let_go(job: &JobName, due_at: Timestamp, why: SkipReason, actions: &mut Vec<Action>) {
     refuse(job, Some(due_at), None, why, actions);
     let job = job.clone();
-    actions.push(Action::Remember { job, due_at });
+    actions.push(Action::Settled { job, due_at });
 }
 
-/// Without `Remember`: a fire time that the daemon's end cut off is caught up by the next daemon.
+/// Without `Settled`: a fire time that the daemon's end cut off is caught up by the next daemon.
 fn drop_request(request: Request, why: SkipReason, actions: &mut Vec<Action>) {
     refuse(&request.job, request.due_at, request.tickets, why, actions);
 }

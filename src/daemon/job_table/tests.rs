@@ -156,7 +156,7 @@ fn committed(job: &str) -> Event {
     finished(job, Outcome::Committed)
 }
 
-/// All but `Remember`, one word or three an action.
+/// All but `Settled`, one word or three an action.
 fn show(actions: &[Action]) -> String {
     let time = |due: &Option<Timestamp>| {
         due.map_or(String::new(), |t| t.strftime(" %H:%M:%S").to_string())
@@ -168,7 +168,7 @@ fn show(actions: &[Action]) -> String {
                 format!("start {} {:?}{due}", start.job, start.trigger)
             }
             Action::Cancel(job) => format!("cancel {job}"),
-            Action::Remember { .. } => return None,
+            Action::Settled { .. } => return None,
             Action::Skipped { job, due_at, why } => format!("skip {job} {why:?}{}", time(due_at)),
             Action::Answer {
                 ticket,
@@ -532,23 +532,45 @@ fn start_up_runs_jobs_whose_conditions_were_met_meanwhile(
     assert_eq!(show(&actions), expected);
 }
 
-/// What is remembered is what needs no catching up: fires that started a run, and fires let go; not
-/// those that a stop cut off.
-#[test]
-fn fire_times_are_remembered_when_they_are_settled() {
-    let mut table = table(config(1, vec![queueing("a"), minutely("b")]));
-    let mut remembered = |event, time| {
+fn settled(actions: &[Action]) -> String {
+    let times = actions.iter().filter_map(|action| match action {
+        Action::Settled { job, due_at } => Some(format!("{job} {}", due_at.strftime("%H:%M"))),
+        _ => None,
+    });
+    times.collect::<Vec<_>>().join(", ")
+}
+
+#[rstest]
+#[case::when_the_run_has_ended(vec![
+    ("10:01:00", Event::Tick, ""),
+    ("10:01:30", finished("a", Outcome::RolledBack), "a 10:01"),
+])]
+#[case::not_if_it_was_cancelled(vec![
+    ("10:01:00", Event::Tick, ""),
+    ("10:01:01", Event::Stop, ""),
+    ("10:01:30", finished("a", Outcome::Cancelled), ""),
+])]
+#[case::with_the_fires_let_go_meanwhile(vec![
+    ("10:01:00", Event::Tick, ""),
+    ("10:02:00", Event::Tick, ""),
+    ("10:02:30", committed("a"), "a 10:02"),
+])]
+#[case::not_if_a_stop_cut_them_off(vec![
+    ("10:00:30", trigger(&["b"], 1), ""),
+    ("10:01:00", Event::Tick, ""),
+    ("10:01:01", Event::Stop, ""),
+    ("10:01:02", committed("b"), ""),
+])]
+#[case::at_once_if_nobody_wants_them(vec![
+    ("15:00:30", Event::Tick, "c 12:00"),
+])]
+fn fire_times_are_settled(#[case] steps: Vec<Step>) {
+    let noon = job("c", |j| j.schedule.cron = Some("0 12 * * *".to_owned()));
+    let mut table = table(config(1, vec![minutely("a"), job("b", |_| ()), noon]));
+    for (time, event, expected) in steps {
         let actions = table.handle(event, at(time));
-        let times = actions.iter().filter_map(|action| match action {
-            Action::Remember { job, due_at } => Some(format!("{job} {}", due_at.strftime("%H:%M"))),
-            _ => None,
-        });
-        times.collect::<Vec<_>>().join(", ")
-    };
-    assert_eq!(remembered(Event::Tick, "10:01:00"), "a 10:01");
-    assert_eq!(remembered(committed("a"), "10:01:30"), "b 10:01");
-    assert_eq!(remembered(Event::Tick, "10:02:00"), "b 10:02");
-    assert_eq!(remembered(Event::Stop, "10:02:01"), "");
+        assert_eq!(settled(&actions), expected, "at {time}");
+    }
 }
 
 #[test]
