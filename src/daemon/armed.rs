@@ -1,6 +1,6 @@
 //! A configuration whose schedules are known to work: what start-up and a reload hand to the job table.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use crate::config::spec::{Config, JobSpec};
@@ -22,15 +22,17 @@ impl ArmedConfig {
     pub fn new(config: Arc<Config>) -> Result<Self, Vec<ScheduleError>> {
         let mut schedules = BTreeMap::new();
         let mut dependants: BTreeMap<String, Vec<JobName>> = BTreeMap::new();
+        let mut expressions = BTreeSet::new();
         let mut errors = Vec::new();
         for (name, job) in &config.jobs {
-            let schedule = match Schedule::new(name, &job.schedule, &config.daemon.timezone) {
+            let mut schedule = match Schedule::new(name, &job.schedule, &config.daemon.timezone) {
                 Ok(schedule) => schedule,
                 Err(error) => {
                     errors.push(error);
                     continue;
                 }
             };
+            schedule.share(&mut expressions);
             let name = JobName::from(name.as_str());
             for dependency in &job.schedule.after {
                 let list = dependants.entry(dependency.clone()).or_default();

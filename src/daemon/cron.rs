@@ -3,6 +3,9 @@
 //! croner alone is not enough: it treats only single times (`30 2 * * *`) as fixed, so `0 2,14 * * *`
 //! would be lost when the clock skips two o'clock, and run twice when two o'clock comes twice.
 
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
 use croner::{Cron, CronDateTime};
 use jiff::Timestamp;
 use jiff::civil::DateTime;
@@ -13,7 +16,7 @@ use crate::config::{CronSyntaxError, parse_cron};
 /// A cron expression of five fields in a time zone.
 #[derive(Clone, Debug)]
 pub struct CronTimes {
-    cron: Cron,
+    cron: Arc<Cron>,
     zone: TimeZone,
     follows: Follows,
 }
@@ -43,10 +46,21 @@ impl CronTimes {
             Follows::Calendar
         };
         Ok(CronTimes {
-            cron: parse_cron(text)?,
+            cron: Arc::new(parse_cron(text)?),
             zone,
             follows,
         })
+    }
+
+    /// Uses the pool's copy of the expression, or adds its own. An expression takes 5 kB (croner keeps
+    /// a byte for every year), and thousands of jobs have a handful of them.
+    pub fn share(&mut self, pool: &mut BTreeSet<Arc<Cron>>) {
+        match pool.get(&self.cron) {
+            Some(same) => self.cron = same.clone(),
+            None => {
+                pool.insert(self.cron.clone());
+            }
+        }
     }
 
     /// The first fire time later than `after`; `None` beyond the calendar's end.

@@ -1,9 +1,12 @@
 //! When a job fires. Everything here is a pure function of the job's name, its schedule and the time
 //! asked about: a restart, a reload and a second machine find the same fire times.
 
+use std::collections::BTreeSet;
 use std::hash::Hasher;
+use std::sync::Arc;
 use std::time::Duration;
 
+use croner::Cron;
 use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
 use siphasher::sip::SipHasher13;
@@ -112,6 +115,13 @@ impl Schedule {
             missed: spec.missed,
             catchup_window: signed(spec.catchup_window),
         })
+    }
+
+    /// Shares its cron expression with others; see [`CronTimes::share`].
+    pub fn share(&mut self, pool: &mut BTreeSet<Arc<Cron>>) {
+        if let Times::Cron(cron) = &mut self.times {
+            cron.share(pool);
+        }
     }
 
     /// The first fire time later than `after`; `None` for a job that runs on demand only.
