@@ -30,7 +30,7 @@ SELECT wanted.schema, wanted.name, c.relkind::pg_catalog.text, \
        COALESCE(pg_catalog.has_schema_privilege(n.oid, 'USAGE'), false), \
        COALESCE(pg_catalog.has_table_privilege(c.oid, 'SELECT'), false), \
        COALESCE(pg_catalog.has_any_column_privilege(c.oid, 'SELECT'), false) \
-FROM pg_catalog.unnest($1::pg_catalog.text[], $2::pg_catalog.text[]) AS wanted (schema, name) \
+FROM ROWS FROM (pg_catalog.unnest($1::pg_catalog.text[]), pg_catalog.unnest($2::pg_catalog.text[])) AS wanted (schema, name) \
 LEFT JOIN pg_catalog.pg_namespace AS n ON n.nspname = wanted.schema \
 LEFT JOIN pg_catalog.pg_class AS c ON c.relnamespace = n.oid AND c.relname = wanted.name \
      AND c.relkind IN ('r', 'p', 'v', 'm', 'f')";

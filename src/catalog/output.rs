@@ -66,7 +66,7 @@ async fn prepare(session: &Session, sql: &str) -> Result<tokio_postgres::Stateme
 async fn type_texts(session: &Session, oids: &[u32], typmods: &[i32]) -> Result<Vec<String>> {
     const TEXTS: &str = "\
         SELECT pg_catalog.format_type(t.oid, t.typmod) \
-        FROM pg_catalog.unnest($1::pg_catalog.oid[], $2::pg_catalog.int4[]) WITH ORDINALITY \
+        FROM ROWS FROM (pg_catalog.unnest($1::pg_catalog.oid[]), pg_catalog.unnest($2::pg_catalog.int4[])) WITH ORDINALITY \
              AS t (oid, typmod, place) ORDER BY t.place";
     let rows = session
         .query(Phase::Inspect, TEXTS, &[&oids, &typmods])

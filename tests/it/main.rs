@@ -10,3 +10,4 @@
 
 mod harness;
 mod support;
+mod type_matrix;
