@@ -13,3 +13,4 @@ mod large;
 mod run;
 mod support;
 mod sweep;
+mod type_matrix;
