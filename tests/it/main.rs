@@ -14,3 +14,4 @@ mod run;
 mod support;
 mod sweep;
 mod type_matrix;
+mod systemd_units;
