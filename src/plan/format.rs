@@ -454,3 +454,7 @@ fn same_locale(a: &str, b: &str) -> bool {
     let (a, b) = (plain(a), plain(b));
     a == b || (neutral(&a) && neutral(&b))
 }
+
+#[cfg(test)]
+#[path = "format_tests.rs"]
+mod tests;

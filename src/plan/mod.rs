@@ -5,6 +5,8 @@ mod columns;
 pub mod copy;
 pub mod explain;
 pub mod format;
+#[cfg(test)]
+mod fixtures;
 mod job;
 pub mod order;
 pub mod pairs;

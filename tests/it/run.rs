@@ -448,7 +448,7 @@ fn row_security_on_the_source_is_an_error_and_not_fewer_rows() {
     db.both("CREATE TABLE t (id int)");
     db.source.sql(&format!(
         "INSERT INTO t VALUES (1), (2); ALTER TABLE t ENABLE ROW LEVEL SECURITY;
-         CREATE POLICY some ON t USING (id = 1); CREATE ROLE {role} LOGIN; GRANT SELECT ON t TO {role}"
+         CREATE POLICY only_one ON t USING (id = 1); CREATE ROLE {role} LOGIN; GRANT SELECT ON t TO {role}"
     ));
     let source = db
         .source

@@ -200,7 +200,7 @@ fn a_target_error_stops_the_source_promptly() {
     // More rows than could be sent in the test's patience.
     db.target.sql("ALTER TABLE t ADD CHECK (id <> 1000)");
     let config = "[jobs.j]\nsource = 'source'\ntarget = 'target'\nmode = 'append'\nretry = { max = 0 }\n\
-         [jobs.j.table.'public.t']\nquery = 'SELECT i AS id FROM pg_catalog.generate_series(1, 100000000000) i'\n";
+         [jobs.j.table.'public.t']\nquery = 'SELECT pg_catalog.generate_series(1, 100000000000) AS id'\n";
 
     let outcome = job(&db, config).run(&["run", "j", "--json"]);
 

@@ -20,11 +20,7 @@ pub(super) async fn pump(
     meter: &Meter<'_>,
     blocks: Sender,
 ) -> Result<Totals> {
-    let failed = |error| {
-        Error::pg(Phase::CopyOut, Side::Source, error)
-            .at(source.server())
-            .on(&plan.target)
-    };
+    let failed = |error| source.error(Phase::CopyOut, error).on(plan.read_relation());
     let stream = source
         .client()
         .copy_out(plan.copy_out.as_str())
@@ -51,7 +47,7 @@ pub(super) async fn pump(
             "the binary COPY data ended without its trailer",
         )
         .at(source.server())
-        .on(&plan.target));
+        .on(plan.read_relation()));
     }
     let totals = meter.read_so_far();
     meter.waits_for(Waiting::Target);
