@@ -4,9 +4,9 @@
 mod columns;
 pub mod copy;
 pub mod explain;
-pub mod format;
 #[cfg(test)]
 mod fixtures;
+pub mod format;
 mod job;
 pub mod order;
 pub mod pairs;
