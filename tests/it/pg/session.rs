@@ -244,6 +244,24 @@ async fn abort_ends_what_runs_and_close_says_goodbye() {
 }
 
 #[tokio::test]
+async fn a_session_that_the_server_ended_says_why() {
+    let db = support::databases("ended");
+    let session = open(&db.source.conninfo()).await.unwrap();
+    let ended = format!("SELECT pg_terminate_backend({})", session.pid());
+    db.source.sql(&ended);
+    while !session.client().is_closed() {
+        tokio::task::yield_now().await;
+    }
+    let error = session.run(Phase::Inspect, "SELECT 1").await.unwrap_err();
+    assert_eq!(
+        (error.kind(), error.sqlstate()),
+        (ErrorKind::ServerShutdown, Some("57P01")),
+        "{}",
+        told(&error)
+    );
+}
+
+#[tokio::test]
 async fn closing_is_bounded_when_the_server_is_busy() {
     let db = support::databases("busy");
     let session = open(&db.source.conninfo()).await.unwrap();
