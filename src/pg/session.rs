@@ -151,13 +151,8 @@ impl Session {
             .map_err(|error| self.error(phase, error))
     }
 
-    /// An error of this session's client, with side and server; for a closed connection, what
-    /// the server said when it ended the session, if it did.
+    /// An error of this session's client, with side and server.
     pub fn error(&self, phase: Phase, error: tokio_postgres::Error) -> Error {
-        let error = match error.is_closed() {
-            true => self.task.take_reason().unwrap_or(error),
-            false => error,
-        };
         Error::pg(phase, self.side, error).at(&self.server)
     }
 

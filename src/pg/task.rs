@@ -1,7 +1,6 @@
 //! The task that drives a connection: owned, and bounded in its end.
 
 use std::future::poll_fn;
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -12,15 +11,9 @@ use tracing::debug;
 
 use crate::error::chain;
 
-/// Why a connection ended, until somebody asks.
-type Reason = Arc<Mutex<Option<tokio_postgres::Error>>>;
-
 /// Aborts the task when dropped.
 #[derive(Debug)]
-pub(super) struct ConnectionTask {
-    handle: JoinHandle<()>,
-    reason: Reason,
-}
+pub(super) struct ConnectionTask(JoinHandle<()>);
 
 impl ConnectionTask {
     /// Starts to drive a connection.
@@ -29,22 +22,12 @@ impl ConnectionTask {
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
         T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
-        let reason = Reason::default();
-        ConnectionTask {
-            handle: tokio::spawn(drive(connection, server, Arc::clone(&reason))),
-            reason,
-        }
-    }
-
-    /// Why the connection was lost: whoever waits for an answer is only told that it was.
-    pub fn take_reason(&self) -> Option<tokio_postgres::Error> {
-        let mut reason = self.reason.lock().unwrap_or_else(PoisonError::into_inner);
-        reason.take()
+        ConnectionTask(tokio::spawn(drive(connection, server)))
     }
 
     /// Waits for the end of a connection whose client is gone, at most `within`; then aborts it.
     pub async fn end(mut self, within: Duration) {
-        if timeout(within, &mut self.handle).await.is_err() {
+        if timeout(within, &mut self.0).await.is_err() {
             debug!("the connection did not close in time");
         }
     }
@@ -52,11 +35,11 @@ impl ConnectionTask {
 
 impl Drop for ConnectionTask {
     fn drop(&mut self) {
-        self.handle.abort();
+        self.0.abort();
     }
 }
 
-async fn drive<S, T>(mut connection: Connection<S, T>, server: String, reason: Reason)
+async fn drive<S, T>(mut connection: Connection<S, T>, server: String)
 where
     S: AsyncRead + AsyncWrite + Unpin,
     T: AsyncRead + AsyncWrite + Unpin,
@@ -72,8 +55,8 @@ where
             ),
             Some(Ok(_)) => {}
             Some(Err(error)) => {
-                debug!(%server, error = described(&error), "connection lost");
-                *reason.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
+                // Whoever waits for an answer gets an error of its own; this one says why.
+                debug!(%server, error = reason(&error), "connection lost");
                 return;
             }
             None => return,
@@ -81,7 +64,7 @@ where
     }
 }
 
-fn described(error: &tokio_postgres::Error) -> String {
+fn reason(error: &tokio_postgres::Error) -> String {
     match error.as_db_error() {
         Some(db) => format!("{} {}", db.severity(), db.code().code()),
         None => chain(error),
