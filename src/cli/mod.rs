@@ -4,7 +4,6 @@
 
 mod args;
 mod check;
-mod jobs;
 mod logging;
 mod plan;
 mod run;
@@ -15,6 +14,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser};
+use comfy_table::{Row, Table, presets};
 
 use crate::config::spec::Config;
 use crate::config::{self, Request};
@@ -71,7 +71,10 @@ fn with_config(file: Option<PathBuf>, log_level: Option<String>, command: args::
     }
     // One thread: the two sides of a copy then hand blocks to each other without waking another
     // core, which costs half the client's CPU time (see ARCHITECTURE.md).
-    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+    let runtime = match tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+    {
         Ok(runtime) => runtime,
         Err(error) => {
             eprintln!("tableferry: no runtime could be started: {error}");
@@ -110,6 +113,13 @@ fn print_text(text: &str) {
     let _ = writeln!(std::io::stdout(), "{text}");
 }
 
+/// A table without lines, for people.
+fn plain_table<H: Into<Row>>(header: H) -> Table {
+    let mut table = Table::new();
+    table.load_style(presets::NOTHING).set_header(header);
+    table
+}
+
 /// An error for people: what, where, why, and what to do.
 fn print_error(job: &str, error: &Error, log_values: bool) {
     eprintln!("job `{job}`: {error}");
@@ -131,7 +141,10 @@ fn chosen(config: &Config, names: Vec<String>) -> Option<Vec<String>> {
     for name in names.iter().filter(|name| !config.jobs.contains_key(*name)) {
         all_known = false;
         let known: Vec<_> = config.jobs.keys().map(String::as_str).collect();
-        eprintln!("tableferry: there is no job `{name}`; configured: {}", known.join(", "));
+        eprintln!(
+            "tableferry: there is no job `{name}`; configured: {}",
+            known.join(", ")
+        );
     }
     all_known.then_some(names)
 }

@@ -3,19 +3,21 @@
 use std::sync::Arc;
 
 use bytesize::ByteSize;
-use comfy_table::{CellAlignment, Table, presets};
+use comfy_table::CellAlignment;
 use uuid::Uuid;
 
 use super::args::RunArgs;
 use super::signals::InterruptWatch;
-use super::{Exit, chosen, print_json, print_text};
+use super::{Exit, chosen, plain_table, print_json, print_text};
 use crate::config::spec::Config;
 use crate::report::log::LogListener;
 use crate::report::{ErrorReport, Event, Listener, Outcome, RunReport, Trigger, progress};
 use crate::run::{self, Cancelled, Context};
 
 pub(super) async fn run(config: &Config, wanted: RunArgs) -> Exit {
-    let Some(jobs) = chosen(config, wanted.jobs) else { return Exit::Usage };
+    let Some(jobs) = chosen(config, wanted.jobs) else {
+        return Exit::Usage;
+    };
     let (canceller, cancelled) = run::cancellation();
     let _watch = match InterruptWatch::start(canceller) {
         Ok(watch) => watch,
@@ -90,9 +92,7 @@ fn print_summary(report: &RunReport) {
     if report.outcome != Outcome::Committed {
         return;
     }
-    let mut table = Table::new();
-    table.load_preset(presets::NOTHING);
-    table.set_header(["source", "target", "rows", "bytes", "format", "seconds"]);
+    let mut table = plain_table(["source", "target", "rows", "bytes", "format", "seconds"]);
     for row in &report.tables {
         table.add_row([
             row.source.clone(),
@@ -108,7 +108,7 @@ fn print_summary(report: &RunReport) {
             column.set_cell_alignment(CellAlignment::Right);
         }
     }
-    print_text(&table.to_string());
+    print_text(&table.trim_fmt());
     print_text(&format!(
         "{}: committed {} rows in {} tables, {}, {:.2} s",
         report.job,

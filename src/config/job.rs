@@ -6,7 +6,7 @@ use super::error::KeyPath;
 use super::keys::nearest;
 use super::not_yet::not_yet;
 use super::raw::{RawJob, RawServer};
-use super::spec::{GuardSpec, JobSpec, Mode, RetrySpec, TableInput, TablePattern};
+use super::spec::{JobSpec, Mode, TableInput, TablePattern};
 use super::validate::Findings;
 use super::{schedule, table};
 
@@ -64,20 +64,12 @@ fn job(name: String, raw: RawJob, path: &KeyPath, findings: &mut Findings) -> Op
         timeout: raw.timeout,
         lock_timeout: raw.lock_timeout,
         stall_timeout: raw.stall_timeout,
-        retry: RetrySpec {
-            max: raw.retry.max,
-            backoff: raw.retry.backoff,
-            max_backoff: raw.retry.max_backoff,
-        },
+        retry: raw.retry,
         format: raw.format,
         workers: raw.workers,
         atomic: raw.atomic,
         verify: raw.verify,
-        guard: GuardSpec {
-            allow_empty: raw.guard.allow_empty,
-            max_shrink: raw.guard.max_shrink,
-            min_rows: raw.guard.min_rows,
-        },
+        guard: raw.guard,
         triggers: raw.triggers,
         sequences: raw.sequences,
         analyze: raw.analyze,
@@ -97,7 +89,7 @@ fn check_job_keys(raw: &RawJob, path: &KeyPath, findings: &mut Findings) {
     let tables = path.child("tables");
     if raw.tables.is_empty() && raw.table.is_empty() && !findings.is_set(&tables) {
         let message =
-            "is required, or a `[jobs.NAME.table.\"schema.name\"]`: without, nothing is copied";
+            format!("is required, or a `[{path}.table.\"schema.name\"]`: there is nothing to copy");
         findings.error(&tables, message);
     }
     if raw.retry.max_backoff < raw.retry.backoff {
@@ -117,14 +109,19 @@ fn check_itself(job: &JobSpec, path: &KeyPath, findings: &mut Findings) {
     if job.source != job.target {
         return;
     }
-    let message = "source and target are the same server: name another relation in \
-                   `[jobs.NAME.table.\"schema.name\"]` as `source`, or this would copy a table onto itself";
+    let message = format!(
+        "source and target are the same server, so that this would copy a table onto itself: \
+         name another `source` in a `[{path}.table.\"schema.name\"]`"
+    );
     if !job.tables.is_empty() {
-        findings.error(&path.child("tables"), message);
+        findings.error(&path.child("tables"), message.as_str());
     }
     for (target, table) in &job.table {
         if table.input == TableInput::Relation(target.clone()) {
-            findings.error(&path.child("table").child(&target.to_string()), message);
+            findings.error(
+                &path.child("table").child(&target.to_string()),
+                message.as_str(),
+            );
         }
     }
 }

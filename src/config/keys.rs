@@ -42,7 +42,7 @@ pub(super) const KEYS: &[Key] = &[
     key("daemon.timezone",         Text(&TIMEZONE),     Some("UTC"), "for `cron` where a job names none"),
     key("daemon.history",          Choice(&["target", "local", "off"]), Some("target"), "where runs are recorded"),
 
-    key("servers.<server>.conninfo",            Secret(&TEXT),      None,      "where the database is, as libpq writes it"),
+    key("servers.<server>.conninfo",            Secret(&CONNINFO),  None,      "how to connect, as libpq reads it"),
     key("servers.<server>.password_file",       Text(&TEXT),        None,      "a file whose first line is the password"),
     key("servers.<server>.password_env",        Text(&TEXT),        None,      "the environment variable that holds the password"),
     key("servers.<server>.password_credential", Text(&TEXT),        None,      "the systemd credential that holds the password"),
@@ -50,8 +50,8 @@ pub(super) const KEYS: &[Key] = &[
     key("servers.<server>.max_connections",     Integer { min: 1 }, Some("4"), "connections across all jobs"),
     key("servers.<server>.encoding",            Text(&ENCODING),    None,      "client_encoding, for a SQL_ASCII database"),
 
-    key("jobs.<job>.source",  Text(&NAME),     None, "the server that is read"),
-    key("jobs.<job>.target",  Text(&NAME),     None, "the server that is written"),
+    key("jobs.<job>.source",  Text(&SERVER),   None, "the server that is read"),
+    key("jobs.<job>.target",  Text(&SERVER),   None, "the server that is written"),
     key("jobs.<job>.mode",    Choice(&["append", "truncate", "swap", "merge", "upsert"]), None, "what the target holds afterwards"),
     key("jobs.<job>.tables",  Texts { each: &PATTERN, min: 1 }, None, "relations of the same name on both sides"),
     key("jobs.<job>.exclude", Texts { each: &PATTERN, min: 0 }, None, "left out of what `tables` matched"),
@@ -65,7 +65,7 @@ pub(super) const KEYS: &[Key] = &[
     key("jobs.<job>.catchup_window", Text(&DURATION),           Some("1h"),   "how old a missed fire time may be"),
     key("jobs.<job>.on_demand",      Bool,                      Some("true"), "SIGUSR1 with an empty spool runs it"),
     key("jobs.<job>.signal",         Text(&SIGNAL),             None,         "this signal runs it"),
-    key("jobs.<job>.after",          Texts { each: &NAME, min: 0 },              None,         "runs when these jobs have committed"),
+    key("jobs.<job>.after",          Texts { each: &JOB, min: 0 },              None,         "runs when these jobs have committed"),
 
     key("jobs.<job>.timeout",           Text(&SOME_DURATION), None,        "of the whole attempt"),
     key("jobs.<job>.lock_timeout",      Text(&SOME_DURATION), Some("30s"), "of waiting for a lock"),

@@ -178,7 +178,7 @@ mod tests {
     #[case(Kind::Text(&syntax::CRON), "'* * *'", r#"must be a cron expression of five fields such as "*/15 * * * *", got "* * *": it has 3 fields"#)]
     #[case(Kind::TextOrNumber(&syntax::SHARE), "50", r#"must be a share such as "50%" or 0.5, got integer 50: it is not between 0% and 100%"#)]
     #[case(Kind::Texts { each: &syntax::COLUMN, min: 1 }, "[]", "must be a list, each a column's name (in double quotes where it has capitals or blanks), got an empty list")]
-    #[case(Kind::Secret(&syntax::TEXT), "['hunter2']", "must be a text that is not empty, got array")]
+    #[case(Kind::Secret(&syntax::TEXT), "['hunter2']", "must be a text, got array")]
     fn a_misfit_says_what_was_expected(
         #[case] kind: Kind,
         #[case] toml: &str,

@@ -37,7 +37,7 @@ impl Layer {
     /// A file's layer.
     pub fn from_toml(path: &Path, text: &str) -> Layer {
         let mut layer = Layer::default();
-        let file = TomlFile { path, text };
+        let file = TomlFile::new(path, text);
         match Document::parse(text) {
             Ok(document) => layer.read_table(document.as_table(), &KeyPath::default(), &file),
             Err(error) => {
@@ -132,23 +132,27 @@ impl Layer {
                 Known::Not => {}
                 Known::Table => match item.as_table_like() {
                     Some(inner) => {
+                        self.origins.insert(path.clone(), origin);
                         self.set(&path, Map::<String, Value>::new().into());
                         self.read_table(inner, &path, file);
                     }
                     None => {
-                        let message =
-                            format!("must be a table `[{path}]`, got {}", item.type_name());
+                        let got = item.type_name();
+                        let message = format!("must be a table `[{path}]`, got {got}");
                         self.error(&path, &origin, message);
                     }
                 },
-                Known::Key(key) => match item.as_value().map(|value| key.kind.check(value)) {
-                    Some(Ok(value)) => self.set(&path, value),
-                    Some(Err(misfit)) => {
-                        let origin = misfit.offset.map_or(origin, |offset| file.line_of(offset));
-                        self.error(&path, &origin, misfit.message);
+                Known::Key(key) => {
+                    self.origins.insert(path.clone(), origin.clone());
+                    match item.as_value().map(|value| key.kind.check(value)) {
+                        Some(Ok(value)) => self.set(&path, value),
+                        Some(Err(misfit)) => {
+                            let place = misfit.offset.map(|offset| file.line_of(offset));
+                            self.error(&path, &place.unwrap_or(origin), misfit.message);
+                        }
+                        None => self.error(&path, &origin, key.kind.not("a table")),
                     }
-                    None => self.error(&path, &origin, key.kind.not("a table")),
-                },
+                }
             }
         }
     }
@@ -156,37 +160,37 @@ impl Layer {
     fn read_text(&mut self, path: &KeyPath, text: &str, origin: &Origin) {
         for depth in 1..path.0.len() {
             let table = KeyPath(path.0[..depth].to_vec());
-            if matches!(self.resolve(&table, origin), Known::Not) {
-                return;
-            }
+            match self.resolve(&table, origin) {
+                Known::Table => self.origins.insert(table, origin.clone()),
+                Known::Key(key) => return self.error(&table, origin, key.kind.not("a table")),
+                Known::Not => return,
+            };
         }
         match self.resolve(path, origin) {
             Known::Not => {}
             Known::Table => self.error(path, origin, "is a table: set one of its keys".to_owned()),
-            Known::Key(key) => match key.kind.check_text(text) {
-                Ok(value) => self.set(path, value),
-                Err(misfit) => self.error(path, origin, misfit.message),
-            },
+            Known::Key(key) => {
+                self.origins.insert(path.clone(), origin.clone());
+                match key.kind.check_text(text) {
+                    Ok(value) => self.set(path, value),
+                    Err(misfit) => self.error(path, origin, misfit.message),
+                }
+            }
         }
     }
 
-    /// Looks the path up, reports it when it is unknown or ends in a name of the wrong form, and
-    /// remembers where it was set: a value where it was set last, a table where it was first.
+    /// Looks the path up, and reports it when it is unknown or ends in a name of the wrong form.
     fn resolve(&mut self, path: &KeyPath, origin: &Origin) -> Known {
         let known = keys::lookup(path);
-        match known {
-            Known::Not => self.error(path, origin, keys::unknown(path)),
-            Known::Key(_) | Known::Table => {
-                if !self.origins.contains_key(path)
-                    && let Some(syntax) = keys::chosen_name(path)
-                    && let Err(reason) = (syntax.check)(path.last())
-                {
-                    let colon = if reason.is_empty() { "" } else { ": " };
-                    let message = format!("must be named as {}{colon}{reason}", syntax.expected);
-                    self.error(path, origin, message);
-                }
-                self.origins.insert(path.clone(), origin.clone());
-            }
+        if matches!(known, Known::Not) {
+            self.error(path, origin, keys::unknown(path));
+        } else if !self.origins.contains_key(path)
+            && let Some(syntax) = keys::chosen_name(path)
+            && let Err(reason) = (syntax.check)(path.last())
+        {
+            let colon = if reason.is_empty() { "" } else { ": " };
+            let message = format!("the name must be {}{colon}{reason}", syntax.expected);
+            self.error(path, origin, message);
         }
         known
     }
@@ -226,25 +230,35 @@ fn set_in(table: &mut Map<String, Value>, path: &[String], value: Value) {
 struct TomlFile<'f> {
     path: &'f Path,
     text: &'f str,
+    /// The byte after each line break.
+    line_starts: Vec<usize>,
 }
 
-impl TomlFile<'_> {
+impl<'f> TomlFile<'f> {
+    fn new(path: &'f Path, text: &'f str) -> Self {
+        TomlFile {
+            path,
+            text,
+            line_starts: text.match_indices('\n').map(|(at, _)| at + 1).collect(),
+        }
+    }
+
     fn line_of(&self, offset: usize) -> Origin {
-        let before = self.text.get(..offset).unwrap_or(self.text);
         Origin::File {
             path: self.path.to_owned(),
-            line: before.matches('\n').count() + 1,
+            line: self.line_starts.partition_point(|start| *start <= offset) + 1,
             column: 0,
         }
     }
 
     fn column_of(&self, offset: usize) -> Origin {
-        let before = self.text.get(..offset).unwrap_or(self.text);
-        let line_start = before.rfind('\n').map_or(0, |at| at + 1);
+        let breaks = self.line_starts.partition_point(|start| *start <= offset);
+        let start = breaks.checked_sub(1).map_or(0, |at| self.line_starts[at]);
+        let before = self.text.get(start..offset).unwrap_or_default();
         Origin::File {
             path: self.path.to_owned(),
-            line: before.matches('\n').count() + 1,
-            column: before[line_start..].chars().count() + 1,
+            line: breaks + 1,
+            column: before.chars().count() + 1,
         }
     }
 }

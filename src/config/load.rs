@@ -1,11 +1,12 @@
 //! All layers together.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use super::error::{ConfigErrors, KeyPath, Origin};
 use super::keys::{self, Known};
 use super::layer::{Layer, Origins};
 use super::locate::{self, FileText};
+use super::password::{has_password, shared_password};
 use super::raw::RawConfig;
 use super::spec::Config;
 use super::validate::{Findings, validate};
@@ -164,27 +165,4 @@ fn merge(origins: &Origins, layers: Vec<Layer>) -> Result<RawConfig, config::Con
         )
         .build()?
         .try_deserialize()
-}
-
-fn shared_password(path: &Path) -> String {
-    format!(
-        "{}: holds a password and can be read by others than its owner: chmod 600, or use `password_file`",
-        path.display()
-    )
-}
-
-/// Does a conninfo hold a password? Said of a few that hold none, too: it makes a warning only.
-fn has_password(conninfo: &str) -> bool {
-    let in_userinfo = conninfo.split_once("://").is_some_and(|(_, rest)| {
-        let before_options = rest.split('?').next().unwrap_or(rest);
-        before_options
-            .rsplit_once('@')
-            .and_then(|(userinfo, _)| userinfo.split_once(':'))
-            .is_some_and(|(_, password)| !password.is_empty())
-    });
-    let as_key = conninfo.match_indices("password").any(|(at, word)| {
-        conninfo[at + word.len()..].trim_start().starts_with('=')
-            && !conninfo[..at].ends_with(|c: char| c.is_alphanumeric() || c == '_')
-    });
-    in_userinfo || as_key
 }

@@ -179,4 +179,15 @@ mod tests {
         let texts: Vec<_> = read(&file).into_iter().map(|f| f.text.unwrap()).collect();
         assert_eq!(texts, ["main", "10-a.toml", "20-b.toml"]);
     }
+
+    #[rstest]
+    #[case(0o600, false)]
+    #[case(0o640, true)]
+    #[case(0o604, true)]
+    fn a_file_that_others_may_read_is_shared(#[case] mode: u32, #[case] is_shared: bool) {
+        use std::os::unix::fs::PermissionsExt;
+        let file = tempfile::NamedTempFile::new().unwrap();
+        fs::set_permissions(file.path(), fs::Permissions::from_mode(mode)).unwrap();
+        assert_eq!(read_one(file.path().to_owned()).is_shared, is_shared);
+    }
 }

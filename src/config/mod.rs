@@ -9,6 +9,8 @@
 //! No stage stops at its first error: all of them are reported together.
 
 mod error;
+#[cfg(test)]
+mod example;
 mod job;
 mod keys;
 mod kind;
@@ -16,6 +18,7 @@ mod layer;
 mod load;
 mod locate;
 mod not_yet;
+mod password;
 mod pattern;
 mod raw;
 mod schedule;
@@ -29,4 +32,4 @@ mod validate;
 pub use error::{ConfigError, ConfigErrors, KeyPath, Origin};
 pub use load::{Request, load};
 pub use pattern::PatternError;
-pub use syntax::{CronSyntaxError, parse_cron};
+pub use syntax::{CronSyntaxError, is_name, parse_cron};

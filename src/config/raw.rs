@@ -80,12 +80,12 @@ pub(super) struct RawJob {
     pub lock_timeout: Duration,
     #[serde(deserialize_with = "duration")]
     pub stall_timeout: Duration,
-    pub retry: RawRetry,
+    pub retry: RetrySpec,
     pub format: FormatChoice,
     pub workers: u32,
     pub atomic: bool,
     pub verify: Verify,
-    pub guard: RawGuard,
+    pub guard: GuardSpec,
     pub triggers: Triggers,
     pub sequences: bool,
     pub analyze: bool,
@@ -97,25 +97,6 @@ pub(super) struct RawJob {
     pub indexes: Indexes,
     #[serde(default, deserialize_with = "some_duration")]
     pub max_snapshot_age: Option<Duration>,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(super) struct RawRetry {
-    pub max: u32,
-    #[serde(deserialize_with = "duration")]
-    pub backoff: Duration,
-    #[serde(deserialize_with = "duration")]
-    pub max_backoff: Duration,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(super) struct RawGuard {
-    pub allow_empty: bool,
-    #[serde(deserialize_with = "share")]
-    pub max_shrink: f64,
-    pub min_rows: u64,
 }
 
 #[derive(Deserialize)]
@@ -143,11 +124,11 @@ fn parsed<'de, D: Deserializer<'de>, T, E: Display>(
     parse(&String::deserialize(deserializer)?).map_err(D::Error::custom)
 }
 
-fn duration<'de, D: Deserializer<'de>>(d: D) -> Result<Duration, D::Error> {
+pub(super) fn duration<'de, D: Deserializer<'de>>(d: D) -> Result<Duration, D::Error> {
     parsed(d, syntax::duration)
 }
 
-fn share<'de, D: Deserializer<'de>>(d: D) -> Result<f64, D::Error> {
+pub(super) fn share<'de, D: Deserializer<'de>>(d: D) -> Result<f64, D::Error> {
     parsed(d, syntax::share)
 }
 

@@ -72,11 +72,7 @@ fn circle<'j>(start: &'j str, jobs: &'j BTreeMap<String, JobSpec>) -> Option<Vec
                     while let Some(previous) = reached_from.get(way[way.len() - 1]) {
                         way.push(previous);
                     }
-                    if job == start {
-                        way.pop();
-                    }
                     way.reverse();
-                    way.push(start);
                     return Some(way);
                 }
                 if !reached_from.contains_key(after.as_str()) {

@@ -267,13 +267,16 @@ pub enum Scope {
 }
 
 /// `retry = { max, backoff, max_backoff }`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct RetrySpec {
     /// Tries after the first.
     pub max: u32,
     /// The first pause.
+    #[serde(deserialize_with = "super::raw::duration")]
     pub backoff: Duration,
     /// The longest pause.
+    #[serde(deserialize_with = "super::raw::duration")]
     pub max_backoff: Duration,
 }
 
@@ -302,11 +305,13 @@ pub enum Verify {
 }
 
 /// `guard = { allow_empty, max_shrink, min_rows }`.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, serde::Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct GuardSpec {
     /// Is a source without rows believed?
     pub allow_empty: bool,
     /// The largest believed share of rows lost, 0 to 1.
+    #[serde(deserialize_with = "super::raw::share")]
     pub max_shrink: f64,
     /// The least believed number of rows.
     pub min_rows: u64,

@@ -20,13 +20,31 @@ pub(super) struct Syntax {
 
 /// Any text but an empty one.
 pub(super) const TEXT: Syntax = Syntax {
-    expected: "a text that is not empty",
-    check: |text| plain(!text.trim().is_empty()),
+    expected: "a text",
+    check: |text| match text.trim().is_empty() {
+        true => Err("it is empty".to_owned()),
+        false => Ok(()),
+    },
 };
-/// A server's or a job's name.
+/// Where a database is; `pg` reads it.
+pub(super) const CONNINFO: Syntax = Syntax {
+    expected: "a text such as \"postgresql://user@host/database\"",
+    ..TEXT
+};
+/// The name that a server or a job is given.
 pub(super) const NAME: Syntax = Syntax {
-    expected: "a name of lower-case letters, digits and single underscores that starts with a letter",
+    expected: "of lower-case letters, digits and single underscores, a letter first",
     check: |text| plain(is_name(text)),
+};
+/// The name of a server that is configured; which there are is known later.
+pub(super) const SERVER: Syntax = Syntax {
+    expected: "the NAME of a `[servers.NAME]`",
+    ..TEXT
+};
+/// The name of a job that is configured.
+pub(super) const JOB: Syntax = Syntax {
+    expected: "the NAME of a `[jobs.NAME]`",
+    ..TEXT
 };
 /// A stretch of time.
 pub(super) const DURATION: Syntax = Syntax {
@@ -35,8 +53,11 @@ pub(super) const DURATION: Syntax = Syntax {
 };
 /// A stretch of time that is not nothing.
 pub(super) const SOME_DURATION: Syntax = Syntax {
-    expected: "a duration above zero such as \"5m\"",
-    check: |text| plain(!duration(text)?.is_zero()),
+    expected: DURATION.expected,
+    check: |text| match duration(text)?.is_zero() {
+        true => Err("it must be above zero".to_owned()),
+        false => Ok(()),
+    },
 };
 /// What a watermark goes back by.
 pub(super) const DURATION_OR_NUMBER: Syntax = Syntax {
@@ -120,7 +141,7 @@ fn plain(holds: bool) -> Result<(), String> {
 }
 
 /// `[a-z][a-z0-9_]*` without `__`, which separates keys in environment variables.
-fn is_name(text: &str) -> bool {
+pub fn is_name(text: &str) -> bool {
     text.starts_with(|c: char| c.is_ascii_lowercase())
         && !text.contains("__")
         && text

@@ -166,7 +166,7 @@ $TABLEFERRY__DAEMON__LISTEN: daemon.listen: must be an address with a port such 
 
 #[rstest]
 #[case("a = ", "t.toml:1:5: not TOML: ")]
-#[case("[jobs.orders]\nmode = 'x", "t.toml:2:8: not TOML: ")]
+#[case("[jobs.orders]\nmode = 'x", "t.toml:2:10: not TOML: ")]
 #[case("[a]\n[a]", "t.toml:2:2: not TOML: ")]
 fn what_is_not_toml_is_reported_with_line_and_column(#[case] text: &str, #[case] start: &str) {
     let error = read(text).unwrap_err();
@@ -207,20 +207,24 @@ fn what_is_not_toml_is_reported_with_line_and_column(#[case] text: &str, #[case]
 )]
 #[case(
     "[servers.third]\nmax_connections = 2",
-    "t.toml:5: servers.third.conninfo: is required: where the database is, as libpq writes it, a text that is not empty"
+    "t.toml:5: servers.third.conninfo: is required: how to connect, as libpq reads it (a text such as \"postgresql://user@host/database\")"
 )]
 #[case(
     "[servers.a__b]\nconninfo = 'x'",
-    "t.toml:5: servers.a__b: must be named as a name of lower-case letters, digits and single underscores that starts with a letter"
+    "t.toml:5: servers.a__b: the name must be of lower-case letters, digits and single underscores, a letter first"
+)]
+#[case(
+    "passfile = 'b'\n[servers.x]\nconninfo = 'password=b'\npassword_env = 'P'",
+    "t.toml:8: servers.x.password_env: excludes the password in `conninfo`: a server has at most one source of its password"
 )]
 fn wrong_in_general(#[case] text: &str, #[case] message: &str) {
     assert_eq!(errors(text), message);
 }
 
 #[rstest]
-#[case("[jobs.x]\nsource = 'shop'\ntarget = 'mart'\ntables = ['a.b']", r#"t.toml:5: jobs.x.mode: is required: what the target holds afterwards, one of "append", "truncate", "swap", "merge", "upsert""#)]
-#[case("[jobs.x]\nsource = 'shop'\ntarget = 'mart'\nmode = 'append'", r#"t.toml:5: jobs.x.tables: is required, or a `[jobs.NAME.table."schema.name"]`: without, nothing is copied"#)]
-#[case("[jobs.x]\nsource = 'shop'\ntarget = 'shop'\nmode = 'append'\ntables = ['a.b']", r#"t.toml:9: jobs.x.tables: source and target are the same server: name another relation in `[jobs.NAME.table."schema.name"]` as `source`, or this would copy a table onto itself"#)]
+#[case("[jobs.x]\nsource = 'shop'\ntarget = 'mart'\ntables = ['a.b']", r#"t.toml:5: jobs.x.mode: is required: what the target holds afterwards (one of "append", "truncate", "swap", "merge", "upsert")"#)]
+#[case("[jobs.x]\nsource = 'shop'\ntarget = 'mart'\nmode = 'append'", r#"t.toml:5: jobs.x.tables: is required, or a `[jobs.x.table."schema.name"]`: there is nothing to copy"#)]
+#[case("[jobs.x]\nsource = 'shop'\ntarget = 'shop'\nmode = 'append'\ntables = ['a.b']", r#"t.toml:9: jobs.x.tables: source and target are the same server, so that this would copy a table onto itself: name another `source` in a `[jobs.x.table."schema.name"]`"#)]
 #[case(
     "[jobs.x]\nsource = 'shop'\ntarget = 'nowhere'\nmode = 'append'\ntables = ['a.b']",
     "t.toml:7: jobs.x.target: unknown server `nowhere`; known are: mart, shop"
@@ -236,7 +240,7 @@ fn wrong_in_a_new_job(#[case] text: &str, #[case] message: &str) {
 )]
 #[case(
     "every = '0s'",
-    r#"t.toml:10: jobs.orders.every: must be a duration above zero such as "5m", got "0s""#
+    r#"t.toml:10: jobs.orders.every: must be a duration such as "30s", got "0s": it must be above zero"#
 )]
 #[case("cron = '0 0 30 2 *'", r#"t.toml:10: jobs.orders.cron: must be a cron expression of five fields such as "*/15 * * * *", got "0 0 30 2 *": it never comes"#)]
 #[case("signal = 'RTMIN+31'", r#"t.toml:10: jobs.orders.signal: must be a real-time signal from "RTMIN+0" to "RTMIN+30", got "RTMIN+31""#)]
@@ -257,8 +261,8 @@ fn wrong_in_a_new_job(#[case] text: &str, #[case] message: &str) {
     "t.toml:10: jobs.orders.retry.max_backoff: must not be shorter than `backoff`, the first pause"
 )]
 #[case("guard.max_shrink = '120%'", r#"t.toml:10: jobs.orders.guard.max_shrink: must be a share such as "50%" or 0.5, got "120%": it is not between 0% and 100%"#)]
-#[case("exclude = [\n  'sales.*',\n  'audit',\n]", r#"t.toml:12: jobs.orders.exclude: must be a list, each a relation or a pattern such as "public.orders" or "sales.*", got "audit": it is not of the form schema.name"#)]
-#[case("[jobs.orders.table.customers]", r#"t.toml:10: jobs.orders.table.customers: must be named as a relation with its schema such as "public.orders": `customers` is not of the form schema.name"#)]
+#[case("exclude = [\n  'sales.*',\n  'audit',\n]", r#"t.toml:12: jobs.orders.exclude: must be a relation or a pattern such as "public.orders" or "sales.*", got "audit": it is not of the form schema.name"#)]
+#[case("[jobs.orders.table.customers]", r#"t.toml:10: jobs.orders.table.customers: the name must be a relation with its schema such as "public.orders": `customers` is not of the form schema.name"#)]
 #[case("[jobs.orders.table.\"a.b\"]\nsource = 'a.c'\nquery = 'SELECT'", r#"t.toml:12: jobs.orders.table."a.b".query: excludes `source`: a table is read from a relation or from a query"#)]
 #[case(
     "[jobs.orders.table.\"a.b\"]\n[jobs.orders.table.\"A.b\"]",
@@ -268,7 +272,7 @@ fn wrong_in_a_new_job(#[case] text: &str, #[case] message: &str) {
     "[jobs.orders.table.\"a.b\"]\ncolumns = ['x', 'X']",
     r#"t.toml:11: jobs.orders.table."a.b".columns: names x twice"#
 )]
-#[case("[jobs.orders.table.\"a.b\"]\nset.\"a b\" = 'x'", r#"t.toml:11: jobs.orders.table."a.b".set."a b": must be named as a column's name (in double quotes where it has capitals or blanks): ` ` in `a b` needs double quotes around the identifier"#)]
+#[case("[jobs.orders.table.\"a.b\"]\nset.\"a b\" = 'x'", r#"t.toml:11: jobs.orders.table."a.b".set."a b": the name must be a column's name (in double quotes where it has capitals or blanks): ` ` in `a b` needs double quotes around the identifier"#)]
 #[case("[jobs.orders.table.\"a.b\"]\nkey = ['id']", r#"t.toml:11: jobs.orders.table."a.b".key: is only for mode merge and upsert; this job's mode is truncate"#)]
 #[case("[jobs.orders.table.\"a.b\"]\nscope = 'table'", r#"t.toml:11: jobs.orders.table."a.b".scope: is only for mode merge; this job's mode is truncate"#)]
 #[case(
@@ -388,6 +392,49 @@ fn a_file_that_cannot_be_read_is_an_error() {
         load(&request).unwrap_err().to_string(),
         "/nonexistent/t.toml: cannot be read: No such file or directory (os error 2)"
     );
+}
+
+#[rstest]
+#[case("a = ", "[", "]")]
+#[case("a = ", "{ a = ", " }")]
+#[case("", "a.", "")]
+fn deep_nesting_is_refused(#[case] start: &str, #[case] open: &str, #[case] close: &str) {
+    let depth = 20_000;
+    let text = format!("{start}{}a{} = 1", open.repeat(depth), close.repeat(depth));
+    assert!(read(&text).is_err());
+}
+
+#[rstest]
+#[case(
+    "TABLEFERRY__DAEMON__LISTN",
+    "1",
+    "daemon.listn: unknown key; did you mean `listen`?"
+)]
+#[case("TABLEFERRY__DAEMON", "1", "daemon: is a table: set one of its keys")]
+#[case(
+    "TABLEFERRY__DAEMON__HISTORY__X",
+    "1",
+    r#"daemon.history: must be one of "target", "local", "off", got a table"#
+)]
+#[case(
+    "TABLEFERRY__JOBS__ORDERS__WORKERS",
+    "one",
+    r#"jobs.orders.workers: must be a whole number from 1 to 4294967295, got "one""#
+)]
+#[case(
+    "TABLEFERRY__JOBS__ORDERS__ANALYZE",
+    "yes",
+    r#"jobs.orders.analyze: must be true or false, got "yes""#
+)]
+#[case(
+    "TABLEFERRY__SERVERS__SHOP__CONNINFO",
+    "",
+    r#"servers.shop.conninfo: must be a text such as "postgresql://user@host/database", got string: it is empty"#
+)]
+fn a_wrong_variable_is_named(#[case] name: &str, #[case] value: &str, #[case] message: &str) {
+    let main = file("t.toml", &format!("{SERVERS}{JOB}"));
+    let error = read_all(vec![main], &env(&[(name, value)])).unwrap_err();
+    assert_eq!(error, format!("${name}: {message}"));
 }
 
 fn toml_ish() -> impl Strategy<Value = String> {

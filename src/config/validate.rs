@@ -7,6 +7,7 @@ use secrecy::SecretString;
 use super::error::{ConfigError, KeyPath};
 use super::keys::{self, Known};
 use super::layer::Origins;
+use super::password::has_password;
 use super::raw::{RawConfig, RawDaemon, RawServer};
 use super::spec::{Config, DaemonSpec, PasswordSource, ServerSpec};
 use super::{job, locate, schedule};
@@ -51,7 +52,7 @@ impl<'o> Findings<'o> {
             && let Known::Key(known) = keys::lookup(key)
         {
             let expected = known.kind.expected();
-            self.error(key, format!("is required: {}, {expected}", known.doc));
+            self.error(key, format!("is required: {} ({expected})", known.doc));
         }
         value
     }
@@ -106,32 +107,44 @@ fn daemon(raw: RawDaemon, own: &locate::Directories) -> DaemonSpec {
 
 fn server(name: String, raw: RawServer, findings: &mut Findings) -> Option<ServerSpec> {
     let path = KeyPath::from("servers").child(&name);
-    let sources = [
-        ("password_file", raw.password_file.map(PasswordSource::File)),
-        ("password_env", raw.password_env.map(PasswordSource::Env)),
-        (
-            "password_credential",
-            raw.password_credential.map(PasswordSource::Credential),
-        ),
-        ("passfile", raw.passfile.map(PasswordSource::PassFile)),
-    ];
-    let mut given = sources
-        .into_iter()
-        .filter_map(|(key, source)| Some((key, source?)));
-    let first = given.next();
-    if let Some((key, _)) = &first {
-        for (other, _) in given {
-            let message =
-                format!("excludes `{key}`: a server has at most one source of its password");
-            findings.error(&path.child(other), message);
-        }
-    }
+    let password = password_source(&raw, &path, findings);
     let conninfo = findings.require(&path.child("conninfo"), raw.conninfo)?;
     Some(ServerSpec {
         name,
         conninfo: SecretString::from(conninfo),
-        password: first.map_or(PasswordSource::Libpq, |(_, source)| source),
+        password,
         max_connections: raw.max_connections,
         encoding: raw.encoding,
     })
+}
+
+/// The first source that is given; any other is an error.
+fn password_source(raw: &RawServer, path: &KeyPath, findings: &mut Findings) -> PasswordSource {
+    use PasswordSource::{Credential, Env, File, Libpq, PassFile};
+    let in_conninfo = raw.conninfo.as_deref().is_some_and(has_password);
+    let sources = [
+        ("conninfo", in_conninfo.then_some(Libpq)),
+        ("password_file", raw.password_file.clone().map(File)),
+        ("password_env", raw.password_env.clone().map(Env)),
+        (
+            "password_credential",
+            raw.password_credential.clone().map(Credential),
+        ),
+        ("passfile", raw.passfile.clone().map(PassFile)),
+    ];
+    let mut given = sources
+        .into_iter()
+        .filter_map(|(key, source)| Some((key, source?)));
+    let Some((first, source)) = given.next() else {
+        return Libpq;
+    };
+    let first = match first {
+        "conninfo" => "the password in `conninfo`".to_owned(),
+        key => format!("`{key}`"),
+    };
+    for (other, _) in given {
+        let message = format!("excludes {first}: a server has at most one source of its password");
+        findings.error(&path.child(other), message);
+    }
+    source
 }

@@ -14,7 +14,7 @@ use super::pins;
 use super::tap::TapState;
 use super::task::ConnectionTask;
 use crate::config::spec::ServerSpec;
-use crate::error::{Error, ErrorKind, Phase, Result, Side};
+use crate::error::{Error, ErrorKind, Phase, Result, ServerError, Side};
 
 /// How the sessions of a job differ from those of another.
 #[derive(Clone, Debug)]
@@ -151,9 +151,20 @@ impl Session {
             .map_err(|error| self.error(phase, error))
     }
 
-    /// An error of this session's client, with side and server.
+    /// An error of this session's client, with side and server. Where the client only knows that
+    /// the connection is closed, what the server said before it closed it.
     pub fn error(&self, phase: Phase, error: tokio_postgres::Error) -> Error {
-        Error::pg(phase, self.side, error).at(&self.server)
+        let last_words = match error.as_db_error() {
+            Some(_) => None,
+            None => self.tap.last_error(),
+        };
+        match last_words {
+            Some(body) => {
+                Error::reported(phase, self.side, &ServerError::parse(&body)).caused_by(error)
+            }
+            None => Error::pg(phase, self.side, error),
+        }
+        .at(&self.server)
     }
 
     /// Commits, and proves it: `COMMIT` in a failed transaction answers the tag `ROLLBACK`

@@ -10,8 +10,8 @@ use super::{Cancelled, Context, claim, gate, publish};
 use crate::config::spec::JobSpec;
 use crate::error::{Error, ErrorKind, Phase, Result, Side};
 use crate::pg::session::Session;
-use crate::plan::JobPlan;
-use crate::plan::copy::{CopyFormat, CopyPlan};
+use crate::plan;
+use crate::plan::copy::{CopyPlan, JobPlan};
 use crate::report::{Event, Snapshot, TableProgress, TableReport};
 
 /// How long a server may take to end a session that is over.
@@ -69,18 +69,33 @@ pub(super) async fn attempt(
 
 /// Everything up to, and not including, COMMIT.
 async fn load(context: &Context, sides: &mut Sides, record: &mut Record) -> Result<Fate> {
-    let source = &*sides.source.insert(inspect::open(context, Side::Source).await?);
-    let target = &*sides.target.insert(inspect::open(context, Side::Target).await?);
-    let Inspection { plan, target: seen, snapshot } =
-        inspect::inspect(context, source, target).await?;
+    let source = &*sides
+        .source
+        .insert(inspect::open(context, Side::Source).await?);
+    let target = &*sides
+        .target
+        .insert(inspect::open(context, Side::Target).await?);
+    let Inspection {
+        plan,
+        target: seen,
+        snapshot,
+    } = inspect::inspect(context, source, target).await?;
     record.snapshot = Some(snapshot);
-    let plan = plan.map_err(inspect::refused)?;
-    context.tell(Event::Planned { tables: plan.tables.len(), warnings: plan.warnings() });
+    let plan = plan.map_err(|refusals| plan::to_error(&refusals))?;
+    context.tell(Event::Planned {
+        tables: plan.tables.len(),
+        warnings: all_warnings(&plan),
+    });
 
-    target.run(Phase::Prepare, "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE").await?;
+    target
+        .run(
+            Phase::Prepare,
+            "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE",
+        )
+        .await?;
     claim::claim(target, &context.job, &plan).await?;
     let before = gate::count_before(target, &context.job, &plan, &seen).await?;
-    publish::prepare(target, &context.job, &plan).await?;
+    publish::prepare(target, &plan).await?;
     claim::unchanged(target, &plan, &seen).await?;
 
     copy_all(context, source, target, &plan, record).await?;
@@ -112,14 +127,26 @@ async fn copy_all(
         context.tell(Event::TableStarted(progress(Totals::default())));
         let began = Instant::now();
         let on_progress = |moved| context.tell(Event::TableMoved(progress(moved)));
-        let pace =
-            Pace { stall_timeout: context.job.stall_timeout, on_progress: &on_progress };
+        let pace = Pace {
+            stall_timeout: context.job.stall_timeout,
+            on_progress: &on_progress,
+        };
         let copied = pipe::copy(source, target, table, pace).await?;
-        let totals = Totals { rows: copied.rows_read, bytes: copied.bytes };
+        let totals = Totals {
+            rows: copied.rows_read,
+            bytes: copied.bytes,
+        };
         context.tell(Event::TableLoaded(progress(totals)));
-        record.tables.push(table_report(&context.job, table, copied, began.elapsed()));
+        record
+            .tables
+            .push(table_report(&context.job, table, copied, began.elapsed()));
     }
     Ok(())
+}
+
+fn all_warnings(plan: &JobPlan) -> Vec<String> {
+    let of_tables = plan.tables.iter().flat_map(|table| &table.warnings);
+    plan.warnings.iter().chain(of_tables).cloned().collect()
 }
 
 fn table_report(
@@ -128,16 +155,12 @@ fn table_report(
     copied: pipe::Copied,
     took: Duration,
 ) -> TableReport {
-    let (format, format_reason) = match &table.format {
-        CopyFormat::Binary => ("binary", None),
-        CopyFormat::Text(reason) => ("text", Some(reason.to_string())),
-    };
     TableReport {
         source: table.source.clone(),
         target: table.target.to_string(),
         mode: job.mode,
-        format,
-        format_reason,
+        format: table.format.as_str(),
+        format_reason: table.format.reason().map(ToString::to_string),
         rows_read: copied.rows_read,
         rows_written: copied.rows_written,
         rows_inserted: copied.rows_written,
@@ -158,7 +181,12 @@ async fn commit(
     cancelled: &Cancelled,
 ) -> Result<()> {
     let Some(target) = sides.target.as_ref() else {
-        return Err(Error::new(ErrorKind::Bug, Phase::Commit, Side::Local, "no target session"));
+        return Err(Error::new(
+            ErrorKind::Bug,
+            Phase::Commit,
+            Side::Local,
+            "no target session",
+        ));
     };
     let error = match tokio::time::timeout(COMMIT_WAIT, target.commit()).await {
         Ok(Ok(())) => return Ok(()),
@@ -166,22 +194,20 @@ async fn commit(
         Ok(Err(error)) => error,
         Err(_) => {
             let message = format!("no answer within {} s", COMMIT_WAIT.as_secs());
-            Error::new(ErrorKind::InDoubt, Phase::Commit, Side::Target, message)
-                .at(target.server())
+            Error::new(ErrorKind::InDoubt, Phase::Commit, Side::Target, message).at(target.server())
         }
     };
     if let Some(lost) = sides.target.take() {
         lost.abort(ABORT_WAIT).await;
     }
-    tokio::select! {
-        () = cancelled.cancelled() => Err(error),
-        settled = settle::settle(context, fate, error) => settled,
-    }
+    settle::settle(context, fate, error, cancelled).await
 }
 
 /// What takes nothing back when it fails.
 async fn after(context: &Context, sides: &mut Sides, cancelled: &Cancelled, record: &Record) {
-    let Some(target) = sides.target.as_ref() else { return };
+    let Some(target) = sides.target.as_ref() else {
+        return;
+    };
     let analyzed = tokio::select! {
         () = cancelled.cancelled() => Ok(()),
         analyzed = publish::analyze(target, &context.job, &record.tables) => analyzed,

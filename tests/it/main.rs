@@ -9,5 +9,10 @@
 )]
 
 mod harness;
+mod large;
 mod pg;
+mod run;
 mod support;
+mod sweep;
+mod systemd_units;
+mod type_matrix;

@@ -18,6 +18,7 @@ pub struct TapState {
     sent: AtomicU64,
     error_seen: AtomicBool,
     error_notice: Notify,
+    error: Mutex<Option<Vec<u8>>>,
     tag: Mutex<Option<String>>,
 }
 
@@ -95,7 +96,16 @@ impl TapState {
         self.sent.fetch_add(bytes as u64, Ordering::Relaxed);
     }
 
-    pub(super) fn note_error(&self) {
+    /// The body of the ErrorResponse with which the server ended the session. tokio-postgres
+    /// loses it when the connection closes behind it. Other errors reach who asked, and are over then.
+    pub fn last_error(&self) -> Option<Vec<u8>> {
+        self.error_slot().clone()
+    }
+
+    pub(super) fn note_error(&self, body: Vec<u8>) {
+        if ends_session(&body) {
+            *self.error_slot() = Some(body);
+        }
         self.error_seen.store(true, Ordering::Release);
         self.error_notice.notify_waiters();
     }
@@ -105,7 +115,18 @@ impl TapState {
         *self.tag_slot() = Some(String::from_utf8_lossy(text).into_owned());
     }
 
+    fn error_slot(&self) -> std::sync::MutexGuard<'_, Option<Vec<u8>>> {
+        self.error.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn tag_slot(&self) -> std::sync::MutexGuard<'_, Option<String>> {
         self.tag.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Is its severity (field V, which is never translated) FATAL or PANIC?
+fn ends_session(error: &[u8]) -> bool {
+    error
+        .split(|byte| *byte == 0)
+        .any(|field| matches!(field, b"VFATAL" | b"VPANIC"))
 }

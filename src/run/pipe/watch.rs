@@ -84,7 +84,7 @@ impl<'a> Meter<'a> {
     }
 
     fn moved(&self) -> (u64, u64) {
-        (self.source.bytes_received(), self.target.bytes_sent())
+        (self.source.received(), self.target.sent())
     }
 
     fn stalled(&self, source: &Session, target: &Session, bound: Duration) -> Error {

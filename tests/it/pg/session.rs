@@ -247,6 +247,9 @@ async fn abort_ends_what_runs_and_close_says_goodbye() {
 async fn a_session_that_the_server_ended_says_why() {
     let db = support::databases("ended");
     let session = open(&db.source.conninfo()).await.unwrap();
+    // An error that was dealt with is not the reason.
+    session.run(Phase::Inspect, "SELECT 1/0").await.unwrap_err();
+    assert_eq!(session.tap().last_error(), None);
     let ended = format!("SELECT pg_terminate_backend({})", session.pid());
     db.source.sql(&ended);
     while !session.client().is_closed() {
