@@ -10,6 +10,7 @@
 
 mod harness;
 mod large;
+mod pg;
 mod run;
 mod support;
 mod sweep;
