@@ -66,11 +66,17 @@ async fn login(server: &ServerSpec) -> Result<String> {
     let session = Session::open(server, Side::Local, &settings).await?;
     let version = session.version();
     session.close(CLOSE_WAIT).await;
-    Ok(format!("PostgreSQL {}.{}", version / 10_000, version % 10_000))
+    Ok(format!(
+        "PostgreSQL {}.{}",
+        version / 10_000,
+        version % 10_000
+    ))
 }
 
 async fn check_job(config: &Config, job: &str, listener: &Arc<dyn Listener>) -> Result<usize> {
     let context = Context::new(config, job, Trigger::Manual, Arc::clone(listener))?;
     let planned = inspect::plan_only(&context).await?;
-    planned.map(|plan| plan.tables.len()).map_err(|refusals| plan::to_error(&refusals))
+    planned
+        .map(|plan| plan.tables.len())
+        .map_err(|refusals| plan::to_error(&refusals))
 }

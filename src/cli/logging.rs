@@ -11,12 +11,18 @@ pub(super) fn start(level: &str) {
         Ok(filter) => (filter, None),
         Err(error) => (EnvFilter::new("info"), Some(error)),
     };
-    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let builder = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr);
     let terminal = std::io::stderr().is_terminal();
     let started = if terminal {
         builder.with_target(false).try_init()
     } else {
-        builder.json().flatten_event(true).with_target(false).try_init()
+        builder
+            .json()
+            .flatten_event(true)
+            .with_target(false)
+            .try_init()
     };
     if let Err(error) = started {
         eprintln!("tableferry: logging could not be started: {error}");

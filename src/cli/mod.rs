@@ -71,7 +71,10 @@ fn with_config(file: Option<PathBuf>, log_level: Option<String>, command: args::
     }
     // One thread: the two sides of a copy then hand blocks to each other without waking another
     // core, which costs half the client's CPU time (see ARCHITECTURE.md).
-    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+    let runtime = match tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+    {
         Ok(runtime) => runtime,
         Err(error) => {
             eprintln!("tableferry: no runtime could be started: {error}");
@@ -138,7 +141,10 @@ fn chosen(config: &Config, names: Vec<String>) -> Option<Vec<String>> {
     for name in names.iter().filter(|name| !config.jobs.contains_key(*name)) {
         all_known = false;
         let known: Vec<_> = config.jobs.keys().map(String::as_str).collect();
-        eprintln!("tableferry: there is no job `{name}`; configured: {}", known.join(", "));
+        eprintln!(
+            "tableferry: there is no job `{name}`; configured: {}",
+            known.join(", ")
+        );
     }
     all_known.then_some(names)
 }

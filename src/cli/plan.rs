@@ -14,12 +14,16 @@ use crate::report::{ErrorReport, Listener, Trigger};
 use crate::run::{Context, inspect};
 
 pub(super) async fn run(config: &Config, wanted: JobsArgs) -> Exit {
-    let Some(jobs) = chosen(config, wanted.jobs) else { return Exit::Usage };
+    let Some(jobs) = chosen(config, wanted.jobs) else {
+        return Exit::Usage;
+    };
     let listener: Arc<dyn Listener> = Arc::new(LogListener);
     let mut exit = Exit::Done;
     for job in &jobs {
         let planned = match Context::new(config, job, Trigger::Manual, Arc::clone(&listener)) {
-            Ok(context) => inspect::plan_only(&context).await.map(|plan| (context, plan)),
+            Ok(context) => inspect::plan_only(&context)
+                .await
+                .map(|plan| (context, plan)),
             Err(error) => Err(error),
         };
         match planned {
@@ -34,7 +38,10 @@ pub(super) async fn run(config: &Config, wanted: JobsArgs) -> Exit {
             Ok((_, Err(refusals))) => {
                 exit = Exit::Failed;
                 if wanted.json {
-                    print_json(&Refused { job, refusals: &refusals });
+                    print_json(&Refused {
+                        job,
+                        refusals: &refusals,
+                    });
                 } else {
                     print_text(&refusals_text(job, &refusals));
                 }
@@ -43,7 +50,10 @@ pub(super) async fn run(config: &Config, wanted: JobsArgs) -> Exit {
                 exit = Exit::Failed;
                 let log_values = config.jobs.get(job).is_some_and(|spec| spec.log_values);
                 if wanted.json {
-                    print_json(&Failed { job, error: ErrorReport::new(&error, log_values) });
+                    print_json(&Failed {
+                        job,
+                        error: ErrorReport::new(&error, log_values),
+                    });
                 }
                 print_error(job, &error, log_values);
             }
@@ -93,7 +103,11 @@ fn text(explanation: &Explanation) -> String {
     text.push_str("\nlocks:\n");
     for lock in &explanation.locks {
         let side = side(lock.side);
-        let _ = writeln!(text, "  {side}: {} on {}; blocks {}", lock.lock, lock.relation, lock.blocks);
+        let _ = writeln!(
+            text,
+            "  {side}: {} on {}; blocks {}",
+            lock.lock, lock.relation, lock.blocks
+        );
     }
     for warning in &explanation.warnings {
         let _ = writeln!(text, "\nnote: {warning}");
@@ -119,7 +133,12 @@ fn table_text(table: &TableExplanation) -> String {
             Some(reason) => format!("{}: {reason}", column.format),
             None => column.format.to_owned(),
         };
-        columns.add_row([format!("  {}", column.name), from, column.target_type.clone(), format]);
+        columns.add_row([
+            format!("  {}", column.name),
+            from,
+            column.target_type.clone(),
+            format,
+        ]);
     }
     let _ = writeln!(text, "\n{}", columns.trim_fmt());
     for warning in &table.warnings {

@@ -15,7 +15,9 @@ use crate::report::{ErrorReport, Event, Listener, Outcome, RunReport, Trigger, p
 use crate::run::{self, Cancelled, Context};
 
 pub(super) async fn run(config: &Config, wanted: RunArgs) -> Exit {
-    let Some(jobs) = chosen(config, wanted.jobs) else { return Exit::Usage };
+    let Some(jobs) = chosen(config, wanted.jobs) else {
+        return Exit::Usage;
+    };
     let (canceller, cancelled) = run::cancellation();
     let _watch = match InterruptWatch::start(canceller) {
         Ok(watch) => watch,

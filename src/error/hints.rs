@@ -32,10 +32,10 @@ pub(super) fn of_sqlstate(sqlstate: &str, phase: Phase, side: Side) -> Option<&'
         ("22021", Side::Source) | ("22P05", _) => {
             "the source holds bytes that are not in its encoding: set `encoding` on the server"
         }
-        ("42501", Side::Source) => "the role needs SELECT there; `tableferry check --connect` lists all",
-        ("42501", _) => {
-            "the role lacks a privilege there; `tableferry check --connect` lists all"
+        ("42501", Side::Source) => {
+            "the role needs SELECT there; `tableferry check --connect` lists all"
         }
+        ("42501", _) => "the role lacks a privilege there; `tableferry check --connect` lists all",
         ("55P03", _) => {
             "somebody holds a lock: see pg_locks and pg_stat_activity there; `lock_timeout` says \
              how long to wait"

@@ -31,6 +31,8 @@ pub(super) struct Dialled {
     pub canceller: Canceller,
     /// The server's major version, as it said at login.
     pub major: u32,
+    /// `connect_timeout`, for what belongs to connecting and is still to be done.
+    pub limit: Option<Duration>,
 }
 
 /// Connects to the first host of a server's conninfo that will do.
@@ -86,11 +88,12 @@ impl Dialler<'_> {
         let addresses = match within(limit, addresses(host)).await {
             Some(Ok(addresses)) => addresses,
             Some(Err(error)) => {
-                failures.push(self.unreachable(host, format!("no address: {error}")));
+                let error = self.unreachable(format!("its name has no address: {error}"));
+                failures.push(error.at_place(&host.to_string()));
                 return None;
             }
             None => {
-                failures.push(self.timed_out(host, "its name was not resolved"));
+                failures.push(no_answer(self.side, limit).at_place(&format!("resolving {host}")));
                 return None;
             }
         };
@@ -114,7 +117,9 @@ impl Dialler<'_> {
                         return None;
                     }
                 }
-                None => failures.push(self.timed_out(place(host, address), "no answer")),
+                None => {
+                    failures.push(no_answer(self.side, limit).at_place(&place(host, address)));
+                }
             }
         }
         None
@@ -195,6 +200,7 @@ impl Dialler<'_> {
         T: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin + Send + 'static,
     {
         Dialled {
+            limit: self.login.conninfo.connect_timeout,
             major: major(connection.parameter("server_version")),
             canceller: Canceller::new(client.cancel_token(), Arc::new(route)),
             task: ConnectionTask::spawn(connection, self.server.to_owned()),
@@ -239,19 +245,29 @@ impl Dialler<'_> {
         config
     }
 
-    fn unreachable(&self, place: impl std::fmt::Display, reason: String) -> Error {
+    fn unreachable(&self, reason: String) -> Error {
         Error::new(ErrorKind::Unreachable, Phase::Connect, self.side, reason)
-            .at_place(&place.to_string())
-    }
-
-    fn timed_out(&self, place: impl std::fmt::Display, what: &str) -> Error {
-        let limit = self.login.conninfo.connect_timeout.unwrap_or_default();
-        self.unreachable(place, format!("{what} within {limit:?} (connect_timeout)"))
     }
 }
 
+/// The server has not answered in `connect_timeout`.
+pub(super) fn no_answer(side: Side, limit: Option<Duration>) -> Error {
+    Error::new(
+        ErrorKind::Unreachable,
+        Phase::Connect,
+        side,
+        format!(
+            "no answer within {:?} (connect_timeout)",
+            limit.unwrap_or_default()
+        ),
+    )
+}
+
 /// `None` when the time is up.
-async fn within<T>(limit: Option<Duration>, future: impl Future<Output = T>) -> Option<T> {
+pub(super) async fn within<T>(
+    limit: Option<Duration>,
+    future: impl Future<Output = T>,
+) -> Option<T> {
     match limit {
         Some(limit) => timeout(limit, future).await.ok(),
         None => Some(future.await),

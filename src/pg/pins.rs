@@ -6,7 +6,7 @@
 
 use std::time::Duration;
 
-use tokio_postgres::Client;
+use tokio_postgres::{Client, SimpleQueryMessage};
 
 use super::ident::quote_literal;
 use super::session::SessionSettings;
@@ -38,52 +38,103 @@ pub(super) async fn pin(
     settings: &SessionSettings,
     major: u32,
 ) -> Result<Pinned> {
-    let failed = |error| Error::pg(Phase::Connect, side, error);
-    client
-        .batch_execute(&set_sql(settings, major))
-        .await
-        .map_err(failed)?;
-    verify(client, side, settings, major).await
+    let set = async |sql: String| {
+        client
+            .batch_execute(&sql)
+            .await
+            .map_err(|error| hinted(Error::pg(Phase::Connect, side, error)))
+    };
+    set(set_sql(settings, major)).await?;
+    let mut seen = look(client, Phase::Connect, side, settings, major).await?;
+    // Setting the replication role takes a right that few have, so it isn't touched without need;
+    // but a role that has `replica` among its own settings would silently skip triggers.
+    if seen.broken.contains(&ROLE) {
+        set(format!("SET {ROLE} = {}", role(settings))).await?;
+        seen = look(client, Phase::Connect, side, settings, major).await?;
+    }
+    judge(seen, Phase::Connect, side)
 }
 
-/// Reads the settings back.
+/// Reads the settings back, e.g. in a transaction, which a pooler may have sent to another backend.
 pub(super) async fn verify(
     client: &Client,
+    phase: Phase,
     side: Side,
     settings: &SessionSettings,
     major: u32,
-) -> Result<Pinned> {
-    let failed = |error| Error::pg(Phase::Connect, side, error);
+) -> Result<()> {
+    let seen = look(client, phase, side, settings, major).await?;
+    judge(seen, phase, side).map(drop)
+}
+
+fn hinted(error: Error) -> Error {
+    if error.sqlstate() == Some("42501") {
+        error.hinted(
+            "`triggers = \"skip\"`, and undoing a role's own session_replication_role, \
+             need a superuser, or GRANT SET ON PARAMETER session_replication_role (PostgreSQL 15)",
+        )
+    } else {
+        error
+    }
+}
+
+/// What one look at the session shows.
+struct Seen {
+    pinned: Pinned,
+    /// Settings with another value than they were given.
+    broken: Vec<&'static str>,
+}
+
+async fn look(
+    client: &Client,
+    phase: Phase,
+    side: Side,
+    settings: &SessionSettings,
+    major: u32,
+) -> Result<Seen> {
     let pins = pins(settings, major);
-    let row = client
-        .query_one(&verify_sql(settings, &pins), &[])
+    let messages = client
+        .simple_query(&verify_sql(settings, &pins))
         .await
-        .map_err(failed)?;
-    let encoding_holds: bool = row.get(2);
+        .map_err(|error| Error::pg(phase, side, error))?;
+    let row = messages.iter().find_map(|message| match message {
+        SimpleQueryMessage::Row(row) => Some(row),
+        _ => None,
+    });
+    let value = |column: usize| row.and_then(|row| row.get(column)).unwrap_or_default();
     let broken = pins
         .iter()
         .enumerate()
-        .filter(|(index, pin)| row.get::<_, &str>(index + 3) != pin.shown)
+        .filter(|(index, pin)| value(index + 3) != pin.shown)
         .map(|(_, pin)| pin.name)
-        .chain((!encoding_holds).then_some(ENCODING));
-    let broken: Vec<_> = broken.collect();
-    if !broken.is_empty() {
-        return Err(Error::new(
-            ErrorKind::Config,
-            Phase::Connect,
-            side,
-            format!("settings don't hold in the session: {}", broken.join(", ")),
-        )
-        .hinted(
-            "a connection pooler such as pgBouncer between here and the server? \
-             connect to the server itself, or to a pool in session mode",
-        ));
-    }
-    let version: i32 = row.get(1);
-    Ok(Pinned {
-        version: version.unsigned_abs(),
-        pid: row.get(0),
+        .chain((value(2) != "t").then_some(ENCODING))
+        .collect();
+    Ok(Seen {
+        pinned: Pinned {
+            pid: value(0).parse().unwrap_or_default(),
+            version: value(1).parse().unwrap_or_default(),
+        },
+        broken,
     })
+}
+
+fn judge(seen: Seen, phase: Phase, side: Side) -> Result<Pinned> {
+    if seen.broken.is_empty() {
+        return Ok(seen.pinned);
+    }
+    Err(Error::new(
+        ErrorKind::Config,
+        phase,
+        side,
+        format!(
+            "settings don't hold in the session: {}",
+            seen.broken.join(", ")
+        ),
+    )
+    .hinted(
+        "is a connection pooler such as pgBouncer in between? \
+         Connect to the server itself, or to a pool in session mode",
+    ))
 }
 
 fn pins(settings: &SessionSettings, major: u32) -> Vec<Pin> {
@@ -124,6 +175,11 @@ fn pins(settings: &SessionSettings, major: u32) -> Vec<Pin> {
         value: String::new(),
         shown: "\"\"".to_owned(),
     });
+    pins.push(Pin {
+        name: ROLE,
+        value: role(settings).to_owned(),
+        shown: role(settings).to_owned(),
+    });
     pins
 }
 
@@ -131,7 +187,8 @@ fn pins(settings: &SessionSettings, major: u32) -> Vec<Pin> {
 /// black-holed session would keep its locks for hours; over a Unix socket they do nothing.
 fn set_sql(settings: &SessionSettings, major: u32) -> String {
     let mut sql = String::new();
-    for pin in pins(settings, major) {
+    let pins = pins(settings, major);
+    for pin in pins.iter().filter(|pin| pin.name != ROLE) {
         sql.push_str(&format!(
             "SET {} = {};",
             pin.name,
@@ -145,9 +202,6 @@ fn set_sql(settings: &SessionSettings, major: u32) -> String {
         "SET {ENCODING} = {};",
         quote_literal(encoding(settings))
     ));
-    if settings.replica {
-        sql.push_str(&format!("SET {ROLE} = replica;"));
-    }
     sql
 }
 
@@ -163,6 +217,14 @@ fn verify_sql(settings: &SessionSettings, pins: &[Pin]) -> String {
         sql.push_str(&format!(", pg_catalog.current_setting('{}')", pin.name));
     }
     sql
+}
+
+fn role(settings: &SessionSettings) -> &'static str {
+    if settings.replica {
+        "replica"
+    } else {
+        "origin"
+    }
 }
 
 fn encoding(settings: &SessionSettings) -> &str {
@@ -187,4 +249,23 @@ fn shown_millis(duration: Duration) -> String {
         .find(|(unit, _)| millis.is_multiple_of(*unit))
         .map(|(unit, name)| format!("{}{name}", millis / unit))
         .unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rstest::rstest;
+
+    #[rstest]
+    #[case(0, "0")]
+    #[case(1, "1ms")]
+    #[case(1500, "1500ms")]
+    #[case(30_000, "30s")]
+    #[case(90_000, "90s")]
+    #[case(120_000, "2min")]
+    #[case(7_200_000, "2h")]
+    #[case(86_400_000, "1d")]
+    fn durations_are_shown_as_the_server_does(#[case] millis: u64, #[case] shown: &str) {
+        assert_eq!(shown_millis(Duration::from_millis(millis)), shown);
+    }
 }

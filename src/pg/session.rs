@@ -14,7 +14,7 @@ use super::pins;
 use super::tap::TapState;
 use super::task::ConnectionTask;
 use crate::config::spec::ServerSpec;
-use crate::error::{Error, ErrorKind, Phase, Result, Side};
+use crate::error::{Error, ErrorKind, Phase, Result, ServerError, Side};
 
 /// How the sessions of a job differ from those of another.
 #[derive(Clone, Debug)]
@@ -40,6 +40,7 @@ pub struct Session {
     canceller: Canceller,
     server: String,
     side: Side,
+    settings: SessionSettings,
     version: u32,
     pid: i32,
 }
@@ -60,6 +61,7 @@ impl Session {
             tap,
             canceller,
             major,
+            limit,
         } = dial::dial(server, side, &settings.application_name)
             .await
             .map_err(|error| error.at(&server.name))?;
@@ -70,11 +72,14 @@ impl Session {
             canceller,
             server: server.name.clone(),
             side,
+            settings: settings.clone(),
             version: 0,
             pid: 0,
         };
-        let pinned = pins::pin(&session.client, side, settings, major)
+        let pinning = pins::pin(&session.client, side, settings, major);
+        let pinned = dial::within(limit, pinning)
             .await
+            .unwrap_or_else(|| Err(dial::no_answer(side, limit)))
             .map_err(|error| error.at(&server.name))?;
         session.version = pinned.version;
         session.pid = pinned.pid;
@@ -116,6 +121,15 @@ impl Session {
         self.canceller.clone()
     }
 
+    /// Verifies again that the pinned settings hold: in a transaction, where a pooler may have
+    /// chosen another backend than the one that was set up.
+    pub async fn verify(&self, phase: Phase) -> Result<()> {
+        let major = self.version / 10_000;
+        pins::verify(&self.client, phase, self.side, &self.settings, major)
+            .await
+            .map_err(|error| error.at(&self.server))
+    }
+
     /// Runs statements that return nothing of interest.
     pub async fn run(&self, phase: Phase, sql: &str) -> Result<()> {
         self.client
@@ -137,9 +151,20 @@ impl Session {
             .map_err(|error| self.error(phase, error))
     }
 
-    /// An error of this session's client, with side and server.
+    /// An error of this session's client, with side and server. Where the client only knows that
+    /// the connection is closed, what the server said before it closed it.
     pub fn error(&self, phase: Phase, error: tokio_postgres::Error) -> Error {
-        Error::pg(phase, self.side, error).at(&self.server)
+        let last_words = match error.as_db_error() {
+            Some(_) => None,
+            None => self.tap.last_error(),
+        };
+        match last_words {
+            Some(body) => {
+                Error::reported(phase, self.side, &ServerError::parse(&body)).caused_by(error)
+            }
+            None => Error::pg(phase, self.side, error),
+        }
+        .at(&self.server)
     }
 
     /// Commits, and proves it: `COMMIT` in a failed transaction answers the tag `ROLLBACK`

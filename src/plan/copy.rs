@@ -48,6 +48,12 @@ pub struct CopyPlan {
 }
 
 impl CopyPlan {
+    /// What an error of the source is about: the relation that is read, or for a query the one
+    /// that it feeds.
+    pub fn read_relation(&self) -> &QualifiedName {
+        self.source_relation.as_ref().unwrap_or(&self.target)
+    }
+
     /// The target as a FROM item: without the rows of a plain table's inheritance children, which
     /// are not this table's.
     pub fn target_from(&self) -> String {

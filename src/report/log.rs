@@ -27,7 +27,11 @@ impl Listener for LogListener {
                 rows = table.rows, bytes = table.bytes, "loaded"
             ),
             Event::Publishing => debug!(job, %run_id, "publishing"),
-            Event::Retrying { error, pause, attempt } => warn!(
+            Event::Retrying {
+                error,
+                pause,
+                attempt,
+            } => warn!(
                 job, %run_id, kind = ?error.kind(), sqlstate = error.sqlstate(),
                 attempt, pause_seconds = pause.as_secs_f64(), "trying again: {error}"
             ),

@@ -226,6 +226,8 @@ impl RunReport {
 
     /// How long it took, pauses included.
     pub fn duration(&self) -> Duration {
-        self.finished_at.duration_since(self.started_at).unsigned_abs()
+        self.finished_at
+            .duration_since(self.started_at)
+            .unsigned_abs()
     }
 }

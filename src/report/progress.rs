@@ -16,7 +16,11 @@ const LINE_INTERVAL: Duration = Duration::from_secs(5);
 
 /// A listener that suits stderr.
 pub fn for_stderr() -> Box<dyn Listener> {
-    if std::io::stderr().is_terminal() { Box::new(Bars::new()) } else { Box::new(Lines::new()) }
+    if std::io::stderr().is_terminal() {
+        Box::new(Bars::new())
+    } else {
+        Box::new(Lines::new())
+    }
 }
 
 struct Bars {
@@ -38,7 +42,10 @@ impl Bars {
             None => ProgressBar::new_spinner(),
         });
         bar.set_style(style(table.rows_estimate.is_some()));
-        bar.set_prefix(format!("{job}  {}/{} {}", table.number, table.of, table.target));
+        bar.set_prefix(format!(
+            "{job}  {}/{} {}",
+            table.number, table.of, table.target
+        ));
         bar.enable_steady_tick(Duration::from_millis(200));
         if let Some(old) = self.lock().insert(run_id, bar) {
             old.finish_and_clear();
@@ -64,8 +71,15 @@ impl Listener for Bars {
                     bar.set_message(ByteSize(table.bytes).to_string());
                 }
             }
-            Event::Retrying { error, pause, attempt } => {
-                let text = format!("{job}: {error}; attempt {attempt} in {:.0} s", pause.as_secs_f64());
+            Event::Retrying {
+                error,
+                pause,
+                attempt,
+            } => {
+                let text = format!(
+                    "{job}: {error}; attempt {attempt} in {:.0} s",
+                    pause.as_secs_f64()
+                );
                 let _ = self.all.println(text);
             }
             Event::Finished(_) => {
@@ -105,7 +119,9 @@ struct Pace {
 
 impl Lines {
     fn new() -> Self {
-        Lines { running: Mutex::new(HashMap::new()) }
+        Lines {
+            running: Mutex::new(HashMap::new()),
+        }
     }
 }
 
@@ -127,8 +143,15 @@ impl Listener for Lines {
                     eprintln!("{}", line(job, table, now.duration_since(pace.began)));
                 }
             }
-            Event::Retrying { error, pause, attempt } => {
-                eprintln!("{job}: {error}; attempt {attempt} in {:.0} s", pause.as_secs_f64());
+            Event::Retrying {
+                error,
+                pause,
+                attempt,
+            } => {
+                eprintln!(
+                    "{job}: {error}; attempt {attempt} in {:.0} s",
+                    pause.as_secs_f64()
+                );
             }
             Event::Finished(_) => {
                 running.remove(&run_id);
@@ -153,7 +176,10 @@ fn line(job: &str, table: &TableProgress, elapsed: Duration) -> String {
         table.rows,
         ByteSize(table.bytes)
     );
-    if let Some(estimate) = table.rows_estimate.filter(|rows| *rows >= table.rows && *rows > 0) {
+    if let Some(estimate) = table
+        .rows_estimate
+        .filter(|rows| *rows >= table.rows && *rows > 0)
+    {
         let share = table.rows as f64 / estimate as f64;
         text.push_str(&format!(", about {:.0} %", share * 100.0));
         if share > 0.01 {
@@ -169,7 +195,10 @@ mod tests {
     use rstest::rstest;
 
     #[rstest]
-    #[case(Some(2000), "orders: 1/2 public.orders: 1000 rows, 9.8 KiB, 4.9 KiB/s, about 50 %, 2 s left")]
+    #[case(
+        Some(2000),
+        "orders: 1/2 public.orders: 1000 rows, 9.8 KiB, 4.9 KiB/s, about 50 %, 2 s left"
+    )]
     #[case(Some(500), "orders: 1/2 public.orders: 1000 rows, 9.8 KiB, 4.9 KiB/s")]
     #[case(None, "orders: 1/2 public.orders: 1000 rows, 9.8 KiB, 4.9 KiB/s")]
     fn a_line_tells_rows_bytes_rate_and_what_is_left(

@@ -69,15 +69,30 @@ pub(super) async fn attempt(
 
 /// Everything up to, and not including, COMMIT.
 async fn load(context: &Context, sides: &mut Sides, record: &mut Record) -> Result<Fate> {
-    let source = &*sides.source.insert(inspect::open(context, Side::Source).await?);
-    let target = &*sides.target.insert(inspect::open(context, Side::Target).await?);
-    let Inspection { plan, target: seen, snapshot } =
-        inspect::inspect(context, source, target).await?;
+    let source = &*sides
+        .source
+        .insert(inspect::open(context, Side::Source).await?);
+    let target = &*sides
+        .target
+        .insert(inspect::open(context, Side::Target).await?);
+    let Inspection {
+        plan,
+        target: seen,
+        snapshot,
+    } = inspect::inspect(context, source, target).await?;
     record.snapshot = Some(snapshot);
     let plan = plan.map_err(|refusals| plan::to_error(&refusals))?;
-    context.tell(Event::Planned { tables: plan.tables.len(), warnings: all_warnings(&plan) });
+    context.tell(Event::Planned {
+        tables: plan.tables.len(),
+        warnings: all_warnings(&plan),
+    });
 
-    target.run(Phase::Prepare, "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE").await?;
+    target
+        .run(
+            Phase::Prepare,
+            "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE",
+        )
+        .await?;
     claim::claim(target, &context.job, &plan).await?;
     let before = gate::count_before(target, &context.job, &plan, &seen).await?;
     publish::prepare(target, &plan).await?;
@@ -112,12 +127,19 @@ async fn copy_all(
         context.tell(Event::TableStarted(progress(Totals::default())));
         let began = Instant::now();
         let on_progress = |moved| context.tell(Event::TableMoved(progress(moved)));
-        let pace =
-            Pace { stall_timeout: context.job.stall_timeout, on_progress: &on_progress };
+        let pace = Pace {
+            stall_timeout: context.job.stall_timeout,
+            on_progress: &on_progress,
+        };
         let copied = pipe::copy(source, target, table, pace).await?;
-        let totals = Totals { rows: copied.rows_read, bytes: copied.bytes };
+        let totals = Totals {
+            rows: copied.rows_read,
+            bytes: copied.bytes,
+        };
         context.tell(Event::TableLoaded(progress(totals)));
-        record.tables.push(table_report(&context.job, table, copied, began.elapsed()));
+        record
+            .tables
+            .push(table_report(&context.job, table, copied, began.elapsed()));
     }
     Ok(())
 }
@@ -159,7 +181,12 @@ async fn commit(
     cancelled: &Cancelled,
 ) -> Result<()> {
     let Some(target) = sides.target.as_ref() else {
-        return Err(Error::new(ErrorKind::Bug, Phase::Commit, Side::Local, "no target session"));
+        return Err(Error::new(
+            ErrorKind::Bug,
+            Phase::Commit,
+            Side::Local,
+            "no target session",
+        ));
     };
     let error = match tokio::time::timeout(COMMIT_WAIT, target.commit()).await {
         Ok(Ok(())) => return Ok(()),
@@ -167,8 +194,7 @@ async fn commit(
         Ok(Err(error)) => error,
         Err(_) => {
             let message = format!("no answer within {} s", COMMIT_WAIT.as_secs());
-            Error::new(ErrorKind::InDoubt, Phase::Commit, Side::Target, message)
-                .at(target.server())
+            Error::new(ErrorKind::InDoubt, Phase::Commit, Side::Target, message).at(target.server())
         }
     };
     if let Some(lost) = sides.target.take() {
@@ -179,7 +205,9 @@ async fn commit(
 
 /// What takes nothing back when it fails.
 async fn after(context: &Context, sides: &mut Sides, cancelled: &Cancelled, record: &Record) {
-    let Some(target) = sides.target.as_ref() else { return };
+    let Some(target) = sides.target.as_ref() else {
+        return;
+    };
     let analyzed = tokio::select! {
         () = cancelled.cancelled() => Ok(()),
         analyzed = publish::analyze(target, &context.job, &record.tables) => analyzed,

@@ -21,7 +21,13 @@ pub(super) async fn claim(target: &Session, job: &JobSpec, plan: &JobPlan) -> Re
             .at(target.server())
             .hinted("another run is still at work there; it will be tried again")
     };
-    if !try_lock(target, "pg_try_advisory_xact_lock", &format!("job {}", job.name)).await? {
+    if !try_lock(
+        target,
+        "pg_try_advisory_xact_lock",
+        &format!("job {}", job.name),
+    )
+    .await?
+    {
         return Err(busy(format!("another run of job `{}` holds it", job.name)));
     }
     let function = match job.mode {
@@ -29,7 +35,13 @@ pub(super) async fn claim(target: &Session, job: &JobSpec, plan: &JobPlan) -> Re
         Mode::Truncate | Mode::Swap | Mode::Merge => "pg_try_advisory_xact_lock",
     };
     for table in &plan.tables {
-        if !try_lock(target, function, &format!("relation {}", table.target.sql())).await? {
+        if !try_lock(
+            target,
+            function,
+            &format!("relation {}", table.target.sql()),
+        )
+        .await?
+        {
             let what = "another job of tableferry is writing it".to_owned();
             return Err(busy(what).on(&table.target));
         }
@@ -61,7 +73,11 @@ pub(super) async fn unchanged(
     plan: &JobPlan,
     seen: &BTreeMap<QualifiedName, RelationDesc>,
 ) -> Result<()> {
-    let names: Vec<_> = plan.tables.iter().map(|table| table.target.clone()).collect();
+    let names: Vec<_> = plan
+        .tables
+        .iter()
+        .map(|table| table.target.clone())
+        .collect();
     let now = catalog::read(target, &names).await?;
     for name in &names {
         let same = match (seen.get(name), now.get(name)) {

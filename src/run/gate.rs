@@ -39,7 +39,10 @@ pub(super) async fn count_before(
 
 async fn count(target: &Session, table: &crate::plan::copy::CopyPlan) -> Result<u64> {
     let sql = format!("SELECT pg_catalog.count(*) FROM {}", table.target_from());
-    let rows = target.query(Phase::Gate, &sql, &[]).await.map_err(|e| e.on(&table.target))?;
+    let rows = target
+        .query(Phase::Gate, &sql, &[])
+        .await
+        .map_err(|e| e.on(&table.target))?;
     let count: i64 = rows.first().map_or(0, |row| row.get(0));
     Ok(u64::try_from(count).unwrap_or(0))
 }
@@ -103,7 +106,10 @@ fn guard(guard: &GuardSpec, before: u64, rows: u64) -> Result<(), (String, Strin
     }
     if rows < guard.min_rows {
         return Err((
-            format!("the source has {rows} rows, fewer than `min_rows` = {}", guard.min_rows),
+            format!(
+                "the source has {rows} rows, fewer than `min_rows` = {}",
+                guard.min_rows
+            ),
             "if that is right, lower `guard.min_rows`".to_owned(),
         ));
     }
@@ -125,9 +131,21 @@ mod tests {
     use super::*;
     use rstest::rstest;
 
-    const DEFAULT: GuardSpec = GuardSpec { allow_empty: false, max_shrink: 0.5, min_rows: 0 };
-    const EMPTY_IS_FINE: GuardSpec = GuardSpec { allow_empty: true, max_shrink: 0.5, min_rows: 0 };
-    const AT_LEAST_10: GuardSpec = GuardSpec { allow_empty: false, max_shrink: 1.0, min_rows: 10 };
+    const DEFAULT: GuardSpec = GuardSpec {
+        allow_empty: false,
+        max_shrink: 0.5,
+        min_rows: 0,
+    };
+    const EMPTY_IS_FINE: GuardSpec = GuardSpec {
+        allow_empty: true,
+        max_shrink: 0.5,
+        min_rows: 0,
+    };
+    const AT_LEAST_10: GuardSpec = GuardSpec {
+        allow_empty: false,
+        max_shrink: 1.0,
+        min_rows: 10,
+    };
 
     #[rstest]
     #[case(DEFAULT, 0, 0, None)]

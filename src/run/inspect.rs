@@ -55,24 +55,35 @@ pub async fn inspect(context: &Context, source: &Session, target: &Session) -> R
     let tables = catalog::expand(source, job).await?;
     let locks = catalog::lock_list(source, &tables).await?;
     source
-        .run(Phase::Lock, "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
+        .run(
+            Phase::Lock,
+            "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY",
+        )
         .await?;
     catalog::lock(source, &locks).await?;
     let snapshot = snapshot(source).await?;
 
     let same_place = place(source).await? == place(target).await?;
-    let mut from = catalog::read(source, &names(&tables, Side::Source)).await?;
-    let to = catalog::read(target, &names(&tables, Side::Target)).await?;
+    // Two servers: their round trips go side by side.
+    let (source_names, target_names) = (names(&tables, Side::Source), names(&tables, Side::Target));
+    let (from, to) = tokio::try_join!(
+        catalog::read(source, &source_names),
+        catalog::read(target, &target_names)
+    )?;
     let mut inspected = Vec::with_capacity(tables.len());
     for spec in tables {
         let source_desc = match &spec.input {
-            TableInput::Relation(name) => from.remove(name),
+            TableInput::Relation(name) => from.get(name).cloned(),
             TableInput::Query(_) => None,
         };
         inspected.push(Inspected::new(source, spec, source_desc, &to).await?);
     }
     let plan = plan::job(job, inspected, same_place);
-    Ok(Inspection { plan, target: to, snapshot })
+    Ok(Inspection {
+        plan,
+        target: to,
+        snapshot,
+    })
 }
 
 fn names(tables: &[TableSpec], side: Side) -> Vec<QualifiedName> {
@@ -111,8 +122,13 @@ async fn place(session: &Session) -> Result<(String, String)> {
 }
 
 fn no_row(session: &Session) -> Error {
-    Error::new(ErrorKind::Bug, Phase::Inspect, session.side(), "a SELECT without FROM gave no row")
-        .at(session.server())
+    Error::new(
+        ErrorKind::Bug,
+        Phase::Inspect,
+        session.side(),
+        "a SELECT without FROM gave no row",
+    )
+    .at(session.server())
 }
 
 /// Connects, plans, and leaves both servers again. Nothing moves, and nothing is locked on the

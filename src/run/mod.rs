@@ -52,7 +52,12 @@ impl Context {
             Error::new(ErrorKind::Config, Phase::Configure, Side::Local, message)
         };
         let job = config.jobs.get(job).ok_or_else(|| missing("job", job))?;
-        let server = |name: &str| config.servers.get(name).ok_or_else(|| missing("server", name));
+        let server = |name: &str| {
+            config
+                .servers
+                .get(name)
+                .ok_or_else(|| missing("server", name))
+        };
         Ok(Context {
             source: server(&job.source)?.clone(),
             target: server(&job.target)?.clone(),
@@ -107,7 +112,9 @@ impl Cancelled {
 /// report says what became of it.
 pub async fn run(context: &Context, cancelled: &Cancelled) -> RunReport {
     let started_at = Timestamp::now();
-    context.tell(Event::Started { trigger: context.trigger });
+    context.tell(Event::Started {
+        trigger: context.trigger,
+    });
     let mut pauses = retry::pauses(&context.job.retry);
     let mut attempts = 0;
     let mut record;
@@ -121,8 +128,14 @@ pub async fn run(context: &Context, cancelled: &Cancelled) -> RunReport {
         if cancelled.is_cancelled() || !retry::can_pass(&error) {
             break Err(error);
         }
-        let Some(pause) = pauses.next() else { break Err(error) };
-        context.tell(Event::Retrying { error: Arc::clone(&error), pause, attempt: attempts + 1 });
+        let Some(pause) = pauses.next() else {
+            break Err(error);
+        };
+        context.tell(Event::Retrying {
+            error: Arc::clone(&error),
+            pause,
+            attempt: attempts + 1,
+        });
         tokio::select! {
             () = cancelled.cancelled() => break Err(error),
             () = tokio::time::sleep(pause) => {}

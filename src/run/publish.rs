@@ -14,7 +14,10 @@ pub(super) async fn prepare(target: &Session, plan: &JobPlan) -> Result<()> {
         Some(truncate) => target.run(Phase::Prepare, truncate).await?,
         None => {
             let names: Vec<_> = plan.tables.iter().map(|table| table.target.sql()).collect();
-            let sql = format!("LOCK TABLE ONLY {} IN ROW EXCLUSIVE MODE", names.join(", ONLY "));
+            let sql = format!(
+                "LOCK TABLE ONLY {} IN ROW EXCLUSIVE MODE",
+                names.join(", ONLY ")
+            );
             target.run(Phase::Lock, &sql).await?;
         }
     }
@@ -27,7 +30,9 @@ pub(super) async fn prepare(target: &Session, plan: &JobPlan) -> Result<()> {
 /// The last work before COMMIT. Deferred constraints are checked here, where an error can still
 /// be told apart from a COMMIT that went wrong.
 pub(super) async fn finish(target: &Session, job: &JobSpec, plan: &JobPlan) -> Result<()> {
-    target.run(Phase::Gate, "SET CONSTRAINTS ALL IMMEDIATE").await?;
+    target
+        .run(Phase::Gate, "SET CONSTRAINTS ALL IMMEDIATE")
+        .await?;
     if job.sequences {
         for table in &plan.tables {
             for owned in &table.sequences {
@@ -47,7 +52,10 @@ pub(super) async fn analyze(target: &Session, job: &JobSpec, tables: &[TableRepo
     for table in tables {
         if let Ok(name) = QualifiedName::parse(&table.target) {
             let sql = format!("ANALYZE {}", name.sql());
-            target.run(Phase::After, &sql).await.map_err(|error| error.on(&name))?;
+            target
+                .run(Phase::After, &sql)
+                .await
+                .map_err(|error| error.on(&name))?;
         }
     }
     Ok(())

@@ -24,8 +24,7 @@ pub(super) struct Fate {
     server: String,
 }
 
-const SERVER_SQL: &str =
-    "(SELECT system_identifier FROM pg_catalog.pg_control_system())::pg_catalog.text || '/' || \
+const SERVER_SQL: &str = "(SELECT system_identifier FROM pg_catalog.pg_control_system())::pg_catalog.text || '/' || \
      (SELECT timeline_id FROM pg_catalog.pg_control_checkpoint())::pg_catalog.text";
 
 /// Asked inside the transaction, just before COMMIT.
@@ -33,9 +32,17 @@ pub(super) async fn fate(target: &Session) -> Result<Fate> {
     let sql = format!("SELECT pg_catalog.pg_current_xact_id()::pg_catalog.text, {SERVER_SQL}");
     let rows = target.query(Phase::Gate, &sql, &[]).await?;
     let row = rows.first().ok_or_else(|| {
-        Error::new(ErrorKind::Bug, Phase::Gate, Side::Target, "no transaction id was given")
+        Error::new(
+            ErrorKind::Bug,
+            Phase::Gate,
+            Side::Target,
+            "no transaction id was given",
+        )
     })?;
-    Ok(Fate { xid: row.get(0), server: row.get(1) })
+    Ok(Fate {
+        xid: row.get(0),
+        server: row.get(1),
+    })
 }
 
 /// `Ok` when the transaction is known to be committed; an error of another kind than `InDoubt`
@@ -70,7 +77,9 @@ async fn look(context: &Context, fate: &Fate) -> Result<Option<bool>> {
     let rows = target.query(Phase::Commit, &sql, &[&fate.xid]).await;
     target.close(Duration::from_secs(1)).await;
     let rows = rows?;
-    let Some(row) = rows.first() else { return Ok(None) };
+    let Some(row) = rows.first() else {
+        return Ok(None);
+    };
     let status: Option<String> = row.get(0);
     let server: String = row.get(1);
     Ok(match status.as_deref() {

@@ -5,7 +5,9 @@ use std::fmt::Write as _;
 use crate::support::{PATIENCE, databases, job, wait_until};
 
 fn all_of_public(more: &str) -> String {
-    format!("[jobs.j]\nsource = 'source'\ntarget = 'target'\nmode = 'truncate'\ntables = ['public.*']\n{more}")
+    format!(
+        "[jobs.j]\nsource = 'source'\ntarget = 'target'\nmode = 'truncate'\ntables = ['public.*']\n{more}"
+    )
 }
 
 #[test]
@@ -51,13 +53,24 @@ fn hundreds_of_tables_of_every_built_in_type_are_copied_in_one_job() {
     for (number, row) in types.iter().enumerate() {
         let ty = row[0].as_deref().unwrap();
         writeln!(create, "CREATE TABLE type_{number} (id int, v {ty});").unwrap();
-        writeln!(fill, "INSERT INTO type_{number} VALUES (1, NULL), (2, NULL);").unwrap();
+        writeln!(
+            fill,
+            "INSERT INTO type_{number} VALUES (1, NULL), (2, NULL);"
+        )
+        .unwrap();
     }
     for row in &relations {
         let (name, columns) = (row[0].as_deref().unwrap(), row[1].as_deref().unwrap());
-        writeln!(create, "CREATE TABLE copy_of_{name} AS SELECT {columns} FROM pg_catalog.{name} WITH NO DATA;")
-            .unwrap();
-        writeln!(fill, "INSERT INTO copy_of_{name} SELECT {columns} FROM pg_catalog.{name};").unwrap();
+        writeln!(
+            create,
+            "CREATE TABLE copy_of_{name} AS SELECT {columns} FROM pg_catalog.{name} WITH NO DATA;"
+        )
+        .unwrap();
+        writeln!(
+            fill,
+            "INSERT INTO copy_of_{name} SELECT {columns} FROM pg_catalog.{name};"
+        )
+        .unwrap();
     }
     db.both(&create);
     db.source.sql(&fill);
@@ -85,7 +98,11 @@ fn hundreds_of_tables_of_every_built_in_type_are_copied_in_one_job() {
             .parse()
             .unwrap();
         let expected = if needs_text == 0 { "binary" } else { "text" };
-        assert_eq!(table["format"], expected, "{name}: {}", table["format_reason"]);
+        assert_eq!(
+            table["format"], expected,
+            "{name}: {}",
+            table["format_reason"]
+        );
     }
 }
 
@@ -100,9 +117,12 @@ fn memory_stays_small_whatever_the_tables_size() {
     let mut running = job.spawn(&["run", "j", "--json"]);
     let mut peak_kib = 0;
     wait_until(PATIENCE, || {
-        let status = std::fs::read_to_string(format!("/proc/{}/status", running.pid())).unwrap_or_default();
+        let status =
+            std::fs::read_to_string(format!("/proc/{}/status", running.pid())).unwrap_or_default();
         let line = status.lines().find(|line| line.starts_with("VmHWM:"));
-        let kib = line.and_then(|line| line.split_whitespace().nth(1)?.parse().ok()).unwrap_or(0);
+        let kib = line
+            .and_then(|line| line.split_whitespace().nth(1)?.parse().ok())
+            .unwrap_or(0);
         peak_kib = peak_kib.max(kib);
         running.has_ended()
     });
@@ -110,5 +130,8 @@ fn memory_stays_small_whatever_the_tables_size() {
     assert_eq!(outcome.code, Some(0), "{outcome}");
     assert_eq!(outcome.report()["tables"][0]["rows_written"], 400_000);
     // A debug build; 200 MB were copied.
-    assert!(peak_kib > 0 && peak_kib < 64 * 1024, "peak resident memory: {peak_kib} KiB");
+    assert!(
+        peak_kib > 0 && peak_kib < 64 * 1024,
+        "peak resident memory: {peak_kib} KiB"
+    );
 }

@@ -34,7 +34,10 @@ fn assert_refused(outcome: &Outcome, kind: &str, parts: &[&str]) {
     let error = &outcome.report()["error"];
     assert_eq!(error["kind"], kind, "{outcome}");
     for part in parts {
-        assert!(outcome.stderr.contains(part), "{part:?} is missing in\n{outcome}");
+        assert!(
+            outcome.stderr.contains(part),
+            "{part:?} is missing in\n{outcome}"
+        );
     }
 }
 
@@ -42,7 +45,8 @@ fn assert_refused(outcome: &Outcome, kind: &str, parts: &[&str]) {
 fn append_adds_the_sources_rows_to_the_targets() {
     let db = databases("append");
     db.both("CREATE TABLE t (id int PRIMARY KEY, name text)");
-    db.source.sql("INSERT INTO t SELECT i, 'n' || i FROM generate_series(1, 1000) i");
+    db.source
+        .sql("INSERT INTO t SELECT i, 'n' || i FROM generate_series(1, 1000) i");
     db.target.sql("INSERT INTO t VALUES (0, 'old')");
 
     let outcome = run(&db, &all_of_public("append", ""));
@@ -64,8 +68,10 @@ fn append_adds_the_sources_rows_to_the_targets() {
 fn truncate_leaves_exactly_the_sources_rows() {
     let db = databases("truncate");
     db.both("CREATE TABLE t (id int PRIMARY KEY, name text)");
-    db.source.sql("INSERT INTO t SELECT i, 'n' || i FROM generate_series(1, 1000) i");
-    db.target.sql("INSERT INTO t SELECT i, 'old' FROM generate_series(500, 1600) i");
+    db.source
+        .sql("INSERT INTO t SELECT i, 'n' || i FROM generate_series(1, 1000) i");
+    db.target
+        .sql("INSERT INTO t SELECT i, 'old' FROM generate_series(500, 1600) i");
 
     let outcome = run(&db, &all_of_public("truncate", ""));
 
@@ -81,8 +87,10 @@ fn truncate_leaves_exactly_the_sources_rows() {
 fn a_difference_that_only_text_carries_is_copied_as_text_and_says_why() {
     let db = databases("text");
     db.source.sql("CREATE TABLE t (id int PRIMARY KEY, v text)");
-    db.target.sql("CREATE TABLE t (id bigint PRIMARY KEY, v text)");
-    db.source.sql(r"INSERT INTO t VALUES (1, E'a\tb\nc\\d'), (2, NULL), (3, '\N'), (4, '\.'), (5, '')");
+    db.target
+        .sql("CREATE TABLE t (id bigint PRIMARY KEY, v text)");
+    db.source
+        .sql(r"INSERT INTO t VALUES (1, E'a\tb\nc\\d'), (2, NULL), (3, '\N'), (4, '\.'), (5, '')");
 
     let outcome = run(&db, &all_of_public("append", ""));
 
@@ -124,8 +132,11 @@ fn names_that_need_quotes_are_copied() {
 #[test]
 fn a_query_feeds_a_table() {
     let db = databases("query");
-    db.source.sql("CREATE TABLE o (id int, amount numeric); INSERT INTO o VALUES (1, 2.5), (1, 3), (2, 4)");
-    db.target.sql("CREATE SCHEMA mart; CREATE TABLE mart.totals (id int, total numeric)");
+    db.source.sql(
+        "CREATE TABLE o (id int, amount numeric); INSERT INTO o VALUES (1, 2.5), (1, 3), (2, 4)",
+    );
+    db.target
+        .sql("CREATE SCHEMA mart; CREATE TABLE mart.totals (id int, total numeric)");
 
     let outcome = run(
         &db,
@@ -135,7 +146,9 @@ fn a_query_feeds_a_table() {
     );
 
     assert_committed(&outcome);
-    let rows = db.target.rows("SELECT id, total FROM mart.totals ORDER BY id");
+    let rows = db
+        .target
+        .rows("SELECT id, total FROM mart.totals ORDER BY id");
     let expected = [("1", "5.5"), ("2", "4")]
         .map(|(id, total)| vec![Some(id.to_owned()), Some(total.to_owned())]);
     assert_eq!(rows, expected);
@@ -148,7 +161,8 @@ fn columns_where_and_expressions_choose_what_is_copied() {
         "CREATE TABLE people (id int, name text, email text, gone timestamptz, secret text);
          INSERT INTO people VALUES (1, 'Ann', 'ann@x', NULL, 's'), (2, 'Bob', 'bob@x', now(), 's')",
     );
-    db.target.sql("CREATE TABLE customers (id int, name text, email text, secret text DEFAULT 'none')");
+    db.target
+        .sql("CREATE TABLE customers (id int, name text, email text, secret text DEFAULT 'none')");
 
     let outcome = run(
         &db,
@@ -159,7 +173,9 @@ fn columns_where_and_expressions_choose_what_is_copied() {
     );
 
     assert_committed(&outcome);
-    let rows = db.target.rows("SELECT id, name, email = md5('ann@x'), secret FROM customers");
+    let rows = db
+        .target
+        .rows("SELECT id, name, email = md5('ann@x'), secret FROM customers");
     let expected: Vec<_> = ["1", "ANN", "t", "none"].map(|v| Some(v.to_owned())).into();
     assert_eq!(rows, [expected]);
 }
@@ -171,14 +187,19 @@ fn generated_columns_are_left_out_and_identities_keep_their_values() {
         "CREATE TABLE t (id int GENERATED ALWAYS AS IDENTITY, s serial, a int,
                          b int GENERATED ALWAYS AS (a * 2) STORED)",
     );
-    db.source.sql("INSERT INTO t (a) SELECT i FROM generate_series(1, 50) i; DELETE FROM t WHERE id < 40");
+    db.source.sql(
+        "INSERT INTO t (a) SELECT i FROM generate_series(1, 50) i; DELETE FROM t WHERE id < 40",
+    );
 
     assert_committed(&run(&db, &all_of_public("truncate", "")));
 
     db.assert_same("t");
     // Sequences stand behind the copied values: the next row does not collide.
     db.target.sql("INSERT INTO t (a) VALUES (7)");
-    assert_eq!(db.target.value("SELECT id || ' ' || s FROM t WHERE a = 7"), "51 51");
+    assert_eq!(
+        db.target.value("SELECT id || ' ' || s FROM t WHERE a = 7"),
+        "51 51"
+    );
     // And are never moved back.
     db.target.sql("SELECT setval('t_s_seq', 1000)");
     assert_committed(&run(&db, &all_of_public("truncate", "")));
@@ -197,9 +218,13 @@ fn tables_with_foreign_keys_among_them_are_truncated_and_loaded_together() {
         "INSERT INTO b_parent SELECT generate_series(1, 100);
          INSERT INTO a_child SELECT i, i FROM generate_series(1, 100) i",
     );
-    db.target.sql("INSERT INTO b_parent VALUES (1000); INSERT INTO a_child VALUES (1, 1000)");
+    db.target
+        .sql("INSERT INTO b_parent VALUES (1000); INSERT INTO a_child VALUES (1, 1000)");
 
-    assert_committed(&run(&db, &all_of_public("truncate", "guard = { max_shrink = '100%' }")));
+    assert_committed(&run(
+        &db,
+        &all_of_public("truncate", "guard = { max_shrink = '100%' }"),
+    ));
 
     db.assert_same("a_child");
     db.assert_same("b_parent");
@@ -213,25 +238,42 @@ fn a_foreign_key_from_outside_the_job_is_named_and_nothing_is_emptied() {
          CREATE SCHEMA other; CREATE TABLE other.child (id int CONSTRAINT points_here REFERENCES parent)",
     );
     db.source.sql("INSERT INTO parent VALUES (1)");
-    db.target.sql("INSERT INTO parent VALUES (2); INSERT INTO other.child VALUES (2)");
+    db.target
+        .sql("INSERT INTO parent VALUES (2); INSERT INTO other.child VALUES (2)");
 
     let outcome = run(&db, &all_of_public("truncate", ""));
 
-    assert_refused(&outcome, "schema_mismatch", &["public.parent", "other.child", "points_here"]);
-    assert_eq!(db.target.value("SELECT string_agg(id::text, ',') FROM parent"), "2");
+    assert_refused(
+        &outcome,
+        "schema_mismatch",
+        &["public.parent", "other.child", "points_here"],
+    );
+    assert_eq!(
+        db.target
+            .value("SELECT string_agg(id::text, ',') FROM parent"),
+        "2"
+    );
     assert_eq!(db.target.count("other.child"), 1);
 }
 
 #[test]
 fn only_the_parents_own_rows_of_plain_inheritance_are_meant() {
     let db = databases("inherit");
-    db.both("CREATE TABLE parent (id int); CREATE SCHEMA o; CREATE TABLE o.child () INHERITS (parent)");
-    db.source.sql("INSERT INTO parent VALUES (1); INSERT INTO o.child VALUES (2)");
-    db.target.sql("INSERT INTO parent VALUES (10); INSERT INTO o.child VALUES (20)");
+    db.both(
+        "CREATE TABLE parent (id int); CREATE SCHEMA o; CREATE TABLE o.child () INHERITS (parent)",
+    );
+    db.source
+        .sql("INSERT INTO parent VALUES (1); INSERT INTO o.child VALUES (2)");
+    db.target
+        .sql("INSERT INTO parent VALUES (10); INSERT INTO o.child VALUES (20)");
 
     assert_committed(&run(&db, &all_of_public("truncate", "")));
 
-    assert_eq!(db.target.value("SELECT string_agg(id::text, ',' ORDER BY id) FROM parent"), "1,20");
+    assert_eq!(
+        db.target
+            .value("SELECT string_agg(id::text, ',' ORDER BY id) FROM parent"),
+        "1,20"
+    );
 }
 
 #[test]
@@ -242,20 +284,31 @@ fn a_partitioned_table_is_copied_as_one() {
          CREATE TABLE p1 PARTITION OF p FOR VALUES FROM ('2026-01-01') TO ('2026-02-01');
          CREATE TABLE p2 PARTITION OF p DEFAULT",
     );
-    db.source.sql("INSERT INTO p SELECT i, date '2026-01-20' + i FROM generate_series(1, 100) i");
+    db.source
+        .sql("INSERT INTO p SELECT i, date '2026-01-20' + i FROM generate_series(1, 100) i");
     db.target.sql("INSERT INTO p VALUES (0, '2026-01-01')");
 
     let outcome = run(&db, &all_of_public("truncate", ""));
 
     let tables = assert_committed(&outcome);
-    assert_eq!(tables.as_array().unwrap().len(), 1, "partitions are not named by a wildcard");
+    assert_eq!(
+        tables.as_array().unwrap().len(),
+        1,
+        "partitions are not named by a wildcard"
+    );
     db.assert_same("p");
 }
 
 #[rstest]
-#[case("CREATE TABLE t ()", "INSERT INTO t DEFAULT VALUES; INSERT INTO t DEFAULT VALUES")]
+#[case(
+    "CREATE TABLE t ()",
+    "INSERT INTO t DEFAULT VALUES; INSERT INTO t DEFAULT VALUES"
+)]
 #[case("CREATE TABLE t (a int, b text)", "")]
-#[case("CREATE TABLE t (a int); ALTER TABLE t DROP COLUMN a; ALTER TABLE t ADD COLUMN b int", "INSERT INTO t VALUES (1)")]
+#[case(
+    "CREATE TABLE t (a int); ALTER TABLE t DROP COLUMN a; ALTER TABLE t ADD COLUMN b int",
+    "INSERT INTO t VALUES (1)"
+)]
 fn tables_without_columns_or_rows_are_copied(
     #[case] create: &str,
     #[case] insert: &str,
@@ -266,7 +319,10 @@ fn tables_without_columns_or_rows_are_copied(
     db.both(create);
     db.source.sql(insert);
 
-    assert_committed(&run(&db, &all_of_public(mode, &format!("format = '{format}'"))));
+    assert_committed(&run(
+        &db,
+        &all_of_public(mode, &format!("format = '{format}'")),
+    ));
 
     db.assert_same("t");
 }
@@ -281,7 +337,8 @@ fn a_suspicious_source_is_refused_and_the_target_keeps_its_rows(
     let db = databases("guard");
     db.both("CREATE TABLE t (id int)");
     db.source.sql(insert);
-    db.target.sql("INSERT INTO t SELECT generate_series(1, 100)");
+    db.target
+        .sql("INSERT INTO t SELECT generate_series(1, 100)");
 
     let outcome = run(&db, &all_of_public("truncate", ""));
 
@@ -296,18 +353,33 @@ fn a_suspicious_source_is_refused_and_the_target_keeps_its_rows(
 fn rows_that_the_target_rejects_roll_everything_back_without_showing_values() {
     let db = databases("reject");
     db.both("CREATE TABLE a (id int); CREATE TABLE t (id int, sku text)");
-    db.target.sql("ALTER TABLE t ALTER sku SET NOT NULL; INSERT INTO a VALUES (9)");
-    db.source.sql("INSERT INTO a VALUES (1), (2); INSERT INTO t VALUES (31337, NULL)");
+    db.target
+        .sql("ALTER TABLE t ALTER sku SET NOT NULL; INSERT INTO a VALUES (9)");
+    db.source
+        .sql("INSERT INTO a VALUES (1), (2); INSERT INTO t VALUES (31337, NULL)");
 
     let outcome = run(&db, &all_of_public("append", ""));
 
-    assert_refused(&outcome, "data_rejected", &["public.t", "sku", "23502", "hint"]);
-    assert!(!outcome.stderr.contains("31337"), "a cell's value was shown: {outcome}");
-    assert!(!outcome.stdout.contains("31337"), "a cell's value was shown: {outcome}");
+    assert_refused(
+        &outcome,
+        "data_rejected",
+        &["public.t", "sku", "23502", "hint"],
+    );
+    assert!(
+        !outcome.stderr.contains("31337"),
+        "a cell's value was shown: {outcome}"
+    );
+    assert!(
+        !outcome.stdout.contains("31337"),
+        "a cell's value was shown: {outcome}"
+    );
     assert_eq!(db.target.count("a"), 1);
 
     let outcome = run(&db, &all_of_public("append", "log_values = true"));
-    assert!(outcome.stderr.contains("31337"), "log_values shows them: {outcome}");
+    assert!(
+        outcome.stderr.contains("31337"),
+        "log_values shows them: {outcome}"
+    );
 }
 
 #[test]
@@ -358,7 +430,9 @@ fn incompatibilities_are_reported_all_at_once_and_nothing_moves() {
     assert_refused(
         &outcome,
         "schema_mismatch",
-        &["public.a", "text", "integer", "public.b", "uuid", "bytea", "public.c", "public.d", "w"],
+        &[
+            "public.a", "text", "integer", "public.b", "uuid", "bytea", "public.c", "public.d", "w",
+        ],
     );
     assert_eq!(db.target.count("d"), 0);
 
@@ -374,17 +448,22 @@ fn row_security_on_the_source_is_an_error_and_not_fewer_rows() {
     db.both("CREATE TABLE t (id int)");
     db.source.sql(&format!(
         "INSERT INTO t VALUES (1), (2); ALTER TABLE t ENABLE ROW LEVEL SECURITY;
-         CREATE POLICY some ON t USING (id = 1); CREATE ROLE {role} LOGIN; GRANT SELECT ON t TO {role}"
+         CREATE POLICY only_one ON t USING (id = 1); CREATE ROLE {role} LOGIN; GRANT SELECT ON t TO {role}"
     ));
-    let source = db.source.conninfo().replace("user=postgres", &format!("user={role}"));
+    let source = db
+        .source
+        .conninfo()
+        .replace("user=postgres", &format!("user={role}"));
 
-    let outcome = support::job_between(&source, &db.target.conninfo(), &all_of_public("append", ""))
-        .run(&["run", "j", "--json"]);
+    let outcome =
+        support::job_between(&source, &db.target.conninfo(), &all_of_public("append", ""))
+            .run(&["run", "j", "--json"]);
 
     assert_eq!(outcome.code, Some(1), "{outcome}");
     assert!(outcome.stderr.contains("row"), "{outcome}");
     assert_eq!(db.target.count("t"), 0);
-    db.source.sql(&format!("DROP OWNED BY {role}; DROP ROLE {role}"));
+    db.source
+        .sql(&format!("DROP OWNED BY {role}; DROP ROLE {role}"));
 }
 
 #[test]
@@ -392,15 +471,22 @@ fn a_missing_privilege_is_named_before_a_row_moves() {
     let db = databases("privilege");
     let role = format!("{}_reader", db.source.name());
     db.both("CREATE TABLE t (id int); CREATE TABLE u (id int)");
-    db.source.sql(&format!("CREATE ROLE {role} LOGIN; GRANT SELECT ON t TO {role}; INSERT INTO t VALUES (1)"));
-    let source = db.source.conninfo().replace("user=postgres", &format!("user={role}"));
+    db.source.sql(&format!(
+        "CREATE ROLE {role} LOGIN; GRANT SELECT ON t TO {role}; INSERT INTO t VALUES (1)"
+    ));
+    let source = db
+        .source
+        .conninfo()
+        .replace("user=postgres", &format!("user={role}"));
 
-    let outcome = support::job_between(&source, &db.target.conninfo(), &all_of_public("append", ""))
-        .run(&["run", "j", "--json"]);
+    let outcome =
+        support::job_between(&source, &db.target.conninfo(), &all_of_public("append", ""))
+            .run(&["run", "j", "--json"]);
 
     assert_refused(&outcome, "permission", &["public.u", "SELECT"]);
     assert_eq!(db.target.count("t"), 0);
-    db.source.sql(&format!("DROP OWNED BY {role}; DROP ROLE {role}"));
+    db.source
+        .sql(&format!("DROP OWNED BY {role}; DROP ROLE {role}"));
 }
 
 #[test]
@@ -424,8 +510,10 @@ fn an_error_that_can_pass_is_tried_again() {
     db.source.sql("INSERT INTO t VALUES (1)");
     let holder = db.target.connect();
     holder.sql("BEGIN; LOCK TABLE t IN ACCESS EXCLUSIVE MODE");
-    let jobs = all_of_public("append", "lock_timeout = '100ms'")
-        .replace("{ max = 0 }", "{ max = 1000, backoff = '10ms', max_backoff = '20ms' }");
+    let jobs = all_of_public("append", "lock_timeout = '100ms'").replace(
+        "{ max = 0 }",
+        "{ max = 1000, backoff = '10ms', max_backoff = '20ms' }",
+    );
 
     let running = job(&db, &jobs);
     let running = running.spawn(&["run", "j", "--json"]);
@@ -434,7 +522,10 @@ fn an_error_that_can_pass_is_tried_again() {
 
     let outcome = running.wait(support::PATIENCE);
     assert_committed(&outcome);
-    assert!(outcome.report()["attempts"].as_u64().unwrap() >= 3, "{outcome}");
+    assert!(
+        outcome.report()["attempts"].as_u64().unwrap() >= 3,
+        "{outcome}"
+    );
     db.assert_same("t");
 }
 
@@ -449,18 +540,25 @@ fn a_table_truncated_by_somebody_while_the_copy_waits_is_read_as_it_is_then() {
     let running = job(&db, &all_of_public("append", ""));
     let running = running.spawn(&["run", "j", "--json"]);
     support::wait_until(support::PATIENCE, || {
-        db.source.count("pg_locks WHERE NOT granted AND mode = 'AccessShareLock'") == 1
+        db.source
+            .count("pg_locks WHERE NOT granted AND mode = 'AccessShareLock'")
+            == 1
     });
     other.sql("COMMIT");
 
     assert_committed(&running.wait(support::PATIENCE));
-    assert_eq!(db.target.value("SELECT string_agg(id::text, ',' ORDER BY id) FROM t"), "10,20,30");
+    assert_eq!(
+        db.target
+            .value("SELECT string_agg(id::text, ',' ORDER BY id) FROM t"),
+        "10,20,30"
+    );
 }
 
 #[test]
 fn a_source_equal_to_the_target_is_refused() {
     let db = databases("same_place");
-    db.source.sql("CREATE TABLE t (id int); INSERT INTO t VALUES (1)");
+    db.source
+        .sql("CREATE TABLE t (id int); INSERT INTO t VALUES (1)");
 
     let outcome = support::job_between(
         &db.source.conninfo(),

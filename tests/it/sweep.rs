@@ -4,7 +4,9 @@ use nix::sys::signal::Signal;
 use rstest::rstest;
 
 use crate::support::proxy::{Fault, Rule, Trigger, Way};
-use crate::support::{Databases, Outcome, PATIENCE, Proxy, databases, job, job_between, wait_until};
+use crate::support::{
+    Databases, Outcome, PATIENCE, Proxy, databases, job, job_between, wait_until,
+};
 
 const NEW_ROWS: u64 = 4000;
 const OLD_ROWS: u64 = 10;
@@ -32,7 +34,9 @@ fn jobs(mode: &str, format: &str) -> String {
 #[track_caller]
 fn assert_old_or_new(db: &Databases<'_>, mode: &str, outcome: &Outcome, what: &str) -> bool {
     let old = db.target.count("t WHERE id < 0");
-    let new = db.target.count("t WHERE id > 0 AND filler = repeat('x', 100)");
+    let new = db
+        .target
+        .count("t WHERE id > 0 AND filler = repeat('x', 100)");
     let all = db.target.count("t");
     let published = new == NEW_ROWS && old == if mode == "append" { OLD_ROWS } else { 0 };
     let untouched = new == 0 && old == OLD_ROWS;
@@ -81,7 +85,11 @@ fn a_connection_cut_at_any_message_leaves_old_or_new(
     // Every message of a session's life, then wider and wider steps through the rows.
     let mut at = 1;
     loop {
-        let server = if side == "source" { &db.source } else { &db.target };
+        let server = if side == "source" {
+            &db.source
+        } else {
+            &db.target
+        };
         let proxy = Proxy::start(server.cluster.port());
         let through = proxy.conninfo(&server.conninfo());
         let (source, target) = match side {
@@ -89,7 +97,8 @@ fn a_connection_cut_at_any_message_leaves_old_or_new(
             _ => (db.source.conninfo(), through),
         };
         let armed = proxy.arm(Rule::new(way, Trigger::Message(at), Fault::Cut).on_connection(1));
-        let outcome = job_between(&source, &target, &jobs(mode, format)).run(&["run", "j", "--json"]);
+        let outcome =
+            job_between(&source, &target, &jobs(mode, format)).run(&["run", "j", "--json"]);
         assert_old_or_new(&db, mode, &outcome, &format!("cut at message {at}"));
         restore(&db);
         if !armed.has_struck() {
@@ -118,9 +127,17 @@ fn a_killed_backend_rolls_back_and_is_named(
     let config = format!("{}{more}", jobs(mode, "auto"));
     let running = job(&db, &config);
     let running = running.spawn(&["run", "j", "--json"]);
-    wait_until(PATIENCE, || db.source.count("pg_locks WHERE locktype = 'advisory' AND NOT granted") == 1);
+    wait_until(PATIENCE, || {
+        db.source
+            .count("pg_locks WHERE locktype = 'advisory' AND NOT granted")
+            == 1
+    });
 
-    let victim = if side == "source" { &db.source } else { &db.target };
+    let victim = if side == "source" {
+        &db.source
+    } else {
+        &db.target
+    };
     victim.sql(
         "SELECT pg_terminate_backend(pid) FROM pg_stat_activity \
          WHERE datname = current_database() AND application_name LIKE 'tableferry%'",
@@ -147,10 +164,17 @@ fn a_signal_in_the_middle_of_a_copy_rolls_back_on_both_servers(#[case] signal: S
            'BEGIN IF i = 2000 THEN PERFORM pg_advisory_lock_shared(4712); END IF; RETURN i; END'",
     );
     db.source.sql("SELECT pg_advisory_lock(4712)");
-    let config = format!("{}[jobs.j.table.'public.t']\nset.id = 'public.slow(id)'\n", jobs("truncate", "auto"));
+    let config = format!(
+        "{}[jobs.j.table.'public.t']\nset.id = 'public.slow(id)'\n",
+        jobs("truncate", "auto")
+    );
     let running = job(&db, &config);
     let running = running.spawn(&["run", "j", "--json"]);
-    wait_until(PATIENCE, || db.source.count("pg_locks WHERE locktype = 'advisory' AND NOT granted") == 1);
+    wait_until(PATIENCE, || {
+        db.source
+            .count("pg_locks WHERE locktype = 'advisory' AND NOT granted")
+            == 1
+    });
 
     running.kill(signal);
 
@@ -176,7 +200,7 @@ fn a_target_error_stops_the_source_promptly() {
     // More rows than could be sent in the test's patience.
     db.target.sql("ALTER TABLE t ADD CHECK (id <> 1000)");
     let config = "[jobs.j]\nsource = 'source'\ntarget = 'target'\nmode = 'append'\nretry = { max = 0 }\n\
-         [jobs.j.table.'public.t']\nquery = 'SELECT i AS id FROM pg_catalog.generate_series(1, 100000000000) i'\n";
+         [jobs.j.table.'public.t']\nquery = 'SELECT pg_catalog.generate_series(1, 100000000000) AS id'\n";
 
     let outcome = job(&db, config).run(&["run", "j", "--json"]);
 
@@ -189,17 +213,25 @@ fn a_target_error_stops_the_source_promptly() {
 fn a_source_that_falls_silent_is_given_up_after_stall_timeout() {
     let db = tables("stall");
     let proxy = Proxy::start(db.source.cluster.port());
-    let armed = proxy.arm(
-        Rule::new(Way::ToClient, Trigger::Typed(b'd', 500), Fault::Stall).on_connection(1),
-    );
+    let armed = proxy
+        .arm(Rule::new(Way::ToClient, Trigger::Typed(b'd', 500), Fault::Stall).on_connection(1));
     let config = jobs("truncate", "auto").replace("'30s'", "'1s'");
-    let outcome = job_between(&proxy.conninfo(&db.source.conninfo()), &db.target.conninfo(), &config)
-        .run(&["run", "j", "--json"]);
+    let outcome = job_between(
+        &proxy.conninfo(&db.source.conninfo()),
+        &db.target.conninfo(),
+        &config,
+    )
+    .run(&["run", "j", "--json"]);
 
     assert!(armed.has_struck());
     assert_eq!(outcome.report()["error"]["kind"], "stalled", "{outcome}");
     assert_eq!(outcome.report()["error"]["side"], "source", "{outcome}");
-    assert!(!assert_old_or_new(&db, "truncate", &outcome, "stalled source"));
+    assert!(!assert_old_or_new(
+        &db,
+        "truncate",
+        &outcome,
+        "stalled source"
+    ));
 }
 
 #[test]

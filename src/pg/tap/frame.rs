@@ -13,15 +13,15 @@ const COPY_DATA: u8 = b'd';
 const ERROR_RESPONSE: u8 = b'E';
 const COMMAND_COMPLETE: u8 = b'C';
 
-/// A command tag is at most 64 bytes in the server (COMPLETION_TAG_BUFSIZE).
-const TAG_BYTES_MAX: usize = 64;
+/// What is kept of a message's body: a command tag has at most 64 bytes, an error its fields.
+const KEPT_BYTES_MAX: usize = 64 * 1024;
 
 /// Where in the stream of messages we stand.
 #[derive(Debug, Default)]
 pub(super) struct Framer {
     place: Place,
-    /// The body of a CommandComplete, as far as it has come.
-    tag: Vec<u8>,
+    /// The body of a CommandComplete or an ErrorResponse, as far as it has come.
+    kept: Vec<u8>,
     copying: bool,
 }
 
@@ -111,9 +111,9 @@ impl Framer {
                     let (kind, left) = (*kind, *left);
                     if kind == COPY_DATA {
                         seen.copy_bytes += piece.len() as u64;
-                    } else if kind == COMMAND_COMPLETE {
-                        let room = TAG_BYTES_MAX.saturating_sub(self.tag.len());
-                        self.tag.extend_from_slice(&piece[..piece.len().min(room)]);
+                    } else if matches!(kind, COMMAND_COMPLETE | ERROR_RESPONSE) {
+                        let room = KEPT_BYTES_MAX.saturating_sub(self.kept.len());
+                        self.kept.extend_from_slice(&piece[..piece.len().min(room)]);
                     }
                     if left == 0 {
                         self.finish(kind, state, &mut seen);
@@ -184,8 +184,7 @@ impl Framer {
         };
         match kind {
             COPY_DATA => self.copying = true,
-            ERROR_RESPONSE => state.note_error(),
-            COMMAND_COMPLETE => self.tag.clear(),
+            COMMAND_COMPLETE | ERROR_RESPONSE => self.kept.clear(),
             _ => {}
         }
         self.place = Place::Body { kind, left };
@@ -197,7 +196,8 @@ impl Framer {
     fn finish(&mut self, kind: u8, state: &TapState, seen: &mut Seen) {
         match kind {
             COPY_DATA => seen.copy_messages += 1,
-            COMMAND_COMPLETE => state.note_tag(&self.tag),
+            COMMAND_COMPLETE => state.note_tag(&self.kept),
+            ERROR_RESPONSE => state.note_error(std::mem::take(&mut self.kept)),
             _ => {}
         }
         self.place = Place::BETWEEN;

@@ -18,6 +18,7 @@ pub struct TapState {
     sent: AtomicU64,
     error_seen: AtomicBool,
     error_notice: Notify,
+    error: Mutex<Option<Vec<u8>>>,
     tag: Mutex<Option<String>>,
 }
 
@@ -95,7 +96,14 @@ impl TapState {
         self.sent.fetch_add(bytes as u64, Ordering::Relaxed);
     }
 
-    pub(super) fn note_error(&self) {
+    /// The body of the last ErrorResponse. tokio-postgres loses it when the connection closes
+    /// behind it, as it does when the server ends the session.
+    pub fn last_error(&self) -> Option<Vec<u8>> {
+        self.error_slot().clone()
+    }
+
+    pub(super) fn note_error(&self, body: Vec<u8>) {
+        *self.error_slot() = Some(body);
         self.error_seen.store(true, Ordering::Release);
         self.error_notice.notify_waiters();
     }
@@ -103,6 +111,10 @@ impl TapState {
     pub(super) fn note_tag(&self, body: &[u8]) {
         let text = body.strip_suffix(b"\0").unwrap_or(body);
         *self.tag_slot() = Some(String::from_utf8_lossy(text).into_owned());
+    }
+
+    fn error_slot(&self) -> std::sync::MutexGuard<'_, Option<Vec<u8>>> {
+        self.error.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn tag_slot(&self) -> std::sync::MutexGuard<'_, Option<String>> {

@@ -49,7 +49,11 @@ pub struct Closed;
 pub fn bounded(bytes_max: usize) -> (Sender, Receiver) {
     let (items, received) = mpsc::channel(CHANNEL_BLOCKS_MAX);
     (
-        Sender { items, room: Arc::new(Semaphore::new(bytes_max)), bytes_max },
+        Sender {
+            items,
+            room: Arc::new(Semaphore::new(bytes_max)),
+            bytes_max,
+        },
         Receiver { items: received },
     )
 }
@@ -59,9 +63,15 @@ impl Sender {
     pub async fn send(&self, bytes: Bytes) -> Result<(), Closed> {
         // A block larger than the channel takes all of it, and so travels alone.
         let wanted = u32::try_from(bytes.len().min(self.bytes_max)).unwrap_or(u32::MAX);
-        let room = Arc::clone(&self.room).acquire_many_owned(wanted).await.map_err(|_| Closed)?;
+        let room = Arc::clone(&self.room)
+            .acquire_many_owned(wanted)
+            .await
+            .map_err(|_| Closed)?;
         let block = Block { bytes, _room: room };
-        self.items.send(Item::Block(block)).await.map_err(|_| Closed)
+        self.items
+            .send(Item::Block(block))
+            .await
+            .map_err(|_| Closed)
     }
 
     /// Says that all has been sent.
@@ -92,8 +102,13 @@ mod tests {
         let mut second = Box::pin(sender.send(Bytes::from_static(b"abc")));
         assert!(poll!(&mut second).is_pending());
 
-        let Some(Item::Block(first)) = receiver.recv().await else { panic!("no block") };
-        assert!(poll!(&mut second).is_pending(), "the room is the block's until it is dropped");
+        let Some(Item::Block(first)) = receiver.recv().await else {
+            panic!("no block")
+        };
+        assert!(
+            poll!(&mut second).is_pending(),
+            "the room is the block's until it is dropped"
+        );
         drop(first);
         assert!(matches!(poll!(&mut second), Poll::Ready(Ok(()))));
     }
@@ -101,9 +116,18 @@ mod tests {
     #[tokio::test]
     async fn a_block_larger_than_the_channel_travels_alone() {
         let (sender, mut receiver) = bounded(4);
-        sender.send(Bytes::from_static(b"0123456789")).await.unwrap();
-        assert!(poll_immediate(sender.send(Bytes::from_static(b"x"))).await.is_none());
-        let Some(Item::Block(block)) = receiver.recv().await else { panic!("no block") };
+        sender
+            .send(Bytes::from_static(b"0123456789"))
+            .await
+            .unwrap();
+        assert!(
+            poll_immediate(sender.send(Bytes::from_static(b"x")))
+                .await
+                .is_none()
+        );
+        let Some(Item::Block(block)) = receiver.recv().await else {
+            panic!("no block")
+        };
         assert_eq!(&block.bytes[..], b"0123456789");
     }
 

@@ -67,5 +67,9 @@ pub async fn copy(
         moved = moving => moved?,
         stalled = meter.watch(source, target, &pace) => return Err(stalled.on(&plan.target)),
     };
-    Ok(Copied { rows_read: totals.rows, rows_written, bytes: totals.bytes })
+    Ok(Copied {
+        rows_read: totals.rows,
+        rows_written,
+        bytes: totals.bytes,
+    })
 }

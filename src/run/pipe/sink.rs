@@ -21,10 +21,12 @@ pub(super) async fn pump(
     meter: &Meter<'_>,
     mut incoming: Receiver,
 ) -> Result<u64> {
-    let failed = |error| {
-        Error::pg(Phase::CopyIn, Side::Target, error).at(target.server()).on(&plan.target)
-    };
-    let sink = target.client().copy_in::<_, Bytes>(plan.copy_in.as_str()).await.map_err(failed)?;
+    let failed = |error| target.error(Phase::CopyIn, error).on(&plan.target);
+    let sink = target
+        .client()
+        .copy_in::<_, Bytes>(plan.copy_in.as_str())
+        .await
+        .map_err(failed)?;
     pin_mut!(sink);
 
     loop {

@@ -2,8 +2,8 @@
 
 use futures_util::{StreamExt, pin_mut};
 
-use super::channel::Sender;
 use super::Totals;
+use super::channel::Sender;
 use super::watch::{Meter, Waiting};
 use crate::error::{Error, ErrorKind, Phase, Result, Side};
 use crate::pg::session::Session;
@@ -20,10 +20,12 @@ pub(super) async fn pump(
     meter: &Meter<'_>,
     blocks: Sender,
 ) -> Result<Totals> {
-    let failed = |error| {
-        Error::pg(Phase::CopyOut, Side::Source, error).at(source.server()).on(&plan.target)
-    };
-    let stream = source.client().copy_out(plan.copy_out.as_str()).await.map_err(failed)?;
+    let failed = |error| source.error(Phase::CopyOut, error).on(plan.read_relation());
+    let stream = source
+        .client()
+        .copy_out(plan.copy_out.as_str())
+        .await
+        .map_err(failed)?;
     pin_mut!(stream);
 
     let mut tail = [0_u8; 2];
@@ -45,7 +47,7 @@ pub(super) async fn pump(
             "the binary COPY data ended without its trailer",
         )
         .at(source.server())
-        .on(&plan.target));
+        .on(plan.read_relation()));
     }
     let totals = meter.read_so_far();
     meter.waits_for(Waiting::Target);
