@@ -141,7 +141,7 @@ fn plain(holds: bool) -> Result<(), String> {
 }
 
 /// `[a-z][a-z0-9_]*` without `__`, which separates keys in environment variables.
-fn is_name(text: &str) -> bool {
+pub fn is_name(text: &str) -> bool {
     text.starts_with(|c: char| c.is_ascii_lowercase())
         && !text.contains("__")
         && text

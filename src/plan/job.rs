@@ -172,3 +172,7 @@ fn circles(job: &JobSpec, order: &order::Order<'_>, warnings: &mut Vec<String>) 
     // that is not deferrable.
     (!late.is_empty()).then(|| "SET CONSTRAINTS ALL DEFERRED".to_owned())
 }
+
+#[cfg(test)]
+#[path = "job_tests.rs"]
+mod tests;

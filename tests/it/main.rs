@@ -15,3 +15,4 @@ mod run;
 mod support;
 mod sweep;
 mod type_matrix;
+mod systemd_units;

@@ -1,0 +1,13 @@
+//! The daemon's parts. Time, signals and files come in as values; what to do goes out as values.
+
+pub mod armed;
+pub mod cron;
+pub mod event;
+pub mod instance;
+pub mod job_table;
+pub mod permits;
+pub mod queue;
+pub mod schedule;
+pub mod signals;
+pub mod spool;
+pub mod systemd;
