@@ -480,3 +480,19 @@ fn a_job_with_sql_of_its_own_is_planned_and_its_mistakes_name_the_table() {
         );
     }
 }
+
+#[test]
+fn generated_columns_of_both_kinds_are_known_as_such() {
+    let db = databases("generated_kinds");
+    db.source
+        .sql("CREATE TABLE t (a int, s int GENERATED ALWAYS AS (a * 2) STORED)");
+    let mut expected = vec![false, true];
+    if db.source.cluster.version() >= 180_000 {
+        db.source
+            .sql("ALTER TABLE t ADD v int GENERATED ALWAYS AS (a * 3) VIRTUAL");
+        expected.push(true);
+    }
+    let all = read(&db.source, Side::Source, &["public.t"]);
+    let generated: Vec<bool> = all["public.t"].columns.iter().map(|c| c.generated).collect();
+    assert_eq!(generated, expected);
+}
