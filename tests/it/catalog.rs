@@ -189,6 +189,32 @@ fn what_a_query_reads_is_locked_before_the_snapshot() {
 }
 
 #[test]
+fn a_query_that_would_run_more_than_itself_is_refused_and_runs_nothing() {
+    let db = databases("query_tricks");
+    db.source.sql("CREATE TABLE kept (id int)");
+    let conninfo = db.source.conninfo();
+    for query in [
+        "SELECT 1) AS a; DROP TABLE public.kept; SELECT (1",
+        "SELECT 1; DROP TABLE public.kept",
+        "DROP TABLE public.kept",
+        "DELETE FROM public.kept RETURNING id",
+    ] {
+        let jobs = format!(
+            "[jobs.j]\nsource = 'source'\ntarget = 'target'\nmode = 'append'\n\
+             [jobs.j.table.'public.t']\nquery = '{query}'\n"
+        );
+        let job = job_spec(&db, &jobs);
+        let error = block_on(async {
+            let source = session(&conninfo, Side::Source).await;
+            let tables = catalog::expand(&source, &job).await.unwrap();
+            catalog::lock_list(&source, &tables).await.unwrap_err()
+        });
+        assert_eq!(error.relation(), Some("public.t"), "{query}: {error}");
+        assert_eq!(db.source.count("kept"), 0);
+    }
+}
+
+#[test]
 fn a_lock_that_is_refused_names_the_relation() {
     let db = databases("lock_refused");
     db.source.sql("CREATE TABLE gone (id int)");
@@ -493,6 +519,10 @@ fn generated_columns_of_both_kinds_are_known_as_such() {
         expected.push(true);
     }
     let all = read(&db.source, Side::Source, &["public.t"]);
-    let generated: Vec<bool> = all["public.t"].columns.iter().map(|c| c.generated).collect();
+    let generated: Vec<bool> = all["public.t"]
+        .columns
+        .iter()
+        .map(|c| c.generated)
+        .collect();
     assert_eq!(generated, expected);
 }
