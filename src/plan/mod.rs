@@ -6,7 +6,7 @@ pub mod copy;
 pub mod explain;
 pub mod format;
 #[cfg(test)]
-mod fixtures;
+pub(crate) mod fixtures;
 mod job;
 pub mod order;
 pub mod pairs;
