@@ -56,12 +56,20 @@ impl Memory {
             Err(error) if error.kind() == io::ErrorKind::NotFound => BTreeMap::new(),
             Err(error) => return Err(error),
         };
-        Ok(Memory { file, jobs, pending: BTreeMap::new() })
+        Ok(Memory {
+            file,
+            jobs,
+            pending: BTreeMap::new(),
+        })
     }
 
     /// What the job table wants to know. A job that was never seen counts from `now`: its first
     /// fire can be missed, too.
-    pub fn recall(&mut self, jobs: impl Iterator<Item = String>, now: Timestamp) -> BTreeMap<String, Past> {
+    pub fn recall(
+        &mut self,
+        jobs: impl Iterator<Item = String>,
+        now: Timestamp,
+    ) -> BTreeMap<String, Past> {
         let mut past = BTreeMap::new();
         for name in jobs {
             let known = self.jobs.entry(name.clone()).or_default();
@@ -107,8 +115,11 @@ impl Memory {
 
     /// Writes the file: the old one or the new one, whatever happens.
     pub fn save(&self) -> io::Result<()> {
-        let text = serde_json::to_vec_pretty(&File { version: VERSION, jobs: self.jobs.clone() })
-            .map_err(io::Error::other)?;
+        let text = serde_json::to_vec_pretty(&File {
+            version: VERSION,
+            jobs: self.jobs.clone(),
+        })
+        .map_err(io::Error::other)?;
         let temporary = self.file.with_extension("json.new");
         let mut file = std::fs::File::create(&temporary)?;
         file.write_all(&text)?;
@@ -161,7 +172,11 @@ mod tests {
     #[test]
     fn a_file_that_is_not_ours_is_not_overwritten() {
         let dir = tempfile::tempdir().unwrap();
-        std::fs::write(dir.path().join("past.json"), "{\"version\": 2, \"jobs\": {}}").unwrap();
+        std::fs::write(
+            dir.path().join("past.json"),
+            "{\"version\": 2, \"jobs\": {}}",
+        )
+        .unwrap();
         assert!(Memory::open(dir.path()).is_err());
     }
 }

@@ -38,7 +38,11 @@ struct Running {
 impl Runner {
     /// `ended` has room for every run at once, so that none waits to say that it is over.
     pub fn new(ended: mpsc::Sender<Ended>, listener: Arc<dyn Listener>) -> Self {
-        Runner { runs: BTreeMap::new(), ended, listener }
+        Runner {
+            runs: BTreeMap::new(),
+            ended,
+            listener,
+        }
     }
 
     /// Starts a run. Its end comes through the channel, whatever happens.
@@ -47,14 +51,19 @@ impl Runner {
         let job = start.job.clone();
         let ended = self.ended.clone();
         let listener = Arc::clone(&self.listener);
-        let spawned = std::thread::Builder::new().name(format!("run {job}")).spawn(move || {
-            let report = std::panic::catch_unwind(AssertUnwindSafe(|| {
-                one_run(&start, &cancelled, listener)
-            }))
-            .unwrap_or_else(|panic| Err(bug(format!("the run panicked: {}", text_of(&*panic)))))
-            .map_err(|error| ErrorReport::new(&error, false));
-            let _ = ended.blocking_send(Ended { job: start.job, report });
-        });
+        let spawned = std::thread::Builder::new()
+            .name(format!("run {job}"))
+            .spawn(move || {
+                let report = std::panic::catch_unwind(AssertUnwindSafe(|| {
+                    one_run(&start, &cancelled, listener)
+                }))
+                .unwrap_or_else(|panic| Err(bug(format!("the run panicked: {}", text_of(&*panic)))))
+                .map_err(|error| ErrorReport::new(&error, false));
+                let _ = ended.blocking_send(Ended {
+                    job: start.job,
+                    report,
+                });
+            });
         match spawned {
             Ok(thread) => {
                 self.runs.insert(job, Running { canceller, thread });

@@ -1,12 +1,13 @@
 //! Deciding how tables are copied, without any I/O: two descriptions and a specification become a
 //! plan, or every reason why not.
 
+mod checks;
 mod columns;
 pub mod copy;
 pub mod explain;
-pub mod format;
 #[cfg(test)]
 pub(crate) mod fixtures;
+pub mod format;
 mod job;
 pub mod order;
 pub mod pairs;

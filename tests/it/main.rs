@@ -14,5 +14,5 @@ mod large;
 mod run;
 mod support;
 mod sweep;
-mod type_matrix;
 mod systemd_units;
+mod type_matrix;

@@ -535,7 +535,11 @@ fn every_class_of_types_goes_as_it_must_and_arrives_as_it_was() {
     assert!(failed.is_empty(), "{}", failed.join("\n"));
     for (case, plan) in &copies {
         // Version 13 prints "char" with the high bit as one byte, which is no UTF-8.
-        let value = if case.source == "\"char\"" { "c::int" } else { "c" };
+        let value = if case.source == "\"char\"" {
+            "c::int"
+        } else {
+            "c"
+        };
         let query = format!("SELECT id, {value} FROM {} ORDER BY id", plan.target.sql());
         let (there, here) = (db.source.rows(&query), db.target.rows(&query));
         let lossless = matches!(case.expected, Binary | Text);

@@ -30,14 +30,19 @@ pub async fn ask(runtime_dir: &Path, request: &Request) -> io::Result<Answers> {
     let mut text = serde_json::to_vec(request).map_err(io::Error::other)?;
     text.push(b'\n');
     write.write_all(&text).await?;
-    Ok(Answers { lines: BufReader::new(read).lines(), _write: write })
+    Ok(Answers {
+        lines: BufReader::new(read).lines(),
+        _write: write,
+    })
 }
 
 impl Answers {
     /// The next answer; `None` after the last.
     pub async fn next(&mut self) -> io::Result<Option<Reply>> {
         match self.lines.next_line().await? {
-            Some(line) => serde_json::from_str(&line).map(Some).map_err(io::Error::other),
+            Some(line) => serde_json::from_str(&line)
+                .map(Some)
+                .map_err(io::Error::other),
             None => Ok(None),
         }
     }

@@ -62,7 +62,9 @@ async fn accept(listener: UnixListener, asked: mpsc::Sender<Asked>) {
     let places = Arc::new(Semaphore::new(ASKERS_MAX));
     let mut talks = tokio::task::JoinSet::new();
     loop {
-        let Ok(place) = Arc::clone(&places).acquire_owned().await else { return };
+        let Ok(place) = Arc::clone(&places).acquire_owned().await else {
+            return;
+        };
         while talks.try_join_next().is_some() {}
         match listener.accept().await {
             Ok((stream, _)) => {
@@ -87,7 +89,9 @@ async fn talk(stream: UnixStream, asked: mpsc::Sender<Asked>) -> io::Result<()> 
     let peer = stream.peer_cred()?.uid();
     let own = nix::unistd::geteuid().as_raw();
     if peer != own && peer != 0 {
-        return Err(io::Error::other(format!("user {peer} is not {own}, nor root")));
+        return Err(io::Error::other(format!(
+            "user {peer} is not {own}, nor root"
+        )));
     }
     let (read, mut write) = stream.into_split();
     let mut line = String::new();
@@ -98,7 +102,10 @@ async fn talk(stream: UnixStream, asked: mpsc::Sender<Asked>) -> io::Result<()> 
 
     let (replies, mut answers) = mpsc::channel(REPLIES_MAX);
     let gone = || io::Error::other("the daemon is leaving");
-    asked.send(Asked { request, replies }).await.map_err(|_| gone())?;
+    asked
+        .send(Asked { request, replies })
+        .await
+        .map_err(|_| gone())?;
     let mut hang_up = [0_u8; 1];
     let mut input = reader.into_inner();
     loop {
