@@ -8,6 +8,7 @@
     reason = "a test's way to fail is to panic, and clippy.toml only knows functions marked #[test]"
 )]
 
+mod catalog;
 mod harness;
 mod large;
 mod pg;
