@@ -1,10 +1,13 @@
 //! The one error type of a run: what failed, in which phase, on which side, and what to do.
 
+mod hints;
+mod server;
+
 use std::fmt;
 
-use tokio_postgres::error::{DbError, SqlState};
-
 use crate::pg::ident::QualifiedName;
+
+pub use server::ServerError;
 
 /// What went wrong, as scripts see it (`error.kind` in the JSON report).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
@@ -137,10 +140,19 @@ impl Error {
     /// of the SQLSTATE's condition and the names of table, column and constraint.
     pub fn pg(phase: Phase, side: Side, error: tokio_postgres::Error) -> Self {
         let mut made = match error.as_db_error() {
-            Some(db) => from_db_error(phase, side, db),
+            Some(db) => Error::reported(phase, side, &ServerError::from(db)),
             None => Error::new(transport_kind(&error), phase, side, chain(&error)),
         };
         made.inner.source = Some(Box::new(error));
+        made
+    }
+
+    /// The same for an error that was read off the wire.
+    pub fn reported(phase: Phase, side: Side, error: &ServerError) -> Self {
+        let mut made = Error::new(error.kind(), phase, side, error.public_message());
+        made.inner.sqlstate = Some(error.code.clone());
+        made.inner.detail = Some(error.all_words());
+        made.inner.hint = error.hint.clone();
         made
     }
 
@@ -164,6 +176,20 @@ impl Error {
     #[must_use]
     pub fn hinted(mut self, hint: impl Into<String>) -> Self {
         self.inner.hint.get_or_insert_with(|| hint.into());
+        self
+    }
+
+    /// Puts what was being worked on before the message, such as an address.
+    #[must_use]
+    pub fn at_place(mut self, place: &str) -> Self {
+        self.inner.message = format!("{place}: {}", self.inner.message);
+        self
+    }
+
+    /// Puts the message of something that failed earlier before this one's.
+    #[must_use]
+    pub fn after(mut self, earlier: &str) -> Self {
+        self.inner.message = format!("{earlier}; {}", self.inner.message);
         self
     }
 
@@ -235,9 +261,12 @@ impl Error {
         self.inner.detail.as_deref()
     }
 
-    /// What to do.
+    /// What to do: what the place that failed knows, else what the SQLSTATE suggests.
     pub fn hint(&self) -> Option<&str> {
-        self.inner.hint.as_deref()
+        self.inner.hint.as_deref().or_else(|| {
+            let sqlstate = self.sqlstate()?;
+            hints::of_sqlstate(sqlstate, self.inner.phase, self.inner.side)
+        })
     }
 }
 
@@ -311,103 +340,4 @@ fn transport_kind(error: &tokio_postgres::Error) -> ErrorKind {
     } else {
         ErrorKind::Unreachable
     }
-}
-
-/// The kind that a SQLSTATE stands for.
-pub fn kind_of_sqlstate(state: &SqlState) -> ErrorKind {
-    let code = state.code();
-    match code {
-        "28000" | "28P01" => ErrorKind::Auth,
-        "42501" => ErrorKind::Permission,
-        "55P03" => ErrorKind::Locked,
-        "57014" => ErrorKind::Cancelled,
-        "25P03" | "25P04" => ErrorKind::Timeout,
-        "40001" | "40P01" => ErrorKind::Conflict,
-        "25006" | "57P01" | "57P02" | "57P03" | "57P05" => ErrorKind::ServerShutdown,
-        "54000" | "54001" => ErrorKind::DataRejected,
-        _ => match &code[..2] {
-            "08" | "53" | "58" => ErrorKind::Unreachable,
-            "22" | "23" | "44" | "P0" => ErrorKind::DataRejected,
-            "42" | "3D" | "3F" | "0A" | "2B" => ErrorKind::SchemaMismatch,
-            _ => ErrorKind::DataRejected,
-        },
-    }
-}
-
-fn from_db_error(phase: Phase, side: Side, db: &DbError) -> Error {
-    let kind = kind_of_sqlstate(db.code());
-    let mut error = Error::new(kind, phase, side, public_message(db));
-    error.inner.sqlstate = Some(db.code().code().to_owned());
-    let mut words = db.message().to_owned();
-    for (label, text) in [("detail", db.detail()), ("context", db.where_())] {
-        if let Some(text) = text {
-            words.push_str(&format!("; {label}: {text}"));
-        }
-    }
-    error.inner.detail = Some(words);
-    error.inner.hint = db.hint().map(str::to_owned);
-    error
-}
-
-/// What may be said of a server's error without showing a row: classes 22, 23, 44 and P0 quote
-/// values in their message; the others speak of names and settings only.
-fn public_message(db: &DbError) -> String {
-    let mut text = match &db.code().code()[..2] {
-        "22" | "23" | "44" | "P0" => value_free_message(db),
-        _ => db.message().to_owned(),
-    };
-    if let Some(line) = db.where_().and_then(copy_position) {
-        text.push_str(&format!(" at {line}"));
-    }
-    text
-}
-
-fn value_free_message(db: &DbError) -> String {
-    let condition = match db.code().code() {
-        "23502" => "null value violates a not-null constraint",
-        "23503" => "a foreign key is violated",
-        "23505" => "duplicate key value violates a unique constraint",
-        "23514" => "a check constraint is violated",
-        "23P01" => "an exclusion constraint is violated",
-        "22P02" | "22P03" => "invalid text or binary representation of a value",
-        "22003" => "a numeric value is out of range",
-        "22001" => "a value is too long for its column",
-        "22021" => "a character does not fit the encoding",
-        "22P04" => "bad COPY format",
-        "22007" | "22008" => "a date or time value is invalid or out of range",
-        "P0001" => "a trigger or function raised an exception",
-        code if code.starts_with("22") => "a value is not valid for its type",
-        code if code.starts_with("44") => "a view's check option is violated",
-        _ => "a constraint is violated",
-    };
-    let mut text = condition.to_owned();
-    for (label, name) in [("constraint", db.constraint()), ("column", db.column())] {
-        if let Some(name) = name {
-            text.push_str(&format!(", {label} \"{name}\""));
-        }
-    }
-    if let Some(column) = db.where_().and_then(copy_column)
-        && db.column().is_none()
-    {
-        text.push_str(&format!(", column {column}"));
-    }
-    text
-}
-
-/// `line 12` out of `COPY t, line 12, column a: "…"`.
-fn copy_position(context: &str) -> Option<String> {
-    let rest = context.strip_prefix("COPY ")?;
-    let at = rest.find(", line ")?;
-    let digits: String = rest[at + 7..]
-        .chars()
-        .take_while(char::is_ascii_digit)
-        .collect();
-    (!digits.is_empty()).then(|| format!("line {digits}"))
-}
-
-/// `a` out of `COPY t, line 12, column a: "…"`.
-fn copy_column(context: &str) -> Option<&str> {
-    let at = context.find(", column ")?;
-    let rest = &context[at + 9..];
-    Some(rest.split([':', '\n']).next().unwrap_or(rest).trim())
 }

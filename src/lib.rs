@@ -3,7 +3,11 @@
 //! The modules depend on each other in one direction only; `ARCHITECTURE.md` draws them.
 
 pub mod catalog;
+pub mod cli;
 pub mod config;
+pub mod daemon;
 pub mod error;
 pub mod pg;
 pub mod plan;
+pub mod report;
+pub mod run;

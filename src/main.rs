@@ -1,2 +1,7 @@
-//! x
-fn main() {}
+//! The `tableferry` command: see `tableferry --help`.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    tableferry::cli::main()
+}

@@ -1,6 +1,22 @@
 //! What is known of a relation: plain data, read once under a lock, decided on without I/O.
 
+use std::collections::BTreeMap;
+
+use crate::config::spec::TableSpec;
 use crate::pg::ident::{Ident, QualifiedName};
+
+/// One entry of a job with all that both servers know of it: what a plan is made from.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Inspected {
+    /// What was asked for.
+    pub spec: TableSpec,
+    /// What is read; None when the source has no such relation.
+    pub source: Option<RelationDesc>,
+    /// What is written; None when the target has no such relation.
+    pub target: Option<RelationDesc>,
+    /// What the `set` expressions give, by target column.
+    pub set: BTreeMap<Ident, ColumnDesc>,
+}
 
 /// A table, view, or the result of a query, on one server.
 #[derive(Clone, Debug, PartialEq)]
@@ -77,6 +93,9 @@ pub struct ColumnDesc {
     pub sequence: Option<QualifiedName>,
     /// May the role select this column (source) or insert it (target)?
     pub privileged: bool,
+    /// May the role move `sequence` past the column's values: SELECT and UPDATE on the sequence,
+    /// SELECT on the column?
+    pub may_set_sequence: bool,
 }
 
 /// GENERATED … AS IDENTITY.
@@ -149,6 +168,11 @@ pub struct ForeignKey {
     pub from: QualifiedName,
     /// The table that it points to.
     pub to: QualifiedName,
+    /// The partitioned tables that `from` is a partition of, nearest first: what truncates one of
+    /// them truncates `from`.
+    pub from_ancestors: Vec<QualifiedName>,
+    /// It can be checked at COMMIT instead of after each statement.
+    pub deferrable: bool,
 }
 
 /// What the role that is logged in may do with a relation.
@@ -166,4 +190,38 @@ pub struct Privileges {
     pub truncate: bool,
     /// Member of the owning role.
     pub owner: bool,
+    /// USAGE on its schema.
+    pub usage: bool,
+    /// May ANALYZE it.
+    pub analyze: bool,
+    /// May set `session_replication_role`.
+    pub skip_triggers: bool,
+}
+
+impl RelationKind {
+    /// What a person calls it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            RelationKind::Table => "table",
+            RelationKind::Partitioned => "partitioned table",
+            RelationKind::View => "view",
+            RelationKind::MaterializedView => "materialized view",
+            RelationKind::Foreign => "foreign table",
+            RelationKind::Query => "query",
+        }
+    }
+}
+
+impl RelationDesc {
+    /// The column of this name.
+    pub fn column(&self, name: &Ident) -> Option<&ColumnDesc> {
+        self.columns.iter().find(|column| column.name == *name)
+    }
+}
+
+impl TypeDesc {
+    /// Comes with PostgreSQL itself, so that its OID is the same everywhere.
+    pub fn is_builtin(&self) -> bool {
+        self.name.schema.as_str() == "pg_catalog" && self.extension.is_none()
+    }
 }

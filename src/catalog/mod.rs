@@ -1,3 +1,18 @@
-//! What a server knows of its relations.
+//! What a server knows of its relations: the queries that read it.
+//!
+//! Every query is qualified with `pg_catalog`, because `search_path` is empty, and reads only what
+//! any role may read. All relations of a job are read together, in a handful of queries.
 
 pub mod desc;
+mod expand;
+mod inspect;
+mod lock;
+mod output;
+mod pattern;
+mod relations;
+mod types;
+
+pub use expand::expand;
+pub use lock::{LockTarget, lock, lock_list, lock_statement};
+pub use output::output_columns;
+pub use relations::read;

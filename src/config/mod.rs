@@ -1,3 +1,35 @@
 //! The configuration: read in two stages, raw and validated.
+//!
+//! ```text
+//! locate   which files                                  (I/O)
+//! layer    each file, the environment, flags: checked against the table in `keys`, one layer each
+//! raw      the layers merged by the `config` crate and given types
+//! validate what concerns several keys at once: names, schedules, modes  → `spec::Config`
+//! ```
+//! No stage stops at its first error: all of them are reported together.
 
+mod error;
+#[cfg(test)]
+mod example;
+mod job;
+mod keys;
+mod kind;
+mod layer;
+mod load;
+mod locate;
+mod not_yet;
+mod password;
+mod pattern;
+mod raw;
+mod schedule;
 pub mod spec;
+mod syntax;
+mod table;
+#[cfg(test)]
+mod tests;
+mod validate;
+
+pub use error::{ConfigError, ConfigErrors, KeyPath, Origin};
+pub use load::{Request, load};
+pub use pattern::PatternError;
+pub use syntax::{CronSyntaxError, is_name, parse_cron};

@@ -43,7 +43,8 @@ pub struct DaemonSpec {
 }
 
 /// Where runs are recorded.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum History {
     /// In schema `tableferry` on each target.
     Target,
@@ -166,7 +167,8 @@ pub struct ScheduleSpec {
 }
 
 /// The previous run is still going.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Overlap {
     /// Let this fire go.
     Skip,
@@ -175,7 +177,8 @@ pub enum Overlap {
 }
 
 /// A fire time passed while no daemon ran.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Missed {
     /// Run once, however many were missed.
     Once,
@@ -184,7 +187,7 @@ pub enum Missed {
 }
 
 /// What the target holds afterwards.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Deserialize, serde::Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Mode {
     /// Old rows and the source's rows.
@@ -254,7 +257,8 @@ pub enum TableInput {
 }
 
 /// Where merge may delete.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Scope {
     /// In the whole table.
     Table,
@@ -263,18 +267,22 @@ pub enum Scope {
 }
 
 /// `retry = { max, backoff, max_backoff }`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct RetrySpec {
     /// Tries after the first.
     pub max: u32,
     /// The first pause.
+    #[serde(deserialize_with = "super::raw::duration")]
     pub backoff: Duration,
     /// The longest pause.
+    #[serde(deserialize_with = "super::raw::duration")]
     pub max_backoff: Duration,
 }
 
 /// `format`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum FormatChoice {
     /// Binary where it is safe, else text.
     Auto,
@@ -285,7 +293,8 @@ pub enum FormatChoice {
 }
 
 /// `verify`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Verify {
     /// Rows read = rows written.
     Count,
@@ -296,18 +305,21 @@ pub enum Verify {
 }
 
 /// `guard = { allow_empty, max_shrink, min_rows }`.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, serde::Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct GuardSpec {
     /// Is a source without rows believed?
     pub allow_empty: bool,
     /// The largest believed share of rows lost, 0 to 1.
+    #[serde(deserialize_with = "super::raw::share")]
     pub max_shrink: f64,
     /// The least believed number of rows.
     pub min_rows: u64,
 }
 
 /// `triggers`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Triggers {
     /// The target's triggers fire.
     Fire,
@@ -316,7 +328,8 @@ pub enum Triggers {
 }
 
 /// `on_error`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum OnError {
     /// Nothing is published.
     Abort,
@@ -325,10 +338,24 @@ pub enum OnError {
 }
 
 /// `indexes`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Indexes {
     /// Maintained row by row.
     Keep,
     /// Dropped and built after the load.
     Rebuild,
+}
+
+impl Mode {
+    /// As the configuration writes it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Mode::Append => "append",
+            Mode::Truncate => "truncate",
+            Mode::Swap => "swap",
+            Mode::Merge => "merge",
+            Mode::Upsert => "upsert",
+        }
+    }
 }

@@ -1,3 +1,20 @@
 //! PostgreSQL as seen from here: where it is, how to log in, how to name things.
 
+pub mod cancel;
+pub mod conninfo;
+pub mod dial;
 pub mod ident;
+pub mod login;
+pub mod passfile;
+pub mod pins;
+pub mod route;
+pub mod service;
+pub mod session;
+pub mod socket;
+pub mod tap;
+mod task;
+pub mod tls;
+
+pub use cancel::Canceller;
+pub use session::{Session, SessionSettings};
+pub use tap::TapState;

@@ -1,13 +1,32 @@
 //! What a plan is: everything that moving one table needs, decided before a row moves.
 
+use std::fmt;
+
 use crate::catalog::desc::RelationKind;
 use crate::pg::ident::{Ident, QualifiedName};
+
+/// How all tables of a job will be copied.
+#[derive(Clone, Debug, PartialEq)]
+pub struct JobPlan {
+    /// One a table; a table that others refer to comes before them.
+    pub tables: Vec<CopyPlan>,
+    /// Mode `truncate`: one statement that empties all targets.
+    pub truncate: Option<String>,
+    /// `SET CONSTRAINTS … DEFERRED`, where tables refer to each other in a circle.
+    pub defer: Option<String>,
+    /// What concerns the job as a whole and deserves a word.
+    pub warnings: Vec<String>,
+}
 
 /// How one table will be copied.
 #[derive(Clone, Debug, PartialEq)]
 pub struct CopyPlan {
     /// What is read, for people: a relation's name, or `(query)`.
     pub source: String,
+    /// The relation that is read; None for a query.
+    pub source_relation: Option<QualifiedName>,
+    /// What is read.
+    pub source_kind: RelationKind,
     /// The relation that is written.
     pub target: QualifiedName,
     /// What the target is.
@@ -28,6 +47,27 @@ pub struct CopyPlan {
     pub warnings: Vec<String>,
 }
 
+impl CopyPlan {
+    /// What an error of the source is about: the relation that is read, or for a query the one
+    /// that it feeds.
+    pub fn read_relation(&self) -> &QualifiedName {
+        self.source_relation.as_ref().unwrap_or(&self.target)
+    }
+
+    /// The target as a FROM item: without the rows of a plain table's inheritance children, which
+    /// are not this table's.
+    pub fn target_from(&self) -> String {
+        match self.target_kind {
+            RelationKind::Table => format!("ONLY {}", self.target.sql()),
+            RelationKind::Partitioned
+            | RelationKind::View
+            | RelationKind::MaterializedView
+            | RelationKind::Foreign
+            | RelationKind::Query => self.target.sql(),
+        }
+    }
+}
+
 /// One column of a plan.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ColumnPlan {
@@ -37,6 +77,8 @@ pub struct ColumnPlan {
     pub source_type: String,
     /// The target's type, for people.
     pub target_type: String,
+    /// The expression over the source's columns that gives it, where `set` has one.
+    pub expression: Option<String>,
     /// Why this column needs text, if it does.
     pub needs_text: Option<FormatReason>,
 }
@@ -48,6 +90,8 @@ pub struct SequencePlan {
     pub column: Ident,
     /// The sequence.
     pub sequence: QualifiedName,
+    /// Moves it past the copied values, never back. Not undone by ROLLBACK, and harmless then.
+    pub sql: String,
 }
 
 /// The format of both COPY statements; the reason travels with the choice.
@@ -89,4 +133,59 @@ pub enum FormatReason {
         /// The type.
         ty: String,
     },
+    /// A target of version 13 or older compares the OIDs that arrays and composites carry.
+    OldTarget {
+        /// The column, and the path within its type.
+        attribute: String,
+        /// The user-defined type inside.
+        ty: String,
+    },
+}
+
+impl fmt::Display for FormatReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            FormatReason::Configured => f.write_str("`format = \"text\"` is configured"),
+            FormatReason::TypeDiffers {
+                attribute,
+                source,
+                target,
+            } => write!(
+                f,
+                "{attribute}: {source} → {target} differs in its binary form"
+            ),
+            FormatReason::NoBinaryIo {
+                attribute,
+                ty,
+                side,
+            } => write!(f, "{attribute}: {ty} has no binary form on the {side}"),
+            FormatReason::EmbedsOids { attribute, ty } => write!(
+                f,
+                "{attribute}: {ty} in binary is an OID, which means something else on the target"
+            ),
+            FormatReason::OldTarget { attribute, ty } => write!(
+                f,
+                "{attribute}: PostgreSQL 13 and older refuse the OID of {ty} in binary arrays and \
+                 composites"
+            ),
+        }
+    }
+}
+
+impl CopyFormat {
+    /// `binary` or `text`, as in SQL and in reports.
+    pub fn as_str(&self) -> &'static str {
+        match self {
+            CopyFormat::Binary => "binary",
+            CopyFormat::Text(_) => "text",
+        }
+    }
+
+    /// Why text, where it is text.
+    pub fn reason(&self) -> Option<&FormatReason> {
+        match self {
+            CopyFormat::Binary => None,
+            CopyFormat::Text(reason) => Some(reason),
+        }
+    }
 }

@@ -1,3 +1,21 @@
-//! Deciding how a table is copied, without any I/O.
+//! Deciding how tables are copied, without any I/O: two descriptions and a specification become a
+//! plan, or every reason why not.
 
+mod columns;
 pub mod copy;
+pub mod explain;
+#[cfg(test)]
+mod fixtures;
+pub mod format;
+mod job;
+pub mod order;
+pub mod pairs;
+pub mod refusal;
+pub mod sql;
+mod table;
+pub mod typmod;
+
+pub use crate::catalog::desc::Inspected;
+pub use explain::explain;
+pub use job::{job, unavailable};
+pub use refusal::{Refusal, to_error};

@@ -9,4 +9,9 @@
 )]
 
 mod harness;
+mod large;
+mod run;
 mod support;
+mod sweep;
+mod systemd_units;
+mod type_matrix;

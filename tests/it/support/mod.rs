@@ -19,6 +19,7 @@
 mod cluster;
 mod database;
 mod job;
+pub mod looking;
 pub mod proxy;
 mod runtime;
 

@@ -1,0 +1,83 @@
+//! The entries that a job's patterns stand for on its source.
+
+use crate::catalog::pattern::{self, Candidate};
+use crate::config::spec::{JobSpec, TableSpec};
+use crate::error::{Error, ErrorKind, Phase, Result, Side};
+use crate::pg::ident::QualifiedName;
+use crate::pg::session::Session;
+
+/// Every relation that a pattern may name. Privileges play no part: a table that the role cannot
+/// read must be refused later, not silently passed over.
+const CANDIDATES: &str = "\
+SELECT n.nspname::pg_catalog.text, c.relname::pg_catalog.text, \
+       c.relkind IN ('r', 'p') AND NOT c.relispartition AND c.relpersistence <> 't' \
+FROM pg_catalog.pg_class AS c \
+JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace \
+WHERE c.relkind IN ('r', 'p', 'v', 'm', 'f') \
+ORDER BY 1, 2";
+
+/// The entries of a job, by target relation: its `table` entries, and what `tables` without
+/// `exclude` matches on the source.
+///
+/// *Errors:* `SchemaMismatch`, naming every pattern that matches nothing; or that nothing is left.
+pub async fn expand(source: &Session, job: &JobSpec) -> Result<Vec<TableSpec>> {
+    let candidates = if job.tables.is_empty() {
+        Vec::new()
+    } else {
+        candidates(source).await?
+    };
+    let matched = pattern::entries(job, &candidates);
+    let refuse = |message: String| {
+        Error::new(
+            ErrorKind::SchemaMismatch,
+            Phase::Inspect,
+            Side::Source,
+            message,
+        )
+        .at(source.server())
+    };
+    if !matched.without_match.is_empty() {
+        let shown: Vec<String> = matched
+            .without_match
+            .iter()
+            .map(|text| format!("`{text}`"))
+            .collect();
+        return Err(refuse(format!(
+            "no relation matches {} in `tables` of job `{}`",
+            shown.join(", "),
+            job.name
+        ))
+        .hinted(hint(job)));
+    }
+    if matched.tables.is_empty() {
+        return Err(
+            refuse(format!("job `{}` has no table left to copy", job.name))
+                .hinted("`exclude` leaves out everything that `tables` matches"),
+        );
+    }
+    Ok(matched.tables)
+}
+
+async fn candidates(source: &Session) -> Result<Vec<Candidate>> {
+    let rows = source.query(Phase::Inspect, CANDIDATES, &[]).await?;
+    Ok(rows
+        .iter()
+        .map(|row| {
+            let schema: String = row.get(0);
+            let by_wildcard: bool = row.get(2);
+            Candidate {
+                by_wildcard: by_wildcard && !pattern::is_system_schema(&schema),
+                name: QualifiedName::new(schema, row.get::<_, String>(1)),
+            }
+        })
+        .collect())
+}
+
+fn hint(job: &JobSpec) -> &'static str {
+    if job.tables.iter().any(|pattern| pattern.literal().is_none()) {
+        "a wildcard matches tables and partitioned tables, not their partitions, views, \
+         materialized views or foreign tables: name those"
+    } else {
+        "check the name, its upper and lower case, and the database"
+    }
+}

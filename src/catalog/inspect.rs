@@ -1,0 +1,107 @@
+//! What a plan needs of one entry: both relations, and what its own SQL gives.
+
+use std::collections::BTreeMap;
+
+use crate::catalog::desc::{ColumnDesc, Inspected, Privileges, RelationDesc, RelationKind};
+use crate::catalog::output_columns;
+use crate::config::spec::{TableInput, TableSpec};
+use crate::error::{Error, Phase, Result};
+use crate::pg::ident::{Ident, QualifiedName};
+use crate::pg::session::Session;
+
+impl Inspected {
+    /// Puts together what is known of one entry. A `query`, `where` or `set` is parsed by the source
+    /// here, before a row moves; `source_desc` is the relation that the entry reads, if it exists.
+    ///
+    /// *Errors:* what the source says of the entry's SQL.
+    pub async fn new(
+        source: &Session,
+        spec: TableSpec,
+        source_desc: Option<RelationDesc>,
+        targets: &BTreeMap<QualifiedName, RelationDesc>,
+    ) -> Result<Self> {
+        let named = |error: Error| error.on(&spec.target);
+        let described = match &spec.input {
+            TableInput::Relation(_) => source_desc,
+            TableInput::Query(query) => Some(
+                query_desc(source, &spec.target, query)
+                    .await
+                    .map_err(named)?,
+            ),
+        };
+        let set = match &described {
+            Some(desc) => expressions(source, &spec, desc.kind).await.map_err(named)?,
+            None => BTreeMap::new(),
+        };
+        Ok(Inspected {
+            target: targets.get(&spec.target).cloned(),
+            source: described,
+            set,
+            spec,
+        })
+    }
+}
+
+async fn query_desc(source: &Session, target: &QualifiedName, query: &str) -> Result<RelationDesc> {
+    let columns = output_columns(source, query).await?;
+    let rows = source
+        .query(
+            Phase::Inspect,
+            "SELECT pg_catalog.current_setting('lc_monetary')",
+            &[],
+        )
+        .await?;
+    Ok(RelationDesc {
+        name: target.clone(),
+        kind: RelationKind::Query,
+        server_version: source.version(),
+        columns,
+        primary_key: Vec::new(),
+        foreign_keys: Vec::new(),
+        referenced_by: Vec::new(),
+        rules: Vec::new(),
+        triggers: Vec::new(),
+        row_security_applies: false,
+        has_children: false,
+        rows_estimate: None,
+        bytes_estimate: 0,
+        // Whether the query may read what it reads shows when it runs, or is locked for.
+        privileges: Privileges {
+            select: true,
+            usage: true,
+            ..Privileges::default()
+        },
+        lc_monetary: rows.first().map(|row| row.get(0)).unwrap_or_default(),
+    })
+}
+
+/// The types of the `set` expressions; and `where` is parsed.
+async fn expressions(
+    source: &Session,
+    spec: &TableSpec,
+    kind: RelationKind,
+) -> Result<BTreeMap<Ident, ColumnDesc>> {
+    if spec.set.is_empty() && spec.filter.is_none() {
+        return Ok(BTreeMap::new());
+    }
+    let from = match &spec.input {
+        TableInput::Relation(name) if kind == RelationKind::Table => format!("ONLY {}", name.sql()),
+        TableInput::Relation(name) => name.sql(),
+        TableInput::Query(query) => format!("({query}\n) AS \"source\""),
+    };
+    let list: Vec<String> = spec
+        .set
+        .iter()
+        .map(|(name, expression)| format!("({expression}\n) AS {}", name.sql()))
+        .collect();
+    let filter = match &spec.filter {
+        Some(filter) => format!(" WHERE ({filter}\n)"),
+        None => String::new(),
+    };
+    let sql = format!("SELECT {} FROM {from}{filter}", list.join(", "));
+    let columns = output_columns(source, &sql).await?;
+    Ok(columns
+        .into_iter()
+        .map(|column| (column.name.clone(), column))
+        .collect())
+}

@@ -1,0 +1,284 @@
+//! Relations, their columns and keys: three queries for all of a job's relations, and the types.
+
+use std::collections::BTreeMap;
+
+use tokio_postgres::Row;
+
+use crate::catalog::desc::{
+    ColumnDesc, ForeignKey, Identity, Privileges, RelationDesc, RelationKind,
+};
+use crate::catalog::types::Types;
+use crate::error::{Phase, Result, Side};
+use crate::pg::ident::{Ident, QualifiedName};
+use crate::pg::session::Session;
+
+/// One row a relation. `MAY_SET` and `MAINTAIN` are placeholders for privileges that only newer
+/// versions know, `BYTES` for what may be asked without waiting for a lock.
+///
+/// The leaves of a partitioned table are found through `pg_inherits`: `pg_partition_tree` would lock
+/// them.
+const RELATIONS: &str = "\
+SELECT c.oid, n.nspname::pg_catalog.text, c.relname::pg_catalog.text, c.relkind::pg_catalog.text, \
+       pg_catalog.current_setting('lc_monetary'), \
+       pg_catalog.row_security_active(c.oid), \
+       c.relkind = 'r' AND EXISTS (SELECT FROM pg_catalog.pg_inherits AS i WHERE i.inhparent = c.oid), \
+       sizes.tuples, sizes.bytes, \
+       ARRAY(SELECT a.attname::pg_catalog.text \
+               FROM pg_catalog.pg_constraint AS k, \
+                    pg_catalog.unnest(k.conkey) WITH ORDINALITY AS key (attnum, place) \
+               JOIN pg_catalog.pg_attribute AS a ON a.attnum = key.attnum \
+              WHERE k.conrelid = c.oid AND k.contype = 'p' AND a.attrelid = c.oid \
+              ORDER BY key.place), \
+       ARRAY(SELECT w.rulename::pg_catalog.text FROM pg_catalog.pg_rewrite AS w \
+              WHERE w.ev_class = c.oid AND w.rulename <> '_RETURN' AND w.ev_enabled <> 'D' \
+              ORDER BY 1), \
+       ARRAY(SELECT g.tgname::pg_catalog.text FROM pg_catalog.pg_trigger AS g \
+              WHERE g.tgrelid = c.oid AND NOT g.tgisinternal AND g.tgenabled IN ('O', 'A') \
+              ORDER BY 1), \
+       pg_catalog.has_table_privilege(c.oid, 'SELECT'), \
+       pg_catalog.has_table_privilege(c.oid, 'INSERT'), \
+       pg_catalog.has_table_privilege(c.oid, 'UPDATE'), \
+       pg_catalog.has_table_privilege(c.oid, 'DELETE'), \
+       pg_catalog.has_table_privilege(c.oid, 'TRUNCATE'), \
+       pg_catalog.pg_has_role(c.relowner, 'USAGE'), \
+       pg_catalog.has_schema_privilege(n.oid, 'USAGE'), \
+       pg_catalog.pg_has_role(c.relowner, 'USAGE') \
+         OR (SELECT pg_catalog.pg_has_role(d.datdba, 'USAGE') FROM pg_catalog.pg_database AS d \
+              WHERE d.datname = pg_catalog.current_database()) MAINTAIN, \
+       MAY_SET \
+FROM ROWS FROM (pg_catalog.unnest($1::pg_catalog.text[]), pg_catalog.unnest($2::pg_catalog.text[])) AS wanted (schema, name) \
+JOIN pg_catalog.pg_namespace AS n ON n.nspname = wanted.schema \
+JOIN pg_catalog.pg_class AS c ON c.relnamespace = n.oid AND c.relname = wanted.name \
+LEFT JOIN LATERAL ( \
+    WITH RECURSIVE part (oid) AS ( \
+        SELECT c.oid \
+        UNION ALL \
+        SELECT i.inhrelid FROM pg_catalog.pg_inherits AS i JOIN part ON i.inhparent = part.oid \
+         WHERE c.relkind = 'p') \
+    SELECT CASE WHEN c.relkind IN ('r', 'p', 'm') AND pg_catalog.bool_and( \
+                     p.relkind = 'p' OR p.reltuples > 0 OR p.reltuples = 0 AND p.relpages > 0) \
+                THEN pg_catalog.sum(p.reltuples) FILTER (WHERE p.relkind <> 'p')::pg_catalog.float8 \
+           END AS tuples, \
+           COALESCE(pg_catalog.sum(BYTES), 0)::pg_catalog.int8 AS bytes \
+    FROM part JOIN pg_catalog.pg_class AS p ON p.oid = part.oid \
+) AS sizes ON true \
+WHERE c.relkind IN ('r', 'p', 'v', 'm', 'f')";
+
+/// The source holds locks on what it reads, so that asking for the size waits for nobody.
+const BYTES_NOW: &str = "pg_catalog.pg_table_size(p.oid)";
+const BYTES_AT_LAST_ANALYZE: &str =
+    "p.relpages::pg_catalog.int8 * pg_catalog.current_setting('block_size')::pg_catalog.int8";
+
+/// One row a column, in `attnum` order. `SIDE` is the privilege that the side needs.
+const COLUMNS: &str = "\
+SELECT a.attrelid, a.attname::pg_catalog.text, a.atttypid, a.atttypmod, \
+       pg_catalog.format_type(a.atttypid, a.atttypmod), \
+       a.attnotnull OR t.typnotnull, \
+       a.atthasdef OR a.attidentity <> '' OR t.typdefault IS NOT NULL, \
+       a.attgenerated <> '', a.attidentity::pg_catalog.text, \
+       owned.schema, owned.name, \
+       pg_catalog.has_column_privilege(a.attrelid, a.attnum, 'SIDE'), \
+       COALESCE(pg_catalog.has_sequence_privilege(owned.oid, 'SELECT') \
+            AND pg_catalog.has_sequence_privilege(owned.oid, 'UPDATE') \
+            AND pg_catalog.has_column_privilege(a.attrelid, a.attnum, 'SELECT'), false) \
+FROM pg_catalog.pg_attribute AS a \
+JOIN pg_catalog.pg_type AS t ON t.oid = a.atttypid \
+LEFT JOIN LATERAL ( \
+    SELECT s.oid, n.nspname::pg_catalog.text AS schema, s.relname::pg_catalog.text AS name \
+    FROM pg_catalog.pg_depend AS d \
+    JOIN pg_catalog.pg_class AS s ON s.oid = d.objid AND s.relkind = 'S' \
+    JOIN pg_catalog.pg_namespace AS n ON n.oid = s.relnamespace \
+    WHERE d.classid = 1259 AND d.refclassid = 1259 AND d.refobjid = a.attrelid \
+      AND d.refobjsubid = a.attnum AND d.deptype IN ('a', 'i') \
+    ORDER BY s.oid LIMIT 1 \
+) AS owned ON true \
+WHERE a.attrelid = ANY ($1::pg_catalog.oid[]) AND a.attnum > 0 AND NOT a.attisdropped \
+ORDER BY a.attrelid, a.attnum";
+
+/// One row a foreign key of or to the relations. What a partition inherits from its parent's key is
+/// left out: it is the parent's. What refers to a partition because it refers to its parent stays:
+/// it keeps the partition from being truncated alone.
+const FOREIGN_KEYS: &str = "\
+SELECT k.conrelid, k.confrelid, k.conname::pg_catalog.text, \
+       fn.nspname::pg_catalog.text, f.relname::pg_catalog.text, \
+       tn.nspname::pg_catalog.text, t.relname::pg_catalog.text, k.condeferrable, \
+       ARRAY(SELECT pn.nspname::pg_catalog.text FROM PARENTS), \
+       ARRAY(SELECT p.relname::pg_catalog.text FROM PARENTS) \
+FROM pg_catalog.pg_constraint AS k \
+JOIN pg_catalog.pg_class AS f ON f.oid = k.conrelid \
+JOIN pg_catalog.pg_namespace AS fn ON fn.oid = f.relnamespace \
+JOIN pg_catalog.pg_class AS t ON t.oid = k.confrelid \
+JOIN pg_catalog.pg_namespace AS tn ON tn.oid = t.relnamespace \
+WHERE k.contype = 'f' \
+  AND (k.conrelid = ANY ($1::pg_catalog.oid[]) OR k.confrelid = ANY ($1::pg_catalog.oid[])) \
+  AND NOT EXISTS (SELECT FROM pg_catalog.pg_constraint AS up \
+                   WHERE up.oid = k.conparentid AND up.confrelid = k.confrelid) \
+ORDER BY 4, 5, 3, 6, 7";
+
+const PARENTS: &str = "\
+pg_catalog.pg_partition_ancestors(f.oid) WITH ORDINALITY AS up (oid, place) \
+JOIN pg_catalog.pg_class AS p ON p.oid = up.oid \
+JOIN pg_catalog.pg_namespace AS pn ON pn.oid = p.relnamespace \
+WHERE f.relispartition AND p.oid <> f.oid ORDER BY up.place";
+
+/// Reads all that is known of these relations. One that does not exist is not in the result.
+pub async fn read(
+    session: &Session,
+    names: &[QualifiedName],
+) -> Result<BTreeMap<QualifiedName, RelationDesc>> {
+    let schemas: Vec<&str> = names.iter().map(|name| name.schema.as_str()).collect();
+    let relations: Vec<&str> = names.iter().map(|name| name.name.as_str()).collect();
+    let sql = relations_sql(session);
+    let mut found: BTreeMap<u32, RelationDesc> = BTreeMap::new();
+    for row in session
+        .query(Phase::Inspect, &sql, &[&schemas, &relations])
+        .await?
+    {
+        found.insert(row.get(0), relation(session, &row));
+    }
+    let oids: Vec<u32> = found.keys().copied().collect();
+    columns(session, &oids, &mut found).await?;
+    foreign_keys(session, &oids, &mut found).await?;
+    Ok(found
+        .into_values()
+        .map(|relation| (relation.name.clone(), relation))
+        .collect())
+}
+
+fn relations_sql(session: &Session) -> String {
+    let version = session.version();
+    let maintain = if version >= 170_000 {
+        "OR pg_catalog.has_table_privilege(c.oid, 'MAINTAIN')"
+    } else {
+        ""
+    };
+    let may_set = if version >= 150_000 {
+        "pg_catalog.has_parameter_privilege('session_replication_role', 'SET')"
+    } else {
+        "(SELECT r.rolsuper FROM pg_catalog.pg_roles AS r WHERE r.rolname = CURRENT_USER)"
+    };
+    let bytes = match session.side() {
+        Side::Source => BYTES_NOW,
+        Side::Target | Side::Local => BYTES_AT_LAST_ANALYZE,
+    };
+    RELATIONS
+        .replace("MAINTAIN,", &format!("{maintain},"))
+        .replace("MAY_SET", may_set)
+        .replace("BYTES", bytes)
+}
+
+fn relation(session: &Session, row: &Row) -> RelationDesc {
+    let kind: String = row.get(3);
+    let idents = |at: usize| -> Vec<Ident> {
+        let names: Vec<String> = row.get(at);
+        names.into_iter().map(Ident::new).collect()
+    };
+    RelationDesc {
+        name: QualifiedName::new(row.get::<_, String>(1), row.get::<_, String>(2)),
+        kind: match kind.as_str() {
+            "p" => RelationKind::Partitioned,
+            "v" => RelationKind::View,
+            "m" => RelationKind::MaterializedView,
+            "f" => RelationKind::Foreign,
+            _ => RelationKind::Table,
+        },
+        server_version: session.version(),
+        columns: Vec::new(),
+        primary_key: idents(9),
+        foreign_keys: Vec::new(),
+        referenced_by: Vec::new(),
+        rules: row.get(10),
+        triggers: row.get(11),
+        row_security_applies: row.get(5),
+        has_children: row.get(6),
+        rows_estimate: row.get::<_, Option<f64>>(7).map(|rows| rows as u64),
+        bytes_estimate: u64::try_from(row.get::<_, i64>(8)).unwrap_or(0),
+        privileges: Privileges {
+            select: row.get(12),
+            insert: row.get(13),
+            update: row.get(14),
+            delete: row.get(15),
+            truncate: row.get(16),
+            owner: row.get(17),
+            usage: row.get(18),
+            analyze: row.get(19),
+            skip_triggers: row.get(20),
+        },
+        lc_monetary: row.get(4),
+    }
+}
+
+async fn columns(
+    session: &Session,
+    oids: &[u32],
+    found: &mut BTreeMap<u32, RelationDesc>,
+) -> Result<()> {
+    let privilege = match session.side() {
+        Side::Source | Side::Local => "SELECT",
+        Side::Target => "INSERT",
+    };
+    let sql = COLUMNS.replace("SIDE", privilege);
+    let rows = session.query(Phase::Inspect, &sql, &[&oids]).await?;
+    let types = Types::read(session, rows.iter().map(|row| row.get::<_, u32>(2))).await?;
+    for row in &rows {
+        let Some(relation) = found.get_mut(&row.get::<_, u32>(0)) else {
+            continue;
+        };
+        let identity: String = row.get(8);
+        let schema: Option<String> = row.get(9);
+        let sequence: Option<String> = row.get(10);
+        relation.columns.push(ColumnDesc {
+            name: Ident::new(row.get::<_, String>(1)),
+            ty: types.describe(session, row.get(2))?,
+            typmod: row.get(3),
+            type_text: row.get(4),
+            not_null: row.get(5),
+            has_default: row.get(6),
+            generated: row.get(7),
+            identity: match identity.as_str() {
+                "a" => Some(Identity::Always),
+                "d" => Some(Identity::ByDefault),
+                _ => None,
+            },
+            sequence: schema
+                .zip(sequence)
+                .map(|(schema, name)| QualifiedName::new(schema, name)),
+            privileged: row.get(11),
+            may_set_sequence: row.get(12),
+        });
+    }
+    Ok(())
+}
+
+async fn foreign_keys(
+    session: &Session,
+    oids: &[u32],
+    found: &mut BTreeMap<u32, RelationDesc>,
+) -> Result<()> {
+    let sql = FOREIGN_KEYS.replace("PARENTS", PARENTS);
+    for row in session.query(Phase::Inspect, &sql, &[&oids]).await? {
+        let name = |schema: usize, name: usize| {
+            QualifiedName::new(row.get::<_, String>(schema), row.get::<_, String>(name))
+        };
+        let parent_schemas: Vec<String> = row.get(8);
+        let parents: Vec<String> = row.get(9);
+        let key = ForeignKey {
+            name: row.get(2),
+            from: name(3, 4),
+            to: name(5, 6),
+            from_ancestors: parent_schemas
+                .into_iter()
+                .zip(parents)
+                .map(|(schema, name)| QualifiedName::new(schema, name))
+                .collect(),
+            deferrable: row.get(7),
+        };
+        if let Some(relation) = found.get_mut(&row.get::<_, u32>(0)) {
+            relation.foreign_keys.push(key.clone());
+        }
+        if let Some(relation) = found.get_mut(&row.get::<_, u32>(1)) {
+            relation.referenced_by.push(key);
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,75 @@
+//! The arguments, as clap reads them.
+
+use std::path::PathBuf;
+
+use clap::{Args as ClapArgs, Parser, Subcommand};
+
+/// Keeps tables on one PostgreSQL server as exact copies of tables, or queries, on another.
+#[derive(Debug, Parser)]
+#[command(name = "tableferry", version, about, max_term_width = 100)]
+pub(super) struct Args {
+    /// Configuration file [default: $TABLEFERRY_CONFIG, /etc/tableferry/tableferry.toml,
+    /// config/tableferry.toml]
+    #[arg(long, global = true, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+
+    /// What is logged: error, warn, info, debug, trace, or a filter such as `tableferry=debug`
+    #[arg(long, global = true, value_name = "LEVEL")]
+    pub log_level: Option<String>,
+
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Command {
+    /// Run jobs now, in the foreground
+    Run(RunArgs),
+    /// Connect, look at both sides, say what a run would do; moves nothing
+    Plan(JobsArgs),
+    /// Read and validate the configuration
+    Check(CheckArgs),
+    /// Print shell completions
+    Completions {
+        /// The shell
+        shell: clap_complete::Shell,
+    },
+    /// Print the man page
+    Man,
+}
+
+impl Command {
+    /// A person in front of `run` sees bars and a summary: the log would only repeat them.
+    pub fn default_log_level(&self) -> &'static str {
+        "warn"
+    }
+}
+
+#[derive(Debug, ClapArgs)]
+pub(super) struct RunArgs {
+    /// The jobs, by name
+    #[arg(required = true, value_name = "JOB")]
+    pub jobs: Vec<String>,
+
+    /// Print one JSON object a job
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Debug, ClapArgs)]
+pub(super) struct JobsArgs {
+    /// The jobs, by name [default: all]
+    #[arg(value_name = "JOB")]
+    pub jobs: Vec<String>,
+
+    /// Print one JSON object a table
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Debug, ClapArgs)]
+pub(super) struct CheckArgs {
+    /// Log in to every server, and test privileges and schemas of every job
+    #[arg(long)]
+    pub connect: bool,
+}

@@ -1,0 +1,82 @@
+//! `tableferry check`: is the configuration right, and with `--connect`: would every job run?
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::args::CheckArgs;
+use super::{Exit, print_error, print_text};
+use crate::config::spec::{Config, ServerSpec};
+use crate::error::{Result, Side};
+use crate::pg::session::{Session, SessionSettings};
+use crate::plan;
+use crate::report::log::LogListener;
+use crate::report::{Listener, Trigger};
+use crate::run::{Context, inspect};
+
+/// How long a server may take to end a session.
+const CLOSE_WAIT: Duration = Duration::from_secs(2);
+
+pub(super) async fn run(config: &Config, wanted: CheckArgs) -> Exit {
+    print_text(&format!(
+        "{}: {} servers, {} jobs: the configuration is valid",
+        config.file.display(),
+        config.servers.len(),
+        config.jobs.len()
+    ));
+    if !wanted.connect {
+        return Exit::Done;
+    }
+    let mut exit = Exit::Done;
+    for server in config.servers.values() {
+        match login(server).await {
+            Ok(version) => print_text(&format!("server `{}`: logged in, {version}", server.name)),
+            Err(error) => {
+                exit = Exit::Failed;
+                eprintln!("server `{}`: {error}", server.name);
+                if let Some(hint) = error.hint() {
+                    eprintln!("  hint: {hint}");
+                }
+            }
+        }
+    }
+    if exit != Exit::Done {
+        // A job's errors would only repeat the server's.
+        return exit;
+    }
+    let listener: Arc<dyn Listener> = Arc::new(LogListener);
+    for (name, spec) in &config.jobs {
+        match check_job(config, name, &listener).await {
+            Ok(tables) => print_text(&format!("job `{name}`: {tables} tables can be copied")),
+            Err(error) => {
+                exit = Exit::Failed;
+                print_error(name, &error, spec.log_values);
+            }
+        }
+    }
+    exit
+}
+
+async fn login(server: &ServerSpec) -> Result<String> {
+    let settings = SessionSettings {
+        encoding: server.encoding.clone(),
+        lock_timeout: Duration::from_secs(5),
+        application_name: "tableferry check".to_owned(),
+        replica: false,
+    };
+    let session = Session::open(server, Side::Local, &settings).await?;
+    let version = session.version();
+    session.close(CLOSE_WAIT).await;
+    Ok(format!(
+        "PostgreSQL {}.{}",
+        version / 10_000,
+        version % 10_000
+    ))
+}
+
+async fn check_job(config: &Config, job: &str, listener: &Arc<dyn Listener>) -> Result<usize> {
+    let context = Context::new(config, job, Trigger::Manual, Arc::clone(listener))?;
+    let planned = inspect::plan_only(&context).await?;
+    planned
+        .map(|plan| plan.tables.len())
+        .map_err(|refusals| plan::to_error(&refusals))
+}

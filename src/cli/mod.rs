@@ -1,0 +1,150 @@
+//! The command line: parse arguments, call one command, turn its result into an exit code.
+//!
+//! Results go to stdout, logs and progress to stderr.
+
+mod args;
+mod check;
+mod logging;
+mod plan;
+mod run;
+mod signals;
+
+use std::io::Write;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{CommandFactory, Parser};
+use comfy_table::{Row, Table, presets};
+
+use crate::config::spec::Config;
+use crate::config::{self, Request};
+use crate::error::Error;
+
+/// The exit codes of every command.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Exit {
+    /// All that was asked for is done.
+    Done = 0,
+    /// A run failed and the target is as it was, or an incompatibility was found.
+    Failed = 1,
+    /// The command line is wrong.
+    Usage = 2,
+    /// Interrupted by a signal and rolled back.
+    Interrupted = 3,
+    /// The connection was lost during COMMIT.
+    InDoubt = 4,
+    /// The configuration is wrong.
+    Config = 78,
+}
+
+impl From<Exit> for ExitCode {
+    fn from(exit: Exit) -> ExitCode {
+        ExitCode::from(exit as u8)
+    }
+}
+
+/// Runs the command that the arguments name.
+pub fn main() -> ExitCode {
+    let args = args::Args::parse();
+    match args.command {
+        args::Command::Completions { shell } => {
+            let mut command = args::Args::command();
+            clap_complete::generate(shell, &mut command, "tableferry", &mut std::io::stdout());
+            Exit::Done.into()
+        }
+        args::Command::Man => print_man().into(),
+        command => with_config(args.config, args.log_level, command).into(),
+    }
+}
+
+fn with_config(file: Option<PathBuf>, log_level: Option<String>, command: args::Command) -> Exit {
+    let config = match config::load(&Request::from_process(file)) {
+        Ok(config) => config,
+        Err(errors) => {
+            eprintln!("{errors}");
+            return Exit::Config;
+        }
+    };
+    logging::start(log_level.as_deref().unwrap_or(command.default_log_level()));
+    for warning in &config.warnings {
+        eprintln!("warning: {warning}");
+    }
+    // One thread: the two sides of a copy then hand blocks to each other without waking another
+    // core, which costs half the client's CPU time (see ARCHITECTURE.md).
+    let runtime = match tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+    {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            eprintln!("tableferry: no runtime could be started: {error}");
+            return Exit::Failed;
+        }
+    };
+    runtime.block_on(async {
+        match command {
+            args::Command::Run(wanted) => run::run(&config, wanted).await,
+            args::Command::Plan(wanted) => plan::run(&config, wanted).await,
+            args::Command::Check(wanted) => check::run(&config, wanted).await,
+            args::Command::Completions { .. } | args::Command::Man => Exit::Usage,
+        }
+    })
+}
+
+fn print_man() -> Exit {
+    let page = clap_mangen::Man::new(args::Args::command());
+    match page.render(&mut std::io::stdout()) {
+        Ok(()) => Exit::Done,
+        Err(error) => {
+            eprintln!("tableferry: {error}");
+            Exit::Failed
+        }
+    }
+}
+
+/// Prints one JSON object a line. A reader that has gone away (`| head`) is no error of ours.
+fn print_json(value: &impl serde::Serialize) {
+    if let Ok(text) = serde_json::to_string(value) {
+        print_text(&text);
+    }
+}
+
+fn print_text(text: &str) {
+    let _ = writeln!(std::io::stdout(), "{text}");
+}
+
+/// A table without lines, for people.
+fn plain_table<H: Into<Row>>(header: H) -> Table {
+    let mut table = Table::new();
+    table.load_style(presets::NOTHING).set_header(header);
+    table
+}
+
+/// An error for people: what, where, why, and what to do.
+fn print_error(job: &str, error: &Error, log_values: bool) {
+    eprintln!("job `{job}`: {error}");
+    if let Some(detail) = error.detail().filter(|_| log_values) {
+        eprintln!("  the server says: {detail}");
+    }
+    if let Some(hint) = error.hint() {
+        eprintln!("  hint: {hint}");
+    }
+}
+
+/// The jobs that the arguments name, all of them when there are none; or the name of one that
+/// is not configured, said on stderr.
+fn chosen(config: &Config, names: Vec<String>) -> Option<Vec<String>> {
+    if names.is_empty() {
+        return Some(config.jobs.keys().cloned().collect());
+    }
+    let mut all_known = true;
+    for name in names.iter().filter(|name| !config.jobs.contains_key(*name)) {
+        all_known = false;
+        let known: Vec<_> = config.jobs.keys().map(String::as_str).collect();
+        eprintln!(
+            "tableferry: there is no job `{name}`; configured: {}",
+            known.join(", ")
+        );
+    }
+    all_known.then_some(names)
+}

@@ -1,0 +1,160 @@
+//! `tableferry run`: jobs in the foreground, one after the other.
+
+use std::sync::Arc;
+
+use bytesize::ByteSize;
+use comfy_table::CellAlignment;
+use uuid::Uuid;
+
+use super::args::RunArgs;
+use super::signals::InterruptWatch;
+use super::{Exit, chosen, plain_table, print_json, print_text};
+use crate::config::spec::Config;
+use crate::report::log::LogListener;
+use crate::report::{ErrorReport, Event, Listener, Outcome, RunReport, Trigger, progress};
+use crate::run::{self, Cancelled, Context};
+
+pub(super) async fn run(config: &Config, wanted: RunArgs) -> Exit {
+    let Some(jobs) = chosen(config, wanted.jobs) else {
+        return Exit::Usage;
+    };
+    let (canceller, cancelled) = run::cancellation();
+    let _watch = match InterruptWatch::start(canceller) {
+        Ok(watch) => watch,
+        Err(error) => {
+            eprintln!("tableferry: signals cannot be handled: {error}");
+            return Exit::Failed;
+        }
+    };
+    let listener: Arc<dyn Listener> = Arc::new(Foreground {
+        log: LogListener,
+        progress: progress::for_stderr(),
+    });
+    let mut worst = Exit::Done;
+    for job in &jobs {
+        let exit = match one(config, job, &listener, &cancelled, wanted.json).await {
+            Ok(exit) => exit,
+            Err(error) => {
+                super::print_error(job, &error, false);
+                Exit::Config
+            }
+        };
+        worst = worse(worst, exit);
+        if cancelled.is_cancelled() {
+            break;
+        }
+    }
+    worst
+}
+
+async fn one(
+    config: &Config,
+    job: &str,
+    listener: &Arc<dyn Listener>,
+    cancelled: &Cancelled,
+    json: bool,
+) -> crate::error::Result<Exit> {
+    let context = Context::new(config, job, Trigger::Manual, Arc::clone(listener))?;
+    let report = run::run(&context, cancelled).await;
+    if json {
+        print_json(&report);
+    } else {
+        print_summary(&report);
+    }
+    if let Some(error) = &report.error {
+        print_failure(&report, error);
+    }
+    Ok(exit_of(report.outcome))
+}
+
+fn exit_of(outcome: Outcome) -> Exit {
+    match outcome {
+        Outcome::Committed | Outcome::Skipped => Exit::Done,
+        Outcome::RolledBack => Exit::Failed,
+        Outcome::Cancelled => Exit::Interrupted,
+        Outcome::InDoubt => Exit::InDoubt,
+    }
+}
+
+/// What needs a person's attention most, of two jobs.
+fn worse(a: Exit, b: Exit) -> Exit {
+    let rank = |exit| match exit {
+        Exit::Done => 0,
+        Exit::Failed => 1,
+        Exit::Interrupted => 2,
+        Exit::InDoubt => 3,
+        Exit::Usage | Exit::Config => 4,
+    };
+    if rank(b) > rank(a) { b } else { a }
+}
+
+fn print_summary(report: &RunReport) {
+    if report.outcome != Outcome::Committed {
+        return;
+    }
+    let mut table = plain_table(["source", "target", "rows", "bytes", "format", "seconds"]);
+    for row in &report.tables {
+        table.add_row([
+            row.source.clone(),
+            row.target.clone(),
+            row.rows_written.to_string(),
+            ByteSize(row.bytes).to_string(),
+            row.format.to_owned(),
+            format!("{:.2}", row.seconds),
+        ]);
+    }
+    for index in [2, 3, 5] {
+        if let Some(column) = table.column_mut(index) {
+            column.set_cell_alignment(CellAlignment::Right);
+        }
+    }
+    print_text(&table.trim_fmt());
+    print_text(&format!(
+        "{}: committed {} rows in {} tables, {}, {:.2} s",
+        report.job,
+        report.rows_written(),
+        report.tables.len(),
+        ByteSize(report.bytes()),
+        report.duration().as_secs_f64()
+    ));
+}
+
+fn print_failure(report: &RunReport, error: &ErrorReport) {
+    let state = match report.outcome {
+        Outcome::InDoubt => "it is not known whether the target was changed",
+        Outcome::Committed => "the target was changed",
+        Outcome::RolledBack | Outcome::Cancelled | Outcome::Skipped => "the target is as it was",
+    };
+    eprintln!("job `{}`: {}; {state}", report.job, error.message);
+    if let Some(hint) = &error.hint {
+        eprintln!("  hint: {hint}");
+    }
+}
+
+/// The log and the progress display. The log's own last line would repeat the summary.
+struct Foreground {
+    log: LogListener,
+    progress: Box<dyn Listener>,
+}
+
+impl Listener for Foreground {
+    fn on(&self, job: &str, run_id: Uuid, event: &Event) {
+        match event {
+            Event::Retrying { .. } | Event::Finished(_) => {}
+            _ => self.log.on(job, run_id, event),
+        }
+        self.progress.on(job, run_id, event);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_worst_job_decides_the_exit_code() {
+        assert_eq!(worse(Exit::Done, Exit::Failed), Exit::Failed);
+        assert_eq!(worse(Exit::InDoubt, Exit::Failed), Exit::InDoubt);
+        assert_eq!(worse(Exit::Interrupted, Exit::Done), Exit::Interrupted);
+    }
+}

@@ -1,0 +1,32 @@
+//! SIGINT and SIGTERM during a command in the foreground: cancel, and roll back on both servers.
+
+use futures_util::StreamExt;
+use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook_tokio::Signals;
+
+use crate::run::Canceller;
+
+/// Cancels at the first signal. Owns its task: dropping it ends the watch.
+pub(super) struct InterruptWatch {
+    task: tokio::task::JoinHandle<()>,
+}
+
+impl InterruptWatch {
+    /// *Errors:* the signal handlers could not be set.
+    pub fn start(canceller: Canceller) -> std::io::Result<Self> {
+        let mut signals = Signals::new([SIGINT, SIGTERM])?;
+        let task = tokio::spawn(async move {
+            while let Some(signal) = signals.next().await {
+                tracing::warn!(signal, "cancelling, and rolling back on both servers");
+                canceller.cancel();
+            }
+        });
+        Ok(InterruptWatch { task })
+    }
+}
+
+impl Drop for InterruptWatch {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}

@@ -1,0 +1,78 @@
+//! `config/tableferry.toml` against the table of keys.
+
+use std::path::Path;
+
+use toml_edit::{Document, TableLike};
+
+use super::error::KeyPath;
+use super::keys::{self, KEYS, Known};
+use super::layer::Layer;
+use super::load::{Request, load};
+
+const EXAMPLE: &str = include_str!("../../config/tableferry.toml");
+
+/// The example with its optional keys, in place of what excludes them.
+fn with_optional_keys() -> String {
+    let is_key = |line: &str| line.starts_with(|c: char| c.is_ascii_lowercase());
+    EXAMPLE
+        .lines()
+        .map(|line| match line.strip_prefix('#') {
+            Some(key) if is_key(key) => format!("{key}\n"),
+            _ => format!("{line}\n"),
+        })
+        .collect()
+}
+
+#[test]
+fn the_example_loads() {
+    let request = Request {
+        explicit: Some(Path::new(env!("CARGO_MANIFEST_DIR")).join("config/tableferry.toml")),
+        ..Request::default()
+    };
+    let config = load(&request).unwrap_or_else(|errors| panic!("{errors}"));
+    assert_eq!(config.warnings, [""; 0]);
+    assert_eq!(config.jobs["catalogue"].table.len(), 1);
+}
+
+#[test]
+fn the_example_shows_every_key_and_no_other() {
+    let layer = Layer::from_toml(Path::new("example"), &with_optional_keys());
+    assert_eq!(layer.errors, []);
+    for key in KEYS {
+        let shown = layer.origins.keys().any(|path| keys::is_at(key.path, path));
+        assert!(shown, "config/tableferry.toml does not show {}", key.path);
+    }
+}
+
+#[test]
+fn the_example_shows_the_defaults() {
+    let text = with_optional_keys();
+    let document = Document::parse(text.as_str()).unwrap();
+    let mut compared = 0;
+    compare_defaults(document.as_table(), &KeyPath::default(), &mut compared);
+    assert_eq!(
+        compared,
+        KEYS.iter().filter(|key| key.default.is_some()).count()
+    );
+}
+
+fn compare_defaults(table: &dyn TableLike, at: &KeyPath, compared: &mut usize) {
+    for (name, item) in table.iter() {
+        let path = at.child(name);
+        match (keys::lookup(&path), item.as_table_like(), item.as_value()) {
+            (Known::Table, Some(inner), _) => compare_defaults(inner, &path, compared),
+            (Known::Key(key), _, Some(value)) => {
+                if let Some(default) = key.default {
+                    let (shown, default) = (key.kind.check(value), key.kind.check_text(default));
+                    assert_eq!(
+                        shown.ok().unwrap().kind,
+                        default.ok().unwrap().kind,
+                        "{path}"
+                    );
+                    *compared += 1;
+                }
+            }
+            _ => panic!("{path}"),
+        }
+    }
+}

@@ -1,0 +1,145 @@
+//! `[jobs.NAME]`.
+
+use std::collections::BTreeMap;
+
+use super::error::KeyPath;
+use super::keys::nearest;
+use super::not_yet::not_yet;
+use super::raw::{RawJob, RawServer};
+use super::spec::{JobSpec, Mode, TableInput, TablePattern};
+use super::validate::Findings;
+use super::{schedule, table};
+
+/// All jobs that could be made sense of.
+pub(super) fn jobs(
+    raw: BTreeMap<String, RawJob>,
+    servers: &BTreeMap<String, RawServer>,
+    findings: &mut Findings,
+) -> BTreeMap<String, JobSpec> {
+    let names: Vec<String> = raw.keys().cloned().collect();
+    let mut jobs = BTreeMap::new();
+    for (name, raw) in raw {
+        let path = KeyPath::from("jobs").child(&name);
+        for (key, server) in [("source", &raw.source), ("target", &raw.target)] {
+            let path = path.child(key);
+            if let Some(server) = findings.require(&path, server.as_ref())
+                && !servers.contains_key(server)
+            {
+                findings.error(&path, no_such("server", server, servers.keys()));
+            }
+        }
+        for job in &raw.after {
+            if !names.contains(job) {
+                findings.error(&path.child("after"), no_such("job", job, names.iter()));
+            }
+        }
+        for (key, written) in not_yet(&raw) {
+            let path = KeyPath(path.0.iter().chain(&key.0).cloned().collect());
+            findings.error(
+                &path,
+                format!("`{written}` is not available in this version"),
+            );
+        }
+        if let Some(job) = job(name.clone(), raw, &path, findings) {
+            jobs.insert(name, job);
+        }
+    }
+    jobs
+}
+
+fn job(name: String, raw: RawJob, path: &KeyPath, findings: &mut Findings) -> Option<JobSpec> {
+    let schedule = schedule::schedule(&raw, path, findings);
+    let mode = findings.require(&path.child("mode"), raw.mode);
+    check_job_keys(&raw, path, findings);
+    let table = table::tables(raw.table, mode, &path.child("table"), findings);
+    let job = JobSpec {
+        name,
+        source: raw.source?,
+        target: raw.target?,
+        mode: mode?,
+        tables: patterns(&raw.tables),
+        exclude: patterns(&raw.exclude),
+        table,
+        schedule,
+        timeout: raw.timeout,
+        lock_timeout: raw.lock_timeout,
+        stall_timeout: raw.stall_timeout,
+        retry: raw.retry,
+        format: raw.format,
+        workers: raw.workers,
+        atomic: raw.atomic,
+        verify: raw.verify,
+        guard: raw.guard,
+        triggers: raw.triggers,
+        sequences: raw.sequences,
+        analyze: raw.analyze,
+        rate_limit: raw.rate_limit,
+        on_error: raw.on_error,
+        log_values: raw.log_values,
+        recreate_views: raw.recreate_views,
+        indexes: raw.indexes,
+        max_snapshot_age: raw.max_snapshot_age,
+    };
+    check_itself(&job, path, findings);
+    Some(job)
+}
+
+/// What concerns several keys of the job itself.
+fn check_job_keys(raw: &RawJob, path: &KeyPath, findings: &mut Findings) {
+    let tables = path.child("tables");
+    if raw.tables.is_empty() && raw.table.is_empty() && !findings.is_set(&tables) {
+        let message =
+            format!("is required, or a `[{path}.table.\"schema.name\"]`: there is nothing to copy");
+        findings.error(&tables, message);
+    }
+    if raw.retry.max_backoff < raw.retry.backoff {
+        let message = "must not be shorter than `backoff`, the first pause";
+        findings.error(&path.child("retry").child("max_backoff"), message);
+    }
+    let guard = path.child("guard");
+    if matches!(raw.mode, Some(Mode::Append | Mode::Upsert)) && findings.is_set(&guard) {
+        let message = "has no effect in a mode that keeps the target's old rows";
+        findings.warn(&guard, message);
+    }
+}
+
+/// A job from a server to itself must not read what it writes: TRUNCATE would wait for the
+/// reader, and the reader for the rows.
+fn check_itself(job: &JobSpec, path: &KeyPath, findings: &mut Findings) {
+    if job.source != job.target {
+        return;
+    }
+    let message = format!(
+        "source and target are the same server, so that this would copy a table onto itself: \
+         name another `source` in a `[{path}.table.\"schema.name\"]`"
+    );
+    if !job.tables.is_empty() {
+        findings.error(&path.child("tables"), message.as_str());
+    }
+    for (target, table) in &job.table {
+        if table.input == TableInput::Relation(target.clone()) {
+            findings.error(
+                &path.child("table").child(&target.to_string()),
+                message.as_str(),
+            );
+        }
+    }
+}
+
+/// Patterns that do not parse were reported with their layer.
+fn patterns(texts: &[String]) -> Vec<TablePattern> {
+    texts
+        .iter()
+        .flat_map(|text| TablePattern::parse(text))
+        .collect()
+}
+
+/// "unknown server `shpo`; did you mean `shop`?"
+fn no_such<'n>(what: &str, name: &str, known: impl Iterator<Item = &'n String> + Clone) -> String {
+    let known: Vec<&str> = known.map(String::as_str).collect();
+    match nearest(name, known.iter().copied()) {
+        Some(near) => format!("unknown {what} `{name}`; did you mean `{near}`?"),
+        None if known.is_empty() => format!("unknown {what} `{name}`; there are none"),
+        None => format!("unknown {what} `{name}`; known are: {}", known.join(", ")),
+    }
+}

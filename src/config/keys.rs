@@ -1,0 +1,263 @@
+//! Every key there is. Unknown keys, suggestions, types, defaults and the reading of environment
+//! variables all follow from this table; a test holds `config/tableferry.toml` against it.
+
+use super::error::KeyPath;
+use super::kind::Kind::{self, Bool, Choice, Integer, Secret, Text, TextOrNumber, Texts};
+use super::syntax::*;
+
+/// One key.
+pub(super) struct Key {
+    /// Its place; a segment in angle brackets is a name that the user chooses.
+    pub path: &'static str,
+    /// What may stand behind it.
+    pub kind: Kind,
+    /// As an environment variable would spell it.
+    pub default: Option<&'static str>,
+    /// What it means.
+    pub doc: &'static str,
+}
+
+const fn key(
+    path: &'static str,
+    kind: Kind,
+    default: Option<&'static str>,
+    doc: &'static str,
+) -> Key {
+    Key {
+        path,
+        kind,
+        default,
+        doc,
+    }
+}
+
+/// The table.
+#[rustfmt::skip]
+pub(super) const KEYS: &[Key] = &[
+    key("daemon.max_running_jobs", Integer { min: 1 },  Some("4"),   "runs at once"),
+    key("daemon.shutdown_grace",   Text(&DURATION),     Some("60s"), "how long the first SIGTERM lets running jobs go on"),
+    key("daemon.runtime_dir",      Text(&TEXT),         None,        "pid file, trigger spool, control socket"),
+    key("daemon.state_dir",        Text(&TEXT),         None,        "what must survive a restart"),
+    key("daemon.listen",           Text(&ADDRESS),      None,        "status page and metrics"),
+    key("daemon.timezone",         Text(&TIMEZONE),     Some("UTC"), "for `cron` where a job names none"),
+    key("daemon.history",          Choice(&["target", "local", "off"]), Some("target"), "where runs are recorded"),
+
+    key("servers.<server>.conninfo",            Secret(&CONNINFO),  None,      "how to connect, as libpq reads it"),
+    key("servers.<server>.password_file",       Text(&TEXT),        None,      "a file whose first line is the password"),
+    key("servers.<server>.password_env",        Text(&TEXT),        None,      "the environment variable that holds the password"),
+    key("servers.<server>.password_credential", Text(&TEXT),        None,      "the systemd credential that holds the password"),
+    key("servers.<server>.passfile",            Text(&TEXT),        None,      "a file like ~/.pgpass"),
+    key("servers.<server>.max_connections",     Integer { min: 1 }, Some("4"), "connections across all jobs"),
+    key("servers.<server>.encoding",            Text(&ENCODING),    None,      "client_encoding, for a SQL_ASCII database"),
+
+    key("jobs.<job>.source",  Text(&SERVER),   None, "the server that is read"),
+    key("jobs.<job>.target",  Text(&SERVER),   None, "the server that is written"),
+    key("jobs.<job>.mode",    Choice(&["append", "truncate", "swap", "merge", "upsert"]), None, "what the target holds afterwards"),
+    key("jobs.<job>.tables",  Texts { each: &PATTERN, min: 1 }, None, "relations of the same name on both sides"),
+    key("jobs.<job>.exclude", Texts { each: &PATTERN, min: 0 }, None, "left out of what `tables` matched"),
+
+    key("jobs.<job>.cron",           Text(&CRON),               None,         "when it runs"),
+    key("jobs.<job>.every",          Text(&SOME_DURATION),      None,         "how often it runs"),
+    key("jobs.<job>.timezone",       Text(&TIMEZONE),           None,         "for `cron`"),
+    key("jobs.<job>.jitter",         Text(&DURATION),           Some("0s"),   "a fixed delay of at most this"),
+    key("jobs.<job>.overlap",        Choice(&["skip", "queue"]), Some("skip"), "when the previous run is still going"),
+    key("jobs.<job>.missed",         Choice(&["once", "skip"]), Some("once"), "when a fire time passed while no daemon ran"),
+    key("jobs.<job>.catchup_window", Text(&DURATION),           Some("1h"),   "how old a missed fire time may be"),
+    key("jobs.<job>.on_demand",      Bool,                      Some("true"), "SIGUSR1 with an empty spool runs it"),
+    key("jobs.<job>.signal",         Text(&SIGNAL),             None,         "this signal runs it"),
+    key("jobs.<job>.after",          Texts { each: &JOB, min: 0 },              None,         "runs when these jobs have committed"),
+
+    key("jobs.<job>.timeout",           Text(&SOME_DURATION), None,        "of the whole attempt"),
+    key("jobs.<job>.lock_timeout",      Text(&SOME_DURATION), Some("30s"), "of waiting for a lock"),
+    key("jobs.<job>.stall_timeout",     Text(&SOME_DURATION), Some("5m"),  "when no byte moves on a side"),
+    key("jobs.<job>.retry.max",         Integer { min: 0 },   Some("3"),   "tries after the first"),
+    key("jobs.<job>.retry.backoff",     Text(&SOME_DURATION), Some("5s"),  "the first pause"),
+    key("jobs.<job>.retry.max_backoff", Text(&SOME_DURATION), Some("5m"),  "the longest pause"),
+
+    key("jobs.<job>.format",            Choice(&["auto", "binary", "text"]),    Some("auto"),  "of COPY"),
+    key("jobs.<job>.workers",           Integer { min: 1 },                     Some("1"),     "connections a side"),
+    key("jobs.<job>.atomic",            Bool,                                   Some("true"),  "one snapshot and one target transaction for all tables"),
+    key("jobs.<job>.verify",            Choice(&["count", "checksum", "none"]), Some("count"), "what is compared before COMMIT"),
+    key("jobs.<job>.guard.allow_empty", Bool,                                   Some("false"), "believe a source without rows"),
+    key("jobs.<job>.guard.max_shrink",  TextOrNumber(&SHARE),                   Some("50%"),   "the largest believed loss of rows"),
+    key("jobs.<job>.guard.min_rows",    Integer { min: 0 },                     Some("0"),     "the least believed number of rows"),
+    key("jobs.<job>.triggers",          Choice(&["fire", "skip"]),              Some("fire"),  "the target's triggers"),
+    key("jobs.<job>.sequences",         Bool,                                   Some("true"),  "move the target's sequences past the copied values"),
+    key("jobs.<job>.analyze",           Bool,                                   Some("true"),  "ANALYZE after publishing"),
+    key("jobs.<job>.rate_limit",        Text(&BYTES),                           None,          "bytes a second read from the source"),
+    key("jobs.<job>.on_error",          Choice(&["abort", "quarantine"]),       Some("abort"), "what happens to rows that the target rejects"),
+    key("jobs.<job>.log_values",        Bool,                                   Some("false"), "show keys and cell values in errors and reports"),
+    key("jobs.<job>.recreate_views",    Bool,                                   Some("false"), "make views on a swapped table again"),
+    key("jobs.<job>.indexes",           Choice(&["keep", "rebuild"]),           Some("keep"),  "the target's indexes during the load"),
+    key("jobs.<job>.max_snapshot_age",  Text(&SOME_DURATION),                   None,          "how long the source's snapshot may be held"),
+
+    key("jobs.<job>.table.<relation>.source",            Text(&RELATION),                   None,          "the relation that is read"),
+    key("jobs.<job>.table.<relation>.query",             Text(&TEXT),                       None,          "the query that is read"),
+    key("jobs.<job>.table.<relation>.columns",           Texts { each: &COLUMN, min: 1 },                    None,          "the columns that are written"),
+    key("jobs.<job>.table.<relation>.where",             Text(&TEXT),                       None,          "a condition over the source's columns"),
+    key("jobs.<job>.table.<relation>.key",               Texts { each: &COLUMN, min: 1 },                    None,          "what identifies a row"),
+    key("jobs.<job>.table.<relation>.watermark",         Text(&COLUMN),                     None,          "read only what is newer"),
+    key("jobs.<job>.table.<relation>.watermark_overlap", TextOrNumber(&DURATION_OR_NUMBER), None,          "read again this much of what was read"),
+    key("jobs.<job>.table.<relation>.scope",             Choice(&["table", "where"]),       Some("table"), "where merge may delete"),
+    key("jobs.<job>.table.<relation>.lossy",             Bool,                              Some("false"), "allow pairs of types that lose something"),
+    key("jobs.<job>.table.<relation>.set.<column>",      Text(&TEXT),                       None,          "an expression over the source's columns"),
+];
+
+impl Key {
+    /// The key's own name.
+    pub fn name(&self) -> &'static str {
+        self.path.rsplit('.').next().unwrap_or(self.path)
+    }
+
+    /// The table it belongs to, as a person writes it: `[jobs.NAME.table."schema.name"]`.
+    pub fn header(&self) -> String {
+        let table = self.path.rsplit_once('.').map_or("", |(table, _)| table);
+        let table = table
+            .replace("<server>", "NAME")
+            .replace("<job>", "NAME")
+            .replace("<relation>", "\"schema.name\"");
+        format!("[{table}]")
+    }
+
+    /// The path up to the last chosen name, and the rest: where a default applies.
+    pub fn split(&self) -> (&'static str, &'static str) {
+        match self.path.rfind(">.") {
+            Some(at) => (&self.path[..=at], &self.path[at + 2..]),
+            None => ("", self.path),
+        }
+    }
+}
+
+/// What a path is.
+pub(super) enum Known {
+    /// A key with a value.
+    Key(&'static Key),
+    /// A table of keys.
+    Table,
+    /// Nothing.
+    Not,
+}
+
+/// Looks a path up.
+pub(super) fn lookup(path: &KeyPath) -> Known {
+    let mut found = Known::Not;
+    for key in KEYS {
+        match steps_below(key.path, path) {
+            Some(0) => return Known::Key(key),
+            Some(_) => found = Known::Table,
+            None => {}
+        }
+    }
+    found
+}
+
+/// The form of the chosen name that a path ends in.
+pub(super) fn chosen_name(path: &KeyPath) -> Option<&'static Syntax> {
+    let key = KEYS
+        .iter()
+        .find(|key| steps_below(key.path, path).is_some())?;
+    match key.path.split('.').nth(path.0.len().checked_sub(1)?)? {
+        "<server>" | "<job>" => Some(&NAME),
+        "<relation>" => Some(&RELATION),
+        "<column>" => Some(&COLUMN),
+        _ => None,
+    }
+}
+
+/// Does this table's path fit the first part of a key's path?
+pub(super) fn is_at(pattern: &str, path: &KeyPath) -> bool {
+    steps_below(pattern, path) == Some(0)
+}
+
+/// How many segments the pattern goes on after the path; None when it goes elsewhere.
+fn steps_below(pattern: &str, path: &KeyPath) -> Option<usize> {
+    let mut segments = pattern.split('.').filter(|segment| !segment.is_empty());
+    for step in &path.0 {
+        let segment = segments.next()?;
+        if segment != step && !segment.starts_with('<') {
+            return None;
+        }
+    }
+    Some(segments.count())
+}
+
+/// What to say of a path that is not known.
+pub(super) fn unknown(path: &KeyPath) -> String {
+    let table = path.parent();
+    let mut siblings: Vec<&str> = KEYS
+        .iter()
+        .filter(|key| steps_below(key.path, &table).is_some())
+        .filter_map(|key| key.path.split('.').nth(table.0.len()))
+        .collect();
+    siblings.dedup();
+    if let Some(near) = nearest(path.last(), siblings.iter().copied()) {
+        return format!("unknown key; did you mean `{near}`?");
+    }
+    let mut elsewhere: Vec<String> = KEYS
+        .iter()
+        .filter(|key| key.name() == path.last())
+        .map(Key::header)
+        .collect();
+    elsewhere.dedup();
+    if !elsewhere.is_empty() {
+        return format!(
+            "unknown key; it belongs into `{}`",
+            elsewhere.join("` or `")
+        );
+    }
+    format!("unknown key; known here: {}", siblings.join(", "))
+}
+
+/// The candidate that a person who wrote `word` most likely meant.
+pub(super) fn nearest<'c>(
+    word: &str,
+    candidates: impl Iterator<Item = &'c str>,
+) -> Option<&'c str> {
+    let edits_max = (word.chars().count() / 3).max(1);
+    candidates
+        .map(|candidate| (strsim::osa_distance(word, candidate), candidate))
+        .filter(|(edits, _)| *edits <= edits_max)
+        .min()
+        .map(|(_, candidate)| candidate)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rstest::rstest;
+
+    #[rstest]
+    #[case("jobs.orders.lock_timout", "unknown key; did you mean `lock_timeout`?")]
+    #[case(
+        "jobs.orders.retry.maximum_backoff",
+        "unknown key; did you mean `max_backoff`?"
+    )]
+    #[case("job", "unknown key; did you mean `jobs`?")]
+    #[case(
+        "jobs.orders.max_connections",
+        "unknown key; it belongs into `[servers.NAME]`"
+    )]
+    #[case(
+        "jobs.orders.where",
+        r#"unknown key; it belongs into `[jobs.NAME.table."schema.name"]`"#
+    )]
+    #[case(
+        "jobs.orders.retry.jump",
+        "unknown key; known here: max, backoff, max_backoff"
+    )]
+    #[case("logging", "unknown key; known here: daemon, servers, jobs")]
+    fn an_unknown_key_gets_a_suggestion(#[case] path: &str, #[case] message: &str) {
+        assert_eq!(unknown(&KeyPath::from(path)), message);
+    }
+
+    #[test]
+    fn no_path_is_listed_twice_and_every_default_is_a_value() {
+        for (at, key) in KEYS.iter().enumerate() {
+            assert!(KEYS[..at].iter().all(|other| other.path != key.path));
+            assert!(!key.doc.is_empty());
+            if let Some(default) = key.default {
+                assert!(key.kind.check_text(default).is_ok(), "{}", key.path);
+            }
+        }
+    }
+}

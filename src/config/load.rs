@@ -1,0 +1,168 @@
+//! All layers together.
+
+use std::path::PathBuf;
+
+use super::error::{ConfigErrors, KeyPath, Origin};
+use super::keys::{self, Known};
+use super::layer::{Layer, Origins};
+use super::locate::{self, FileText};
+use super::password::{has_password, shared_password};
+use super::raw::RawConfig;
+use super::spec::Config;
+use super::validate::{Findings, validate};
+
+/// Variables that set a key begin with this; `TABLEFERRY_CONFIG` does not.
+const VARIABLE_PREFIX: &str = "TABLEFERRY__";
+
+/// What decides which configuration is read: a snapshot, so that tests need no process of their own.
+#[derive(Clone, Debug, Default)]
+pub struct Request {
+    /// `--config`.
+    pub explicit: Option<PathBuf>,
+    /// The environment.
+    pub env: Vec<(String, String)>,
+    /// Flags that set a key: its path, dotted as in TOML, and its text.
+    pub overrides: Vec<(String, String)>,
+    /// The effective user, for the default directories.
+    pub uid: u32,
+}
+
+impl Request {
+    /// This process's environment and user.
+    pub fn from_process(explicit: Option<PathBuf>) -> Self {
+        let lossy = |text: std::ffi::OsString| text.to_string_lossy().into_owned();
+        Request {
+            explicit,
+            env: std::env::vars_os()
+                .map(|(name, value)| (lossy(name), lossy(value)))
+                .collect(),
+            overrides: Vec::new(),
+            uid: nix::unistd::Uid::effective().as_raw(),
+        }
+    }
+
+    /// A variable that is set and not empty.
+    pub(super) fn variable(&self, name: &str) -> Option<&str> {
+        self.env
+            .iter()
+            .find(|(key, value)| key == name && !value.is_empty())
+            .map(|(_, value)| value.as_str())
+    }
+}
+
+/// Reads and validates the configuration.
+///
+/// *Errors:* everything that is wrong, in the order of the layers; no password is in it.
+pub fn load(request: &Request) -> Result<Config, ConfigErrors> {
+    let file = locate::main_file(request)?;
+    let texts = locate::read(&file);
+    assemble(file, texts, request)
+}
+
+/// The same, once the files are read.
+pub(super) fn assemble(
+    file: PathBuf,
+    texts: Vec<FileText>,
+    request: &Request,
+) -> Result<Config, ConfigErrors> {
+    let mut warnings = Vec::new();
+    let mut layers = Vec::new();
+    for FileText {
+        path,
+        text,
+        is_shared,
+    } in texts
+    {
+        let layer = match text {
+            Ok(text) => Layer::from_toml(&path, &text),
+            Err(error) => Layer::unreadable(&path, format!("cannot be read: {error}")),
+        };
+        if is_shared && layer.texts("servers", "conninfo").any(has_password) {
+            warnings.push(shared_password(&path));
+        }
+        layers.push(layer);
+    }
+    layers.push(Layer::from_texts(variables(request)));
+    layers.push(Layer::from_texts(flags(request)));
+
+    let origins = merge_origins(&layers);
+    let mut errors: Vec<_> = layers
+        .iter()
+        .flat_map(|layer| layer.errors.clone())
+        .collect();
+    // What a file that is not TOML would have set is not known: nothing is "missing" then.
+    if !layers.iter().any(|layer| layer.is_broken) {
+        let mut findings = Findings::new(&origins);
+        match merge(&origins, layers) {
+            Ok(raw) => {
+                let own = locate::directories(request);
+                let mut config = validate(raw, file, &own, &mut findings);
+                warnings.append(&mut findings.warnings);
+                if errors.is_empty() && findings.errors.is_empty() {
+                    config.warnings = warnings;
+                    return Ok(config);
+                }
+            }
+            Err(error) => {
+                findings.error(&KeyPath::default(), format!("a bug of tableferry: {error}"))
+            }
+        }
+        errors.append(&mut findings.errors);
+    }
+    errors.sort();
+    Err(ConfigErrors(errors))
+}
+
+/// `TABLEFERRY__DAEMON__LISTEN` is `daemon.listen`.
+fn variables(request: &Request) -> Vec<(KeyPath, String, Origin)> {
+    let mut found: Vec<_> = request
+        .env
+        .iter()
+        .filter_map(|(name, value)| {
+            let keys = name.strip_prefix(VARIABLE_PREFIX)?.to_ascii_lowercase();
+            let path = KeyPath(keys.split("__").map(str::to_owned).collect());
+            Some((path, value.clone(), Origin::Environment(name.clone())))
+        })
+        .collect();
+    found.sort();
+    found
+}
+
+fn flags(request: &Request) -> Vec<(KeyPath, String, Origin)> {
+    let path = |dotted: &str| match toml_edit::Key::parse(dotted) {
+        Ok(keys) => KeyPath(keys.iter().map(|key| key.get().to_owned()).collect()),
+        Err(_) => KeyPath(vec![dotted.to_owned()]),
+    };
+    request
+        .overrides
+        .iter()
+        .map(|(key, text)| (path(key), text.clone(), Origin::CommandLine))
+        .collect()
+}
+
+/// A value was set where it was set last; a table where its first key was.
+fn merge_origins(layers: &[Layer]) -> Origins {
+    let mut merged = Origins::new();
+    for (path, origin) in layers.iter().flat_map(|layer| &layer.origins) {
+        match keys::lookup(path) {
+            Known::Key(_) => {
+                merged.insert(path.clone(), origin.clone());
+            }
+            Known::Table | Known::Not => {
+                merged.entry(path.clone()).or_insert_with(|| origin.clone());
+            }
+        }
+    }
+    merged
+}
+
+fn merge(origins: &Origins, layers: Vec<Layer>) -> Result<RawConfig, config::ConfigError> {
+    layers
+        .into_iter()
+        .fold(
+            config::Config::builder().add_source(Layer::defaults(origins)),
+            |builder, layer| builder.add_source(layer),
+        )
+        .build()?
+        .try_deserialize()
+}

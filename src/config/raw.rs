@@ -1,0 +1,145 @@
+//! The layers merged and typed, before the keys are held against each other.
+//!
+//! Every value has passed its own check already, so that reading it here cannot fail.
+
+use std::collections::BTreeMap;
+use std::fmt::Display;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use serde::{Deserialize, Deserializer, de::Error};
+
+use super::spec::*;
+use super::syntax;
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RawConfig {
+    pub daemon: RawDaemon,
+    #[serde(default)]
+    pub servers: BTreeMap<String, RawServer>,
+    #[serde(default)]
+    pub jobs: BTreeMap<String, RawJob>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RawDaemon {
+    pub max_running_jobs: usize,
+    #[serde(deserialize_with = "duration")]
+    pub shutdown_grace: Duration,
+    pub runtime_dir: Option<PathBuf>,
+    pub state_dir: Option<PathBuf>,
+    pub listen: Option<std::net::SocketAddr>,
+    pub timezone: String,
+    pub history: History,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RawServer {
+    pub conninfo: Option<String>,
+    pub password_file: Option<PathBuf>,
+    pub password_env: Option<String>,
+    pub password_credential: Option<String>,
+    pub passfile: Option<PathBuf>,
+    pub max_connections: u32,
+    pub encoding: Option<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RawJob {
+    pub source: Option<String>,
+    pub target: Option<String>,
+    pub mode: Option<Mode>,
+    #[serde(default)]
+    pub tables: Vec<String>,
+    #[serde(default)]
+    pub exclude: Vec<String>,
+    #[serde(default)]
+    pub table: BTreeMap<String, RawTable>,
+    pub cron: Option<String>,
+    #[serde(default, deserialize_with = "some_duration")]
+    pub every: Option<Duration>,
+    pub timezone: Option<String>,
+    #[serde(deserialize_with = "duration")]
+    pub jitter: Duration,
+    pub overlap: Overlap,
+    pub missed: Missed,
+    #[serde(deserialize_with = "duration")]
+    pub catchup_window: Duration,
+    pub on_demand: bool,
+    #[serde(default, deserialize_with = "some_signal")]
+    pub signal: Option<u8>,
+    #[serde(default)]
+    pub after: Vec<String>,
+    #[serde(default, deserialize_with = "some_duration")]
+    pub timeout: Option<Duration>,
+    #[serde(deserialize_with = "duration")]
+    pub lock_timeout: Duration,
+    #[serde(deserialize_with = "duration")]
+    pub stall_timeout: Duration,
+    pub retry: RetrySpec,
+    pub format: FormatChoice,
+    pub workers: u32,
+    pub atomic: bool,
+    pub verify: Verify,
+    pub guard: GuardSpec,
+    pub triggers: Triggers,
+    pub sequences: bool,
+    pub analyze: bool,
+    #[serde(default, deserialize_with = "some_bytes")]
+    pub rate_limit: Option<u64>,
+    pub on_error: OnError,
+    pub log_values: bool,
+    pub recreate_views: bool,
+    pub indexes: Indexes,
+    #[serde(default, deserialize_with = "some_duration")]
+    pub max_snapshot_age: Option<Duration>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RawTable {
+    pub source: Option<String>,
+    pub query: Option<String>,
+    pub columns: Option<Vec<String>>,
+    #[serde(rename = "where")]
+    pub filter: Option<String>,
+    pub key: Option<Vec<String>>,
+    pub watermark: Option<String>,
+    pub watermark_overlap: Option<String>,
+    pub scope: Scope,
+    pub lossy: bool,
+    #[serde(default)]
+    pub set: BTreeMap<String, String>,
+}
+
+/// A field that is read from a text by one of the parsers in `syntax`.
+fn parsed<'de, D: Deserializer<'de>, T, E: Display>(
+    deserializer: D,
+    parse: fn(&str) -> Result<T, E>,
+) -> Result<T, D::Error> {
+    parse(&String::deserialize(deserializer)?).map_err(D::Error::custom)
+}
+
+pub(super) fn duration<'de, D: Deserializer<'de>>(d: D) -> Result<Duration, D::Error> {
+    parsed(d, syntax::duration)
+}
+
+pub(super) fn share<'de, D: Deserializer<'de>>(d: D) -> Result<f64, D::Error> {
+    parsed(d, syntax::share)
+}
+
+fn some_duration<'de, D: Deserializer<'de>>(d: D) -> Result<Option<Duration>, D::Error> {
+    parsed(d, syntax::duration).map(Some)
+}
+
+fn some_bytes<'de, D: Deserializer<'de>>(d: D) -> Result<Option<u64>, D::Error> {
+    parsed(d, syntax::bytes).map(Some)
+}
+
+fn some_signal<'de, D: Deserializer<'de>>(d: D) -> Result<Option<u8>, D::Error> {
+    parsed(d, syntax::signal).map(Some)
+}

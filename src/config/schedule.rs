@@ -1,0 +1,87 @@
+//! When a job runs, and what schedules have to do with each other.
+
+use std::collections::BTreeMap;
+
+use super::error::KeyPath;
+use super::raw::RawJob;
+use super::spec::{JobSpec, ScheduleSpec};
+use super::validate::Findings;
+
+/// The schedule of one job.
+pub(super) fn schedule(raw: &RawJob, path: &KeyPath, findings: &mut Findings) -> ScheduleSpec {
+    if raw.cron.is_some() && raw.every.is_some() {
+        findings.error(&path.child("every"), "excludes `cron`: keep one of them");
+    }
+    ScheduleSpec {
+        cron: raw.cron.clone(),
+        every: raw.every,
+        timezone: raw.timezone.clone(),
+        jitter: raw.jitter,
+        overlap: raw.overlap,
+        missed: raw.missed,
+        catchup_window: raw.catchup_window,
+        on_demand: raw.on_demand,
+        signal: raw.signal,
+        after: raw.after.clone(),
+    }
+}
+
+/// Signals that two jobs share, and jobs that wait for each other.
+pub(super) fn check_between(jobs: &BTreeMap<String, JobSpec>, findings: &mut Findings) {
+    let path = |job: &str, key: &str| KeyPath::from("jobs").child(job).child(key);
+    let mut signals = BTreeMap::new();
+    for (name, job) in jobs {
+        let Some(signal) = job.schedule.signal else {
+            continue;
+        };
+        match signals.get(&signal) {
+            Some(other) => {
+                let message = format!("RTMIN+{signal} already runs job `{other}`");
+                findings.error(&path(name, "signal"), message);
+            }
+            None => {
+                signals.insert(signal, name);
+            }
+        }
+    }
+    for name in jobs.keys() {
+        // Each circle is reported once, by the first of its names.
+        if let Some(circle) = circle(name, jobs)
+            && circle.iter().all(|other| *other >= name.as_str())
+        {
+            let message = format!("the jobs wait for each other: {}", circle.join(" after "));
+            findings.error(&path(name, "after"), message);
+        }
+    }
+}
+
+/// The shortest way from a job along `after` back to itself.
+fn circle<'j>(start: &'j str, jobs: &'j BTreeMap<String, JobSpec>) -> Option<Vec<&'j str>> {
+    let mut reached_from: BTreeMap<&str, &str> = BTreeMap::new();
+    let mut frontier = vec![start];
+    while !frontier.is_empty() {
+        let mut next = Vec::new();
+        for job in frontier {
+            let afters = jobs
+                .get(job)
+                .into_iter()
+                .flat_map(|spec| &spec.schedule.after);
+            for after in afters {
+                if after == start {
+                    let mut way = vec![start, job];
+                    while let Some(previous) = reached_from.get(way[way.len() - 1]) {
+                        way.push(previous);
+                    }
+                    way.reverse();
+                    return Some(way);
+                }
+                if !reached_from.contains_key(after.as_str()) {
+                    reached_from.insert(after, job);
+                    next.push(after.as_str());
+                }
+            }
+        }
+        frontier = next;
+    }
+    None
+}

@@ -1,0 +1,127 @@
+//! `[jobs.NAME.table."schema.name"]`.
+
+use std::collections::BTreeMap;
+
+use super::error::KeyPath;
+use super::raw::RawTable;
+use super::spec::{Mode, Scope, TableInput, TableSpec};
+use super::validate::Findings;
+use crate::pg::ident::{Ident, QualifiedName};
+
+/// All tables of a job, by target relation.
+pub(super) fn tables(
+    raw: BTreeMap<String, RawTable>,
+    mode: Option<Mode>,
+    path: &KeyPath,
+    findings: &mut Findings,
+) -> BTreeMap<QualifiedName, TableSpec> {
+    let mut tables = BTreeMap::new();
+    for (name, raw) in raw {
+        let path = path.child(&name);
+        if let Some(mode) = mode {
+            check_mode(&raw, mode, &path, findings);
+        }
+        // A name that does not parse was reported with its layer.
+        let Ok(target) = QualifiedName::parse(&name) else {
+            continue;
+        };
+        let spec = table(target.clone(), raw, &path, findings);
+        if tables.insert(target.clone(), spec).is_some() {
+            findings.error(&path, format!("{target} has a table of its own already"));
+        }
+    }
+    tables
+}
+
+/// A key that the mode does not use is a misunderstanding, not something to ignore.
+fn check_mode(raw: &RawTable, mode: Mode, path: &KeyPath, findings: &mut Findings) {
+    let uses = [
+        ("key", raw.key.is_some(), &[Mode::Merge, Mode::Upsert][..]),
+        (
+            "watermark",
+            raw.watermark.is_some(),
+            &[Mode::Append, Mode::Upsert],
+        ),
+        (
+            "scope",
+            findings.is_set(&path.child("scope")),
+            &[Mode::Merge],
+        ),
+    ];
+    for (key, is_set, modes) in uses {
+        if is_set && !modes.contains(&mode) {
+            let names: Vec<_> = modes.iter().map(|mode| mode.as_str()).collect();
+            let (names, mode) = (names.join(" and "), mode.as_str());
+            let message = format!("is only for mode {names}; this job's mode is {mode}");
+            findings.error(&path.child(key), message);
+        }
+    }
+}
+
+fn table(
+    target: QualifiedName,
+    raw: RawTable,
+    path: &KeyPath,
+    findings: &mut Findings,
+) -> TableSpec {
+    if raw.query.is_some() && raw.source.is_some() {
+        let message = "excludes `source`: a table is read from a relation or from a query";
+        findings.error(&path.child("query"), message);
+    }
+    if raw.watermark_overlap.is_some() && raw.watermark.is_none() {
+        findings.error(&path.child("watermark_overlap"), "needs a `watermark`");
+    }
+    if raw.scope == Scope::Where && raw.filter.is_none() {
+        findings.error(&path.child("scope"), "needs a `where`");
+    }
+    let source = raw.source.and_then(|name| QualifiedName::parse(&name).ok());
+    TableSpec {
+        input: match (raw.query, source) {
+            (Some(query), _) => TableInput::Query(query),
+            (None, Some(source)) => TableInput::Relation(source),
+            (None, None) => TableInput::Relation(target.clone()),
+        },
+        target,
+        columns: idents(raw.columns, &path.child("columns"), findings),
+        filter: raw.filter,
+        key: idents(raw.key, &path.child("key"), findings),
+        watermark: raw.watermark.and_then(|name| Ident::parse(&name).ok()),
+        watermark_overlap: raw.watermark_overlap,
+        scope: raw.scope,
+        lossy: raw.lossy,
+        set: set(raw.set, &path.child("set"), findings),
+    }
+}
+
+/// Column names, folded, each once. Those that do not parse were reported with their layer.
+fn idents(
+    names: Option<Vec<String>>,
+    path: &KeyPath,
+    findings: &mut Findings,
+) -> Option<Vec<Ident>> {
+    let mut idents = Vec::new();
+    for ident in names?.iter().flat_map(|name| Ident::parse(name)) {
+        if idents.contains(&ident) {
+            findings.error(path, format!("names {ident} twice"));
+        }
+        idents.push(ident);
+    }
+    Some(idents)
+}
+
+fn set(
+    raw: BTreeMap<String, String>,
+    path: &KeyPath,
+    findings: &mut Findings,
+) -> BTreeMap<Ident, String> {
+    let mut set = BTreeMap::new();
+    for (name, expression) in raw {
+        let Ok(column) = Ident::parse(&name) else {
+            continue;
+        };
+        if set.insert(column.clone(), expression).is_some() {
+            findings.error(&path.child(&name), format!("sets {column} twice"));
+        }
+    }
+    set
+}

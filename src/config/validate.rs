@@ -1,0 +1,150 @@
+//! From merged values to the configuration that the program works with.
+
+use std::path::PathBuf;
+
+use secrecy::SecretString;
+
+use super::error::{ConfigError, KeyPath};
+use super::keys::{self, Known};
+use super::layer::Origins;
+use super::password::has_password;
+use super::raw::{RawConfig, RawDaemon, RawServer};
+use super::spec::{Config, DaemonSpec, PasswordSource, ServerSpec};
+use super::{job, locate, schedule};
+
+/// What was found while validating.
+pub(super) struct Findings<'o> {
+    origins: &'o Origins,
+    pub errors: Vec<ConfigError>,
+    pub warnings: Vec<String>,
+}
+
+impl<'o> Findings<'o> {
+    pub fn new(origins: &'o Origins) -> Self {
+        Findings {
+            origins,
+            errors: Vec::new(),
+            warnings: Vec::new(),
+        }
+    }
+
+    /// An error at the key, or, where it is not set, at the table that lacks it.
+    pub fn error(&mut self, key: &KeyPath, message: impl Into<String>) {
+        let error = self.placed(key, message.into());
+        self.errors.push(error);
+    }
+
+    /// Allowed, but worth a word.
+    pub fn warn(&mut self, key: &KeyPath, message: impl Into<String>) {
+        let warning = self.placed(key, message.into());
+        self.warnings.push(warning.to_string());
+    }
+
+    /// The key or table stands in some layer, be its value right or wrong.
+    pub fn is_set(&self, key: &KeyPath) -> bool {
+        self.origins.contains_key(key)
+    }
+
+    /// A required key. One whose value did not fit was reported with its layer.
+    pub fn require<T>(&mut self, key: &KeyPath, value: Option<T>) -> Option<T> {
+        if value.is_none()
+            && !self.is_set(key)
+            && let Known::Key(known) = keys::lookup(key)
+        {
+            let expected = known.kind.expected();
+            self.error(key, format!("is required: {} ({expected})", known.doc));
+        }
+        value
+    }
+
+    fn placed(&self, key: &KeyPath, message: String) -> ConfigError {
+        let mut place = key.clone();
+        while !place.0.is_empty() && !self.origins.contains_key(&place) {
+            place.0.pop();
+        }
+        ConfigError {
+            origin: self.origins.get(&place).cloned(),
+            key: key.clone(),
+            message,
+        }
+    }
+}
+
+/// Validates all of it. The result counts only when `findings` has no errors.
+pub(super) fn validate(
+    raw: RawConfig,
+    file: PathBuf,
+    own: &locate::Directories,
+    findings: &mut Findings,
+) -> Config {
+    let jobs = job::jobs(raw.jobs, &raw.servers, findings);
+    schedule::check_between(&jobs, findings);
+    Config {
+        file,
+        daemon: daemon(raw.daemon, own),
+        servers: raw
+            .servers
+            .into_iter()
+            .filter_map(|(name, raw)| Some((name.clone(), server(name, raw, findings)?)))
+            .collect(),
+        jobs,
+        warnings: Vec::new(),
+    }
+}
+
+fn daemon(raw: RawDaemon, own: &locate::Directories) -> DaemonSpec {
+    DaemonSpec {
+        max_running_jobs: raw.max_running_jobs,
+        shutdown_grace: raw.shutdown_grace,
+        runtime_dir: raw.runtime_dir.unwrap_or_else(|| own.runtime.clone()),
+        state_dir: raw.state_dir.unwrap_or_else(|| own.state.clone()),
+        listen: raw.listen,
+        // The name was checked with its layer.
+        timezone: jiff::tz::TimeZone::get(&raw.timezone).unwrap_or(jiff::tz::TimeZone::UTC),
+        history: raw.history,
+    }
+}
+
+fn server(name: String, raw: RawServer, findings: &mut Findings) -> Option<ServerSpec> {
+    let path = KeyPath::from("servers").child(&name);
+    let password = password_source(&raw, &path, findings);
+    let conninfo = findings.require(&path.child("conninfo"), raw.conninfo)?;
+    Some(ServerSpec {
+        name,
+        conninfo: SecretString::from(conninfo),
+        password,
+        max_connections: raw.max_connections,
+        encoding: raw.encoding,
+    })
+}
+
+/// The first source that is given; any other is an error.
+fn password_source(raw: &RawServer, path: &KeyPath, findings: &mut Findings) -> PasswordSource {
+    use PasswordSource::{Credential, Env, File, Libpq, PassFile};
+    let in_conninfo = raw.conninfo.as_deref().is_some_and(has_password);
+    let sources = [
+        ("conninfo", in_conninfo.then_some(Libpq)),
+        ("password_file", raw.password_file.clone().map(File)),
+        ("password_env", raw.password_env.clone().map(Env)),
+        (
+            "password_credential",
+            raw.password_credential.clone().map(Credential),
+        ),
+        ("passfile", raw.passfile.clone().map(PassFile)),
+    ];
+    let mut given = sources
+        .into_iter()
+        .filter_map(|(key, source)| Some((key, source?)));
+    let Some((first, source)) = given.next() else {
+        return Libpq;
+    };
+    let first = match first {
+        "conninfo" => "the password in `conninfo`".to_owned(),
+        key => format!("`{key}`"),
+    };
+    for (other, _) in given {
+        let message = format!("excludes {first}: a server has at most one source of its password");
+        findings.error(&path.child(other), message);
+    }
+    source
+}

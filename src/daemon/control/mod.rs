@@ -1,0 +1,91 @@
+//! The socket in `runtime_dir` through which the other commands talk to a running daemon: one
+//! request a connection, as a line of JSON, answered by lines of JSON.
+
+pub mod client;
+pub mod server;
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+/// The socket's name in `runtime_dir`.
+pub const SOCKET_NAME: &str = "control.sock";
+
+/// The longest request or answer line, in bytes: 10 000 job names fit.
+pub const LINE_BYTES_MAX: usize = 1 << 20;
+
+/// What is asked.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "do", rename_all = "snake_case")]
+pub enum Request {
+    /// Run these jobs now; with `wait`, answer when their runs have ended.
+    Trigger {
+        /// Job names.
+        jobs: Vec<String>,
+        /// Answer when their runs have ended.
+        wait: bool,
+    },
+    /// Read the configuration again.
+    Reload,
+    /// Say what all jobs are doing.
+    Status,
+}
+
+/// What is answered.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "answer", rename_all = "snake_case")]
+pub enum Reply {
+    /// The job will run.
+    Accepted {
+        /// Its name.
+        job: String,
+    },
+    /// There will be no run.
+    Refused {
+        /// The job.
+        job: String,
+        /// Why, for people.
+        why: String,
+    },
+    /// A run that started after the request has ended.
+    Ended {
+        /// The job.
+        job: String,
+        /// As in the JSON report of a run.
+        outcome: String,
+    },
+    /// The new configuration is in force.
+    Reloaded {
+        /// New jobs.
+        added: Vec<String>,
+        /// Jobs that are gone.
+        removed: Vec<String>,
+        /// Jobs that are not as they were.
+        changed: Vec<String>,
+    },
+    /// The configuration is wrong, and the old one stays in force.
+    Invalid {
+        /// All that is wrong, for people.
+        errors: String,
+    },
+    /// One job.
+    Job(JobState),
+}
+
+/// What one job is doing.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct JobState {
+    /// Its name.
+    pub job: String,
+    /// `idle`, `waiting`, or `running`.
+    pub state: String,
+    /// Since when, if it waits or runs.
+    pub since: Option<Timestamp>,
+    /// How its last run ended.
+    pub last_outcome: Option<String>,
+    /// When its last run ended.
+    pub last_finished_at: Option<Timestamp>,
+    /// What was wrong with its last run.
+    pub last_error: Option<String>,
+    /// Its next fire time.
+    pub next_run_at: Option<Timestamp>,
+}

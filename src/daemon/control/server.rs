@@ -1,0 +1,122 @@
+//! The daemon's end of the control socket.
+
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
+use tokio::net::{UnixListener, UnixStream};
+use tokio::sync::{Semaphore, mpsc};
+use tokio::task::JoinHandle;
+
+use super::{LINE_BYTES_MAX, Reply, Request, SOCKET_NAME};
+
+/// Askers at once, those included that wait for a run to end.
+const ASKERS_MAX: usize = 64;
+
+/// How long an asker may take to say what it wants, or to read an answer.
+const ASKER_WAIT: Duration = Duration::from_secs(10);
+
+/// Replies that are ready before the asker has read them.
+const REPLIES_MAX: usize = 16;
+
+/// A request, and where its answers go: closing the channel ends the conversation.
+#[derive(Debug)]
+pub struct Asked {
+    /// What is asked.
+    pub request: Request,
+    /// For the answers.
+    pub replies: mpsc::Sender<Reply>,
+}
+
+/// Listens until dropped.
+#[derive(Debug)]
+pub struct Server {
+    task: JoinHandle<()>,
+}
+
+impl Server {
+    /// Binds the socket, readable and writable for this user only. The runtime directory's lock
+    /// says that no other daemon lives there, so a socket that is there already is a dead one's.
+    pub fn start(runtime_dir: &Path, asked: mpsc::Sender<Asked>) -> io::Result<Self> {
+        let path = runtime_dir.join(SOCKET_NAME);
+        match std::fs::remove_file(&path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+        let listener = UnixListener::bind(&path)?;
+        std::fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(0o600))?;
+        let task = tokio::spawn(accept(listener, asked));
+        Ok(Server { task })
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+async fn accept(listener: UnixListener, asked: mpsc::Sender<Asked>) {
+    let places = Arc::new(Semaphore::new(ASKERS_MAX));
+    let mut talks = tokio::task::JoinSet::new();
+    loop {
+        let Ok(place) = Arc::clone(&places).acquire_owned().await else {
+            return;
+        };
+        while talks.try_join_next().is_some() {}
+        match listener.accept().await {
+            Ok((stream, _)) => {
+                let asked = asked.clone();
+                talks.spawn(async move {
+                    let _place = place;
+                    if let Err(error) = talk(stream, asked).await {
+                        tracing::debug!("control socket: {error}");
+                    }
+                });
+            }
+            Err(error) => {
+                tracing::warn!("control socket: {error}");
+                // Out of file descriptors: wait for some to be closed.
+                tokio::time::sleep(Duration::from_millis(100)).await;
+            }
+        }
+    }
+}
+
+async fn talk(stream: UnixStream, asked: mpsc::Sender<Asked>) -> io::Result<()> {
+    let peer = stream.peer_cred()?.uid();
+    let own = nix::unistd::geteuid().as_raw();
+    if peer != own && peer != 0 {
+        return Err(io::Error::other(format!(
+            "user {peer} is not {own}, nor root"
+        )));
+    }
+    let (read, mut write) = stream.into_split();
+    let mut line = String::new();
+    let limit = u64::try_from(LINE_BYTES_MAX).unwrap_or(u64::MAX);
+    let mut reader = BufReader::new(read.take(limit));
+    tokio::time::timeout(ASKER_WAIT, reader.read_line(&mut line)).await??;
+    let request = serde_json::from_str(&line).map_err(io::Error::other)?;
+
+    let (replies, mut answers) = mpsc::channel(REPLIES_MAX);
+    let gone = || io::Error::other("the daemon is leaving");
+    asked
+        .send(Asked { request, replies })
+        .await
+        .map_err(|_| gone())?;
+    let mut hang_up = [0_u8; 1];
+    let mut input = reader.into_inner();
+    loop {
+        let reply = tokio::select! {
+            reply = answers.recv() => reply,
+            // An asker that has gone needs no answer.
+            _ = input.read(&mut hang_up) => return Ok(()),
+        };
+        let Some(reply) = reply else { return Ok(()) };
+        let mut text = serde_json::to_vec(&reply).map_err(io::Error::other)?;
+        text.push(b'\n');
+        tokio::time::timeout(ASKER_WAIT, write.write_all(&text)).await??;
+    }
+}

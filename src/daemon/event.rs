@@ -1,0 +1,136 @@
+//! The words between the daemon's loop and its [job table](crate::daemon::job_table): what can happen,
+//! and what is to be done.
+
+use std::sync::Arc;
+
+use jiff::Timestamp;
+
+use crate::config::spec::Config;
+use crate::daemon::armed::{ArmedConfig, JobName};
+pub use crate::report::{Outcome, Trigger};
+
+/// Who waits for the outcome of a run; the number is the asker's.
+pub type Ticket = u64;
+
+/// What can happen.
+#[derive(Clone, Debug)]
+pub enum Event {
+    /// [`wake_at`](crate::daemon::job_table::JobTable::wake_at) has come. Harmless at any other time.
+    Tick,
+    /// Run these jobs: each once, and the run starts after this moment.
+    Trigger {
+        /// Their names, as given; unknown ones are answered.
+        jobs: Vec<String>,
+        /// For the report.
+        trigger: Trigger,
+        /// Whom to answer.
+        ticket: Option<Ticket>,
+    },
+    /// SIGUSR1 with an empty spool.
+    OnDemand,
+    /// SIGRTMIN + n.
+    Signal(u8),
+    /// A run that [`Action::Start`] asked for has ended.
+    Finished {
+        /// Its job.
+        job: JobName,
+        /// How.
+        outcome: Outcome,
+    },
+    /// The configuration has changed, and is valid.
+    Reload(ArmedConfig),
+    /// SIGTERM or SIGINT: the first drains, the second cancels.
+    Stop,
+}
+
+/// What is to be done, in this order.
+#[derive(Clone, Debug)]
+pub enum Action {
+    /// Start this run, and report its end with [`Event::Finished`].
+    Start(Start),
+    /// Have this job's run stop. It still has to report its end.
+    Cancel(JobName),
+    /// Store that this job's fire times up to this one need no catching up after a restart. Comes when
+    /// the run that stands for them has ended, not when it starts, so that a daemon that was killed
+    /// during a run catches up with it; and not for a run that was cancelled.
+    Settled {
+        /// The job.
+        job: JobName,
+        /// The fire time: the next daemon's [`Past::due_at`](crate::daemon::job_table::Past::due_at).
+        due_at: Timestamp,
+    },
+    /// Tell people that something asked for will not happen.
+    Skipped {
+        /// The job, as named by whoever asked.
+        job: JobName,
+        /// The fire time that is let go.
+        due_at: Option<Timestamp>,
+        /// Why.
+        why: SkipReason,
+    },
+    /// Tell whoever holds this ticket.
+    Answer {
+        /// The ticket.
+        ticket: Ticket,
+        /// The job that it was for.
+        job: JobName,
+        /// What became of it.
+        answer: Answer,
+    },
+    /// The new configuration is in force.
+    Reloaded(Changes),
+    /// Nothing is left to wait for. Comes once, last.
+    Exit,
+}
+
+/// A run to be started.
+#[derive(Clone, Debug)]
+pub struct Start {
+    /// The job.
+    pub job: JobName,
+    /// Why now.
+    pub trigger: Trigger,
+    /// The fire time that the run stands for.
+    pub due_at: Option<Timestamp>,
+    /// The configuration in force: the run keeps it, whatever a reload brings.
+    pub config: Arc<Config>,
+}
+
+/// Why something asked for will not happen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SkipReason {
+    /// No such job.
+    Unknown,
+    /// The previous run is still going, and `overlap = "skip"`.
+    StillRunning,
+    /// The previous fire still waits for a permit.
+    StillWaiting,
+    /// It passed unseen, and `missed = "skip"`.
+    Missed,
+    /// It passed unseen, longer ago than `catchup_window`.
+    TooOld,
+    /// A reload removed the job while it waited.
+    Removed,
+    /// The daemon is stopping.
+    Stopping,
+}
+
+/// What became of a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Answer {
+    /// A run that started after the request ended so.
+    Ended(Outcome),
+    /// There will be no run.
+    Refused(SkipReason),
+}
+
+/// What a reload changed.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Changes {
+    /// Jobs that are new.
+    pub added: Vec<JobName>,
+    /// Jobs that are gone.
+    pub removed: Vec<JobName>,
+    /// Jobs that are not as they were.
+    pub changed: Vec<JobName>,
+}

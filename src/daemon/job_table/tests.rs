@@ -1,0 +1,616 @@
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::tz::TimeZone;
+use rstest::rstest;
+use secrecy::SecretString;
+
+use super::*;
+use crate::config::spec::{
+    Config, DaemonSpec, FormatChoice, GuardSpec, History, Indexes, Missed, Mode, OnError,
+    PasswordSource, RetrySpec, ScheduleSpec, ServerSpec, Triggers, Verify,
+};
+
+mod properties;
+
+/// A job that copies from server `s` to server `t`, on demand only.
+fn job(name: &str, change: impl FnOnce(&mut JobSpec)) -> JobSpec {
+    let mut spec = JobSpec {
+        name: name.to_owned(),
+        source: "s".to_owned(),
+        target: "t".to_owned(),
+        mode: Mode::Merge,
+        tables: Vec::new(),
+        exclude: Vec::new(),
+        table: BTreeMap::new(),
+        schedule: ScheduleSpec {
+            cron: None,
+            every: None,
+            timezone: None,
+            jitter: Duration::ZERO,
+            overlap: Overlap::Skip,
+            missed: Missed::Once,
+            catchup_window: Duration::from_secs(3600),
+            on_demand: true,
+            signal: None,
+            after: Vec::new(),
+        },
+        timeout: None,
+        lock_timeout: Duration::from_secs(30),
+        stall_timeout: Duration::from_secs(300),
+        retry: RetrySpec {
+            max: 3,
+            backoff: Duration::from_secs(5),
+            max_backoff: Duration::from_secs(300),
+        },
+        format: FormatChoice::Auto,
+        workers: 1,
+        atomic: true,
+        verify: Verify::Count,
+        guard: GuardSpec {
+            allow_empty: false,
+            max_shrink: 0.5,
+            min_rows: 0,
+        },
+        triggers: Triggers::Fire,
+        sequences: true,
+        analyze: true,
+        rate_limit: None,
+        on_error: OnError::Abort,
+        log_values: false,
+        recreate_views: false,
+        indexes: Indexes::Keep,
+        max_snapshot_age: None,
+    };
+    change(&mut spec);
+    spec
+}
+
+fn minutely(name: &str) -> JobSpec {
+    job(name, |j| j.schedule.every = Some(Duration::from_secs(60)))
+}
+
+fn queueing(name: &str) -> JobSpec {
+    let mut spec = minutely(name);
+    spec.schedule.overlap = Overlap::Queue;
+    spec
+}
+
+fn after(name: &str, others: &[&str]) -> JobSpec {
+    job(name, |j| {
+        j.schedule.after = others.iter().map(|o| (*o).to_owned()).collect();
+    })
+}
+
+fn between(name: &str, source: &str, target: &str, workers: u32) -> JobSpec {
+    job(name, |j| {
+        (j.source, j.target, j.workers) = (source.to_owned(), target.to_owned(), workers);
+    })
+}
+
+/// Servers `s` and `t` have ten connections, `slow` has one, `wide` four.
+fn config(max_running_jobs: usize, jobs: Vec<JobSpec>) -> Config {
+    let server = |name: &str, max_connections| {
+        let spec = ServerSpec {
+            name: name.to_owned(),
+            conninfo: SecretString::from(""),
+            password: PasswordSource::Libpq,
+            max_connections,
+            encoding: None,
+        };
+        (name.to_owned(), spec)
+    };
+    Config {
+        file: PathBuf::new(),
+        daemon: DaemonSpec {
+            max_running_jobs,
+            shutdown_grace: Duration::from_secs(60),
+            runtime_dir: PathBuf::new(),
+            state_dir: PathBuf::new(),
+            listen: None,
+            timezone: TimeZone::UTC,
+            history: History::Off,
+        },
+        servers: [("s", 10), ("t", 10), ("slow", 1), ("wide", 4)]
+            .map(|(name, limit)| server(name, limit))
+            .into(),
+        jobs: jobs.into_iter().map(|j| (j.name.clone(), j)).collect(),
+        warnings: Vec::new(),
+    }
+}
+
+fn armed(config: Config) -> ArmedConfig {
+    ArmedConfig::new(Arc::new(config)).unwrap()
+}
+
+fn workers(spec: &JobSpec) -> u32 {
+    spec.workers
+}
+
+/// `10:00:30` on the first of January 2026.
+fn at(time: &str) -> Timestamp {
+    format!("2026-01-01T{time}Z").parse().unwrap()
+}
+
+fn table(config: Config) -> JobTable {
+    JobTable::new(armed(config), workers, &BTreeMap::new(), at("10:00:00")).0
+}
+
+fn trigger(jobs: &[&str], ticket: Ticket) -> Event {
+    Event::Trigger {
+        jobs: jobs.iter().map(|j| (*j).to_owned()).collect(),
+        trigger: Trigger::Manual,
+        ticket: Some(ticket),
+    }
+}
+
+fn finished(job: &str, outcome: Outcome) -> Event {
+    Event::Finished {
+        job: job.into(),
+        outcome,
+    }
+}
+
+fn committed(job: &str) -> Event {
+    finished(job, Outcome::Committed)
+}
+
+/// All but `Settled`, one word or three an action.
+fn show(actions: &[Action]) -> String {
+    let time = |due: &Option<Timestamp>| {
+        due.map_or(String::new(), |t| t.strftime(" %H:%M:%S").to_string())
+    };
+    let words = actions.iter().filter_map(|action| {
+        Some(match action {
+            Action::Start(start) => {
+                let due = time(&start.due_at);
+                format!("start {} {:?}{due}", start.job, start.trigger)
+            }
+            Action::Cancel(job) => format!("cancel {job}"),
+            Action::Settled { .. } => return None,
+            Action::Skipped { job, due_at, why } => format!("skip {job} {why:?}{}", time(due_at)),
+            Action::Answer {
+                ticket,
+                job,
+                answer,
+            } => format!("answer {ticket} {job} {answer:?}"),
+            Action::Reloaded(c) => {
+                format!("reloaded +{:?} -{:?} ~{:?}", c.added, c.removed, c.changed)
+            }
+            Action::Exit => "exit".to_owned(),
+        })
+    });
+    words.collect::<Vec<_>>().join(", ")
+}
+
+type Step = (&'static str, Event, &'static str);
+
+fn check(table: &mut JobTable, steps: Vec<Step>) {
+    for (n, (time, event, expected)) in steps.into_iter().enumerate() {
+        let said = format!("{event:?}");
+        let actions = table.handle(event, at(time));
+        assert_eq!(show(&actions), expected, "step {n} at {time}: {said:.60}");
+    }
+}
+
+#[rstest]
+#[case::fires_on_time_and_only_then(config(4, vec![minutely("a")]), vec![
+    ("10:00:59", Event::Tick, ""),
+    ("10:01:00", Event::Tick, "start a Schedule 10:01:00"),
+    ("10:01:20", committed("a"), ""),
+    ("10:01:59", Event::Tick, ""),
+    ("10:02:00.2", Event::Tick, "start a Schedule 10:02:00"),
+])]
+#[case::overlap_skip_lets_the_fire_go(config(4, vec![minutely("a")]), vec![
+    ("10:01:00", Event::Tick, "start a Schedule 10:01:00"),
+    ("10:02:00", Event::Tick, "skip a StillRunning 10:02:00"),
+    ("10:02:30", committed("a"), ""),
+    ("10:03:00", Event::Tick, "start a Schedule 10:03:00"),
+])]
+#[case::overlap_queue_keeps_one(config(4, vec![queueing("a")]), vec![
+    ("10:01:00", Event::Tick, "start a Schedule 10:01:00"),
+    ("10:02:00", Event::Tick, ""),
+    ("10:03:00", Event::Tick, "skip a StillWaiting 10:02:00"),
+    ("10:03:30", finished("a", Outcome::RolledBack), "start a Schedule 10:03:00"),
+    ("10:03:40", committed("a"), ""),
+])]
+#[case::waiting_for_a_permit_is_one_run(config(1, vec![minutely("a"), minutely("b")]), vec![
+    ("10:01:00", Event::Tick, "start a Schedule 10:01:00"),
+    ("10:02:00", Event::Tick, "skip a StillRunning 10:02:00, skip b StillWaiting 10:01:00"),
+    ("10:02:10", committed("a"), "start b Schedule 10:02:00"),
+])]
+#[case::short_periods_are_not_made_up_for(
+    config(4, vec![job("a", |j| j.schedule.every = Some(Duration::from_secs(2)))]), vec![
+    ("10:00:09", Event::Tick, "start a Schedule 10:00:08"),
+    ("10:00:09.5", committed("a"), ""),
+    ("10:00:10", Event::Tick, "start a Schedule 10:00:10"),
+])]
+#[case::a_machine_that_slept_catches_up_once(config(4, vec![minutely("a")]), vec![
+    ("10:31:30", Event::Tick, "start a Missed 10:31:00"),
+    ("10:31:40", committed("a"), ""),
+    ("10:32:00", Event::Tick, "start a Schedule 10:32:00"),
+])]
+#[case::or_not_if_missed_is_skip(
+    config(4, vec![job("a", |j| {
+        j.schedule.cron = Some("0 * * * *".to_owned());
+        j.schedule.missed = Missed::Skip;
+    })]), vec![
+    ("11:05:00", Event::Tick, "skip a Missed 11:00:00"),
+    ("12:00:01", Event::Tick, "start a Schedule 12:00:00"),
+])]
+#[case::a_clock_set_back_a_little_runs_nothing_twice(config(4, vec![minutely("a")]), vec![
+    ("10:05:00", Event::Tick, "start a Missed 10:05:00"),
+    ("10:05:10", committed("a"), ""),
+    ("10:04:00", Event::Tick, ""),
+    ("10:06:00", Event::Tick, "start a Schedule 10:06:00"),
+])]
+#[case::a_clock_set_back_a_day_starts_over(config(4, vec![minutely("a")]), vec![
+    ("20:00:00", Event::Tick, "start a Missed 20:00:00"),
+    ("10:00:30", committed("a"), ""),
+    ("10:01:00", Event::Tick, "start a Schedule 10:01:00"),
+])]
+fn fire_times(#[case] config: Config, #[case] steps: Vec<Step>) {
+    check(&mut table(config), steps);
+}
+
+#[rstest]
+#[case::answered_with_the_outcome(config(4, vec![job("a", |_| ())]), vec![
+    ("10:00:01", trigger(&["a"], 7), "start a Manual"),
+    ("10:00:09", finished("a", Outcome::RolledBack), "answer 7 a Ended(RolledBack)"),
+])]
+#[case::several_before_the_start_are_one_run(config(1, vec![job("a", |_| ()), job("b", |_| ())]), vec![
+    ("10:00:01", trigger(&["a"], 1), "start a Manual"),
+    ("10:00:02", trigger(&["b"], 2), ""),
+    ("10:00:03", trigger(&["b", "b"], 3), ""),
+    ("10:00:04", committed("a"), "answer 1 a Ended(Committed), start b Manual"),
+    ("10:00:05", committed("b"), "answer 2 b Ended(Committed), answer 3 b Ended(Committed)"),
+])]
+#[case::while_running_one_more_whatever_overlap_says(config(4, vec![minutely("a")]), vec![
+    ("10:00:01", trigger(&["a"], 1), "start a Manual"),
+    ("10:00:02", trigger(&["a"], 2), ""),
+    ("10:00:03", trigger(&["a"], 3), ""),
+    ("10:00:04", committed("a"), "answer 1 a Ended(Committed), start a Manual"),
+    ("10:00:05", committed("a"), "answer 2 a Ended(Committed), answer 3 a Ended(Committed)"),
+])]
+#[case::a_fire_joins_the_waiting_trigger(config(4, vec![minutely("a")]), vec![
+    ("10:00:01", trigger(&["a"], 1), "start a Manual"),
+    ("10:00:02", trigger(&["a"], 2), ""),
+    ("10:01:00", Event::Tick, ""),
+    ("10:01:10", committed("a"), "answer 1 a Ended(Committed), start a Manual 10:01:00"),
+])]
+#[case::unknown_jobs_are_answered(config(4, vec![job("a", |_| ())]), vec![
+    ("10:00:01", trigger(&["a", "x"], 1), "skip x Unknown, answer 1 x Refused(Unknown), start a Manual"),
+])]
+#[case::on_demand_runs_those_that_allow_it(
+    config(4, vec![job("a", |_| ()), job("b", |j| j.schedule.on_demand = false), minutely("c")]), vec![
+    ("10:00:01", Event::OnDemand, "start a Signal, start c Signal"),
+    ("10:00:02", Event::OnDemand, ""),
+    ("10:00:03", committed("a"), "start a Signal"),
+])]
+#[case::a_jobs_own_signal(
+    config(4, vec![job("a", |j| j.schedule.signal = Some(3)), job("b", |_| ())]), vec![
+    ("10:00:01", Event::Signal(3), "start a Signal"),
+    ("10:00:02", Event::Signal(4), ""),
+])]
+#[case::an_end_that_nobody_awaits_is_ignored(config(4, vec![job("a", |_| ())]), vec![
+    ("10:00:01", committed("a"), ""),
+])]
+fn triggers(#[case] config: Config, #[case] steps: Vec<Step>) {
+    check(&mut table(config), steps);
+}
+
+#[rstest]
+#[case::runs_in_all(config(2, vec![job("a", |_| ()), job("b", |_| ()), job("c", |_| ())]), vec![
+    ("10:00:01", trigger(&["a", "b", "c"], 1), "start a Manual, start b Manual"),
+    ("10:00:02", committed("b"), "answer 1 b Ended(Committed), start c Manual"),
+])]
+#[case::a_slow_server_holds_up_its_own_jobs_only(config(4, vec![
+    between("a", "slow", "t", 1), between("b", "slow", "t", 1), between("c", "s", "t", 1)]), vec![
+    ("10:00:01", trigger(&["a", "b", "c"], 1), "start a Manual, start c Manual"),
+    ("10:00:02", committed("c"), "answer 1 c Ended(Committed)"),
+    ("10:00:03", trigger(&["c"], 2), "start c Manual"),
+    ("10:00:04", committed("a"), "answer 1 a Ended(Committed), start b Manual"),
+])]
+#[case::many_workers_are_not_overtaken_for_ever(config(9, vec![
+    between("a", "wide", "t", 1), between("b", "wide", "t", 4), between("c", "wide", "t", 1),
+    between("d", "s", "t", 1)]), vec![
+    ("10:00:01", trigger(&["a", "b", "c", "d"], 1), "start a Manual, start d Manual"),
+    ("10:00:02", committed("a"), "answer 1 a Ended(Committed), start b Manual"),
+    ("10:00:03", committed("b"), "answer 1 b Ended(Committed), start c Manual"),
+])]
+#[case::more_workers_than_connections_take_all(config(9, vec![
+    between("a", "slow", "t", 8), between("b", "slow", "slow", 1)]), vec![
+    ("10:00:01", trigger(&["a", "b"], 1), "start a Manual"),
+    ("10:00:02", committed("a"), "answer 1 a Ended(Committed), start b Manual"),
+])]
+#[case::both_sides_on_one_server_count_twice(config(9, vec![
+    between("a", "wide", "wide", 1), between("b", "wide", "wide", 1), between("c", "wide", "wide", 1)]), vec![
+    ("10:00:01", trigger(&["a", "b", "c"], 1), "start a Manual, start b Manual"),
+])]
+fn permits(#[case] config: Config, #[case] steps: Vec<Step>) {
+    check(&mut table(config), steps);
+}
+
+#[rstest]
+#[case::when_all_have_committed(
+    vec![job("a", |_| ()), job("b", |_| ()), after("c", &["a", "b"])], vec![
+    ("10:00:01", trigger(&["a", "b"], 1), "start a Manual, start b Manual"),
+    ("10:00:02", committed("a"), "answer 1 a Ended(Committed)"),
+    ("10:00:03", finished("b", Outcome::RolledBack), "answer 1 b Ended(RolledBack)"),
+    ("10:00:04", trigger(&["b"], 2), "start b Manual"),
+    ("10:00:05", committed("b"), "answer 2 b Ended(Committed), start c After"),
+    ("10:00:06", trigger(&["a"], 3), "start a Manual"),
+    ("10:00:07", committed("a"), "answer 3 a Ended(Committed)"),
+])]
+#[case::a_chain(vec![job("a", |_| ()), after("b", &["a"]), after("c", &["b"])], vec![
+    ("10:00:01", trigger(&["a"], 1), "start a Manual"),
+    ("10:00:02", committed("a"), "answer 1 a Ended(Committed), start b After"),
+    ("10:00:03", committed("b"), "start c After"),
+    ("10:00:04", committed("c"), ""),
+])]
+#[case::a_commit_during_its_run_runs_it_once_more(vec![job("a", |_| ()), after("b", &["a"])], vec![
+    ("10:00:01", trigger(&["a"], 1), "start a Manual"),
+    ("10:00:02", committed("a"), "answer 1 a Ended(Committed), start b After"),
+    ("10:00:03", trigger(&["a"], 2), "start a Manual"),
+    ("10:00:04", committed("a"), "answer 2 a Ended(Committed)"),
+    ("10:00:05", committed("b"), "start b After"),
+    ("10:00:06", committed("b"), ""),
+])]
+#[case::its_own_start_resets_the_count(
+    vec![job("a", |_| ()), job("b", |_| ()), after("c", &["a", "b"])], vec![
+    ("10:00:01", trigger(&["a"], 1), "start a Manual"),
+    ("10:00:02", committed("a"), "answer 1 a Ended(Committed)"),
+    ("10:00:03", trigger(&["c", "b"], 2), "start b Manual, start c Manual"),
+    ("10:00:04", committed("b"), "answer 2 b Ended(Committed)"),
+    ("10:00:05", committed("c"), "answer 2 c Ended(Committed)"),
+])]
+fn jobs_after_jobs(#[case] jobs: Vec<JobSpec>, #[case] steps: Vec<Step>) {
+    check(&mut table(config(4, jobs)), steps);
+}
+
+#[rstest]
+#[case::nothing_to_wait_for(vec![
+    ("10:00:01", Event::Stop, "exit"),
+    ("10:01:00", Event::Tick, ""),
+])]
+#[case::drains_and_starts_nothing(vec![
+    ("10:00:01", trigger(&["a", "b", "c"], 1), "start a Manual, start b Manual"),
+    ("10:00:02", Event::Stop, "skip c Stopping, answer 1 c Refused(Stopping)"),
+    ("10:00:03", trigger(&["a"], 2), "skip a Stopping, answer 2 a Refused(Stopping)"),
+    ("10:00:59", committed("b"), "answer 1 b Ended(Committed)"),
+    ("10:01:00", Event::Tick, ""),
+    ("10:01:01", committed("a"), "answer 1 a Ended(Committed), exit"),
+    ("10:01:02", Event::Stop, ""),
+])]
+#[case::cancels_after_the_grace(vec![
+    ("10:00:01", trigger(&["a", "b"], 1), "start a Manual, start b Manual"),
+    ("10:00:02", Event::Stop, ""),
+    ("10:01:01", Event::Tick, ""),
+    ("10:01:02", Event::Tick, "cancel a, cancel b"),
+    ("10:01:03", finished("a", Outcome::Cancelled), "answer 1 a Ended(Cancelled)"),
+    ("10:01:04", finished("b", Outcome::Cancelled), "answer 1 b Ended(Cancelled), exit"),
+])]
+#[case::a_second_stop_cancels_at_once(vec![
+    ("10:00:01", trigger(&["a"], 1), "start a Manual"),
+    ("10:00:02", Event::Stop, ""),
+    ("10:00:03", Event::Stop, "cancel a"),
+    ("10:00:04", Event::Stop, ""),
+    ("10:00:05", finished("a", Outcome::Cancelled), "answer 1 a Ended(Cancelled), exit"),
+])]
+#[case::does_not_wait_for_ever(vec![
+    ("10:00:01", trigger(&["a"], 1), "start a Manual"),
+    ("10:00:02", Event::Stop, ""),
+    ("10:00:03", Event::Stop, "cancel a"),
+    ("10:00:33", Event::Tick, "exit"),
+])]
+fn stopping(#[case] steps: Vec<Step>) {
+    let jobs = vec![minutely("a"), minutely("b"), job("c", |_| ())];
+    check(&mut table(config(2, jobs)), steps);
+}
+
+fn reload(jobs: Vec<JobSpec>) -> Event {
+    Event::Reload(armed(config(2, jobs)))
+}
+
+#[rstest]
+#[case::unchanged_jobs_keep_their_next_fire(vec![
+    ("10:00:30", reload(vec![minutely("a"), job("b", |_| ()), minutely("d")]),
+        r#"reloaded +["d"] -["c"] ~[]"#),
+    ("10:01:00", Event::Tick, "start a Schedule 10:01:00, start d Schedule 10:01:00"),
+])]
+#[case::a_fire_that_is_due_comes_before_the_reload(vec![
+    ("10:01:00", reload(vec![job("b", |_| ())]),
+        r#"skip a Removed 10:01:00, reloaded +[] -["a", "c"] ~[]"#),
+])]
+#[case::a_new_period(vec![
+    ("10:00:30", reload(vec![job("a", |j| j.schedule.every = Some(Duration::from_secs(25)))]),
+        r#"reloaded +[] -["b", "c"] ~["a"]"#),
+    ("10:00:50", Event::Tick, "start a Schedule 10:00:50"),
+])]
+#[case::a_removed_jobs_run_goes_on_and_its_return_does_not_run_twice(vec![
+    ("10:00:01", trigger(&["b"], 1), "start b Manual"),
+    ("10:00:02", reload(vec![minutely("a")]), r#"reloaded +[] -["b", "c"] ~[]"#),
+    ("10:00:03", trigger(&["b"], 2), "skip b Unknown, answer 2 b Refused(Unknown)"),
+    ("10:00:04", reload(vec![minutely("a"), job("b", |_| ())]), r#"reloaded +["b"] -[] ~[]"#),
+    ("10:00:05", trigger(&["b"], 3), ""),
+    ("10:00:06", committed("b"), "answer 1 b Ended(Committed), start b Manual"),
+])]
+#[case::a_removed_job_that_waits_is_told(vec![
+    ("10:00:01", trigger(&["a", "b", "c"], 1), "start a Manual, start b Manual"),
+    ("10:00:02", reload(vec![minutely("a"), job("b", |_| ())]),
+        r#"skip c Removed, answer 1 c Refused(Removed), reloaded +[] -["c"] ~[]"#),
+])]
+#[case::fewer_conditions_may_be_met_at_once(vec![
+    ("10:00:01", trigger(&["b"], 1), "start b Manual"),
+    ("10:00:02", reload(vec![minutely("a"), job("b", |_| ()), after("c", &["a", "b"])]),
+        r#"reloaded +[] -[] ~["c"]"#),
+    ("10:00:03", committed("b"), "answer 1 b Ended(Committed)"),
+    ("10:00:04", reload(vec![minutely("a"), job("b", |_| ()), after("c", &["b"])]),
+        r#"reloaded +[] -[] ~["c"], start c After"#),
+])]
+fn reloading(#[case] steps: Vec<Step>) {
+    let jobs = vec![minutely("a"), job("b", |_| ()), job("c", |_| ())];
+    check(&mut table(config(2, jobs)), steps);
+}
+
+#[test]
+fn a_run_keeps_the_configuration_that_it_started_with() {
+    let mut table = table(config(2, vec![between("a", "s", "t", 1)]));
+    let Some(Action::Start(first)) = table.handle(trigger(&["a"], 1), at("10:00:01")).pop() else {
+        panic!("no start");
+    };
+    table.handle(
+        Event::Reload(armed(config(2, vec![between("a", "wide", "t", 1)]))),
+        at("10:00:02"),
+    );
+    assert_eq!(first.config.jobs["a"].source, "s");
+    assert_eq!(table.permits.in_use("s"), 1);
+    table.handle(trigger(&["a"], 2), at("10:00:03"));
+    let Some(Action::Start(second)) = table.handle(committed("a"), at("10:00:04")).pop() else {
+        panic!("no start");
+    };
+    assert_eq!(second.config.jobs["a"].source, "wide");
+    assert_eq!(table.permits.in_use("s"), 0);
+}
+
+#[test]
+fn a_smaller_limit_waits_for_running_jobs() {
+    let jobs = || vec![job("a", |_| ()), job("b", |_| ()), job("c", |_| ())];
+    let mut table = table(config(2, jobs()));
+    table.handle(trigger(&["a", "b", "c"], 1), at("10:00:01"));
+    table.handle(Event::Reload(armed(config(1, jobs()))), at("10:00:02"));
+    assert_eq!(table.running().count(), 2);
+    check(
+        &mut table,
+        vec![
+            ("10:00:03", committed("a"), "answer 1 a Ended(Committed)"),
+            (
+                "10:00:04",
+                committed("b"),
+                "answer 1 b Ended(Committed), start c Manual",
+            ),
+        ],
+    );
+}
+
+#[rstest]
+#[case::within_the_window(Some("09:59:30"), "start a Missed 10:00:00")]
+#[case::never_ran(None, "")]
+#[case::nothing_missed(Some("10:00:00"), "")]
+fn start_up_catches_up(#[case] last: Option<&str>, #[case] expected: &str) {
+    let past = Past {
+        due_at: last.map(at),
+        ..Past::default()
+    };
+    let past = BTreeMap::from([("a".to_owned(), past)]);
+    let armed = armed(config(4, vec![minutely("a")]));
+    let (_, actions) = JobTable::new(armed, workers, &past, at("10:00:20"));
+    assert_eq!(show(&actions), expected);
+}
+
+#[rstest]
+#[case::committed_and_not_seen(Some("09:10:00"), Some("09:00:00"), "start b After")]
+#[case::seen(Some("09:00:00"), Some("09:10:00"), "")]
+#[case::never_committed(None, None, "")]
+fn start_up_runs_jobs_whose_conditions_were_met_meanwhile(
+    #[case] committed_at: Option<&str>,
+    #[case] started_at: Option<&str>,
+    #[case] expected: &str,
+) {
+    let a = Past {
+        committed_at: committed_at.map(at),
+        ..Past::default()
+    };
+    let b = Past {
+        started_at: started_at.map(at),
+        ..Past::default()
+    };
+    let past = BTreeMap::from([("a".to_owned(), a), ("b".to_owned(), b)]);
+    let armed = armed(config(4, vec![job("a", |_| ()), after("b", &["a"])]));
+    let (_, actions) = JobTable::new(armed, workers, &past, at("10:00:20"));
+    assert_eq!(show(&actions), expected);
+}
+
+fn settled(actions: &[Action]) -> String {
+    let times = actions.iter().filter_map(|action| match action {
+        Action::Settled { job, due_at } => Some(format!("{job} {}", due_at.strftime("%H:%M"))),
+        _ => None,
+    });
+    times.collect::<Vec<_>>().join(", ")
+}
+
+#[rstest]
+#[case::when_the_run_has_ended(vec![
+    ("10:01:00", Event::Tick, ""),
+    ("10:01:30", finished("a", Outcome::RolledBack), "a 10:01"),
+])]
+#[case::not_if_it_was_cancelled(vec![
+    ("10:01:00", Event::Tick, ""),
+    ("10:01:01", Event::Stop, ""),
+    ("10:01:30", finished("a", Outcome::Cancelled), ""),
+])]
+#[case::with_the_fires_let_go_meanwhile(vec![
+    ("10:01:00", Event::Tick, ""),
+    ("10:02:00", Event::Tick, ""),
+    ("10:02:30", committed("a"), "a 10:02"),
+])]
+#[case::not_if_a_stop_cut_them_off(vec![
+    ("10:00:30", trigger(&["b"], 1), ""),
+    ("10:01:00", Event::Tick, ""),
+    ("10:01:01", Event::Stop, ""),
+    ("10:01:02", committed("b"), ""),
+])]
+#[case::at_once_if_nobody_wants_them(vec![
+    ("15:00:30", Event::Tick, "c 12:00"),
+])]
+fn fire_times_are_settled(#[case] steps: Vec<Step>) {
+    let noon = job("c", |j| j.schedule.cron = Some("0 12 * * *".to_owned()));
+    let mut table = table(config(1, vec![minutely("a"), job("b", |_| ()), noon]));
+    for (time, event, expected) in steps {
+        let actions = table.handle(event, at(time));
+        assert_eq!(settled(&actions), expected, "at {time}");
+    }
+}
+
+#[test]
+fn status_tells_what_every_job_is_doing() {
+    let mut table = table(config(
+        1,
+        vec![minutely("a"), job("b", |_| ()), job("c", |_| ())],
+    ));
+    table.handle(trigger(&["b"], 1), at("10:00:01"));
+    table.handle(committed("b"), at("10:00:02"));
+    table.handle(trigger(&["b", "c"], 1), at("10:00:03"));
+    let status: Vec<JobStatus> = table.status().collect();
+    let line = |job: &str, state, next_fire, last| JobStatus {
+        job: job.into(),
+        state,
+        next_fire,
+        last,
+    };
+    assert_eq!(
+        status,
+        [
+            line("a", JobState::Idle, Some(at("10:01:00")), None),
+            line(
+                "b",
+                JobState::Running(at("10:00:03")),
+                None,
+                Some((Outcome::Committed, at("10:00:02")))
+            ),
+            line("c", JobState::Waiting(at("10:00:03")), None, None),
+        ]
+    );
+}
+
+#[test]
+fn the_next_wake_up_is_the_next_fire_or_the_end_of_the_grace() {
+    let mut table = table(config(4, vec![minutely("a"), job("b", |_| ())]));
+    assert_eq!(table.wake_at(), Some(at("10:01:00")));
+    table.handle(trigger(&["b"], 1), at("10:00:10"));
+    table.handle(Event::Stop, at("10:00:20"));
+    assert_eq!(table.wake_at(), Some(at("10:01:20")));
+    table.handle(committed("b"), at("10:00:30"));
+    assert_eq!(table.wake_at(), None);
+}

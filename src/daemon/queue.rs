@@ -1,0 +1,73 @@
+//! Who wants to run and may not yet: first come, first served, and each job at most once.
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+
+use crate::daemon::armed::JobName;
+use crate::daemon::event::Ticket;
+use crate::report::Trigger;
+
+/// A run that is wanted.
+#[derive(Debug)]
+pub struct Request {
+    /// The job.
+    pub job: JobName,
+    /// Why, by whoever asked first.
+    pub trigger: Trigger,
+    /// The latest fire time that the run will stand for.
+    pub due_at: Option<Timestamp>,
+    /// Who waits for its outcome.
+    pub tickets: Vec<Ticket>,
+    /// When it was first asked for.
+    pub since: Timestamp,
+}
+
+/// The requests in order of arrival.
+#[derive(Debug, Default)]
+pub struct Queue {
+    by_arrival: BTreeMap<u64, Request>,
+    of_job: BTreeMap<JobName, u64>,
+    arrivals: u64,
+}
+
+impl Queue {
+    /// Adds a request, or merges it into the one that waits: a run that has not started will see
+    /// whatever made either ask.
+    pub fn push(&mut self, request: Request) {
+        if let Some(waiting) = self.get_mut(&request.job) {
+            waiting.tickets.extend(request.tickets);
+            waiting.due_at = waiting.due_at.max(request.due_at);
+            return;
+        }
+        self.arrivals += 1;
+        self.of_job.insert(request.job.clone(), self.arrivals);
+        self.by_arrival.insert(self.arrivals, request);
+    }
+
+    /// The job's request.
+    pub fn get(&self, job: &str) -> Option<&Request> {
+        self.by_arrival.get(self.of_job.get(job)?)
+    }
+
+    /// The job's request.
+    pub fn get_mut(&mut self, job: &str) -> Option<&mut Request> {
+        self.by_arrival.get_mut(self.of_job.get(job)?)
+    }
+
+    /// Takes the job's request out.
+    pub fn remove(&mut self, job: &str) -> Option<Request> {
+        self.by_arrival.remove(&self.of_job.remove(job)?)
+    }
+
+    /// In order of arrival.
+    pub fn iter(&self) -> impl Iterator<Item = &Request> {
+        self.by_arrival.values()
+    }
+
+    /// Takes all out, in order of arrival.
+    pub fn take_all(&mut self) -> impl Iterator<Item = Request> {
+        self.of_job.clear();
+        std::mem::take(&mut self.by_arrival).into_values()
+    }
+}

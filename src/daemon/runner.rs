@@ -1,0 +1,117 @@
+//! The threads on which runs live: one a run, with a runtime of its own, so that a copy that is
+//! busy does not hold up the daemon's loop, and a panic in a run ends that run only.
+
+use std::collections::BTreeMap;
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+
+use tokio::sync::mpsc;
+
+use crate::daemon::armed::JobName;
+use crate::daemon::event::Start;
+use crate::error::{Error, ErrorKind, Phase, Result, Side};
+use crate::report::{ErrorReport, Listener, RunReport};
+use crate::run::{self, Cancelled, Canceller, Context};
+
+/// A run that has ended.
+#[derive(Debug)]
+pub struct Ended {
+    /// Its job.
+    pub job: JobName,
+    /// What became of it; an error when it could not even begin, or panicked.
+    pub report: std::result::Result<RunReport, ErrorReport>,
+}
+
+/// All runs that are going on.
+pub struct Runner {
+    runs: BTreeMap<JobName, Running>,
+    ended: mpsc::Sender<Ended>,
+    listener: Arc<dyn Listener>,
+}
+
+struct Running {
+    canceller: Canceller,
+    thread: JoinHandle<()>,
+}
+
+impl Runner {
+    /// `ended` has room for every run at once, so that none waits to say that it is over.
+    pub fn new(ended: mpsc::Sender<Ended>, listener: Arc<dyn Listener>) -> Self {
+        Runner {
+            runs: BTreeMap::new(),
+            ended,
+            listener,
+        }
+    }
+
+    /// Starts a run. Its end comes through the channel, whatever happens.
+    pub fn start(&mut self, start: Start) {
+        let (canceller, cancelled) = run::cancellation();
+        let job = start.job.clone();
+        let ended = self.ended.clone();
+        let listener = Arc::clone(&self.listener);
+        let spawned = std::thread::Builder::new()
+            .name(format!("run {job}"))
+            .spawn(move || {
+                let report = std::panic::catch_unwind(AssertUnwindSafe(|| {
+                    one_run(&start, &cancelled, listener)
+                }))
+                .unwrap_or_else(|panic| Err(bug(format!("the run panicked: {}", text_of(&*panic)))))
+                .map_err(|error| ErrorReport::new(&error, false));
+                let _ = ended.blocking_send(Ended {
+                    job: start.job,
+                    report,
+                });
+            });
+        match spawned {
+            Ok(thread) => {
+                self.runs.insert(job, Running { canceller, thread });
+            }
+            Err(error) => {
+                let error = bug(format!("no thread could be started for the run: {error}"));
+                let report = Err(ErrorReport::new(&error, false));
+                if self.ended.try_send(Ended { job, report }).is_err() {
+                    tracing::error!("{error}");
+                }
+            }
+        }
+    }
+
+    /// Has a run cancel itself and roll back.
+    pub fn cancel(&self, job: &JobName) {
+        if let Some(run) = self.runs.get(job) {
+            run.canceller.cancel();
+        }
+    }
+
+    /// Lets go of a run that has said that it ended: its thread has nothing left to do.
+    pub fn forget(&mut self, job: &JobName) {
+        if let Some(run) = self.runs.remove(job)
+            && run.thread.join().is_err()
+        {
+            tracing::error!(job = &**job, "the run's thread panicked at its very end");
+        }
+    }
+}
+
+fn one_run(start: &Start, cancelled: &Cancelled, listener: Arc<dyn Listener>) -> Result<RunReport> {
+    let context = Context::new(&start.config, &start.job, start.trigger, listener)?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| bug(format!("no runtime could be started: {error}")))?;
+    Ok(runtime.block_on(run::run(&context, cancelled)))
+}
+
+fn bug(message: String) -> Error {
+    Error::new(ErrorKind::Bug, Phase::Prepare, Side::Local, message)
+}
+
+fn text_of(panic: &(dyn std::any::Any + Send)) -> &str {
+    panic
+        .downcast_ref::<&str>()
+        .copied()
+        .or_else(|| panic.downcast_ref::<String>().map(String::as_str))
+        .unwrap_or("no message")
+}

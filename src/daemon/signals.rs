@@ -1,0 +1,133 @@
+//! Unix signals as events.
+
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use futures_util::{Stream, StreamExt};
+use nix::libc::{self, c_int};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1, SIGUSR2};
+use signal_hook_tokio::SignalsInfo;
+
+/// What a signal asks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SignalEvent {
+    /// SIGTERM or SIGINT.
+    Stop,
+    /// SIGHUP.
+    Reload,
+    /// SIGUSR1: look into the spool.
+    Look,
+    /// SIGUSR2: log the status.
+    Status,
+    /// SIGRTMIN + n: the job whose `signal` says so.
+    Job(u8),
+}
+
+/// The signals that reach this process from now on. Some come as one that were sent as several.
+pub struct SignalEvents {
+    signals: SignalsInfo,
+}
+
+impl SignalEvents {
+    /// Listens to every signal that means something, and to all real-time signals: one that no job
+    /// claims would end the daemon, and a reload may change which do.
+    ///
+    /// *Errors:* the kernel's. Needs a Tokio runtime.
+    pub fn listen() -> io::Result<Self> {
+        let fixed = [SIGTERM, SIGINT, SIGHUP, SIGUSR1, SIGUSR2];
+        let all = fixed.into_iter().chain(libc::SIGRTMIN()..=libc::SIGRTMAX());
+        Ok(SignalEvents {
+            signals: SignalsInfo::new(all)?,
+        })
+    }
+}
+
+impl Stream for SignalEvents {
+    type Item = SignalEvent;
+
+    fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<SignalEvent>> {
+        loop {
+            match self.signals.poll_next_unpin(context) {
+                Poll::Ready(Some(signal)) => {
+                    if let Some(event) = event_of(signal, libc::SIGRTMIN()) {
+                        return Poll::Ready(Some(event));
+                    }
+                }
+                Poll::Ready(None) => return Poll::Ready(None),
+                Poll::Pending => return Poll::Pending,
+            }
+        }
+    }
+}
+
+/// The C library keeps the first real-time signals for itself, so where they begin is its to say.
+fn event_of(signal: c_int, rtmin: c_int) -> Option<SignalEvent> {
+    match signal {
+        SIGTERM | SIGINT => Some(SignalEvent::Stop),
+        SIGHUP => Some(SignalEvent::Reload),
+        SIGUSR1 => Some(SignalEvent::Look),
+        SIGUSR2 => Some(SignalEvent::Status),
+        _ => u8::try_from(signal.checked_sub(rtmin)?)
+            .ok()
+            .map(SignalEvent::Job),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rstest::rstest;
+    use signal_hook::low_level::raise;
+    use std::collections::HashSet;
+
+    #[rstest]
+    #[case(SIGTERM, Some(SignalEvent::Stop))]
+    #[case(SIGINT, Some(SignalEvent::Stop))]
+    #[case(SIGHUP, Some(SignalEvent::Reload))]
+    #[case(SIGUSR1, Some(SignalEvent::Look))]
+    #[case(SIGUSR2, Some(SignalEvent::Status))]
+    #[case(34, Some(SignalEvent::Job(0)))]
+    #[case(64, Some(SignalEvent::Job(30)))]
+    #[case(33, None)]
+    fn every_signal_has_its_meaning(#[case] signal: c_int, #[case] expected: Option<SignalEvent>) {
+        assert_eq!(event_of(signal, 34), expected);
+    }
+
+    /// One test for all that raises signals, because signals are the whole process's.
+    #[tokio::test]
+    async fn signals_arrive_as_events_and_a_storm_is_not_lost() {
+        let mut events = SignalEvents::listen().unwrap();
+        let rtmin = libc::SIGRTMIN();
+        let sent = [
+            SIGHUP,
+            SIGUSR1,
+            SIGUSR2,
+            SIGTERM,
+            SIGINT,
+            rtmin,
+            rtmin + 3,
+            libc::SIGRTMAX(),
+        ];
+        for signal in sent {
+            raise(signal).unwrap();
+        }
+        let last = u8::try_from(libc::SIGRTMAX() - rtmin).unwrap();
+        let mut expected = HashSet::from([
+            "Reload".to_owned(),
+            "Look".to_owned(),
+            "Status".to_owned(),
+            "Stop".to_owned(),
+        ]);
+        expected.extend([0, 3, last].map(|n| format!("Job({n})")));
+        while !expected.is_empty() {
+            let event = events.next().await.unwrap();
+            expected.remove(&format!("{event:?}"));
+        }
+        // A hundred at once are at least one, and the last of them is seen.
+        for _ in 0..100 {
+            raise(SIGUSR1).unwrap();
+        }
+        while events.next().await.unwrap() != SignalEvent::Look {}
+    }
+}

@@ -1,0 +1,371 @@
+//! The trigger spool: a file in `runtime_dir/trigger/` names a job that is to run. Its name is the job's,
+//! by itself (`touch catalogue`) or with a suffix that keeps requests apart (`catalogue.018f…`). What is
+//! in the file does not matter, and it is never opened.
+
+use std::collections::BTreeSet;
+use std::ffi::OsStr;
+use std::fs::{self, DirBuilder, OpenOptions};
+use std::io;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use uuid::Uuid;
+
+use crate::config::is_name;
+
+/// Files looked at in one go, so that a full directory does not hold up the daemon.
+pub const TAKE_FILES_MAX: usize = 10_000;
+
+/// A job's name must leave room for the suffix in a file name of 255 bytes.
+const JOB_NAME_BYTES_MAX: usize = 200;
+
+/// How much of a strange file's name is worth reporting, in characters.
+const REPORTED_NAME_MAX: usize = 80;
+
+/// How long signals may trail behind the spool files that they announced.
+const ECHO: Duration = Duration::from_secs(1);
+
+/// The directory of trigger files.
+#[derive(Clone, Debug)]
+pub struct Spool {
+    dir: PathBuf,
+}
+
+/// Why the spool cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum SpoolError {
+    /// Not `[a-z][a-z0-9_]*`.
+    #[error("`{0}` is not the name of a job")]
+    JobName(String),
+    /// There is no spool.
+    #[error("{} does not exist: no daemon runs with this runtime_dir", .0.display())]
+    NoSpool(PathBuf),
+    /// A symbolic link or a file, where the directory should be.
+    #[error("{} is not a directory", .0.display())]
+    NotADirectory(PathBuf),
+    /// The file system.
+    #[error("cannot {what} {}: {why}", .path.display())]
+    Io {
+        /// "read", "create".
+        what: &'static str,
+        /// Where.
+        path: PathBuf,
+        /// Its words.
+        why: io::Error,
+    },
+}
+
+/// What was in the spool. All of it has been removed, but for `rejected` directories with contents.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Taken {
+    /// The jobs that are to run; whether they exist is not known here.
+    pub jobs: BTreeSet<String>,
+    /// What was no trigger file: name, made printable, and why.
+    pub rejected: Vec<(String, String)>,
+    /// There is more: take again.
+    pub more: bool,
+}
+
+impl Spool {
+    /// The spool of a daemon with this `runtime_dir`.
+    pub fn of(runtime_dir: &Path) -> Self {
+        Spool {
+            dir: runtime_dir.join("trigger"),
+        }
+    }
+
+    /// Makes the directory, for the daemon's user only.
+    pub fn create(&self) -> Result<(), SpoolError> {
+        match DirBuilder::new().mode(0o700).create(&self.dir) {
+            Err(why) if why.kind() != io::ErrorKind::AlreadyExists => {
+                Err(self.error("create", &self.dir, why))
+            }
+            _ => self.check(),
+        }
+    }
+
+    /// Asks for a run of `job`. The daemon still has to be told to look.
+    pub fn put(&self, job: &str) -> Result<(), SpoolError> {
+        if !is_job_name(job) {
+            return Err(SpoolError::JobName(job.to_owned()));
+        }
+        self.check()?;
+        let name = format!("{job}.{}", Uuid::now_v7().simple());
+        let (hidden, path) = (self.dir.join(format!(".{name}")), self.dir.join(name));
+        OpenOptions::new()
+            .write(true)
+            .create_new(true)
+            .mode(0o600)
+            .open(&hidden)
+            .map_err(|why| self.error("create", &hidden, why))?;
+        fs::rename(&hidden, &path).map_err(|why| {
+            let _ = fs::remove_file(&hidden);
+            self.error("create", &path, why)
+        })
+    }
+
+    /// Removes the trigger files and returns the jobs that they name. A file that cannot be removed
+    /// asks for nothing, for it would ask again and again.
+    pub fn take(&self) -> Result<Taken, SpoolError> {
+        self.check()?;
+        let entries = fs::read_dir(&self.dir).map_err(|why| self.error("read", &self.dir, why))?;
+        let mut taken = Taken::default();
+        for (count, entry) in entries.enumerate() {
+            if count == TAKE_FILES_MAX {
+                taken.more = true;
+                break;
+            }
+            let entry = entry.map_err(|why| self.error("read", &self.dir, why))?;
+            let name = entry.file_name();
+            if name.as_encoded_bytes().starts_with(b".") {
+                continue;
+            }
+            match accept(&entry) {
+                Ok(job) => {
+                    taken.jobs.insert(job);
+                }
+                Err(why) => taken.rejected.push((printable(&name), why)),
+            }
+        }
+        Ok(taken)
+    }
+
+    /// Never through a symbolic link: files would be removed elsewhere.
+    fn check(&self) -> Result<(), SpoolError> {
+        match fs::symlink_metadata(&self.dir) {
+            Ok(meta) if meta.is_dir() => Ok(()),
+            Ok(_) => Err(SpoolError::NotADirectory(self.dir.clone())),
+            Err(why) if why.kind() == io::ErrorKind::NotFound => {
+                Err(SpoolError::NoSpool(self.dir.clone()))
+            }
+            Err(why) => Err(self.error("read", &self.dir, why)),
+        }
+    }
+
+    fn error(&self, what: &'static str, path: &Path, why: io::Error) -> SpoolError {
+        SpoolError::Io {
+            what,
+            path: path.to_owned(),
+            why,
+        }
+    }
+}
+
+/// Removes the entry; its job, or why it is no trigger file.
+fn accept(entry: &fs::DirEntry) -> Result<String, String> {
+    let kind = entry.file_type().map_err(|why| why.to_string())?;
+    let removed = if kind.is_dir() {
+        fs::remove_dir(entry.path())
+    } else {
+        fs::remove_file(entry.path())
+    };
+    removed.map_err(|why| format!("cannot be removed: {why}"))?;
+    if !kind.is_file() {
+        return Err("not a plain file".to_owned());
+    }
+    let name = entry.file_name();
+    let job = name.to_str().and_then(|name| name.split('.').next());
+    match job {
+        Some(job) if is_job_name(job) => Ok(job.to_owned()),
+        _ => Err("not the name of a job".to_owned()),
+    }
+}
+
+fn is_job_name(name: &str) -> bool {
+    name.len() <= JOB_NAME_BYTES_MAX && is_name(name)
+}
+
+fn printable(name: &OsStr) -> String {
+    let name: String = name
+        .to_string_lossy()
+        .chars()
+        .take(REPORTED_NAME_MAX)
+        .collect();
+    name.escape_debug().to_string()
+}
+
+/// What SIGUSR1 means, by what the spool holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wanted {
+    /// The jobs that were taken.
+    Named,
+    /// Every job with `on_demand`.
+    OnDemand,
+    /// Nothing: the signal announced a file that an earlier look has taken already.
+    Echo,
+}
+
+/// Tells a signal that means "all on-demand jobs" from one that comes late in a storm.
+#[derive(Debug, Default)]
+pub struct Storm {
+    last_named: Option<Instant>,
+}
+
+impl Storm {
+    /// SIGUSR1 came, and the spool held this.
+    pub fn wanted(&mut self, taken: &Taken, now: Instant) -> Wanted {
+        if !taken.jobs.is_empty() || !taken.rejected.is_empty() {
+            self.last_named = Some(now);
+            return Wanted::Named;
+        }
+        match self.last_named {
+            Some(last) if now.saturating_duration_since(last) < ECHO => Wanted::Echo,
+            _ => Wanted::OnDemand,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rstest::rstest;
+    use std::os::unix::ffi::OsStrExt;
+    use std::os::unix::fs::symlink;
+    use tempfile::TempDir;
+
+    fn spool() -> (TempDir, Spool) {
+        let dir = TempDir::new().unwrap();
+        let spool = Spool::of(dir.path());
+        spool.create().unwrap();
+        (dir, spool)
+    }
+
+    fn names(jobs: &[&str]) -> BTreeSet<String> {
+        jobs.iter().map(|j| (*j).to_owned()).collect()
+    }
+
+    #[test]
+    fn what_was_put_is_taken_once() {
+        let (_dir, spool) = spool();
+        for job in ["orders", "catalogue", "orders"] {
+            spool.put(job).unwrap();
+        }
+        assert_eq!(fs::read_dir(&spool.dir).unwrap().count(), 3);
+        let taken = spool.take().unwrap();
+        assert_eq!(taken.jobs, names(&["catalogue", "orders"]));
+        assert_eq!(taken.rejected, []);
+        assert_eq!(spool.take().unwrap(), Taken::default());
+    }
+
+    #[test]
+    fn a_file_touched_by_hand_counts() {
+        let (_dir, spool) = spool();
+        fs::write(spool.dir.join("orders"), "whatever").unwrap();
+        assert_eq!(spool.take().unwrap().jobs, names(&["orders"]));
+    }
+
+    #[test]
+    fn files_that_are_being_written_are_left_alone() {
+        let (_dir, spool) = spool();
+        let hidden = spool.dir.join(".orders.1");
+        fs::write(&hidden, "").unwrap();
+        assert_eq!(spool.take().unwrap(), Taken::default());
+        assert!(hidden.exists());
+    }
+
+    #[test]
+    fn writers_at_the_same_time_lose_nothing() {
+        let (_dir, spool) = spool();
+        let mut seen = BTreeSet::new();
+        std::thread::scope(|scope| {
+            for writer in 0..8 {
+                let spool = &spool;
+                scope.spawn(move || {
+                    for n in 0..50 {
+                        spool.put(&format!("job_{writer}_{n}")).unwrap();
+                    }
+                });
+            }
+            while seen.len() < 200 {
+                seen.extend(spool.take().unwrap().jobs);
+            }
+        });
+        seen.extend(spool.take().unwrap().jobs);
+        assert_eq!(seen.len(), 400);
+    }
+
+    #[rstest]
+    #[case("")]
+    #[case("../orders")]
+    #[case("Orders")]
+    #[case("orders.x")]
+    #[case("a__b")]
+    #[case("1a")]
+    #[case(&"x".repeat(201))]
+    fn names_that_are_no_jobs_are_refused(#[case] job: &str) {
+        let (_dir, spool) = spool();
+        assert!(matches!(spool.put(job), Err(SpoolError::JobName(_))));
+        assert_eq!(fs::read_dir(&spool.dir).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn strange_things_are_reported_removed_and_harm_nobody() {
+        let (dir, spool) = spool();
+        let outside = dir.path().join("precious");
+        fs::write(&outside, "kept").unwrap();
+        let put = |name: &[u8]| spool.dir.join(OsStr::from_bytes(name));
+        symlink(&outside, put(b"linked")).unwrap();
+        symlink("/", put(b"root")).unwrap();
+        fs::create_dir(put(b"empty")).unwrap();
+        fs::create_dir_all(put(b"full").join("inside")).unwrap();
+        fs::write(put(b"bad\xff\nname"), "").unwrap();
+        fs::write(put(&[b'x'; 255]), "").unwrap();
+        nix::unistd::mkfifo(&put(b"fifo"), nix::sys::stat::Mode::S_IRWXU).unwrap();
+        let huge = fs::File::create(put(b"orders.huge")).unwrap();
+        huge.set_len(1 << 40).unwrap();
+
+        let mut taken = spool.take().unwrap();
+        taken.rejected.sort();
+        assert_eq!(taken.jobs, names(&["orders"]));
+        let plain = "not a plain file".to_owned();
+        let no_job = "not the name of a job".to_owned();
+        let (full, others): (Vec<_>, Vec<_>) =
+            taken.rejected.into_iter().partition(|(n, _)| n == "full");
+        assert!(full[0].1.starts_with("cannot be removed"), "{full:?}");
+        assert_eq!(
+            others,
+            [
+                ("bad\u{fffd}\\nname".to_owned(), no_job.clone()),
+                ("empty".to_owned(), plain.clone()),
+                ("fifo".to_owned(), plain.clone()),
+                ("linked".to_owned(), plain.clone()),
+                ("root".to_owned(), plain),
+                ("x".repeat(80), no_job),
+            ]
+        );
+        assert_eq!(fs::read_to_string(&outside).unwrap(), "kept");
+        assert_eq!(fs::read_dir(&spool.dir).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn the_spool_is_not_followed_elsewhere() {
+        let dir = TempDir::new().unwrap();
+        let elsewhere = TempDir::new().unwrap();
+        fs::write(elsewhere.path().join("orders"), "kept").unwrap();
+        let spool = Spool::of(dir.path());
+        assert!(matches!(spool.put("orders"), Err(SpoolError::NoSpool(_))));
+        symlink(elsewhere.path(), &spool.dir).unwrap();
+        for result in [spool.create(), spool.put("orders"), spool.take().map(drop)] {
+            assert!(matches!(result, Err(SpoolError::NotADirectory(_))));
+        }
+        assert!(elsewhere.path().join("orders").exists());
+    }
+
+    #[test]
+    fn a_storm_of_signals_runs_only_what_was_named() {
+        let mut storm = Storm::default();
+        let start = Instant::now();
+        let nothing = Taken::default();
+        let named = Taken {
+            jobs: names(&["orders"]),
+            ..Taken::default()
+        };
+        let after = |seconds| start + Duration::from_secs_f64(seconds);
+        assert_eq!(storm.wanted(&nothing, after(0.0)), Wanted::OnDemand);
+        assert_eq!(storm.wanted(&named, after(1.0)), Wanted::Named);
+        assert_eq!(storm.wanted(&nothing, after(1.01)), Wanted::Echo);
+        assert_eq!(storm.wanted(&nothing, after(1.99)), Wanted::Echo);
+        assert_eq!(storm.wanted(&nothing, after(2.0)), Wanted::OnDemand);
+    }
+}

@@ -1,0 +1,59 @@
+//! What to do about a SQLSTATE, where the place that saw the error knows nothing better.
+
+use super::{Phase, Side};
+
+/// A sentence for the person who reads the error.
+pub(super) fn of_sqlstate(sqlstate: &str, phase: Phase, side: Side) -> Option<&'static str> {
+    let copying_in = matches!(phase, Phase::CopyIn | Phase::Gate);
+    Some(match (sqlstate, side) {
+        ("23505", _) if copying_in => {
+            "rows with the same key are already there, or twice in the source: `append` only adds; \
+             `truncate` replaces all rows"
+        }
+        ("23502", _) if copying_in => {
+            "the source has a NULL there: add NOT NULL on the source, a `where`, or `set.COLUMN = \
+             \"coalesce(…)\"`"
+        }
+        ("23503", _) => {
+            "the referenced rows are not on the target: copy that table in the same job, or before"
+        }
+        ("23514" | "23P01", _) if copying_in => {
+            "the target is stricter than the source: change its constraint, or leave the rows out \
+             with `where`"
+        }
+        ("22P02" | "22P03", _) => {
+            "the two types don't hold the same values (an enum's labels, a newer type's): see \
+             `tableferry plan`"
+        }
+        ("22001" | "22003", _) => {
+            "the target's column is narrower than the source's values: widen it, or cut the value \
+             with `set.COLUMN`"
+        }
+        ("22021", Side::Source) | ("22P05", _) => {
+            "the source holds bytes that are not in its encoding: set `encoding` on the server"
+        }
+        ("42501", Side::Source) => {
+            "the role needs SELECT there; `tableferry check --connect` lists all"
+        }
+        ("42501", _) => "the role lacks a privilege there; `tableferry check --connect` lists all",
+        ("55P03", _) => {
+            "somebody holds a lock: see pg_locks and pg_stat_activity there; `lock_timeout` says \
+             how long to wait"
+        }
+        ("40P01" | "40001", _) => "a conflict with other work there; it can pass",
+        ("25006", _) => {
+            "that server is read-only: name the primary, or all hosts with \
+             target_session_attrs=read-write"
+        }
+        ("53300", _) => {
+            "the server has no free connection: lower `max_connections` here, or raise it there"
+        }
+        ("53100", _) => "the server's disk is full",
+        ("57P01" | "57P02" | "57P03", _) => {
+            "the server was stopped, or somebody ended the session; it can pass"
+        }
+        ("57014", _) => "somebody cancelled the statement on the server",
+        ("42P01", _) => "the relation is gone; see `tableferry plan`",
+        _ => return None,
+    })
+}

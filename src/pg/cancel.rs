@@ -1,0 +1,53 @@
+//! Cancelling what a session is doing, on the server.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::timeout;
+use tokio_postgres::{CancelToken, NoTls};
+use tracing::debug;
+
+use super::route::Route;
+
+/// Asks the server to cancel a session's current statement.
+#[derive(Clone)]
+pub struct Canceller {
+    token: CancelToken,
+    route: Arc<Route>,
+}
+
+impl Canceller {
+    /// `route` is the one that the session was opened by.
+    pub(super) fn new(token: CancelToken, route: Arc<Route>) -> Self {
+        Canceller { token, route }
+    }
+
+    /// Sends a CancelRequest to the session's own address, over TLS if the session is, within `within`.
+    ///
+    /// The server doesn't confirm; a statement that was cancelled ends with 57014. Failures are
+    /// logged and otherwise ignored: who cancels gives the session up in any case.
+    /// *Cancellation:* the request may or may not have been sent.
+    pub async fn cancel(&self, within: Duration) {
+        let address = &self.route.address;
+        match timeout(within, self.request()).await {
+            Ok(Ok(())) => debug!(%address, "asked to cancel"),
+            Ok(Err(error)) => debug!(%address, %error, "could not ask to cancel"),
+            Err(_) => debug!(%address, "could not ask to cancel in time"),
+        }
+    }
+
+    async fn request(&self) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+        let socket = self.route.open().await?;
+        match &self.route.tls {
+            Some(tls) => self.token.cancel_query_raw(socket, tls.connector()).await?,
+            None => self.token.cancel_query_raw(socket, NoTls).await?,
+        }
+        Ok(())
+    }
+}
+
+impl std::fmt::Debug for Canceller {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Canceller({})", self.route.address)
+    }
+}

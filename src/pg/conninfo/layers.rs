@@ -1,0 +1,161 @@
+//! conninfo > service file > PG* variables > defaults, as libpq lays them.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use super::parse::{self, RawSettings};
+use super::{Conninfo, ConninfoError, validate};
+use crate::pg::service;
+
+/// What a conninfo depends on besides its text. An argument, so that tests can say what is there.
+pub struct Outside<'a> {
+    /// Environment variables.
+    pub vars: BTreeMap<String, String>,
+    /// The home directory, where `.pgpass`, `.postgresql` and `.pg_service.conf` are.
+    pub home: Option<PathBuf>,
+    /// The operating system's name for us: the default role.
+    pub os_user: Option<String>,
+    /// Reads a file.
+    pub read: &'a dyn Fn(&Path) -> io::Result<String>,
+    /// Is there such a file?
+    pub exists: &'a dyn Fn(&Path) -> bool,
+}
+
+/// Debian, Fedora and most others keep `pg_service.conf` here.
+const SYSCONF_DIR: &str = "/etc/postgresql-common";
+
+/// The variables that stand for a key. `PGCLIENTENCODING`, `PGTZ` and `PGDATESTYLE` are left out on
+/// purpose: they are for people's terminals, and a session pins these settings anyway.
+const VARIABLES: [(&str, &str); 33] = [
+    ("PGHOST", "host"),
+    ("PGHOSTADDR", "hostaddr"),
+    ("PGPORT", "port"),
+    ("PGDATABASE", "dbname"),
+    ("PGUSER", "user"),
+    ("PGPASSWORD", "password"),
+    ("PGPASSFILE", "passfile"),
+    ("PGCHANNELBINDING", "channel_binding"),
+    ("PGOPTIONS", "options"),
+    ("PGAPPNAME", "application_name"),
+    ("PGSSLMODE", "sslmode"),
+    ("PGREQUIRESSL", "requiressl"),
+    ("PGSSLNEGOTIATION", "sslnegotiation"),
+    ("PGSSLCOMPRESSION", "sslcompression"),
+    ("PGSSLCERT", "sslcert"),
+    ("PGSSLKEY", "sslkey"),
+    ("PGSSLCERTMODE", "sslcertmode"),
+    ("PGSSLROOTCERT", "sslrootcert"),
+    ("PGSSLCRL", "sslcrl"),
+    ("PGSSLCRLDIR", "sslcrldir"),
+    ("PGSSLSNI", "sslsni"),
+    ("PGSSLMINPROTOCOLVERSION", "ssl_min_protocol_version"),
+    ("PGSSLMAXPROTOCOLVERSION", "ssl_max_protocol_version"),
+    ("PGREQUIREPEER", "requirepeer"),
+    ("PGREQUIREAUTH", "require_auth"),
+    ("PGMINPROTOCOLVERSION", "min_protocol_version"),
+    ("PGMAXPROTOCOLVERSION", "max_protocol_version"),
+    ("PGGSSENCMODE", "gssencmode"),
+    ("PGKRBSRVNAME", "krbsrvname"),
+    ("PGGSSLIB", "gsslib"),
+    ("PGCONNECT_TIMEOUT", "connect_timeout"),
+    ("PGTARGETSESSIONATTRS", "target_session_attrs"),
+    ("PGLOADBALANCEHOSTS", "load_balance_hosts"),
+];
+
+/// Reads a conninfo, lays it over the other layers, and validates the whole.
+pub fn resolve(text: &str, outside: &Outside<'_>) -> Result<Conninfo, ConninfoError> {
+    let mut settings = parse::parse(text)?;
+    for key in settings.keys() {
+        validate::check_known(key, "the conninfo")?;
+    }
+    if let Some(name) = take(&mut settings, "service").or_else(|| outside.var("PGSERVICE")) {
+        let explicit = take(&mut settings, "servicefile");
+        lay_under(&mut settings, read_service(&name, explicit, outside)?);
+    }
+    settings.remove("servicefile");
+    for (variable, key) in VARIABLES {
+        // Whoever says sslmode doesn't mean the old way to say it as well.
+        let said = key == "requiressl" && settings.contains_key("sslmode");
+        if let (Some(value), false) = (outside.var(variable), said) {
+            settings.entry(key.to_owned()).or_insert(value);
+        }
+    }
+    validate::validate(&settings, outside)
+}
+
+fn take(settings: &mut RawSettings, key: &str) -> Option<String> {
+    settings.remove(key).filter(|value| !value.is_empty())
+}
+
+fn lay_under(settings: &mut RawSettings, below: RawSettings) {
+    for (key, value) in below {
+        settings.entry(key).or_insert(value);
+    }
+}
+
+/// The service is looked for in the user's file, then in the system's.
+fn read_service(
+    name: &str,
+    explicit: Option<String>,
+    outside: &Outside<'_>,
+) -> Result<RawSettings, ConninfoError> {
+    let in_home = outside
+        .home
+        .as_ref()
+        .map(|home| home.join(".pg_service.conf"));
+    let chosen = explicit
+        .or_else(|| outside.var("PGSERVICEFILE"))
+        .map(PathBuf::from);
+    let must_exist = chosen.is_some();
+    let system_dir = outside.var("PGSYSCONFDIR");
+    let system = Path::new(system_dir.as_deref().unwrap_or(SYSCONF_DIR)).join("pg_service.conf");
+    let mut looked_in = Vec::new();
+    for (path, must_exist) in [(chosen.or(in_home), must_exist), (Some(system), false)] {
+        let Some(path) = path else { continue };
+        let text = match (outside.read)(&path) {
+            Ok(text) => text,
+            Err(error) if error.kind() == io::ErrorKind::NotFound && !must_exist => {
+                looked_in.push(path.display().to_string());
+                continue;
+            }
+            Err(error) => {
+                return Err(ConninfoError::new(format!(
+                    "the service file {} cannot be read: {error}",
+                    path.display()
+                )));
+            }
+        };
+        if let Some(found) = service::find(&text, name)
+            .map_err(|error| ConninfoError::new(format!("{}: {error}", path.display())))?
+        {
+            for key in found.keys() {
+                validate::check_known(key, &format!("service `{name}` in {}", path.display()))?;
+            }
+            return Ok(found);
+        }
+        looked_in.push(path.display().to_string());
+    }
+    Err(ConninfoError::new(format!(
+        "there is no service `{name}` in {}",
+        looked_in.join(" or ")
+    )))
+}
+
+impl Outside<'_> {
+    /// A variable that is set to something.
+    pub(super) fn var(&self, name: &str) -> Option<String> {
+        self.vars
+            .get(name)
+            .filter(|value| !value.is_empty())
+            .cloned()
+    }
+
+    /// A path below the home directory.
+    pub(super) fn in_home(&self, path: &str) -> Option<PathBuf> {
+        self.home.as_ref().map(|home| home.join(path))
+    }
+}
+
+#[cfg(test)]
+mod tests;

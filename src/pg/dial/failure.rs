@@ -1,0 +1,94 @@
+//! Why a connection was not made, in words that say what to do.
+
+use crate::error::{Error, ErrorKind, Phase, Side, chain};
+
+/// A login that failed, from the first byte sent to the server's greeting.
+pub(super) fn of_login(side: Side, error: tokio_postgres::Error) -> Error {
+    let text = chain(&error);
+    let state = error.code().map(|code| code.code().to_owned());
+    let made = Error::pg(Phase::Connect, side, error);
+    match state.as_deref() {
+        Some("3D000") => made
+            .of_kind(ErrorKind::Config)
+            .hinted("correct `dbname`, or create the database"),
+        Some("28P01") => made.hinted("check user and password"),
+        Some("28000") => made.hinted("check the role, and pg_hba.conf on the server"),
+        Some("53300") => made.of_kind(ErrorKind::Unreachable).hinted(
+            "the server has no connection left; lower max_connections here or raise it there",
+        ),
+        Some("42704" | "22023" | "42601") => made
+            .of_kind(ErrorKind::Config)
+            .hinted("the server refused a setting: check `options`"),
+        Some(_) => made,
+        None => of_transport(made, &text),
+    }
+}
+
+fn of_transport(error: Error, text: &str) -> Error {
+    let has = |part: &str| text.contains(part);
+    if has("password missing") {
+        return Error::new(
+            ErrorKind::Auth,
+            Phase::Connect,
+            error.side(),
+            "the server asks for a password, and there is none",
+        )
+        .hinted("set password_file (or password_env, password_credential, passfile)");
+    }
+    if has("server did not use channel binding") {
+        return error
+            .of_kind(ErrorKind::Auth)
+            .hinted("channel_binding=require needs TLS and a SCRAM password on the server");
+    }
+    if has("server does not support TLS") {
+        return error.of_kind(ErrorKind::Tls).hinted(
+            "turn `ssl` on at the server; or set sslmode=disable if nobody else can listen",
+        );
+    }
+    if has("ostname mismatch") || has("IP address mismatch") {
+        return error
+            .of_kind(ErrorKind::Tls)
+            .hinted("the server's certificate names another host: connect by that name, or use sslmode=verify-ca");
+    }
+    if has("certificate verify failed") {
+        return error.of_kind(ErrorKind::Tls).hinted(
+            "the server's certificate is not signed by a root that is trusted here: \
+             set sslrootcert to the file of its root certificate",
+        );
+    }
+    if has("certificate required") || has("bad certificate") {
+        return error
+            .of_kind(ErrorKind::Tls)
+            .hinted("the server wants another client certificate: set sslcert and sslkey");
+    }
+    error
+}
+
+/// Does this answer settle it, so that no other address or host is asked?
+pub(super) fn is_final(error: &Error) -> bool {
+    !matches!(
+        error.kind(),
+        ErrorKind::Unreachable | ErrorKind::ServerShutdown | ErrorKind::Timeout
+    )
+}
+
+/// TLS failed, or pg_hba.conf has no entry for a connection with TLS.
+pub(super) fn may_pass_without_tls(error: &Error) -> bool {
+    error.kind() == ErrorKind::Tls || error.sqlstate() == Some("28000")
+}
+
+/// One error of all that was tried: the last one, with the others in its words.
+pub(super) fn of_all(mut failures: Vec<Error>, side: Side) -> Error {
+    let Some(last) = failures.pop() else {
+        return Error::new(
+            ErrorKind::Unreachable,
+            Phase::Connect,
+            side,
+            "its host name has no address",
+        );
+    };
+    failures
+        .iter()
+        .rev()
+        .fold(last, |all, earlier| all.after(earlier.message()))
+}

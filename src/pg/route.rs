@@ -1,0 +1,96 @@
+//! One address and how to reach it: what a connection, and later its cancel request, is made with.
+
+use std::fmt;
+use std::io;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use socket2::{SockRef, TcpKeepalive};
+use tokio::net::{TcpStream, UnixStream};
+
+use super::conninfo::Keepalives;
+use super::socket::Socket;
+
+/// A resolved address.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Address {
+    /// An IP address and port.
+    Tcp(SocketAddr),
+    /// A socket's path; one that starts with `@` is in the abstract namespace.
+    Unix(PathBuf),
+}
+
+impl fmt::Display for Address {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Address::Tcp(address) => write!(f, "{address}"),
+            Address::Unix(path) => write!(f, "{}", path.display()),
+        }
+    }
+}
+
+/// One address and how to reach it.
+#[derive(Clone)]
+pub struct Route {
+    /// Where.
+    pub address: Address,
+    /// TCP keepalives.
+    pub keepalives: Option<Keepalives>,
+    /// How long sent bytes may go unacknowledged.
+    pub tcp_user_timeout: Option<Duration>,
+    /// TLS, unless plaintext is meant.
+    pub tls: Option<TlsRoute>,
+}
+
+/// TLS to one host.
+#[derive(Clone)]
+pub struct TlsRoute {
+    connector: native_tls::TlsConnector,
+    name: String,
+}
+
+impl TlsRoute {
+    /// `name` is what the certificate has to name, if that is verified.
+    pub fn new(connector: native_tls::TlsConnector, name: String) -> Self {
+        TlsRoute { connector, name }
+    }
+
+    /// For one handshake.
+    pub fn connector(&self) -> postgres_native_tls::TlsConnector {
+        postgres_native_tls::TlsConnector::new(self.connector.clone(), &self.name)
+    }
+}
+
+impl Route {
+    /// Opens a socket. The caller bounds the time.
+    pub async fn open(&self) -> io::Result<Socket> {
+        match &self.address {
+            Address::Unix(path) => {
+                let path = match path.to_str().and_then(|text| text.strip_prefix('@')) {
+                    Some(name) => PathBuf::from(format!("\0{name}")),
+                    None => path.clone(),
+                };
+                Ok(Socket::Unix(UnixStream::connect(path).await?))
+            }
+            Address::Tcp(address) => {
+                let stream = TcpStream::connect(address).await?;
+                // Blocks are handed over whole; waiting to fill a packet would only delay their ends.
+                stream.set_nodelay(true)?;
+                let socket = SockRef::from(&stream);
+                if let Some(keepalives) = self.keepalives {
+                    socket.set_tcp_keepalive(
+                        &TcpKeepalive::new()
+                            .with_time(keepalives.idle)
+                            .with_interval(keepalives.interval)
+                            .with_retries(keepalives.retries),
+                    )?;
+                }
+                if self.tcp_user_timeout.is_some() {
+                    socket.set_tcp_user_timeout(self.tcp_user_timeout)?;
+                }
+                Ok(Socket::Tcp(stream))
+            }
+        }
+    }
+}

@@ -1,0 +1,224 @@
+//! One login on one server, with its settings pinned, its connection task owned, and a way to
+//! cancel.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio_postgres::error::Severity;
+use tokio_postgres::types::ToSql;
+use tokio_postgres::{Client, Row};
+
+use super::cancel::Canceller;
+use super::dial::{self, Dialled};
+use super::pins;
+use super::tap::TapState;
+use super::task::ConnectionTask;
+use crate::config::spec::ServerSpec;
+use crate::error::{Error, ErrorKind, Phase, Result, ServerError, Side};
+
+/// How the sessions of a job differ from those of another.
+#[derive(Clone, Debug)]
+pub struct SessionSettings {
+    /// `client_encoding`; default UTF8. With another one the server's messages come in it, too:
+    /// characters outside ASCII in them are replaced.
+    pub encoding: Option<String>,
+    /// How long a statement may wait for a lock; zero waits for ever.
+    pub lock_timeout: Duration,
+    /// What the server shows in `pg_stat_activity`, unless the conninfo says otherwise.
+    pub application_name: String,
+    /// `session_replication_role = replica`: the target's triggers and rules don't fire.
+    pub replica: bool,
+}
+
+/// A session. Dropping it aborts its connection: the server rolls back.
+#[derive(Debug)]
+pub struct Session {
+    client: Client,
+    /// Drives the connection; owned, so that nothing runs on when the session is gone.
+    task: ConnectionTask,
+    tap: Arc<TapState>,
+    canceller: Canceller,
+    server: String,
+    side: Side,
+    settings: SessionSettings,
+    version: u32,
+    pid: i32,
+}
+
+impl Session {
+    /// Connects, logs in, pins the settings and verifies that they hold.
+    ///
+    /// *Errors:* `Config` for a wrong conninfo, an unreadable password file, an unknown database,
+    /// or settings that don't hold; `Auth`, `Tls`, `Unreachable`, each naming what was tried.
+    pub async fn open(
+        server: &ServerSpec,
+        side: Side,
+        settings: &SessionSettings,
+    ) -> Result<Session> {
+        let Dialled {
+            client,
+            task,
+            tap,
+            canceller,
+            major,
+            limit,
+        } = dial::dial(server, side, &settings.application_name)
+            .await
+            .map_err(|error| error.at(&server.name))?;
+        let mut session = Session {
+            client,
+            task,
+            tap,
+            canceller,
+            server: server.name.clone(),
+            side,
+            settings: settings.clone(),
+            version: 0,
+            pid: 0,
+        };
+        let pinning = pins::pin(&session.client, side, settings, major);
+        let pinned = dial::within(limit, pinning)
+            .await
+            .unwrap_or_else(|| Err(dial::no_answer(side, limit)))
+            .map_err(|error| error.at(&server.name))?;
+        session.version = pinned.version;
+        session.pid = pinned.pid;
+        Ok(session)
+    }
+
+    /// The client, for COPY.
+    pub fn client(&self) -> &Client {
+        &self.client
+    }
+
+    /// What passed through the connection.
+    pub fn tap(&self) -> &Arc<TapState> {
+        &self.tap
+    }
+
+    /// The server's name in the configuration.
+    pub fn server(&self) -> &str {
+        &self.server
+    }
+
+    /// Which end of the copy it is.
+    pub fn side(&self) -> Side {
+        self.side
+    }
+
+    /// `server_version_num`, e.g. 150018.
+    pub fn version(&self) -> u32 {
+        self.version
+    }
+
+    /// The backend's process id.
+    pub fn pid(&self) -> i32 {
+        self.pid
+    }
+
+    /// A way to cancel what the session is doing.
+    pub fn canceller(&self) -> Canceller {
+        self.canceller.clone()
+    }
+
+    /// Verifies again that the pinned settings hold: in a transaction, where a pooler may have
+    /// chosen another backend than the one that was set up.
+    pub async fn verify(&self, phase: Phase) -> Result<()> {
+        let major = self.version / 10_000;
+        pins::verify(&self.client, phase, self.side, &self.settings, major)
+            .await
+            .map_err(|error| error.at(&self.server))
+    }
+
+    /// Runs statements that return nothing of interest.
+    pub async fn run(&self, phase: Phase, sql: &str) -> Result<()> {
+        self.client
+            .batch_execute(sql)
+            .await
+            .map_err(|error| self.error(phase, error))
+    }
+
+    /// Runs a query.
+    pub async fn query(
+        &self,
+        phase: Phase,
+        sql: &str,
+        parameters: &[&(dyn ToSql + Sync)],
+    ) -> Result<Vec<Row>> {
+        self.client
+            .query(sql, parameters)
+            .await
+            .map_err(|error| self.error(phase, error))
+    }
+
+    /// An error of this session's client, with side and server. Where the client only knows that
+    /// the connection is closed, what the server said before it closed it.
+    pub fn error(&self, phase: Phase, error: tokio_postgres::Error) -> Error {
+        let last_words = match error.as_db_error() {
+            Some(_) => None,
+            None => self.tap.last_error(),
+        };
+        match last_words {
+            Some(body) => {
+                Error::reported(phase, self.side, &ServerError::parse(&body)).caused_by(error)
+            }
+            None => Error::pg(phase, self.side, error),
+        }
+        .at(&self.server)
+    }
+
+    /// Commits, and proves it: `COMMIT` in a failed transaction answers the tag `ROLLBACK`
+    /// without an error, and tokio-postgres hides tags.
+    ///
+    /// *Errors:* the server's own, when it refused (nothing was committed); `InDoubt` when the
+    /// connection was lost before the answer. *Cancellation:* the outcome is in doubt.
+    pub async fn commit(&self) -> Result<()> {
+        // Answers 25P02 in a failed transaction.
+        self.run(Phase::Commit, "SELECT 1").await?;
+        self.tap.take_tag();
+        if let Err(error) = self.client.batch_execute("COMMIT").await {
+            return Err(self.commit_error(error));
+        }
+        match self.tap.take_tag().as_deref() {
+            Some("COMMIT") => Ok(()),
+            tag => Err(Error::new(
+                ErrorKind::Conflict,
+                Phase::Commit,
+                self.side,
+                format!(
+                    "the server answered {} to COMMIT: the transaction had failed and was rolled back",
+                    tag.unwrap_or("nothing")
+                ),
+            )
+            .at(&self.server)),
+        }
+    }
+
+    /// The server refuses a COMMIT with an ERROR. A lost connection says nothing, nor does a
+    /// FATAL: a backend told to end while it waits for a synchronous standby has committed.
+    fn commit_error(&self, error: tokio_postgres::Error) -> Error {
+        let refused = error
+            .as_db_error()
+            .is_some_and(|db| db.parsed_severity() == Some(Severity::Error));
+        let error = self.error(Phase::Commit, error);
+        if refused {
+            error
+        } else {
+            error.of_kind(ErrorKind::InDoubt)
+        }
+    }
+
+    /// Says goodbye and waits until the connection is closed, at most `within`; then aborts it.
+    pub async fn close(self, within: Duration) {
+        let Session { client, task, .. } = self;
+        drop(client);
+        task.end(within).await;
+    }
+
+    /// Cancels what is running, then closes; all of it within `within`.
+    pub async fn abort(self, within: Duration) {
+        let half = within / 2;
+        self.canceller.cancel(half).await;
+        self.close(within - half).await;
+    }
+}

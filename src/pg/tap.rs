@@ -1,0 +1,139 @@
+//! A wrapper around the decrypted stream, below tokio-postgres, that knows the protocol's framing.
+//!
+//! PostgreSQL sends one CopyData message a row, and tokio-postgres spends most of its time on
+//! each of them. [`Tap`] puts neighbouring CopyData messages under one header as they pass, so
+//! that tokio-postgres sees one message a read, and counts them first: a message is a row. It also
+//! notices what tokio-postgres doesn't tell: the tag of the last command (COMMIT may answer
+//! `ROLLBACK`), and an error that arrives while the sink is still pumping.
+
+mod frame;
+mod state;
+
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio_postgres::tls::{ChannelBinding, TlsStream};
+
+use frame::Framer;
+pub use state::TapState;
+
+/// The read buffer of a session that only answers queries.
+const BUFFER_BYTES_SMALL: usize = 8 * 1024;
+
+/// The read buffer once CopyData has been seen: what one read may return, and hence the largest
+/// merged message.
+const BUFFER_BYTES_COPY: usize = 128 * 1024;
+
+/// See the module. Writes pass through.
+pub struct Tap<S> {
+    inner: S,
+    state: Arc<TapState>,
+    framer: Framer,
+    buffer: Vec<u8>,
+    /// What of `buffer` was read and not handed on yet.
+    unread: std::ops::Range<usize>,
+}
+
+impl<S> Tap<S> {
+    /// Wraps a stream that stands before the first message of the protocol, after TLS.
+    pub fn new(inner: S, state: Arc<TapState>) -> Self {
+        Tap {
+            inner,
+            state,
+            framer: Framer::default(),
+            buffer: Vec::new(),
+            unread: 0..0,
+        }
+    }
+
+    /// Hands on what is buffered, as far as `out` has room.
+    fn hand_on(&mut self, out: &mut ReadBuf<'_>) {
+        let taken = self
+            .framer
+            .hand_on(&self.buffer[self.unread.clone()], out, &self.state);
+        self.unread.start += taken;
+    }
+}
+
+impl<S: AsyncRead + Unpin> AsyncRead for Tap<S> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        out: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let tap = &mut *self;
+        if out.remaining() == 0 {
+            return Poll::Ready(Ok(()));
+        }
+        if !tap.unread.is_empty() {
+            tap.hand_on(out);
+            return Poll::Ready(Ok(()));
+        }
+        // Inside a message that is larger than the caller's buffer there is nothing to merge:
+        // spare the copy.
+        if tap.framer.body_left() >= out.remaining() {
+            let before = out.filled().len();
+            ready!(Pin::new(&mut tap.inner).poll_read(context, out))?;
+            tap.framer.pass(&out.filled()[before..], &tap.state);
+            return Poll::Ready(Ok(()));
+        }
+        let size = if tap.framer.copying() {
+            BUFFER_BYTES_COPY
+        } else {
+            BUFFER_BYTES_SMALL
+        };
+        if tap.buffer.len() < size {
+            tap.buffer.resize(size, 0);
+        }
+        let mut read = ReadBuf::new(&mut tap.buffer);
+        ready!(Pin::new(&mut tap.inner).poll_read(context, &mut read))?;
+        tap.unread = 0..read.filled().len();
+        if !tap.unread.is_empty() {
+            tap.hand_on(out);
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl<S: AsyncWrite + Unpin> AsyncWrite for Tap<S> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        let written = ready!(Pin::new(&mut self.inner).poll_write(context, bytes))?;
+        self.state.add_sent(written);
+        Poll::Ready(Ok(written))
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        slices: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let written = ready!(Pin::new(&mut self.inner).poll_write_vectored(context, slices))?;
+        self.state.add_sent(written);
+        Poll::Ready(Ok(written))
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.inner.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.inner).poll_flush(context)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.inner).poll_shutdown(context)
+    }
+}
+
+impl<S: TlsStream + Unpin> TlsStream for Tap<S> {
+    fn channel_binding(&self) -> ChannelBinding {
+        self.inner.channel_binding()
+    }
+}

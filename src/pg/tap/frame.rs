@@ -1,0 +1,225 @@
+//! Framing of backend messages, and the merging of neighbouring CopyData messages.
+//!
+//! Every backend message is one byte of type and four bytes of length (which counts itself),
+//! then the body. Merging happens while the bytes are copied into the caller's buffer, which they
+//! have to be anyway: it costs no pass of its own.
+
+use tokio::io::ReadBuf;
+
+use super::state::{Seen, TapState};
+
+const HEADER_BYTES: usize = 5;
+const COPY_DATA: u8 = b'd';
+const ERROR_RESPONSE: u8 = b'E';
+const COMMAND_COMPLETE: u8 = b'C';
+
+/// What is kept of a message's body: a command tag has at most 64 bytes, an error its fields.
+const KEPT_BYTES_MAX: usize = 64 * 1024;
+
+/// Where in the stream of messages we stand.
+#[derive(Debug, Default)]
+pub(super) struct Framer {
+    place: Place,
+    /// The body of a CommandComplete or an ErrorResponse, as far as it has come.
+    kept: Vec<u8>,
+    copying: bool,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Place {
+    /// In a header of which `have` bytes have passed.
+    Header {
+        bytes: [u8; HEADER_BYTES],
+        have: usize,
+    },
+    /// In a body of which `left` bytes, at least one, are to come.
+    Body { kind: u8, left: usize },
+    /// A length that cannot be: tokio-postgres will say so. Nothing is understood any more.
+    Lost,
+}
+
+impl Default for Place {
+    fn default() -> Self {
+        Place::BETWEEN
+    }
+}
+
+impl Place {
+    const BETWEEN: Place = Place::Header {
+        bytes: [0; HEADER_BYTES],
+        have: 0,
+    };
+}
+
+impl Framer {
+    /// Bytes of the current message's body that are to come.
+    pub fn body_left(&self) -> usize {
+        match self.place {
+            Place::Body { left, .. } => left,
+            Place::Header { .. } | Place::Lost => 0,
+        }
+    }
+
+    /// Has a CopyData message been seen?
+    pub fn copying(&self) -> bool {
+        self.copying
+    }
+
+    /// Moves bytes from `input` to `out`, merging runs of CopyData messages that lie whole in
+    /// `input` and fit into `out` whole; returns how many were taken, at least one if both have room.
+    pub fn hand_on(&mut self, input: &[u8], out: &mut ReadBuf<'_>, state: &TapState) -> usize {
+        let mut at = 0;
+        while at < input.len() && out.remaining() > 0 {
+            let rest = &input[at..];
+            at += match self.whole_copy_data(rest) {
+                Some(first) if first <= out.remaining() => self.merge_run(rest, first, out, state),
+                // It would have to be split: what is in `out` goes first.
+                Some(_) if at > 0 => break,
+                Some(_) | None => {
+                    let length = self.one_piece(rest).min(out.remaining());
+                    out.put_slice(&rest[..length]);
+                    self.pass(&rest[..length], state);
+                    length
+                }
+            };
+        }
+        at
+    }
+
+    /// Takes note of bytes that go on as they are.
+    pub fn pass(&mut self, mut bytes: &[u8], state: &TapState) {
+        let mut seen = Seen {
+            received: bytes.len() as u64,
+            ..Seen::default()
+        };
+        while !bytes.is_empty() {
+            let length = self.one_piece(bytes);
+            let (piece, rest) = bytes.split_at(length);
+            bytes = rest;
+            match &mut self.place {
+                Place::Lost => {}
+                Place::Header { bytes, have } => {
+                    bytes[*have..*have + piece.len()].copy_from_slice(piece);
+                    *have += piece.len();
+                    if *have == HEADER_BYTES {
+                        let header = *bytes;
+                        self.begin(header, state, &mut seen);
+                    }
+                }
+                Place::Body { kind, left } => {
+                    *left -= piece.len();
+                    let (kind, left) = (*kind, *left);
+                    if kind == COPY_DATA {
+                        seen.copy_bytes += piece.len() as u64;
+                    } else if matches!(kind, COMMAND_COMPLETE | ERROR_RESPONSE) {
+                        let room = KEPT_BYTES_MAX.saturating_sub(self.kept.len());
+                        self.kept.extend_from_slice(&piece[..piece.len().min(room)]);
+                    }
+                    if left == 0 {
+                        self.finish(kind, state, &mut seen);
+                    }
+                }
+            }
+        }
+        state.add(seen);
+    }
+
+    /// How many of these bytes belong to the current header or body.
+    fn one_piece(&self, bytes: &[u8]) -> usize {
+        let left = match self.place {
+            Place::Header { have, .. } => HEADER_BYTES - have,
+            Place::Body { left, .. } => left,
+            Place::Lost => bytes.len(),
+        };
+        left.min(bytes.len())
+    }
+
+    /// The size of the message that `bytes` starts with, if it is CopyData and all there.
+    fn whole_copy_data(&self, bytes: &[u8]) -> Option<usize> {
+        match self.place {
+            Place::Header { have: 0, .. } => whole_copy_data(bytes),
+            Place::Header { .. } | Place::Body { .. } | Place::Lost => None,
+        }
+    }
+
+    /// Puts the run of messages at the start of `bytes` under one header. The first one has
+    /// `first` bytes and is known to fit.
+    fn merge_run(
+        &mut self,
+        bytes: &[u8],
+        first: usize,
+        out: &mut ReadBuf<'_>,
+        state: &TapState,
+    ) -> usize {
+        self.copying = true;
+        let header_at = out.filled().len();
+        out.put_slice(&bytes[..first]);
+        let mut at = first;
+        let mut messages = 1;
+        while let Some(size) = whole_copy_data(&bytes[at..])
+            && size - HEADER_BYTES <= out.remaining()
+        {
+            out.put_slice(&bytes[at + HEADER_BYTES..at + size]);
+            at += size;
+            messages += 1;
+        }
+        let payload = at - messages * HEADER_BYTES;
+        // The caller's buffer and ours are far below the 2 GiB that a length can say.
+        let length = (payload + 4) as u32;
+        out.filled_mut()[header_at + 1..header_at + HEADER_BYTES]
+            .copy_from_slice(&length.to_be_bytes());
+        state.add(Seen {
+            copy_messages: messages as u64,
+            copy_bytes: payload as u64,
+            received: at as u64,
+        });
+        at
+    }
+
+    fn begin(&mut self, header: [u8; HEADER_BYTES], state: &TapState, seen: &mut Seen) {
+        let kind = header[0];
+        let Some(left) = body_length(header) else {
+            self.place = Place::Lost;
+            return;
+        };
+        match kind {
+            COPY_DATA => self.copying = true,
+            COMMAND_COMPLETE | ERROR_RESPONSE => self.kept.clear(),
+            _ => {}
+        }
+        self.place = Place::Body { kind, left };
+        if left == 0 {
+            self.finish(kind, state, seen);
+        }
+    }
+
+    fn finish(&mut self, kind: u8, state: &TapState, seen: &mut Seen) {
+        match kind {
+            COPY_DATA => seen.copy_messages += 1,
+            COMMAND_COMPLETE => state.note_tag(&self.kept),
+            ERROR_RESPONSE => state.note_error(std::mem::take(&mut self.kept)),
+            _ => {}
+        }
+        self.place = Place::BETWEEN;
+    }
+}
+
+fn whole_copy_data(bytes: &[u8]) -> Option<usize> {
+    let header = *bytes.first_chunk::<HEADER_BYTES>()?;
+    if header[0] != COPY_DATA {
+        return None;
+    }
+    let size = HEADER_BYTES + body_length(header)?;
+    (size <= bytes.len()).then_some(size)
+}
+
+fn body_length(header: [u8; HEADER_BYTES]) -> Option<usize> {
+    let length = u32::from_be_bytes([header[1], header[2], header[3], header[4]]);
+    if length > i32::MAX as u32 {
+        return None;
+    }
+    (length as usize).checked_sub(4)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,72 @@
+//! The task that drives a connection: owned, and bounded in its end.
+
+use std::future::poll_fn;
+use std::time::Duration;
+
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::task::JoinHandle;
+use tokio::time::timeout;
+use tokio_postgres::{AsyncMessage, Connection};
+use tracing::debug;
+
+use crate::error::chain;
+
+/// Aborts the task when dropped.
+#[derive(Debug)]
+pub(super) struct ConnectionTask(JoinHandle<()>);
+
+impl ConnectionTask {
+    /// Starts to drive a connection.
+    pub fn spawn<S, T>(connection: Connection<S, T>, server: String) -> Self
+    where
+        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+        T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        ConnectionTask(tokio::spawn(drive(connection, server)))
+    }
+
+    /// Waits for the end of a connection whose client is gone, at most `within`; then aborts it.
+    pub async fn end(mut self, within: Duration) {
+        if timeout(within, &mut self.0).await.is_err() {
+            debug!("the connection did not close in time");
+        }
+    }
+}
+
+impl Drop for ConnectionTask {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+async fn drive<S, T>(mut connection: Connection<S, T>, server: String)
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+    T: AsyncRead + AsyncWrite + Unpin,
+{
+    loop {
+        match poll_fn(|context| connection.poll_message(context)).await {
+            // A notice's words may hold a row's values: a trigger's RAISE often does.
+            Some(Ok(AsyncMessage::Notice(notice))) => debug!(
+                %server,
+                severity = notice.severity(),
+                sqlstate = notice.code().code(),
+                "notice"
+            ),
+            Some(Ok(_)) => {}
+            Some(Err(error)) => {
+                // Whoever waits for an answer gets an error of its own; this one says why.
+                debug!(%server, error = reason(&error), "connection lost");
+                return;
+            }
+            None => return,
+        }
+    }
+}
+
+fn reason(error: &tokio_postgres::Error) -> String {
+    match error.as_db_error() {
+        Some(db) => format!("{} {}", db.severity(), db.code().code()),
+        None => chain(error),
+    }
+}

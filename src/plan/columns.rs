@@ -1,0 +1,177 @@
+//! Which columns are copied, paired by name.
+
+use crate::catalog::desc::{ColumnDesc, Inspected, RelationDesc};
+use crate::error::Side;
+use crate::plan::refusal::Refusal;
+
+/// A source's column, or what an expression gives, and the target's column that takes it.
+pub struct Pair<'a> {
+    /// What is read.
+    pub source: &'a ColumnDesc,
+    /// What is written.
+    pub target: &'a ColumnDesc,
+    /// The expression of `set`.
+    pub expression: Option<&'a str>,
+}
+
+/// Pairs the columns by name, in the target's order. What does not pair is a refusal or a warning.
+pub fn pair<'a>(
+    inspected: &'a Inspected,
+    source: &'a RelationDesc,
+    target: &'a RelationDesc,
+    refusals: &mut Vec<Refusal>,
+    warnings: &mut Vec<String>,
+) -> Vec<Pair<'a>> {
+    let spec = &inspected.spec;
+    unknown_names(inspected, target, refusals);
+    let mut pairs = Vec::new();
+    let mut defaulted = Vec::new();
+    for column in &target.columns {
+        let expression = spec.set.get(&column.name).map(String::as_str);
+        let named = spec
+            .columns
+            .as_ref()
+            .is_some_and(|names| names.contains(&column.name));
+        if column.generated {
+            if named || expression.is_some() {
+                refusals.push(
+                    Refusal::mismatch(
+                        Side::Target,
+                        &target.name,
+                        format!("column {} is generated and cannot be written", column.name),
+                    )
+                    .in_column(&column.name)
+                    .hinted("leave it out: the target computes it"),
+                );
+            }
+            continue;
+        }
+        let found = match expression {
+            Some(_) => inspected.set.get(&column.name),
+            None if spec.columns.is_none() || named => source.column(&column.name),
+            None => None,
+        };
+        match found {
+            Some(read) => pairs.push(Pair {
+                source: read,
+                target: column,
+                expression,
+            }),
+            None if named => refusals.push(
+                Refusal::mismatch(
+                    Side::Source,
+                    &spec.target,
+                    format!("{} has no column {}", what_is_read(source), column.name),
+                )
+                .in_column(&column.name)
+                .hinted(format!(
+                    "give it as an expression: `set.{} = \"…\"`",
+                    column.name
+                )),
+            ),
+            None if column.not_null && !column.has_default => {
+                refusals.push(unfilled(source, target, column));
+            }
+            None => defaulted.push(column),
+        }
+    }
+    if pairs.is_empty() && !defaulted.is_empty() {
+        refusals.push(
+            Refusal::mismatch(
+                Side::Source,
+                &spec.target,
+                format!("{} has no column in common with it", what_is_read(source)),
+            )
+            .hinted("give the columns as expressions: `set.COLUMN = \"…\"`"),
+        );
+    }
+    leftovers(inspected, source, &pairs, &defaulted, refusals, warnings);
+    pairs
+}
+
+fn unfilled(source: &RelationDesc, target: &RelationDesc, column: &ColumnDesc) -> Refusal {
+    Refusal::mismatch(
+        Side::Target,
+        &target.name,
+        format!(
+            "column {} is NOT NULL without a default, and {} does not give it",
+            column.name,
+            what_is_read(source)
+        ),
+    )
+    .in_column(&column.name)
+    .hinted(format!(
+        "give it as an expression (`set.{} = \"…\"`), or a default on the target",
+        column.name
+    ))
+}
+
+/// Names in `columns` and `set` that the target does not have.
+fn unknown_names(inspected: &Inspected, target: &RelationDesc, refusals: &mut Vec<Refusal>) {
+    let columns = inspected.spec.columns.iter().flatten();
+    let named = columns.map(|name| (name, "`columns` names"));
+    let set = inspected.spec.set.keys().map(|name| (name, "`set` names"));
+    for (name, by) in named.chain(set) {
+        if target.column(name).is_none() {
+            refusals.push(
+                Refusal::mismatch(
+                    Side::Target,
+                    &target.name,
+                    format!("{by} column {name}, which the target does not have"),
+                )
+                .in_column(name),
+            );
+        }
+    }
+}
+
+fn leftovers(
+    inspected: &Inspected,
+    source: &RelationDesc,
+    pairs: &[Pair<'_>],
+    defaulted: &[&ColumnDesc],
+    refusals: &mut Vec<Refusal>,
+    warnings: &mut Vec<String>,
+) {
+    for (at, column) in source.columns.iter().enumerate() {
+        let again = source.columns[..at].iter().any(|c| c.name == column.name);
+        if again {
+            refusals.push(
+                Refusal::mismatch(
+                    Side::Source,
+                    &inspected.spec.target,
+                    format!("the query gives column {} twice", column.name),
+                )
+                .in_column(&column.name)
+                .hinted("name each column of the query with AS"),
+            );
+        }
+    }
+    let list = |columns: Vec<&ColumnDesc>| -> String {
+        let names: Vec<String> = columns.iter().map(|c| c.name.to_string()).collect();
+        names.join(", ")
+    };
+    if !defaulted.is_empty() && inspected.spec.columns.is_none() {
+        warnings.push(format!(
+            "only the target has {}: filled by default",
+            list(defaulted.to_vec())
+        ));
+    }
+    let unread: Vec<&ColumnDesc> = source
+        .columns
+        .iter()
+        .filter(|column| !column.generated)
+        .filter(|column| pairs.iter().all(|pair| pair.target.name != column.name))
+        .collect();
+    if !unread.is_empty() && inspected.spec.columns.is_none() {
+        warnings.push(format!("only the source has {}: left out", list(unread)));
+    }
+}
+
+/// The source's name for people.
+pub fn what_is_read(source: &RelationDesc) -> String {
+    match source.kind {
+        crate::catalog::desc::RelationKind::Query => "the query".to_owned(),
+        _ => format!("the source {}", source.name),
+    }
+}

@@ -1,0 +1,460 @@
+//! Which COPY format carries a source's column into a target's: decided from both types' structure.
+//!
+//! Some wrong binary pairs load without an error (a domain over `integer` read as `real` turns 5 into
+//! 7e-45), so nothing is ever tried out: a pair is either known to be right, or refused.
+
+use crate::catalog::desc::{AttributeDesc, ColumnDesc, TypeDesc, TypeShape};
+use crate::plan::copy::FormatReason;
+use crate::plan::pairs::{self, Known};
+use crate::plan::typmod;
+
+/// What the two servers are, as far as it decides a format.
+#[derive(Clone, Copy, Debug)]
+pub struct Ends<'a> {
+    /// The target's `server_version_num`.
+    pub target_version: u32,
+    /// The source's `lc_monetary`.
+    pub source_monetary: &'a str,
+    /// The target's `lc_monetary`.
+    pub target_monetary: &'a str,
+}
+
+/// What becomes of a source's column in a target's.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Verdict {
+    /// What carries it.
+    pub carrier: Carrier,
+    /// What gets lost without an error, whatever the format: needs `lossy = true`.
+    pub lossy: Vec<String>,
+    /// What gets lost only if the table goes as text.
+    pub lossy_as_text: Vec<String>,
+    /// What works but deserves a word.
+    pub warnings: Vec<String>,
+}
+
+/// What carries a column.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Carrier {
+    /// Both formats; binary is preferred.
+    Binary,
+    /// Only text.
+    Text(FormatReason),
+    /// Nothing: why, and what to do.
+    Refused {
+        /// Why not.
+        message: String,
+        /// What to do.
+        hint: String,
+    },
+}
+
+/// A type with its typmod.
+#[derive(Clone, Copy)]
+struct Typed<'a> {
+    ty: &'a TypeDesc,
+    typmod: i32,
+}
+
+/// The longest chain of types within types that is followed. PostgreSQL forbids circles, so this is
+/// only a bound.
+const TYPE_DEPTH_MAX: usize = 64;
+
+/// Decides how a source's column gets into a target's.
+pub fn pair(ends: Ends<'_>, source: &ColumnDesc, target: &ColumnDesc) -> Verdict {
+    let walk = Walk {
+        ends,
+        column: target.name.to_string(),
+        path: target.name.to_string(),
+        texts: Some((&source.type_text, &target.type_text)),
+        depth: 0,
+    };
+    walk.decide(
+        Typed {
+            ty: &source.ty,
+            typmod: source.typmod,
+        },
+        Typed {
+            ty: &target.ty,
+            typmod: target.typmod,
+        },
+    )
+}
+
+impl Verdict {
+    fn of(carrier: Carrier) -> Self {
+        Verdict {
+            carrier,
+            lossy: Vec::new(),
+            lossy_as_text: Vec::new(),
+            warnings: Vec::new(),
+        }
+    }
+
+    /// Takes in what was found for a part: the worse carrier wins, and the first of equals.
+    fn absorb(&mut self, part: Verdict) {
+        let worse = match (&self.carrier, &part.carrier) {
+            (Carrier::Refused { .. }, _) => false,
+            (_, Carrier::Refused { .. }) => true,
+            (Carrier::Text(_), _) => false,
+            (Carrier::Binary, other) => *other != Carrier::Binary,
+        };
+        if worse {
+            self.carrier = part.carrier;
+        }
+        self.lossy.extend(part.lossy);
+        self.lossy_as_text.extend(part.lossy_as_text);
+        self.warnings.extend(part.warnings);
+    }
+
+    /// Text instead of binary, for this reason; what is text or refused already stays so.
+    fn demote(&mut self, reason: FormatReason) {
+        if self.carrier == Carrier::Binary {
+            self.carrier = Carrier::Text(reason);
+        }
+    }
+}
+
+/// Where in a column's type the decision stands.
+struct Walk<'a> {
+    ends: Ends<'a>,
+    column: String,
+    path: String,
+    /// Both types for people, where the catalogues gave them (only for the column itself).
+    texts: Option<(&'a str, &'a str)>,
+    depth: usize,
+}
+
+impl<'a> Walk<'a> {
+    fn into(&self, step: &str) -> Walk<'a> {
+        Walk {
+            ends: self.ends,
+            column: self.column.clone(),
+            path: format!("{}{step}", self.path),
+            texts: None,
+            depth: self.depth + 1,
+        }
+    }
+
+    fn decide(&self, source: Typed<'_>, target: Typed<'_>) -> Verdict {
+        if self.depth > TYPE_DEPTH_MAX {
+            return self.refused(source, target, "their types are nested too deeply");
+        }
+        for side in [source, target] {
+            if let Some(why) = pairs::never_copied(side.ty) {
+                let message = format!("{}: {}", self.path, why);
+                let hint = format!(
+                    "leave the column out, or give it with `set.{}`",
+                    self.column
+                );
+                return Verdict::of(Carrier::Refused { message, hint });
+            }
+        }
+        let mut verdict = self.by_shape(source, target);
+        for (can, ty, side) in [
+            (source.ty.can_send, source.ty, "source"),
+            (target.ty.can_receive, target.ty, "target"),
+        ] {
+            if !can {
+                verdict.demote(FormatReason::NoBinaryIo {
+                    attribute: self.path.clone(),
+                    ty: pairs::type_name(ty),
+                    side,
+                });
+            }
+        }
+        verdict
+    }
+
+    fn by_shape(&self, source: Typed<'_>, target: Typed<'_>) -> Verdict {
+        // A domain's values travel as those of its base type, and the target's receive function
+        // checks the domain's constraints. So domains are looked through, on either side.
+        if let TypeShape::Domain { base, typmod } = &source.ty.shape {
+            return self.into("").decide(
+                Typed {
+                    ty: base,
+                    typmod: *typmod,
+                },
+                target,
+            );
+        }
+        if let TypeShape::Domain { base, typmod } = &target.ty.shape {
+            return self.into("").decide(
+                source,
+                Typed {
+                    ty: base,
+                    typmod: *typmod,
+                },
+            );
+        }
+        match (&source.ty.shape, &target.ty.shape) {
+            (TypeShape::Array(from), TypeShape::Array(to)) => {
+                let inner = self.into("[]");
+                let mut verdict = inner.decide(
+                    Typed {
+                        ty: from,
+                        typmod: source.typmod,
+                    },
+                    Typed {
+                        ty: to,
+                        typmod: target.typmod,
+                    },
+                );
+                inner.check_embedded_oid(&mut verdict, from, to);
+                verdict
+            }
+            (TypeShape::Composite(from), TypeShape::Composite(to)) => {
+                self.composites(source, target, from, to)
+            }
+            (TypeShape::Range(from), TypeShape::Range(to)) => self.ranges(source, target, from, to),
+            (TypeShape::Multirange(from), TypeShape::Multirange(to)) => {
+                self.into("").decide(bare(from), bare(to))
+            }
+            (TypeShape::Enum(from), TypeShape::Enum(to)) => self.enums(source, target, from, to),
+            _ => self.leaves(source, target),
+        }
+    }
+
+    /// Binary arrays and composites carry the OIDs of what is in them.
+    fn check_embedded_oid(&self, verdict: &mut Verdict, source: &TypeDesc, target: &TypeDesc) {
+        let same_builtin = source.is_builtin() && source.name == target.name;
+        if same_builtin {
+            return;
+        }
+        if source.is_builtin() && target.is_builtin() {
+            verdict.demote(FormatReason::TypeDiffers {
+                attribute: self.path.clone(),
+                source: pairs::type_name(source),
+                target: pairs::type_name(target),
+            });
+        } else if self.ends.target_version < 140_000 {
+            let user = if source.is_builtin() { target } else { source };
+            verdict.demote(FormatReason::OldTarget {
+                attribute: self.path.clone(),
+                ty: pairs::type_name(user),
+            });
+        }
+    }
+
+    fn composites(
+        &self,
+        source: Typed<'_>,
+        target: Typed<'_>,
+        from: &[AttributeDesc],
+        to: &[AttributeDesc],
+    ) -> Verdict {
+        let names = |list: &[AttributeDesc]| -> Vec<String> {
+            list.iter()
+                .map(|attribute| attribute.name.clone())
+                .collect()
+        };
+        if names(from) != names(to) {
+            let why = format!(
+                "their attributes differ: ({}) and ({})",
+                names(from).join(", "),
+                names(to).join(", ")
+            );
+            return self.refused(source, target, &why);
+        }
+        let mut verdict = Verdict::of(Carrier::Binary);
+        for (a, b) in from.iter().zip(to) {
+            let inner = self.into(&format!(".{}", a.name));
+            let mut part = inner.decide(
+                Typed {
+                    ty: &a.ty,
+                    typmod: a.typmod,
+                },
+                Typed {
+                    ty: &b.ty,
+                    typmod: b.typmod,
+                },
+            );
+            inner.check_embedded_oid(&mut part, &a.ty, &b.ty);
+            verdict.absorb(part);
+        }
+        verdict
+    }
+
+    fn ranges(
+        &self,
+        source: Typed<'_>,
+        target: Typed<'_>,
+        from: &TypeDesc,
+        to: &TypeDesc,
+    ) -> Verdict {
+        // The bounds mean the same only over the same subtype: [1,5) of integers ends at 4, of
+        // numbers just below 5.
+        if pairs::same_type(from, to) {
+            return self.into("").decide(bare(from), bare(to));
+        }
+        let known = (source.ty.name.name.as_str(), target.ty.name.name.as_str());
+        if source.ty.is_builtin() && target.ty.is_builtin() && known == ("int4range", "int8range") {
+            return Verdict::of(Carrier::Text(self.differs(source, target)));
+        }
+        self.refused(source, target, "their subtypes differ")
+    }
+
+    fn enums(
+        &self,
+        source: Typed<'_>,
+        target: Typed<'_>,
+        from: &[String],
+        to: &[String],
+    ) -> Verdict {
+        let missing: Vec<&str> = from
+            .iter()
+            .filter(|label| !to.contains(label))
+            .map(String::as_str)
+            .collect();
+        if !missing.is_empty() {
+            let message = self.sentence(
+                source,
+                target,
+                &format!("the target's enum lacks {}", quoted_list(&missing)),
+            );
+            let hint = format!(
+                "on the target: {}",
+                missing
+                    .iter()
+                    .map(|label| format!(
+                        "ALTER TYPE {} ADD VALUE {};",
+                        target.ty.name,
+                        crate::pg::ident::quote_literal(label)
+                    ))
+                    .collect::<Vec<_>>()
+                    .join(" ")
+            );
+            return Verdict::of(Carrier::Refused { message, hint });
+        }
+        let mut verdict = Verdict::of(Carrier::Binary);
+        let order_on_target: Vec<&String> = to.iter().filter(|l| from.contains(l)).collect();
+        if order_on_target.iter().copied().ne(from) {
+            verdict.warnings.push(format!(
+                "{}: the labels of {} are in another order on the target, so it sorts differently",
+                self.path, target.ty.name
+            ));
+        }
+        verdict
+    }
+
+    /// Pairs that are not both of the same structured shape.
+    fn leaves(&self, source: Typed<'_>, target: Typed<'_>) -> Verdict {
+        let mut verdict = match pairs::known(source.ty, target.ty) {
+            Known::Same => Verdict::of(Carrier::Binary),
+            Known::Binary => Verdict::of(Carrier::Binary),
+            Known::Text => Verdict::of(Carrier::Text(self.differs(source, target))),
+            Known::TextLossy(what) => {
+                let mut verdict = Verdict::of(Carrier::Text(self.differs(source, target)));
+                verdict.lossy.push(self.sentence(source, target, what));
+                verdict
+            }
+            Known::TextWarned(what) => {
+                let mut verdict = Verdict::of(Carrier::Text(self.differs(source, target)));
+                verdict.warnings.push(self.sentence(source, target, what));
+                verdict
+            }
+            Known::OidInside => Verdict::of(Carrier::Text(FormatReason::EmbedsOids {
+                attribute: self.path.clone(),
+                ty: pairs::type_name(source.ty),
+            })),
+            Known::Not => {
+                return self.refused(source, target, "no COPY format carries one into the other");
+            }
+        };
+        match typmod::loss(source.ty, source.typmod, target.ty, target.typmod) {
+            typmod::Loss::None => {}
+            typmod::Loss::Silent(what) => {
+                verdict.lossy.push(self.sentence(source, target, &what));
+            }
+            typmod::Loss::Always(what) => return self.refused(source, target, &what),
+        }
+        self.money_and_char(source, &mut verdict);
+        verdict
+    }
+
+    fn money_and_char(&self, source: Typed<'_>, verdict: &mut Verdict) {
+        if !source.ty.is_builtin() {
+            return;
+        }
+        match source.ty.name.name.as_str() {
+            "money" if !same_locale(self.ends.source_monetary, self.ends.target_monetary) => {
+                verdict.lossy.push(format!(
+                    "{}: money counts in units of lc_monetary, which is `{}` on the source and `{}` \
+                     on the target",
+                    self.path, self.ends.source_monetary, self.ends.target_monetary
+                ));
+            }
+            "char" if self.ends.target_version < 140_000 => {
+                verdict.lossy_as_text.push(format!(
+                    "{}: PostgreSQL 13 and older misread \"char\" values above 127 in text",
+                    self.path
+                ));
+            }
+            _ => {}
+        }
+    }
+
+    fn differs(&self, source: Typed<'_>, target: Typed<'_>) -> FormatReason {
+        let (source, target) = self.names(source, target);
+        FormatReason::TypeDiffers {
+            attribute: self.path.clone(),
+            source,
+            target,
+        }
+    }
+
+    fn refused(&self, source: Typed<'_>, target: Typed<'_>, why: &str) -> Verdict {
+        let (_, to) = self.names(source, target);
+        let column = &self.column;
+        Verdict::of(Carrier::Refused {
+            message: self.sentence(source, target, why),
+            hint: format!(
+                "give the column as an expression, such as `set.{column} = \"{column}::{to}\"` or \
+                 another conversion, or change the target's type"
+            ),
+        })
+    }
+
+    fn sentence(&self, source: Typed<'_>, target: Typed<'_>, what: &str) -> String {
+        let (source, target) = self.names(source, target);
+        format!("{}: {source} → {target}: {what}", self.path)
+    }
+
+    fn names(&self, source: Typed<'_>, target: Typed<'_>) -> (String, String) {
+        match self.texts {
+            Some((source, target)) => (source.to_owned(), target.to_owned()),
+            None => (
+                typmod::with_typmod(source.ty, source.typmod),
+                typmod::with_typmod(target.ty, target.typmod),
+            ),
+        }
+    }
+}
+
+fn bare(ty: &TypeDesc) -> Typed<'_> {
+    Typed { ty, typmod: -1 }
+}
+
+fn quoted_list(labels: &[&str]) -> String {
+    labels
+        .iter()
+        .map(|label| crate::pg::ident::quote_literal(label))
+        .collect::<Vec<_>>()
+        .join(", ")
+}
+
+/// `en_US.UTF-8` and `en_US.utf8` are one locale under two spellings.
+fn same_locale(a: &str, b: &str) -> bool {
+    let plain = |name: &str| -> String {
+        name.chars()
+            .filter(|c| *c != '-')
+            .flat_map(char::to_lowercase)
+            .collect()
+    };
+    let neutral = |name: &str| matches!(name, "c" | "posix");
+    let (a, b) = (plain(a), plain(b));
+    a == b || (neutral(&a) && neutral(&b))
+}
+
+#[cfg(test)]
+#[path = "format_tests.rs"]
+mod tests;

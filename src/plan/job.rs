@@ -1,0 +1,174 @@
+//! The plan of a job: all of its tables, or every reason of all of them.
+
+use std::collections::BTreeSet;
+
+use crate::catalog::desc::{ForeignKey, Inspected, RelationDesc, RelationKind};
+use crate::config::spec::{JobSpec, Mode, Triggers};
+use crate::error::{ErrorKind, Side};
+use crate::pg::ident::QualifiedName;
+use crate::plan::copy::{CopyPlan, JobPlan};
+use crate::plan::refusal::Refusal;
+use crate::plan::{order, sql, table};
+
+/// Why a mode cannot be used, if it can't.
+pub fn unavailable(mode: Mode) -> Option<String> {
+    let name = match mode {
+        Mode::Append | Mode::Truncate => return None,
+        Mode::Swap => "swap",
+        Mode::Merge => "merge",
+        Mode::Upsert => "upsert",
+    };
+    Some(format!("mode `{name}` is not available in this version"))
+}
+
+/// Plans a job. `same_place` says that source and target are one database of one server.
+///
+/// *Errors:* every reason why the job cannot be run, of all tables.
+pub fn job(
+    job: &JobSpec,
+    tables: Vec<Inspected>,
+    same_place: bool,
+) -> Result<JobPlan, Vec<Refusal>> {
+    let mut refusals = Vec::new();
+    let mut warnings = Vec::new();
+    check_job(job, &tables, &mut refusals);
+    let plans: Vec<Option<CopyPlan>> = tables
+        .iter()
+        .map(|inspected| table::plan(job, inspected, same_place, &mut refusals))
+        .collect();
+    let targets: Vec<&RelationDesc> = tables.iter().filter_map(|t| t.target.as_ref()).collect();
+    for target in targets.iter().filter(|target| is_table(target)) {
+        table::check_mode(job, target, &mut refusals);
+    }
+    if job.mode == Mode::Truncate {
+        check_references(&targets, &mut refusals);
+    }
+    if !refusals.is_empty() {
+        return Err(refusals);
+    }
+    let order = order::by_foreign_keys(&targets);
+    let defer = circles(job, &order, &mut warnings);
+    let mut plans = plans;
+    let tables = order
+        .positions
+        .iter()
+        .filter_map(|at| plans.get_mut(*at).and_then(Option::take))
+        .collect();
+    Ok(JobPlan {
+        tables,
+        truncate: match job.mode {
+            Mode::Truncate => sql::truncate(&targets),
+            _ => None,
+        },
+        defer,
+        warnings,
+    })
+}
+
+fn is_table(target: &RelationDesc) -> bool {
+    matches!(target.kind, RelationKind::Table | RelationKind::Partitioned)
+}
+
+fn check_job(job: &JobSpec, tables: &[Inspected], refusals: &mut Vec<Refusal>) {
+    if let Some(message) = unavailable(job.mode) {
+        let refusal = Refusal::mismatch(Side::Local, format!("job `{}`", job.name), message);
+        refusals.push(
+            refusal
+                .of_kind(ErrorKind::Config)
+                .hinted("use `append` or `truncate`"),
+        );
+    }
+    let mut seen: BTreeSet<&QualifiedName> = BTreeSet::new();
+    for inspected in tables {
+        let target = &inspected.spec.target;
+        if !seen.insert(target) {
+            refusals.push(
+                Refusal::mismatch(
+                    Side::Target,
+                    target,
+                    "is the target of two entries of the job",
+                )
+                .of_kind(ErrorKind::Config)
+                .hinted("join them in one `query`, or exclude one"),
+            );
+        }
+    }
+    let may_skip = |inspected: &Inspected| {
+        inspected
+            .target
+            .as_ref()
+            .is_none_or(|target| target.privileges.skip_triggers)
+    };
+    if job.triggers == Triggers::Skip && !tables.iter().all(may_skip) {
+        refusals.push(
+            Refusal::permission(
+                Side::Target,
+                format!("job `{}`", job.name),
+                "the role may not set session_replication_role, which `triggers = \"skip\"` needs",
+            )
+            .hinted(
+                "since version 15: GRANT SET ON PARAMETER session_replication_role TO the role of \
+                 the target; before, it takes a superuser",
+            ),
+        );
+    }
+}
+
+/// TRUNCATE refuses a table that another one refers to, unless that one is truncated with it, even
+/// where it is empty.
+fn check_references(targets: &[&RelationDesc], refusals: &mut Vec<Refusal>) {
+    let truncated: BTreeSet<&QualifiedName> = targets.iter().map(|target| &target.name).collect();
+    for target in targets {
+        for key in &target.referenced_by {
+            let mut truncates = std::iter::once(&key.from).chain(&key.from_ancestors);
+            if truncates.any(|name| truncated.contains(name)) {
+                continue;
+            }
+            refusals.push(
+                Refusal::mismatch(
+                    Side::Target,
+                    &target.name,
+                    format!(
+                        "cannot be truncated: {} refers to it by foreign key {}",
+                        key.from, key.name
+                    ),
+                )
+                .hinted(format!(
+                    "copy {} in the same job, or drop the foreign key; tableferry never truncates \
+                     with CASCADE",
+                    key.from
+                )),
+            );
+        }
+    }
+}
+
+/// Tables that refer to each other in a circle: their foreign keys are checked at COMMIT where that
+/// is possible, and said where it isn't.
+fn circles(job: &JobSpec, order: &order::Order<'_>, warnings: &mut Vec<String>) -> Option<String> {
+    if job.triggers == Triggers::Skip {
+        return None;
+    }
+    let (late, early): (Vec<&ForeignKey>, Vec<&ForeignKey>) = order
+        .against
+        .iter()
+        .copied()
+        .partition(|key| key.deferrable);
+    for key in early {
+        warnings.push(format!(
+            "{} refers by foreign key {} to {}, which is loaded later because they refer to each \
+             other; the key is not DEFERRABLE, so a row that refers to a new one is refused",
+            key.from, key.name, key.to
+        ));
+    }
+    for key in &late {
+        warnings.push(format!(
+            "{} refers by foreign key {} to {}, which is loaded later because they refer to each \
+             other; the key is deferrable, so it is checked at COMMIT",
+            key.from, key.name, key.to
+        ));
+    }
+    // By name it would fail where another table of the schema has a constraint of the same name
+    // that is not deferrable.
+    (!late.is_empty()).then(|| "SET CONSTRAINTS ALL DEFERRED".to_owned())
+}

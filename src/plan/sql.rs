@@ -1,0 +1,105 @@
+//! The statements of a plan. Everything in them is qualified, because `search_path` is empty.
+
+use crate::catalog::desc::{RelationDesc, RelationKind};
+use crate::config::spec::TableInput;
+use crate::pg::ident::{Ident, QualifiedName, quote_literal};
+use crate::plan::copy::{ColumnPlan, CopyFormat};
+
+/// What follows FROM: the relation, `ONLY` its own rows where it may have inheritance children, or
+/// the query in parentheses.
+pub fn from_item(input: &TableInput, kind: RelationKind) -> String {
+    match input {
+        TableInput::Relation(name) if kind == RelationKind::Table => format!("ONLY {}", name.sql()),
+        TableInput::Relation(name) => name.sql(),
+        // The line break keeps a comment at the query's end from swallowing the parenthesis.
+        TableInput::Query(query) => format!("({query}\n) AS \"source\""),
+    }
+}
+
+/// The SELECT that reads the columns, in their order.
+pub fn select(from: &str, columns: &[ColumnPlan], filter: Option<&str>) -> String {
+    let list: Vec<String> = columns.iter().map(select_item).collect();
+    let mut sql = String::from("SELECT ");
+    sql.push_str(&list.join(", "));
+    if !list.is_empty() {
+        sql.push(' ');
+    }
+    sql.push_str("FROM ");
+    sql.push_str(from);
+    if let Some(filter) = filter {
+        sql.push_str(&format!(" WHERE ({})", closed(filter)));
+    }
+    sql
+}
+
+fn select_item(column: &ColumnPlan) -> String {
+    match &column.expression {
+        Some(expression) => format!("({}) AS {}", closed(expression), column.name.sql()),
+        None => column.name.sql(),
+    }
+}
+
+/// Text of the configuration, ready for a closing parenthesis: a line break ends its last comment.
+pub fn closed(text: &str) -> String {
+    if text.contains("--") {
+        format!("{text}\n")
+    } else {
+        text.to_owned()
+    }
+}
+
+/// `COPY (SELECT …) TO STDOUT (…)`.
+pub fn copy_out(select: &str, format: &CopyFormat) -> String {
+    format!("COPY ({select}) TO STDOUT (FORMAT {})", format.as_str())
+}
+
+/// `COPY … FROM STDIN (…)`. Without columns there is no list, because `()` is no SQL: then all
+/// columns of the target are generated, or it has none, and COPY's own list is empty too.
+pub fn copy_in(target: &QualifiedName, columns: &[ColumnPlan], format: &CopyFormat) -> String {
+    let names: Vec<String> = columns.iter().map(|column| column.name.sql()).collect();
+    let list = if names.is_empty() {
+        String::new()
+    } else {
+        format!(" ({})", names.join(", "))
+    };
+    format!(
+        "COPY {}{list} FROM STDIN (FORMAT {})",
+        target.sql(),
+        format.as_str()
+    )
+}
+
+/// One TRUNCATE for all targets. Never CASCADE: it would empty tables that nobody named.
+pub fn truncate(targets: &[&RelationDesc]) -> Option<String> {
+    let list: Vec<String> = targets
+        .iter()
+        .map(|target| match target.kind {
+            RelationKind::Partitioned => target.name.sql(),
+            _ => format!("ONLY {}", target.name.sql()),
+        })
+        .collect();
+    (!list.is_empty()).then(|| format!("TRUNCATE TABLE {}", list.join(", ")))
+}
+
+/// Moves a sequence past its column's values: upwards (downwards where it counts down), never back,
+/// never out of its bounds.
+pub fn set_sequence(target: &RelationDesc, column: &Ident, sequence: &QualifiedName) -> String {
+    let from = from_item(&TableInput::Relation(target.name.clone()), target.kind);
+    let column = column.sql();
+    let regclass = format!(
+        "{}::pg_catalog.regclass",
+        quote_literal(&sequence.sql()).trim_start()
+    );
+    format!(
+        "SELECT pg_catalog.setval({regclass}, goal.value) FROM (\
+         SELECT CASE WHEN seqincrement > 0 \
+         THEN LEAST((SELECT pg_catalog.max({column}) FROM {from}), seqmax) \
+         ELSE GREATEST((SELECT pg_catalog.min({column}) FROM {from}), seqmin) END AS value, \
+         seqincrement AS step FROM pg_catalog.pg_sequence WHERE seqrelid = {regclass}) AS goal, \
+         {} AS now \
+         WHERE CASE WHEN goal.step > 0 THEN goal.value > now.last_value \
+         ELSE goal.value < now.last_value END \
+         OR goal.value = now.last_value AND NOT now.is_called",
+        sequence.sql()
+    )
+}

@@ -1,0 +1,402 @@
+//! The plan of one table, or every reason why there is none.
+
+use crate::catalog::desc::{Inspected, RelationDesc, RelationKind};
+use crate::config::spec::{FormatChoice, JobSpec, Mode, TableInput, Triggers};
+use crate::error::{ErrorKind, Side};
+use crate::plan::columns::{self, Pair};
+use crate::plan::copy::{ColumnPlan, CopyFormat, CopyPlan, FormatReason, SequencePlan};
+use crate::plan::format::{self, Carrier, Ends, Verdict};
+use crate::plan::refusal::Refusal;
+use crate::plan::{pairs, sql};
+
+/// Plans one table. None where `refusals` got at least one entry.
+pub fn plan(
+    job: &JobSpec,
+    inspected: &Inspected,
+    same_place: bool,
+    refusals: &mut Vec<Refusal>,
+) -> Option<CopyPlan> {
+    let before = refusals.len();
+    let spec = &inspected.spec;
+    let (source, target) = both_exist(inspected, refusals)?;
+    let mut warnings = Vec::new();
+    let itself = matches!(&spec.input, TableInput::Relation(name) if *name == target.name);
+    if same_place && itself {
+        refusals.push(
+            Refusal::mismatch(
+                Side::Target,
+                &target.name,
+                "source and target are one and the same table",
+            )
+            .of_kind(ErrorKind::Config)
+            .hinted("check the conninfo of both servers"),
+        );
+    }
+    check_source(source, &spec.target.to_string(), refusals, &mut warnings);
+    check_target(job, target, refusals, &mut warnings);
+    let pairs = columns::pair(inspected, source, target, refusals, &mut warnings);
+    check_privileges(source, target, &pairs, refusals);
+    let ends = Ends {
+        target_version: target.server_version,
+        source_monetary: &source.lc_monetary,
+        target_monetary: &target.lc_monetary,
+    };
+    let judged: Vec<(&Pair<'_>, Verdict)> = pairs
+        .iter()
+        .map(|pair| (pair, format::pair(ends, pair.source, pair.target)))
+        .collect();
+    let format = choose(job, inspected, &judged, refusals, &mut warnings);
+    let planned: Vec<ColumnPlan> = judged.iter().map(column_plan).collect();
+    let sequences = sequences(job, target, &pairs, refusals);
+    if refusals.len() > before {
+        return None;
+    }
+    let from = sql::from_item(&spec.input, source.kind);
+    let select = sql::select(&from, &planned, spec.filter.as_deref());
+    Some(CopyPlan {
+        source: match &spec.input {
+            TableInput::Relation(name) => name.to_string(),
+            TableInput::Query(_) => "(query)".to_owned(),
+        },
+        source_relation: match &spec.input {
+            TableInput::Relation(name) => Some(name.clone()),
+            TableInput::Query(_) => None,
+        },
+        source_kind: source.kind,
+        target: target.name.clone(),
+        target_kind: target.kind,
+        copy_out: sql::copy_out(&select, &format),
+        copy_in: sql::copy_in(&target.name, &planned, &format),
+        columns: planned,
+        format,
+        sequences,
+        // How many rows a filter leaves is anybody's guess.
+        rows_estimate: source.rows_estimate.filter(|_| spec.filter.is_none()),
+        warnings,
+    })
+}
+
+fn both_exist<'a>(
+    inspected: &'a Inspected,
+    refusals: &mut Vec<Refusal>,
+) -> Option<(&'a RelationDesc, &'a RelationDesc)> {
+    let spec = &inspected.spec;
+    if inspected.source.is_none() {
+        let name = match &spec.input {
+            TableInput::Relation(name) => name.to_string(),
+            TableInput::Query(_) => "the query".to_owned(),
+        };
+        refusals.push(
+            Refusal::mismatch(Side::Source, name, "does not exist on the source")
+                .hinted("check the name, its upper and lower case, and the database"),
+        );
+    }
+    if inspected.target.is_none() {
+        refusals.push(
+            Refusal::mismatch(Side::Target, &spec.target, "does not exist on the target").hinted(
+                "make it first, for example with `pg_dump --schema-only --table` from the source",
+            ),
+        );
+    }
+    Some((inspected.source.as_ref()?, inspected.target.as_ref()?))
+}
+
+fn check_source(
+    source: &RelationDesc,
+    shown: &str,
+    refusals: &mut Vec<Refusal>,
+    warnings: &mut Vec<String>,
+) {
+    if source.row_security_applies {
+        refusals.push(
+            Refusal::permission(
+                Side::Source,
+                &source.name,
+                "row security applies to the source's role, which would read only some rows",
+            )
+            .hinted("give the role BYPASSRLS, or read what its policies show through a `query`"),
+        );
+    }
+    if source.has_children {
+        warnings.push(format!(
+            "{shown}: the rows of the source's inheritance children are not copied with it"
+        ));
+    }
+    if source.kind == RelationKind::Foreign {
+        warnings.push(format!(
+            "{shown}: a foreign table's rows are not read from the job's snapshot"
+        ));
+    }
+}
+
+fn check_target(
+    job: &JobSpec,
+    target: &RelationDesc,
+    refusals: &mut Vec<Refusal>,
+    warnings: &mut Vec<String>,
+) {
+    let name = &target.name;
+    if !matches!(target.kind, RelationKind::Table | RelationKind::Partitioned) {
+        refusals.push(
+            Refusal::mismatch(
+                Side::Target,
+                name,
+                format!(
+                    "the target is a {}: only tables are written",
+                    target.kind.as_str()
+                ),
+            )
+            .hinted("write into the table that is behind it"),
+        );
+        return;
+    }
+    if target.row_security_applies {
+        refusals.push(
+            Refusal::permission(
+                Side::Target,
+                name,
+                "row security applies to the target's role, and PostgreSQL refuses COPY FROM then",
+            )
+            .hinted("let the role own the table, or give it BYPASSRLS"),
+        );
+    }
+    if !target.rules.is_empty() {
+        refusals.push(
+            Refusal::mismatch(
+                Side::Target,
+                name,
+                format!(
+                    "the target has rules, which COPY ignores: {}",
+                    target.rules.join(", ")
+                ),
+            )
+            .hinted("disable or drop the rules, or use triggers instead"),
+        );
+    }
+    match job.triggers {
+        Triggers::Fire if !target.triggers.is_empty() => warnings.push(format!(
+            "the target's triggers fire, and may change or drop rows: {}",
+            target.triggers.join(", ")
+        )),
+        Triggers::Skip if !target.foreign_keys.is_empty() => warnings.push(
+            "`triggers = \"skip\"` also skips foreign keys: rows without their referenced row are \
+             not noticed"
+                .to_owned(),
+        ),
+        _ => {}
+    }
+    if job.analyze && !target.privileges.analyze {
+        warnings.push("ANALYZE is skipped by the target: its role may not".to_owned());
+    }
+}
+
+fn check_privileges(
+    source: &RelationDesc,
+    target: &RelationDesc,
+    pairs: &[Pair<'_>],
+    refusals: &mut Vec<Refusal>,
+) {
+    for (side, relation) in [(Side::Source, source), (Side::Target, target)] {
+        if !relation.privileges.usage {
+            refusals.push(
+                Refusal::permission(
+                    side,
+                    &relation.name,
+                    format!("the role lacks USAGE on schema {}", relation.name.schema),
+                )
+                .hinted(format!(
+                    "GRANT USAGE ON SCHEMA {} TO the role of the {}",
+                    relation.name.schema,
+                    side_name(side)
+                )),
+            );
+        }
+    }
+    let unreadable: Vec<&Pair<'_>> = pairs
+        .iter()
+        .filter(|pair| pair.expression.is_none() && !pair.source.privileged)
+        .collect();
+    if !source.privileges.select {
+        lacking(Side::Source, source, "SELECT", &unreadable, pairs, refusals);
+    }
+    let unwritable: Vec<&Pair<'_>> = pairs
+        .iter()
+        .filter(|pair| !pair.target.privileged)
+        .collect();
+    let is_table = matches!(target.kind, RelationKind::Table | RelationKind::Partitioned);
+    if !target.privileges.insert && is_table {
+        lacking(Side::Target, target, "INSERT", &unwritable, pairs, refusals);
+    }
+}
+
+/// A privilege that lacks on all columns is said once; else it is said of each column.
+fn lacking(
+    side: Side,
+    relation: &RelationDesc,
+    privilege: &str,
+    without: &[&Pair<'_>],
+    all: &[Pair<'_>],
+    refusals: &mut Vec<Refusal>,
+) {
+    let name = &relation.name;
+    if without.len() == all.len() {
+        refusals.push(
+            Refusal::permission(side, name, format!("the role lacks {privilege}")).hinted(format!(
+                "GRANT {privilege} ON {name} TO the role of the {}",
+                side_name(side)
+            )),
+        );
+        return;
+    }
+    for pair in without {
+        let column = &pair.target.name;
+        refusals.push(
+            Refusal::permission(
+                side,
+                name,
+                format!("the role lacks {privilege} on column {column}"),
+            )
+            .in_column(column)
+            .hinted(format!(
+                "GRANT {privilege} ({column}) ON {name} TO the role of the {}",
+                side_name(side)
+            )),
+        );
+    }
+}
+
+/// Chooses the table's format, which is one for all columns, and refuses what it cannot carry.
+fn choose(
+    job: &JobSpec,
+    inspected: &Inspected,
+    judged: &[(&Pair<'_>, Verdict)],
+    refusals: &mut Vec<Refusal>,
+    warnings: &mut Vec<String>,
+) -> CopyFormat {
+    let spec = &inspected.spec;
+    let refuse = |pair: &Pair<'_>, message: &str| {
+        Refusal::mismatch(Side::Target, &spec.target, message).in_column(&pair.target.name)
+    };
+    let mut first_reason = None;
+    for (pair, verdict) in judged {
+        warnings.extend(verdict.warnings.iter().cloned());
+        match &verdict.carrier {
+            Carrier::Binary => {}
+            Carrier::Text(reason) if job.format == FormatChoice::Binary => refusals.push(
+                refuse(pair, &format!("`format = \"binary\"`, but {reason}"))
+                    .hinted("use `format = \"auto\"`, or make both types the same"),
+            ),
+            Carrier::Text(reason) => {
+                first_reason.get_or_insert(reason);
+            }
+            Carrier::Refused { message, hint } => {
+                refusals.push(refuse(pair, message).hinted(hint));
+            }
+        }
+    }
+    let format = match (job.format, first_reason) {
+        (FormatChoice::Text, _) => CopyFormat::Text(FormatReason::Configured),
+        (_, Some(reason)) => CopyFormat::Text(reason.clone()),
+        (_, None) => CopyFormat::Binary,
+    };
+    let as_text = format != CopyFormat::Binary;
+    for (pair, verdict) in judged {
+        let lost_as_text = verdict.lossy_as_text.iter().filter(|_| as_text);
+        for what in verdict.lossy.iter().chain(lost_as_text) {
+            if spec.lossy {
+                warnings.push(what.clone());
+            } else {
+                refusals.push(refuse(pair, what).hinted(format!(
+                    "if that is wanted: `lossy = true` in [jobs.{}.table.{:?}]",
+                    job.name,
+                    spec.target.to_string()
+                )));
+            }
+        }
+    }
+    format
+}
+
+fn needs_text(verdict: &Verdict) -> Option<&FormatReason> {
+    match &verdict.carrier {
+        Carrier::Text(reason) => Some(reason),
+        Carrier::Binary | Carrier::Refused { .. } => None,
+    }
+}
+
+fn column_plan((pair, verdict): &(&Pair<'_>, Verdict)) -> ColumnPlan {
+    ColumnPlan {
+        name: pair.target.name.clone(),
+        source_type: pair.source.type_text.clone(),
+        target_type: pair.target.type_text.clone(),
+        expression: pair.expression.map(str::to_owned),
+        needs_text: needs_text(verdict).cloned(),
+    }
+}
+
+fn sequences(
+    job: &JobSpec,
+    target: &RelationDesc,
+    pairs: &[Pair<'_>],
+    refusals: &mut Vec<Refusal>,
+) -> Vec<SequencePlan> {
+    let mut planned = Vec::new();
+    if !job.sequences {
+        return planned;
+    }
+    for column in pairs.iter().map(|pair| pair.target) {
+        let Some(sequence) = &column.sequence else {
+            continue;
+        };
+        // A sequence may feed a text column too, whose values are not its numbers.
+        if !matches!(pairs::key(&column.ty), Some("int2" | "int4" | "int8")) {
+            continue;
+        }
+        if !column.may_set_sequence {
+            refusals.push(
+                Refusal::permission(
+                    Side::Target,
+                    &target.name,
+                    format!(
+                        "the role cannot move sequence {sequence} of column {}",
+                        column.name
+                    ),
+                )
+                .in_column(&column.name)
+                .hinted(format!(
+                    "GRANT SELECT, UPDATE ON SEQUENCE {sequence} and SELECT on {} to the role of \
+                     the target, or set `sequences = false`",
+                    target.name
+                )),
+            );
+        }
+        planned.push(SequencePlan {
+            column: column.name.clone(),
+            sequence: sequence.clone(),
+            sql: sql::set_sequence(target, &column.name, sequence),
+        });
+    }
+    planned
+}
+
+/// What a mode asks of the target besides INSERT.
+pub fn check_mode(job: &JobSpec, target: &RelationDesc, refusals: &mut Vec<Refusal>) {
+    if job.mode == Mode::Truncate && !target.privileges.truncate {
+        refusals.push(
+            Refusal::permission(Side::Target, &target.name, "the role lacks TRUNCATE").hinted(
+                format!(
+                    "GRANT TRUNCATE ON {} TO the role of the target",
+                    target.name
+                ),
+            ),
+        );
+    }
+}
+
+fn side_name(side: Side) -> &'static str {
+    match side {
+        Side::Source => "source",
+        Side::Target => "target",
+        Side::Local => "program",
+    }
+}

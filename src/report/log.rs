@@ -1,0 +1,58 @@
+//! One log line a transition; never a cell's value.
+
+use tracing::{debug, error, info, warn};
+use uuid::Uuid;
+
+use super::{Event, Listener, Outcome, RunReport};
+
+/// Writes events to the log.
+pub struct LogListener;
+
+impl Listener for LogListener {
+    fn on(&self, job: &str, run_id: Uuid, event: &Event) {
+        match event {
+            Event::Started { trigger } => info!(job, %run_id, ?trigger, "started"),
+            Event::Planned { tables, warnings } => {
+                info!(job, %run_id, tables, "planned");
+                for warning in warnings {
+                    warn!(job, %run_id, "{warning}");
+                }
+            }
+            Event::TableStarted(table) => {
+                debug!(job, %run_id, target_relation = table.target, "copying");
+            }
+            Event::TableMoved(_) => {}
+            Event::TableLoaded(table) => info!(
+                job, %run_id, target_relation = table.target,
+                rows = table.rows, bytes = table.bytes, "loaded"
+            ),
+            Event::Publishing => debug!(job, %run_id, "publishing"),
+            Event::Retrying {
+                error,
+                pause,
+                attempt,
+            } => warn!(
+                job, %run_id, kind = ?error.kind(), sqlstate = error.sqlstate(),
+                attempt, pause_seconds = pause.as_secs_f64(), "trying again: {error}"
+            ),
+            Event::Warned(warning) => warn!(job, %run_id, "{warning}"),
+            Event::Finished(report) => finished(job, run_id, report),
+        }
+    }
+}
+
+fn finished(job: &str, run_id: Uuid, report: &RunReport) {
+    let seconds = report.duration().as_secs_f64();
+    match (&report.outcome, &report.error) {
+        (Outcome::Committed, _) => info!(
+            job, %run_id, tables = report.tables.len(), rows = report.rows_written(),
+            bytes = report.bytes(), attempts = report.attempts, seconds, "committed"
+        ),
+        (outcome, Some(failure)) => error!(
+            job, %run_id, ?outcome, kind = ?failure.kind, side = ?failure.side,
+            sqlstate = failure.sqlstate, relation = failure.relation, hint = failure.hint,
+            attempts = report.attempts, seconds, "{}", failure.message
+        ),
+        (outcome, None) => info!(job, %run_id, ?outcome, seconds, "not committed"),
+    }
+}

@@ -1,0 +1,233 @@
+//! What happens in a run, as one type of event, and those who listen: the log, a progress bar.
+//!
+//! The report of a finished run is the JSON object that `run --json` prints.
+
+pub mod log;
+pub mod progress;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use serde::Serialize;
+use uuid::Uuid;
+
+use crate::config::spec::Mode;
+use crate::error::{Error, ErrorKind, Phase, Side};
+
+/// Something that happened in a run.
+#[derive(Clone, Debug)]
+pub enum Event {
+    /// The run begins.
+    Started {
+        /// What made it run.
+        trigger: Trigger,
+    },
+    /// Both sides were inspected, and nothing speaks against the copy.
+    Planned {
+        /// Tables to copy.
+        tables: usize,
+        /// What is worth a word.
+        warnings: Vec<String>,
+    },
+    /// A table's COPY begins.
+    TableStarted(TableProgress),
+    /// Rows moved.
+    TableMoved(TableProgress),
+    /// A table's rows are on the target, not yet published.
+    TableLoaded(TableProgress),
+    /// All tables are loaded; the target's transaction is about to be committed.
+    Publishing,
+    /// An attempt failed, and another will be made.
+    Retrying {
+        /// What failed.
+        error: Arc<Error>,
+        /// The pause.
+        pause: Duration,
+        /// The attempt that comes.
+        attempt: u32,
+    },
+    /// After COMMIT something went wrong that takes nothing back.
+    Warned(String),
+    /// The run is over.
+    Finished(Arc<RunReport>),
+}
+
+/// Where the copy of one table stands.
+#[derive(Clone, Debug)]
+pub struct TableProgress {
+    /// Its place in the job, from 1.
+    pub number: usize,
+    /// Tables in the job.
+    pub of: usize,
+    /// The target relation.
+    pub target: String,
+    /// Rows read.
+    pub rows: u64,
+    /// Bytes read.
+    pub bytes: u64,
+    /// Rows expected, from the source's statistics.
+    pub rows_estimate: Option<u64>,
+}
+
+/// Takes note of events. Called in the run's own task: must not block.
+pub trait Listener: Send + Sync {
+    /// One event of one run.
+    fn on(&self, job: &str, run_id: Uuid, event: &Event);
+}
+
+/// What made a job run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Trigger {
+    /// `tableferry run`.
+    Manual,
+    /// Its schedule.
+    Schedule,
+    /// A signal, or `tableferry trigger`.
+    Signal,
+    /// A fire time that passed while no daemon ran.
+    Missed,
+    /// The jobs in its `after`.
+    After,
+}
+
+/// How a run ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Outcome {
+    /// The target holds the new rows.
+    Committed,
+    /// The target is as it was.
+    RolledBack,
+    /// The connection was lost during COMMIT and the outcome could not be learnt.
+    InDoubt,
+    /// Stopped by a signal; the target is as it was.
+    Cancelled,
+    /// Not run at all.
+    Skipped,
+}
+
+/// One finished run.
+#[derive(Clone, Debug, Serialize)]
+pub struct RunReport {
+    /// The job.
+    pub job: String,
+    /// This run.
+    pub run_id: Uuid,
+    /// How it ended.
+    pub outcome: Outcome,
+    /// What made it run.
+    pub trigger: Trigger,
+    /// When it began.
+    pub started_at: Timestamp,
+    /// When it ended.
+    pub finished_at: Timestamp,
+    /// Tries.
+    pub attempts: u32,
+    /// The source's snapshot of the last attempt.
+    pub snapshot: Option<Snapshot>,
+    /// The tables of the last attempt, as far as it came.
+    pub tables: Vec<TableReport>,
+    /// Why it failed.
+    pub error: Option<ErrorReport>,
+}
+
+/// What the source looked like when it was read.
+#[derive(Clone, Debug, Serialize)]
+pub struct Snapshot {
+    /// The WAL position that the snapshot holds at least.
+    pub lsn: String,
+    /// The source's clock.
+    pub taken_at: Timestamp,
+}
+
+/// One table of a run.
+#[derive(Clone, Debug, Serialize)]
+pub struct TableReport {
+    /// What was read.
+    pub source: String,
+    /// What was written.
+    pub target: String,
+    /// How.
+    pub mode: Mode,
+    /// `binary` or `text`.
+    pub format: &'static str,
+    /// Why text.
+    pub format_reason: Option<String>,
+    /// Rows that the source sent.
+    pub rows_read: u64,
+    /// Rows that the target took.
+    pub rows_written: u64,
+    /// Rows that are new on the target.
+    pub rows_inserted: u64,
+    /// Rows that were changed on the target.
+    pub rows_updated: u64,
+    /// Rows that are gone from the target.
+    pub rows_deleted: u64,
+    /// Rows that were set aside.
+    pub rows_rejected: u64,
+    /// Bytes of COPY data.
+    pub bytes: u64,
+    /// Pairs of connections.
+    pub workers: u32,
+    /// Time that its COPY took.
+    pub seconds: f64,
+}
+
+/// An error, as scripts see it.
+#[derive(Clone, Debug, Serialize)]
+pub struct ErrorReport {
+    /// Its kind.
+    pub kind: ErrorKind,
+    /// The step.
+    pub phase: Phase,
+    /// The side.
+    pub side: Side,
+    /// The relation.
+    pub relation: Option<String>,
+    /// The SQLSTATE.
+    pub sqlstate: Option<String>,
+    /// What happened.
+    pub message: String,
+    /// What to do.
+    pub hint: Option<String>,
+}
+
+impl ErrorReport {
+    /// With `log_values`, the server's own words follow the message.
+    pub fn new(error: &Error, log_values: bool) -> Self {
+        let message = match error.detail() {
+            Some(detail) if log_values => format!("{error}; the server says: {detail}"),
+            _ => error.to_string(),
+        };
+        ErrorReport {
+            kind: error.kind(),
+            phase: error.phase(),
+            side: error.side(),
+            relation: error.relation().map(str::to_owned),
+            sqlstate: error.sqlstate().map(str::to_owned),
+            message,
+            hint: error.hint().map(str::to_owned),
+        }
+    }
+}
+
+impl RunReport {
+    /// Rows that are on the target because of this run.
+    pub fn rows_written(&self) -> u64 {
+        self.tables.iter().map(|table| table.rows_written).sum()
+    }
+
+    /// Bytes of COPY data.
+    pub fn bytes(&self) -> u64 {
+        self.tables.iter().map(|table| table.bytes).sum()
+    }
+
+    /// How long it took, pauses included.
+    pub fn duration(&self) -> Duration {
+        self.finished_at
+            .duration_since(self.started_at)
+            .unsigned_abs()
+    }
+}

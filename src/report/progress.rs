@@ -1,0 +1,218 @@
+//! Progress for people: a bar on a terminal, a line every few seconds elsewhere. On stderr.
+
+use std::collections::HashMap;
+use std::io::IsTerminal;
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use bytesize::ByteSize;
+use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
+use uuid::Uuid;
+
+use super::{Event, Listener, TableProgress};
+
+/// Time between two lines where there is no terminal.
+const LINE_INTERVAL: Duration = Duration::from_secs(5);
+
+/// A listener that suits stderr.
+pub fn for_stderr() -> Box<dyn Listener> {
+    if std::io::stderr().is_terminal() {
+        Box::new(Bars::new())
+    } else {
+        Box::new(Lines::new())
+    }
+}
+
+struct Bars {
+    all: MultiProgress,
+    running: Mutex<HashMap<Uuid, ProgressBar>>,
+}
+
+impl Bars {
+    fn new() -> Self {
+        Bars {
+            all: MultiProgress::with_draw_target(ProgressDrawTarget::stderr()),
+            running: Mutex::new(HashMap::new()),
+        }
+    }
+
+    fn start(&self, job: &str, run_id: Uuid, table: &TableProgress) {
+        let bar = self.all.add(match table.rows_estimate {
+            Some(rows) => ProgressBar::new(rows.max(1)),
+            None => ProgressBar::new_spinner(),
+        });
+        bar.set_style(style(table.rows_estimate.is_some()));
+        bar.set_prefix(format!(
+            "{job}  {}/{} {}",
+            table.number, table.of, table.target
+        ));
+        bar.enable_steady_tick(Duration::from_millis(200));
+        if let Some(old) = self.lock().insert(run_id, bar) {
+            old.finish_and_clear();
+        }
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<Uuid, ProgressBar>> {
+        self.running.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Listener for Bars {
+    fn on(&self, job: &str, run_id: Uuid, event: &Event) {
+        match event {
+            Event::TableStarted(table) => self.start(job, run_id, table),
+            Event::TableMoved(table) | Event::TableLoaded(table) => {
+                if let Some(bar) = self.lock().get(&run_id) {
+                    // Statistics are old: a bar must not be full before the table is.
+                    if bar.length().is_some_and(|length| length < table.rows) {
+                        bar.set_length(table.rows);
+                    }
+                    bar.set_position(table.rows);
+                    bar.set_message(ByteSize(table.bytes).to_string());
+                }
+            }
+            Event::Retrying {
+                error,
+                pause,
+                attempt,
+            } => {
+                let text = format!(
+                    "{job}: {error}; attempt {attempt} in {:.0} s",
+                    pause.as_secs_f64()
+                );
+                let _ = self.all.println(text);
+            }
+            Event::Finished(_) => {
+                if let Some(bar) = self.lock().remove(&run_id) {
+                    bar.finish_and_clear();
+                }
+            }
+            Event::Publishing => {
+                if let Some(bar) = self.lock().get(&run_id) {
+                    bar.set_prefix(format!("{job}  publishing"));
+                }
+            }
+            Event::Started { .. } | Event::Planned { .. } | Event::Warned(_) => {}
+        }
+    }
+}
+
+fn style(has_estimate: bool) -> ProgressStyle {
+    let template = if has_estimate {
+        "{prefix}  [{bar:30}] {percent:>3} %  {human_pos} rows  {msg}  {per_sec}  ETA {eta}"
+    } else {
+        "{prefix}  {spinner}  {human_pos} rows  {msg}  {per_sec}"
+    };
+    ProgressStyle::with_template(template)
+        .unwrap_or_else(|_| ProgressStyle::default_bar())
+        .progress_chars("=> ")
+}
+
+struct Lines {
+    running: Mutex<HashMap<Uuid, Pace>>,
+}
+
+struct Pace {
+    began: Instant,
+    told: Instant,
+}
+
+impl Lines {
+    fn new() -> Self {
+        Lines {
+            running: Mutex::new(HashMap::new()),
+        }
+    }
+}
+
+impl Listener for Lines {
+    fn on(&self, job: &str, run_id: Uuid, event: &Event) {
+        let mut running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
+        let now = Instant::now();
+        match event {
+            Event::TableStarted(_) => {
+                // The interval runs on over small tables, so that a thousand of them stay quiet.
+                let told = running.get(&run_id).map_or(now, |pace| pace.told);
+                running.insert(run_id, Pace { began: now, told });
+            }
+            Event::TableMoved(table) => {
+                if let Some(pace) = running.get_mut(&run_id)
+                    && now.duration_since(pace.told) >= LINE_INTERVAL
+                {
+                    pace.told = now;
+                    eprintln!("{}", line(job, table, now.duration_since(pace.began)));
+                }
+            }
+            Event::Retrying {
+                error,
+                pause,
+                attempt,
+            } => {
+                eprintln!(
+                    "{job}: {error}; attempt {attempt} in {:.0} s",
+                    pause.as_secs_f64()
+                );
+            }
+            Event::Finished(_) => {
+                running.remove(&run_id);
+            }
+            Event::Started { .. }
+            | Event::Planned { .. }
+            | Event::TableLoaded(_)
+            | Event::Publishing
+            | Event::Warned(_) => {}
+        }
+    }
+}
+
+fn line(job: &str, table: &TableProgress, elapsed: Duration) -> String {
+    let seconds = elapsed.as_secs_f64().max(0.001);
+    let rate = ByteSize((table.bytes as f64 / seconds) as u64);
+    let mut text = format!(
+        "{job}: {}/{} {}: {} rows, {}, {rate}/s",
+        table.number,
+        table.of,
+        table.target,
+        table.rows,
+        ByteSize(table.bytes)
+    );
+    if let Some(estimate) = table
+        .rows_estimate
+        .filter(|rows| *rows >= table.rows && *rows > 0)
+    {
+        let share = table.rows as f64 / estimate as f64;
+        text.push_str(&format!(", about {:.0} %", share * 100.0));
+        if share > 0.01 {
+            text.push_str(&format!(", {:.0} s left", seconds / share - seconds));
+        }
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rstest::rstest;
+
+    #[rstest]
+    #[case(
+        Some(2000),
+        "orders: 1/2 public.orders: 1000 rows, 9.8 KiB, 4.9 KiB/s, about 50 %, 2 s left"
+    )]
+    #[case(Some(500), "orders: 1/2 public.orders: 1000 rows, 9.8 KiB, 4.9 KiB/s")]
+    #[case(None, "orders: 1/2 public.orders: 1000 rows, 9.8 KiB, 4.9 KiB/s")]
+    fn a_line_tells_rows_bytes_rate_and_what_is_left(
+        #[case] rows_estimate: Option<u64>,
+        #[case] text: &str,
+    ) {
+        let table = TableProgress {
+            number: 1,
+            of: 2,
+            target: "public.orders".to_owned(),
+            rows: 1000,
+            bytes: 10_000,
+            rows_estimate,
+        };
+        assert_eq!(line("orders", &table, Duration::from_secs(2)), text);
+    }
+}

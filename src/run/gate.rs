@@ -1,0 +1,173 @@
+//! The gate before COMMIT: may what was loaded be published?
+
+use std::collections::BTreeMap;
+
+use crate::catalog::desc::RelationDesc;
+use crate::config::spec::{GuardSpec, JobSpec, Mode, Verify};
+use crate::error::{Error, ErrorKind, Phase, Result, Side};
+use crate::pg::ident::QualifiedName;
+use crate::pg::session::Session;
+use crate::plan::copy::JobPlan;
+use crate::report::TableReport;
+
+/// Rows that each target relation held before the load, by its name as reports show it.
+pub(super) type RowsBefore = BTreeMap<String, u64>;
+
+/// Counts the rows that a refresh would replace, where the guard has to know. A role that may not
+/// SELECT on the target is held to the statistics.
+pub(super) async fn count_before(
+    target: &Session,
+    job: &JobSpec,
+    plan: &JobPlan,
+    seen: &BTreeMap<QualifiedName, RelationDesc>,
+) -> Result<RowsBefore> {
+    let mut rows_before = RowsBefore::new();
+    if !replaces_all(job.mode) {
+        return Ok(rows_before);
+    }
+    for table in &plan.tables {
+        let desc = seen.get(&table.target);
+        let rows = if desc.is_some_and(|desc| desc.privileges.select) {
+            count(target, table).await?
+        } else {
+            desc.and_then(|desc| desc.rows_estimate).unwrap_or(0)
+        };
+        rows_before.insert(table.target.to_string(), rows);
+    }
+    Ok(rows_before)
+}
+
+async fn count(target: &Session, table: &crate::plan::copy::CopyPlan) -> Result<u64> {
+    let sql = format!("SELECT pg_catalog.count(*) FROM {}", table.target_from());
+    let rows = target
+        .query(Phase::Gate, &sql, &[])
+        .await
+        .map_err(|e| e.on(&table.target))?;
+    let count: i64 = rows.first().map_or(0, |row| row.get(0));
+    Ok(u64::try_from(count).unwrap_or(0))
+}
+
+fn replaces_all(mode: Mode) -> bool {
+    matches!(mode, Mode::Truncate | Mode::Swap | Mode::Merge)
+}
+
+/// Refuses to publish when the sides disagree or the guard finds the source suspicious.
+pub(super) fn check(
+    job: &JobSpec,
+    target: &Session,
+    before: &RowsBefore,
+    tables: &mut [TableReport],
+) -> Result<()> {
+    for table in tables {
+        let rows_before = before.get(&table.target).copied();
+        table.rows_deleted = rows_before.unwrap_or(0);
+        let refused = |kind, message: String, hint: String| {
+            let relation = QualifiedName::parse(&table.target).ok();
+            let error = Error::new(kind, Phase::Gate, Side::Target, message)
+                .at(target.server())
+                .hinted(hint);
+            match relation {
+                Some(relation) => error.on(&relation),
+                None => error,
+            }
+        };
+        if job.verify != Verify::None && table.rows_read != table.rows_written {
+            return Err(refused(
+                ErrorKind::DataRejected,
+                format!(
+                    "the source sent {} rows and the target took {}",
+                    table.rows_read, table.rows_written
+                ),
+                "a BEFORE trigger on the target drops or adds rows: `triggers = \"skip\"` leaves \
+                 it out, `verify = \"none\"` accepts it"
+                    .to_owned(),
+            ));
+        }
+        if let Some(rows_before) = rows_before
+            && let Err((message, hint)) = guard(&job.guard, rows_before, table.rows_read)
+        {
+            return Err(refused(ErrorKind::Guard, message, hint));
+        }
+    }
+    Ok(())
+}
+
+/// Is a source with `rows` believable, where the target has `before`? If not: what is wrong, and
+/// which key allows it.
+///
+/// An empty source for an empty target is believed: nothing can be lost, and among the tables of
+/// a wildcard some are always empty.
+fn guard(guard: &GuardSpec, before: u64, rows: u64) -> Result<(), (String, String)> {
+    if rows == 0 && before > 0 && !guard.allow_empty {
+        return Err((
+            format!("the source has no rows, and the target has {before}"),
+            "if that is right, set `guard = { allow_empty = true }`".to_owned(),
+        ));
+    }
+    if rows < guard.min_rows {
+        return Err((
+            format!(
+                "the source has {rows} rows, fewer than `min_rows` = {}",
+                guard.min_rows
+            ),
+            "if that is right, lower `guard.min_rows`".to_owned(),
+        ));
+    }
+    let lost = before.saturating_sub(rows);
+    // Where emptiness is allowed, it says more than `max_shrink` does.
+    let allowed_empty = rows == 0 && guard.allow_empty;
+    if !allowed_empty && lost as f64 > before as f64 * guard.max_shrink {
+        let percent = lost as f64 / before as f64 * 100.0;
+        return Err((
+            format!("the source has {rows} rows and the target has {before}: {percent:.1} % less"),
+            "if that is right, raise `guard.max_shrink`".to_owned(),
+        ));
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rstest::rstest;
+
+    const DEFAULT: GuardSpec = GuardSpec {
+        allow_empty: false,
+        max_shrink: 0.5,
+        min_rows: 0,
+    };
+    const EMPTY_IS_FINE: GuardSpec = GuardSpec {
+        allow_empty: true,
+        max_shrink: 0.5,
+        min_rows: 0,
+    };
+    const AT_LEAST_10: GuardSpec = GuardSpec {
+        allow_empty: false,
+        max_shrink: 1.0,
+        min_rows: 10,
+    };
+
+    #[rstest]
+    #[case(DEFAULT, 0, 0, None)]
+    #[case(DEFAULT, 0, 7, None)]
+    #[case(DEFAULT, 10, 0, Some("no rows"))]
+    #[case(DEFAULT, 10, 5, None)]
+    #[case(DEFAULT, 10, 4, Some("60.0 % less"))]
+    #[case(DEFAULT, 10, 1000, None)]
+    #[case(EMPTY_IS_FINE, 10, 0, None)]
+    #[case(EMPTY_IS_FINE, 10, 1, Some("90.0 % less"))]
+    #[case(AT_LEAST_10, 0, 9, Some("min_rows"))]
+    #[case(AT_LEAST_10, 100, 10, None)]
+    fn a_suspicious_source_is_refused(
+        #[case] spec: GuardSpec,
+        #[case] before: u64,
+        #[case] rows: u64,
+        #[case] refusal: Option<&str>,
+    ) {
+        match (guard(&spec, before, rows), refusal) {
+            (Ok(()), None) => {}
+            (Err((message, _)), Some(part)) => assert!(message.contains(part), "{message}"),
+            (other, _) => panic!("{other:?}"),
+        }
+    }
+}

@@ -1,0 +1,142 @@
+//! Looks at both sides and plans: the part that `run`, `plan` and `check --connect` share.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use jiff::Timestamp;
+
+use super::Context;
+use crate::catalog;
+use crate::catalog::desc::RelationDesc;
+use crate::config::spec::{ServerSpec, TableInput, TableSpec, Triggers};
+use crate::error::{Error, ErrorKind, Phase, Result, Side};
+use crate::pg::ident::QualifiedName;
+use crate::pg::session::{Session, SessionSettings};
+use crate::plan::copy::JobPlan;
+use crate::plan::{self, Inspected, Refusal};
+use crate::report::Snapshot;
+
+/// How long a server may take to end a session that is over.
+const CLOSE_WAIT: Duration = Duration::from_secs(2);
+
+/// What was seen of both sides, and what to do about it.
+pub struct Inspection {
+    /// The plan, or every reason why there is none.
+    pub plan: Result<JobPlan, Vec<Refusal>>,
+    /// The target's relations as the plan saw them.
+    pub target: BTreeMap<QualifiedName, RelationDesc>,
+    /// The source's snapshot.
+    pub snapshot: Snapshot,
+}
+
+/// Opens a session on one side of a job.
+pub async fn open(context: &Context, side: Side) -> Result<Session> {
+    let (server, other): (&ServerSpec, &ServerSpec) = match side {
+        Side::Source => (&context.source, &context.target),
+        Side::Target | Side::Local => (&context.target, &context.source),
+    };
+    let settings = SessionSettings {
+        // Both ends of a copy speak the same encoding, whichever server asked for it.
+        encoding: server.encoding.clone().or_else(|| other.encoding.clone()),
+        lock_timeout: context.job.lock_timeout,
+        application_name: format!("tableferry {}", context.job.name),
+        replica: side == Side::Target && context.job.triggers == Triggers::Skip,
+    };
+    Session::open(server, side, &settings).await
+}
+
+/// Begins the source's snapshot transaction, with its locks, and plans against the target.
+///
+/// The locks come before the snapshot: a snapshot that is older than somebody's TRUNCATE would
+/// read no rows, without an error. What must be known before the locks (which tables a wildcard
+/// means) is asked before the transaction begins.
+pub async fn inspect(context: &Context, source: &Session, target: &Session) -> Result<Inspection> {
+    let job = &context.job;
+    let tables = catalog::expand(source, job).await?;
+    let locks = catalog::lock_list(source, &tables).await?;
+    source
+        .run(
+            Phase::Lock,
+            "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY",
+        )
+        .await?;
+    catalog::lock(source, &locks).await?;
+    let snapshot = snapshot(source).await?;
+
+    let same_place = place(source).await? == place(target).await?;
+    // Two servers: their round trips go side by side.
+    let (source_names, target_names) = (names(&tables, Side::Source), names(&tables, Side::Target));
+    let (from, to) = tokio::try_join!(
+        catalog::read(source, &source_names),
+        catalog::read(target, &target_names)
+    )?;
+    let mut inspected = Vec::with_capacity(tables.len());
+    for spec in tables {
+        let source_desc = match &spec.input {
+            TableInput::Relation(name) => from.get(name).cloned(),
+            TableInput::Query(_) => None,
+        };
+        inspected.push(Inspected::new(source, spec, source_desc, &to).await?);
+    }
+    let plan = plan::job(job, inspected, same_place);
+    Ok(Inspection {
+        plan,
+        target: to,
+        snapshot,
+    })
+}
+
+fn names(tables: &[TableSpec], side: Side) -> Vec<QualifiedName> {
+    tables
+        .iter()
+        .filter_map(|spec| match (side, &spec.input) {
+            (Side::Target | Side::Local, _) => Some(spec.target.clone()),
+            (Side::Source, TableInput::Relation(name)) => Some(name.clone()),
+            (Side::Source, TableInput::Query(_)) => None,
+        })
+        .collect()
+}
+
+/// The first query of the transaction: it fixes the snapshot.
+async fn snapshot(source: &Session) -> Result<Snapshot> {
+    let sql = "SELECT (CASE WHEN pg_catalog.pg_is_in_recovery() \
+                       THEN pg_catalog.pg_last_wal_replay_lsn() \
+                       ELSE pg_catalog.pg_current_wal_insert_lsn() END)::pg_catalog.text, \
+                      (EXTRACT(epoch FROM pg_catalog.clock_timestamp()) * 1000000)::pg_catalog.int8";
+    let rows = source.query(Phase::Lock, sql, &[]).await?;
+    let row = rows.first().ok_or_else(|| no_row(source))?;
+    let micros: i64 = row.get(1);
+    Ok(Snapshot {
+        lsn: row.get::<_, Option<String>>(0).unwrap_or_default(),
+        taken_at: Timestamp::from_microsecond(micros).unwrap_or_else(|_| Timestamp::now()),
+    })
+}
+
+/// What tells one database of one running server from all others.
+async fn place(session: &Session) -> Result<(String, String)> {
+    let sql = "SELECT pg_catalog.pg_postmaster_start_time()::pg_catalog.text, \
+                      pg_catalog.current_database()::pg_catalog.text";
+    let rows = session.query(Phase::Inspect, sql, &[]).await?;
+    let row = rows.first().ok_or_else(|| no_row(session))?;
+    Ok((row.get(0), row.get(1)))
+}
+
+fn no_row(session: &Session) -> Error {
+    Error::new(
+        ErrorKind::Bug,
+        Phase::Inspect,
+        session.side(),
+        "a SELECT without FROM gave no row",
+    )
+    .at(session.server())
+}
+
+/// Connects, plans, and leaves both servers again. Nothing moves, and nothing is locked on the
+/// target.
+pub async fn plan_only(context: &Context) -> Result<Result<JobPlan, Vec<Refusal>>> {
+    let source = open(context, Side::Source).await?;
+    let target = open(context, Side::Target).await?;
+    let inspected = inspect(context, &source, &target).await;
+    tokio::join!(source.close(CLOSE_WAIT), target.close(CLOSE_WAIT));
+    Ok(inspected?.plan)
+}

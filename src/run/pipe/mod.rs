@@ -1,0 +1,75 @@
+//! The only place that moves rows: `COPY … TO STDOUT` → whole-row blocks → bounded channel →
+//! `COPY … FROM STDIN`.
+//!
+//! Both halves run in one task: on its thread a block changes hands without waking anybody else,
+//! and the channel between them costs next to nothing while it lets each side go at its own pace.
+
+pub mod channel;
+mod sink;
+mod source;
+mod watch;
+
+use std::time::Duration;
+
+use crate::error::Result;
+use crate::pg::session::Session;
+use crate::plan::copy::CopyPlan;
+
+/// What a COPY moved, as the source announced it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Totals {
+    /// Rows that the source sent.
+    pub rows: u64,
+    /// Bytes of COPY data, framing included.
+    pub bytes: u64,
+}
+
+/// Both sides' counts of one table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Copied {
+    /// Rows that the source sent.
+    pub rows_read: u64,
+    /// Rows that the target acknowledged in its `COPY n`.
+    pub rows_written: u64,
+    /// Bytes of COPY data.
+    pub bytes: u64,
+}
+
+/// How a copy is bounded, and who is told of its progress.
+pub struct Pace<'a> {
+    /// No byte moved on either side for this long: give up.
+    pub stall_timeout: Duration,
+    /// Called a few times a second with what has been read so far.
+    pub on_progress: &'a (dyn Fn(Totals) + Sync),
+}
+
+/// Moves one table's rows and returns what both sides counted.
+///
+/// *Errors:* whatever failed first; the other half's error would only be its consequence.
+/// After an error neither session may be used again: abort both.
+/// *Cancellation:* dropping this future leaves both COPYs open; abort both sessions.
+pub async fn copy(
+    source: &Session,
+    target: &Session,
+    plan: &CopyPlan,
+    pace: Pace<'_>,
+) -> Result<Copied> {
+    let meter = watch::Meter::new(source.tap(), target.tap(), plan);
+    let (blocks, incoming) = channel::bounded(channel::CHANNEL_BYTES_MAX);
+    let moving = async {
+        tokio::try_join!(
+            source::pump(source, plan, &meter, blocks),
+            sink::pump(target, plan, &meter, incoming),
+        )
+    };
+    let (totals, rows_written) = tokio::select! {
+        biased;
+        moved = moving => moved?,
+        stalled = meter.watch(source, target, &pace) => return Err(stalled.on(&plan.target)),
+    };
+    Ok(Copied {
+        rows_read: totals.rows,
+        rows_written,
+        bytes: totals.bytes,
+    })
+}

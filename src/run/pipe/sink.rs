@@ -1,0 +1,73 @@
+//! The target's half: writes blocks, and notices at once when the target has refused one.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_util::{SinkExt, pin_mut};
+
+use super::channel::{Item, Receiver};
+use super::watch::{Meter, Waiting};
+use crate::error::{Error, ErrorKind, Phase, Result, Side};
+use crate::pg::session::Session;
+use crate::plan::copy::CopyPlan;
+
+/// How long a target that has reported an error may take to finish saying so.
+const ERROR_WAIT: Duration = Duration::from_secs(10);
+
+/// Writes until the end has been announced; returns the rows that the target acknowledged.
+pub(super) async fn pump(
+    target: &Session,
+    plan: &CopyPlan,
+    meter: &Meter<'_>,
+    mut incoming: Receiver,
+) -> Result<u64> {
+    let failed = |error| target.error(Phase::CopyIn, error).on(&plan.target);
+    let sink = target
+        .client()
+        .copy_in::<_, Bytes>(plan.copy_in.as_str())
+        .await
+        .map_err(failed)?;
+    pin_mut!(sink);
+
+    loop {
+        // tokio-postgres reads the target's answer only in `finish()`: without a look at the tap,
+        // the rest of the table would be pumped into a COPY that has failed long ago.
+        let item = tokio::select! {
+            biased;
+            () = target.tap().error_arrived() => break,
+            item = incoming.recv() => item,
+        };
+        match item {
+            Some(Item::Block(block)) => tokio::select! {
+                biased;
+                () = target.tap().error_arrived() => break,
+                fed = sink.feed(block.bytes.clone()) => fed.map_err(failed)?,
+            },
+            Some(Item::End(_)) => {
+                meter.waits_for(Waiting::Finish);
+                return sink.finish().await.map_err(failed);
+            }
+            None => {
+                return Err(Error::new(
+                    ErrorKind::Truncated,
+                    Phase::CopyOut,
+                    Side::Local,
+                    "the rows stopped coming before their end was announced",
+                )
+                .on(&plan.target));
+            }
+        }
+    }
+    let answered = tokio::time::timeout(ERROR_WAIT, sink.finish()).await;
+    Err(match answered {
+        Ok(Err(error)) => failed(error),
+        Ok(Ok(_)) | Err(_) => Error::new(
+            ErrorKind::DataRejected,
+            Phase::CopyIn,
+            Side::Target,
+            "the target reported an error during COPY and then did not end it",
+        )
+        .at(target.server())
+        .on(&plan.target),
+    })
+}

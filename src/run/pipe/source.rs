@@ -1,0 +1,86 @@
+//! The source's half: reads COPY data and passes it on, and knows that it has seen the end.
+
+use futures_util::{StreamExt, pin_mut};
+
+use super::Totals;
+use super::channel::Sender;
+use super::watch::{Meter, Waiting};
+use crate::error::{Error, ErrorKind, Phase, Result, Side};
+use crate::pg::session::Session;
+use crate::plan::copy::{CopyFormat, CopyPlan};
+
+/// The two bytes that end binary COPY data: a field count of -1.
+const BINARY_TRAILER: [u8; 2] = [0xff, 0xff];
+
+/// Reads the whole COPY. What the source sends in one message is whole rows, and the tap below
+/// tokio-postgres only ever joins whole messages, so each block holds whole rows.
+pub(super) async fn pump(
+    source: &Session,
+    plan: &CopyPlan,
+    meter: &Meter<'_>,
+    blocks: Sender,
+) -> Result<Totals> {
+    let failed = |error| source.error(Phase::CopyOut, error).on(plan.read_relation());
+    let stream = source
+        .client()
+        .copy_out(plan.copy_out.as_str())
+        .await
+        .map_err(failed)?;
+    pin_mut!(stream);
+
+    let mut tail = [0_u8; 2];
+    meter.waits_for(Waiting::Source);
+    while let Some(chunk) = stream.next().await.transpose().map_err(failed)? {
+        tail = last_two(tail, &chunk);
+        meter.waits_for(Waiting::Target);
+        if blocks.send(chunk).await.is_err() {
+            return superseded().await;
+        }
+        meter.waits_for(Waiting::Source);
+    }
+    // `None` comes only after CopyDone: a broken connection is an error above.
+    if plan.format == CopyFormat::Binary && tail != BINARY_TRAILER {
+        return Err(Error::new(
+            ErrorKind::Truncated,
+            Phase::CopyOut,
+            Side::Source,
+            "the binary COPY data ended without its trailer",
+        )
+        .at(source.server())
+        .on(plan.read_relation()));
+    }
+    let totals = meter.read_so_far();
+    meter.waits_for(Waiting::Target);
+    match blocks.end(totals).await {
+        Ok(()) => Ok(totals),
+        Err(_) => superseded().await,
+    }
+}
+
+/// The target's half has failed and is about to return its error: that one is the cause.
+async fn superseded<T>() -> Result<T> {
+    std::future::pending().await
+}
+
+fn last_two(before: [u8; 2], chunk: &[u8]) -> [u8; 2] {
+    match chunk {
+        [.., a, b] => [*a, *b],
+        [b] => [before[1], *b],
+        [] => before,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_trailer_is_found_across_blocks() {
+        let mut tail = [0, 0];
+        for chunk in [&b"rows\xff"[..], b"", b"\xff"] {
+            tail = last_two(tail, chunk);
+        }
+        assert_eq!(tail, BINARY_TRAILER);
+        assert_eq!(last_two(tail, b"x"), [0xff, b'x']);
+    }
+}

@@ -1,0 +1,110 @@
+//! Progress of a copy, and the watch that ends one on which nothing moves.
+
+use std::sync::atomic::{AtomicU8, Ordering};
+use std::time::Duration;
+
+use tokio::time::{Instant, MissedTickBehavior};
+
+use super::{Pace, Totals};
+use crate::error::{Error, ErrorKind, Phase, Side};
+use crate::pg::session::Session;
+use crate::pg::tap::TapState;
+use crate::plan::copy::{CopyFormat, CopyPlan};
+
+/// How often progress is told and stalls are looked for.
+const TICK: Duration = Duration::from_millis(200);
+
+/// Whom the copy waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub(super) enum Waiting {
+    /// The source's next message.
+    Source = 0,
+    /// Room towards the target.
+    Target = 1,
+    /// The target's `COPY n`: triggers and foreign keys are checked then, and no byte moves.
+    Finish = 2,
+}
+
+/// Reads the counters of both taps, relative to where they stood when the copy began.
+pub(super) struct Meter<'a> {
+    source: &'a TapState,
+    target: &'a TapState,
+    waiting: AtomicU8,
+    messages_before: u64,
+    bytes_before: u64,
+    frames_that_are_no_rows: u64,
+}
+
+impl<'a> Meter<'a> {
+    pub(super) fn new(source: &'a TapState, target: &'a TapState, plan: &CopyPlan) -> Self {
+        Meter {
+            source,
+            target,
+            waiting: AtomicU8::new(Waiting::Source as u8),
+            messages_before: source.copy_messages(),
+            bytes_before: source.copy_bytes(),
+            // The server sends one message a row; in binary the header rides with the first row,
+            // and the trailer is a message of its own.
+            frames_that_are_no_rows: u64::from(plan.format == CopyFormat::Binary),
+        }
+    }
+
+    /// Rows and bytes that have come from the source since the copy began.
+    pub(super) fn read_so_far(&self) -> Totals {
+        let messages = self.source.copy_messages() - self.messages_before;
+        Totals {
+            rows: messages.saturating_sub(self.frames_that_are_no_rows),
+            bytes: self.source.copy_bytes() - self.bytes_before,
+        }
+    }
+
+    pub(super) fn waits_for(&self, whom: Waiting) {
+        self.waiting.store(whom as u8, Ordering::Relaxed);
+    }
+
+    /// Tells progress; returns only when no byte has moved for `stall_timeout`.
+    pub(super) async fn watch(&self, source: &Session, target: &Session, pace: &Pace<'_>) -> Error {
+        let mut ticks = tokio::time::interval(TICK);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut moved_at = Instant::now();
+        let mut moved = self.moved();
+        loop {
+            ticks.tick().await;
+            (pace.on_progress)(self.read_so_far());
+            let now_moved = self.moved();
+            let finishing = self.waiting.load(Ordering::Relaxed) == Waiting::Finish as u8;
+            if now_moved != moved || finishing {
+                moved = now_moved;
+                moved_at = Instant::now();
+            } else if moved_at.elapsed() >= pace.stall_timeout {
+                return self.stalled(source, target, pace.stall_timeout);
+            }
+        }
+    }
+
+    fn moved(&self) -> (u64, u64) {
+        (self.source.received(), self.target.sent())
+    }
+
+    fn stalled(&self, source: &Session, target: &Session, bound: Duration) -> Error {
+        let for_source = self.waiting.load(Ordering::Relaxed) == Waiting::Source as u8;
+        let (phase, side, session, what) = if for_source {
+            (Phase::CopyOut, Side::Source, source, "has sent nothing")
+        } else {
+            (Phase::CopyIn, Side::Target, target, "has taken nothing")
+        };
+        Error::new(
+            ErrorKind::Stalled,
+            phase,
+            side,
+            format!("backend {} {what} for {} s", session.pid(), bound.as_secs()),
+        )
+        .at(session.server())
+        .hinted(format!(
+            "look at pg_stat_activity there for pid {}: a lock, a slow query or trigger, or a \
+             network that lost the connection; `stall_timeout` says how long to wait",
+            session.pid()
+        ))
+    }
+}

@@ -1,0 +1,62 @@
+//! What happens on the target around the load: TRUNCATE or a lock before it, sequences and
+//! deferred constraints after it, ANALYZE when all is published.
+
+use crate::config::spec::JobSpec;
+use crate::error::{Phase, Result};
+use crate::pg::ident::QualifiedName;
+use crate::pg::session::Session;
+use crate::plan::copy::JobPlan;
+use crate::report::TableReport;
+
+/// Locks the target's relations as the mode needs them, and empties them where it does that.
+pub(super) async fn prepare(target: &Session, plan: &JobPlan) -> Result<()> {
+    match &plan.truncate {
+        Some(truncate) => target.run(Phase::Prepare, truncate).await?,
+        None => {
+            let names: Vec<_> = plan.tables.iter().map(|table| table.target.sql()).collect();
+            let sql = format!(
+                "LOCK TABLE ONLY {} IN ROW EXCLUSIVE MODE",
+                names.join(", ONLY ")
+            );
+            target.run(Phase::Lock, &sql).await?;
+        }
+    }
+    match &plan.defer {
+        Some(defer) => target.run(Phase::Prepare, defer).await,
+        None => Ok(()),
+    }
+}
+
+/// The last work before COMMIT. Deferred constraints are checked here, where an error can still
+/// be told apart from a COMMIT that went wrong.
+pub(super) async fn finish(target: &Session, job: &JobSpec, plan: &JobPlan) -> Result<()> {
+    target
+        .run(Phase::Gate, "SET CONSTRAINTS ALL IMMEDIATE")
+        .await?;
+    if job.sequences {
+        for table in &plan.tables {
+            for owned in &table.sequences {
+                let moved = target.run(Phase::Publish, &owned.sql).await;
+                moved.map_err(|error| error.on(&table.target))?;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Refreshes the planner's statistics.
+pub(super) async fn analyze(target: &Session, job: &JobSpec, tables: &[TableReport]) -> Result<()> {
+    if !job.analyze {
+        return Ok(());
+    }
+    for table in tables {
+        if let Ok(name) = QualifiedName::parse(&table.target) {
+            let sql = format!("ANALYZE {}", name.sql());
+            target
+                .run(Phase::After, &sql)
+                .await
+                .map_err(|error| error.on(&name))?;
+        }
+    }
+    Ok(())
+}

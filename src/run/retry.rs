@@ -1,0 +1,80 @@
+//! Which errors can pass, and how long to wait before trying again.
+
+use std::time::Duration;
+
+use backon::{BackoffBuilder, ExponentialBuilder};
+
+use crate::config::spec::RetrySpec;
+use crate::error::{Error, ErrorKind};
+
+/// Can the same attempt go well a little later, with nobody having changed anything? Deliberately
+/// narrow: a schema, a privilege, or a row does not mend itself, and looping hides the mistake.
+pub fn can_pass(error: &Error) -> bool {
+    match error.kind() {
+        ErrorKind::Unreachable
+        | ErrorKind::ServerShutdown
+        | ErrorKind::Conflict
+        | ErrorKind::Locked
+        | ErrorKind::Stalled => true,
+        ErrorKind::Config
+        | ErrorKind::Auth
+        | ErrorKind::Tls
+        | ErrorKind::Permission
+        | ErrorKind::SchemaMismatch
+        | ErrorKind::DataRejected
+        | ErrorKind::Guard
+        | ErrorKind::Timeout
+        | ErrorKind::Cancelled
+        | ErrorKind::Truncated
+        // What is in doubt may have been committed: an append would be there twice.
+        | ErrorKind::InDoubt
+        | ErrorKind::Bug => false,
+    }
+}
+
+/// The pauses before each further attempt: doubling, with jitter so that many jobs that lost the
+/// same server don't come back at once.
+pub fn pauses(spec: &RetrySpec) -> impl Iterator<Item = Duration> + use<> {
+    let max_backoff = spec.max_backoff;
+    ExponentialBuilder::default()
+        .with_min_delay(spec.backoff)
+        .with_max_delay(max_backoff)
+        .with_factor(2.0)
+        .with_jitter()
+        .with_max_times(spec.max as usize)
+        .build()
+        .map(move |pause| pause.min(max_backoff))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::error::{Phase, Side};
+    use rstest::rstest;
+
+    #[rstest]
+    #[case(ErrorKind::Unreachable, true)]
+    #[case(ErrorKind::Locked, true)]
+    #[case(ErrorKind::Conflict, true)]
+    #[case(ErrorKind::Auth, false)]
+    #[case(ErrorKind::Permission, false)]
+    #[case(ErrorKind::DataRejected, false)]
+    #[case(ErrorKind::InDoubt, false)]
+    fn only_what_mends_itself_is_tried_again(#[case] kind: ErrorKind, #[case] again: bool) {
+        let error = Error::new(kind, Phase::CopyIn, Side::Target, "x");
+        assert_eq!(can_pass(&error), again);
+    }
+
+    #[test]
+    fn pauses_grow_up_to_their_bound_and_end() {
+        let spec = RetrySpec {
+            max: 5,
+            backoff: Duration::from_secs(1),
+            max_backoff: Duration::from_secs(4),
+        };
+        let all: Vec<_> = pauses(&spec).collect();
+        assert_eq!(all.len(), 5);
+        assert!(all[0] >= spec.backoff);
+        assert!(all.iter().all(|pause| *pause <= spec.max_backoff));
+    }
+}

@@ -1,0 +1,91 @@
+//! Settles a COMMIT whose answer was lost, by asking the target what became of the transaction.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::{Cancelled, Context, inspect};
+use crate::error::{Error, ErrorKind, Phase, Result, Side};
+use crate::pg::session::Session;
+
+/// How long to look for an answer before the run is reported as in doubt.
+const SETTLE_WAIT: Duration = Duration::from_secs(60);
+
+/// Between two looks.
+const SETTLE_PAUSE: Duration = Duration::from_millis(500);
+
+/// By what the target's transaction can be found again.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Fate {
+    /// `pg_current_xact_id()`.
+    xid: String,
+    /// Which server this number belongs to, and which history of it: after a failover the same
+    /// number may be somebody else's transaction.
+    server: String,
+}
+
+const SERVER_SQL: &str = "(SELECT system_identifier FROM pg_catalog.pg_control_system())::pg_catalog.text || '/' || \
+     (SELECT timeline_id FROM pg_catalog.pg_control_checkpoint())::pg_catalog.text";
+
+/// Asked inside the transaction, just before COMMIT.
+pub(super) async fn fate(target: &Session) -> Result<Fate> {
+    let sql = format!("SELECT pg_catalog.pg_current_xact_id()::pg_catalog.text, {SERVER_SQL}");
+    let rows = target.query(Phase::Gate, &sql, &[]).await?;
+    let row = rows.first().ok_or_else(|| {
+        Error::new(
+            ErrorKind::Bug,
+            Phase::Gate,
+            Side::Target,
+            "no transaction id was given",
+        )
+    })?;
+    Ok(Fate {
+        xid: row.get(0),
+        server: row.get(1),
+    })
+}
+
+/// `Ok` when the transaction is known to be committed; an error of another kind than `InDoubt`
+/// when it is known to be rolled back; else the error that was handed in.
+pub(super) async fn settle(
+    context: &Context,
+    fate: &Fate,
+    lost: Error,
+    cancelled: &Cancelled,
+) -> Result<()> {
+    let deadline = Instant::now() + SETTLE_WAIT;
+    while Instant::now() < deadline && !cancelled.is_cancelled() {
+        match tokio::time::timeout_at(deadline, look(context, fate)).await {
+            Ok(Ok(Some(true))) => return Ok(()),
+            Ok(Ok(Some(false))) => return Err(lost.of_kind(ErrorKind::Unreachable)),
+            Ok(Ok(None) | Err(_)) | Err(_) => tokio::time::sleep(SETTLE_PAUSE).await,
+        }
+    }
+    Err(lost.hinted(format!(
+        "the target could not be asked what became of its transaction; \
+         SELECT pg_xact_status('{}'::xid8) there says whether it was committed",
+        fate.xid
+    )))
+}
+
+/// Committed, rolled back, or (`None`) not decided yet or not to be known here.
+async fn look(context: &Context, fate: &Fate) -> Result<Option<bool>> {
+    let target = inspect::open(context, Side::Target).await?;
+    let sql = format!(
+        "SELECT pg_catalog.pg_xact_status($1::pg_catalog.text::pg_catalog.xid8), {SERVER_SQL}"
+    );
+    let rows = target.query(Phase::Commit, &sql, &[&fate.xid]).await;
+    target.close(Duration::from_secs(1)).await;
+    let rows = rows?;
+    let Some(row) = rows.first() else {
+        return Ok(None);
+    };
+    let status: Option<String> = row.get(0);
+    let server: String = row.get(1);
+    Ok(match status.as_deref() {
+        _ if server != fate.server => None,
+        Some("committed") => Some(true),
+        Some("aborted") => Some(false),
+        _ => None,
+    })
+}

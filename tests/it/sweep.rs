@@ -1,0 +1,267 @@
+//! Whatever dies, and whenever: the target holds the old rows or the new ones, and the report agrees.
+
+use nix::sys::signal::Signal;
+use rstest::rstest;
+
+use crate::support::proxy::{Fault, Rule, Trigger, Way};
+use crate::support::{
+    Databases, Outcome, PATIENCE, Proxy, databases, job, job_between, wait_until,
+};
+
+const NEW_ROWS: u64 = 4000;
+const OLD_ROWS: u64 = 10;
+
+fn tables(name: &str) -> Databases<'static> {
+    let db = databases(name);
+    db.both("CREATE TABLE t (id int PRIMARY KEY, filler text)");
+    db.source.sql(&format!(
+        "INSERT INTO t SELECT i, repeat('x', 100) FROM generate_series(1, {NEW_ROWS}) i"
+    ));
+    db.target.sql(&format!(
+        "INSERT INTO t SELECT -i, 'old' FROM generate_series(1, {OLD_ROWS}) i"
+    ));
+    db
+}
+
+fn jobs(mode: &str, format: &str) -> String {
+    format!(
+        "[jobs.j]\nsource = 'source'\ntarget = 'target'\nmode = '{mode}'\ntables = ['public.t']\n\
+         format = '{format}'\nretry = {{ max = 0 }}\nstall_timeout = '30s'\nanalyze = false\n"
+    )
+}
+
+/// The one invariant. Returns whether the new rows are there.
+#[track_caller]
+fn assert_old_or_new(db: &Databases<'_>, mode: &str, outcome: &Outcome, what: &str) -> bool {
+    let old = db.target.count("t WHERE id < 0");
+    let new = db
+        .target
+        .count("t WHERE id > 0 AND filler = repeat('x', 100)");
+    let all = db.target.count("t");
+    let published = new == NEW_ROWS && old == if mode == "append" { OLD_ROWS } else { 0 };
+    let untouched = new == 0 && old == OLD_ROWS;
+    assert!(
+        (published || untouched) && all == old + new,
+        "{what}: torn, {old} old and {new} new of {all}\n{outcome}"
+    );
+    let reported = outcome.report()["outcome"].as_str().unwrap();
+    let expected_code = match (published, reported) {
+        (true, "committed") => 0,
+        (false, "rolled_back") => 1,
+        _ => panic!("{what}: published = {published}, reported {reported}\n{outcome}"),
+    };
+    assert_eq!(outcome.code, Some(expected_code), "{what}: {outcome}");
+    published
+}
+
+/// Waits until no session of ours is left on either server, and nothing of ours is locked.
+#[track_caller]
+fn assert_nothing_left(db: &Databases<'_>) {
+    for side in [&db.source, &db.target] {
+        wait_until(PATIENCE, || {
+            side.count(
+                "pg_stat_activity WHERE datname = current_database() \
+                 AND application_name LIKE 'tableferry%'",
+            ) == 0
+        });
+    }
+}
+
+fn restore(db: &Databases<'_>) {
+    db.target.sql(&format!(
+        "TRUNCATE t; INSERT INTO t SELECT -i, 'old' FROM generate_series(1, {OLD_ROWS}) i"
+    ));
+}
+
+#[rstest]
+fn a_connection_cut_at_any_message_leaves_old_or_new(
+    #[values("append", "truncate")] mode: &str,
+    #[values("binary", "text")] format: &str,
+    #[values("source", "target")] side: &str,
+    #[values(Way::ToServer, Way::ToClient)] way: Way,
+) {
+    let db = tables("cut");
+    let mut struck = 0;
+    // Every message of a session's life, then wider and wider steps through the rows.
+    let mut at = 1;
+    loop {
+        let server = if side == "source" {
+            &db.source
+        } else {
+            &db.target
+        };
+        let proxy = Proxy::start(server.cluster.port());
+        let through = proxy.conninfo(&server.conninfo());
+        let (source, target) = match side {
+            "source" => (through, db.target.conninfo()),
+            _ => (db.source.conninfo(), through),
+        };
+        let armed = proxy.arm(Rule::new(way, Trigger::Message(at), Fault::Cut).on_connection(1));
+        let outcome =
+            job_between(&source, &target, &jobs(mode, format)).run(&["run", "j", "--json"]);
+        assert_old_or_new(&db, mode, &outcome, &format!("cut at message {at}"));
+        restore(&db);
+        if !armed.has_struck() {
+            break;
+        }
+        struck += 1;
+        at += if at < 60 { 3 } else { 397 };
+    }
+    assert!(struck >= 5, "only {struck} cuts");
+    assert_nothing_left(&db);
+}
+
+#[rstest]
+fn a_killed_backend_rolls_back_and_is_named(
+    #[values("append", "truncate")] mode: &str,
+    #[values("source", "target")] side: &str,
+) {
+    let db = tables("killed");
+    // The source's rows wait for a lock that the test holds: the copy is in the middle of its work.
+    db.source.sql(
+        "CREATE FUNCTION slow(i int) RETURNS int LANGUAGE plpgsql VOLATILE AS
+           'BEGIN IF i = 2000 THEN PERFORM pg_advisory_lock_shared(4711); END IF; RETURN i; END'",
+    );
+    db.source.sql("SELECT pg_advisory_lock(4711)");
+    let more = "[jobs.j.table.'public.t']\nset.id = 'public.slow(id)'\n";
+    let config = format!("{}{more}", jobs(mode, "auto"));
+    let running = job(&db, &config);
+    let running = running.spawn(&["run", "j", "--json"]);
+    wait_until(PATIENCE, || {
+        db.source
+            .count("pg_locks WHERE locktype = 'advisory' AND NOT granted")
+            == 1
+    });
+
+    let victim = if side == "source" {
+        &db.source
+    } else {
+        &db.target
+    };
+    victim.sql(
+        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity \
+         WHERE datname = current_database() AND application_name LIKE 'tableferry%'",
+    );
+
+    let outcome = running.wait(PATIENCE);
+    assert!(!assert_old_or_new(&db, mode, &outcome, "killed backend"));
+    let error = &outcome.report()["error"];
+    assert_eq!(error["side"], side, "{outcome}");
+    assert_eq!(error["sqlstate"], "57P01", "{outcome}");
+    assert_eq!(error["kind"], "server_shutdown", "{outcome}");
+    db.source.sql("SELECT pg_advisory_unlock(4711)");
+    assert_nothing_left(&db);
+}
+
+#[rstest]
+#[case(Signal::SIGINT)]
+#[case(Signal::SIGTERM)]
+#[case(Signal::SIGKILL)]
+fn a_signal_in_the_middle_of_a_copy_rolls_back_on_both_servers(#[case] signal: Signal) {
+    let db = tables("signal");
+    db.source.sql(
+        "CREATE FUNCTION slow(i int) RETURNS int LANGUAGE plpgsql VOLATILE AS
+           'BEGIN IF i = 2000 THEN PERFORM pg_advisory_lock_shared(4712); END IF; RETURN i; END'",
+    );
+    db.source.sql("SELECT pg_advisory_lock(4712)");
+    let config = format!(
+        "{}[jobs.j.table.'public.t']\nset.id = 'public.slow(id)'\n",
+        jobs("truncate", "auto")
+    );
+    let running = job(&db, &config);
+    let running = running.spawn(&["run", "j", "--json"]);
+    wait_until(PATIENCE, || {
+        db.source
+            .count("pg_locks WHERE locktype = 'advisory' AND NOT granted")
+            == 1
+    });
+
+    running.kill(signal);
+
+    let outcome = running.wait(PATIENCE);
+    if signal == Signal::SIGKILL {
+        assert_eq!(outcome.signal, Some(9));
+        // Nobody was left to send a cancel: the source's backend notices when its lock is free.
+        db.source.sql("SELECT pg_advisory_unlock(4712)");
+    } else {
+        assert_eq!(outcome.code, Some(3), "{outcome}");
+        assert_eq!(outcome.report()["outcome"], "cancelled", "{outcome}");
+        assert_eq!(outcome.report()["error"]["kind"], "cancelled", "{outcome}");
+    }
+    assert_nothing_left(&db);
+    assert_eq!(db.target.count("t"), OLD_ROWS);
+    assert_eq!(db.target.count("t WHERE id < 0"), OLD_ROWS);
+}
+
+#[test]
+fn a_target_error_stops_the_source_promptly() {
+    let db = databases("prompt");
+    db.both("CREATE TABLE t (id bigint)");
+    // More rows than could be sent in the test's patience.
+    db.target.sql("ALTER TABLE t ADD CHECK (id <> 1000)");
+    let config = "[jobs.j]\nsource = 'source'\ntarget = 'target'\nmode = 'append'\nretry = { max = 0 }\n\
+         [jobs.j.table.'public.t']\nquery = 'SELECT pg_catalog.generate_series(1, 100000000000) AS id'\n";
+
+    let outcome = job(&db, config).run(&["run", "j", "--json"]);
+
+    assert_eq!(outcome.code, Some(1), "{outcome}");
+    assert_eq!(outcome.report()["error"]["sqlstate"], "23514", "{outcome}");
+    assert_nothing_left(&db);
+}
+
+#[test]
+fn a_source_that_falls_silent_is_given_up_after_stall_timeout() {
+    let db = tables("stall");
+    let proxy = Proxy::start(db.source.cluster.port());
+    let armed = proxy
+        .arm(Rule::new(Way::ToClient, Trigger::Typed(b'd', 500), Fault::Stall).on_connection(1));
+    let config = jobs("truncate", "auto").replace("'30s'", "'1s'");
+    let outcome = job_between(
+        &proxy.conninfo(&db.source.conninfo()),
+        &db.target.conninfo(),
+        &config,
+    )
+    .run(&["run", "j", "--json"]);
+
+    assert!(armed.has_struck());
+    assert_eq!(outcome.report()["error"]["kind"], "stalled", "{outcome}");
+    assert_eq!(outcome.report()["error"]["side"], "source", "{outcome}");
+    assert!(!assert_old_or_new(
+        &db,
+        "truncate",
+        &outcome,
+        "stalled source"
+    ));
+}
+
+#[test]
+fn a_lost_answer_to_commit_is_settled() {
+    let db = tables("commit");
+    // The server's answer to COMMIT is the last CommandComplete: let the message pass to the
+    // server, and cut before the answer comes back.
+    let proxy = Proxy::start(db.target.cluster.port());
+    let count = |proxy: &Proxy| proxy.messages(Way::ToServer);
+    let config = jobs("append", "auto");
+    let conninfo = proxy.conninfo(&db.target.conninfo());
+    let whole = job_between(&db.source.conninfo(), &conninfo, &config).run(&["run", "j", "--json"]);
+    assert_eq!(whole.code, Some(0), "{whole}");
+    restore(&db);
+    let messages = count(&proxy);
+    drop(proxy);
+
+    let mut settled = 0;
+    for at in messages.saturating_sub(4)..=messages {
+        let proxy = Proxy::start(db.target.cluster.port());
+        let conninfo = proxy.conninfo(&db.target.conninfo());
+        let rule = Rule::new(Way::ToServer, Trigger::Message(at), Fault::Cut);
+        let armed = proxy.arm(rule.after().on_connection(1));
+        let outcome =
+            job_between(&db.source.conninfo(), &conninfo, &config).run(&["run", "j", "--json"]);
+        let published = assert_old_or_new(&db, "append", &outcome, &format!("cut after {at}"));
+        if published && armed.has_struck() {
+            settled += 1;
+        }
+        restore(&db);
+    }
+    assert!(settled >= 1, "no COMMIT lost its answer");
+}
