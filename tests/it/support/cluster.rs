@@ -256,12 +256,20 @@ impl Cluster {
 
     /// Starts a stopped server again, on the same port.
     pub fn start_again(&self) {
-        let pid = self.guardian().order("start");
-        if let Err(log) = wait_ready(&self.directory, &pid) {
-            panic!(
-                "PostgreSQL did not start again in {}:\n{log}",
-                self.directory.display()
-            );
+        let started = Instant::now();
+        loop {
+            let pid = self.guardian().order("start");
+            match wait_ready(&self.directory, &pid) {
+                Ok(()) => return,
+                // After SIGKILL the server's children need a moment to notice that they are orphans.
+                Err(log) if log.contains("still in use") && started.elapsed() < START_WAIT => {
+                    self.stop("TERM");
+                }
+                Err(log) => panic!(
+                    "PostgreSQL did not start again in {}:\n{log}",
+                    self.directory.display()
+                ),
+            }
         }
     }
 
