@@ -8,8 +8,10 @@
     reason = "a test's way to fail is to panic, and clippy.toml only knows functions marked #[test]"
 )]
 
+mod catalog;
 mod harness;
 mod large;
+mod pg;
 mod run;
 mod support;
 mod sweep;
