@@ -50,7 +50,7 @@ while read -r order; do
 done
 stop QUIT
 # The children of a killed server may live, and write, for a moment longer.
-for try in 1 2 3 4 5; do rm -rf "$directory" 2>/dev/null && break; sleep 0.2; done
+for try in 1 2 3 4 5 6 7 8 9; do rm -rf "$directory" 2>/dev/null && break; sleep 0.2; done
 "#;
 
 /// The two servers that all tests share: the source and the target.
@@ -146,12 +146,13 @@ impl Cluster {
             .expect("cannot make a directory in /tmp")
             .keep();
         give_to(&directory, owner.as_ref());
+        // Before initdb, so that the directory has its keeper from the start.
+        let mut guardian = Guardian::spawn(&binaries, &directory, owner.as_ref());
         initdb(&binaries, &directory, owner.as_ref());
 
         for attempt in 1..=START_ATTEMPTS_MAX {
             let port = free_port();
             configure(&directory, port, &options.settings, owner.as_ref());
-            let mut guardian = Guardian::spawn(&binaries, &directory, owner.as_ref());
             match wait_ready(&directory, &guardian.order("start")) {
                 Ok(()) => {
                     return Self {
@@ -164,7 +165,6 @@ impl Cluster {
                 // Somebody else took the port between our look and the server's.
                 Err(log) if attempt < START_ATTEMPTS_MAX && log.contains("already in use") => {
                     guardian.order("QUIT");
-                    guardian.abandon();
                     let _ = fs::remove_file(directory.join("log"));
                 }
                 Err(log) => panic!(
@@ -352,12 +352,6 @@ impl Guardian {
             .expect("the guardian does not answer");
         assert!(answer.ends_with('\n'), "the guardian is gone");
         answer.trim().to_owned()
-    }
-
-    /// Ends the guardian without its tidying up.
-    fn abandon(mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
     }
 }
 
