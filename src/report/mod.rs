@@ -108,6 +108,19 @@ pub enum Outcome {
     Skipped,
 }
 
+impl Trigger {
+    /// As in JSON.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Trigger::Manual => "manual",
+            Trigger::Schedule => "schedule",
+            Trigger::Signal => "signal",
+            Trigger::Missed => "missed",
+            Trigger::After => "after",
+        }
+    }
+}
+
 impl Outcome {
     /// As in JSON.
     pub fn as_str(self) -> &'static str {

@@ -3,6 +3,7 @@
 //! On the target, a run's row is `running` before its first attempt does anything, and `committed`
 //! in the transaction that publishes its rows, so that the two always agree.
 
+mod check;
 mod ddl;
 mod entry;
 mod history;
@@ -17,6 +18,7 @@ use crate::error::{Error, Phase, Result, Side};
 use crate::pg::session::{Session, SessionSettings};
 use crate::report::{Event, Outcome, RunReport};
 
+pub use check::{Readiness, check};
 pub use ddl::script;
 pub use entry::{Entry, EntryTable, State};
 pub use history::history;
