@@ -11,6 +11,7 @@
 mod catalog;
 mod harness;
 mod large;
+mod ledger;
 mod pg;
 mod run;
 mod support;
