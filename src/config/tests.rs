@@ -285,8 +285,6 @@ fn wrong_in_a_job(#[case] text: &str, #[case] message: &str) {
 
 #[rstest]
 #[case("workers = 2", "workers", "workers = 2")]
-#[case("atomic = false", "atomic", "atomic = false")]
-#[case("verify = 'checksum'", "verify", "verify = \"checksum\"")]
 #[case("on_error = 'quarantine'", "on_error", "on_error = \"quarantine\"")]
 #[case("rate_limit = '50MB'", "rate_limit", "rate_limit")]
 #[case("indexes = 'rebuild'", "indexes", "indexes = \"rebuild\"")]

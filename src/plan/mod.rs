@@ -1,7 +1,9 @@
 //! Deciding how tables are copied, without any I/O: two descriptions and a specification become a
 //! plan, or every reason why not.
 
+pub mod checksum;
 mod columns;
+pub mod compare;
 pub mod copy;
 pub mod explain;
 #[cfg(test)]
@@ -10,7 +12,9 @@ pub mod format;
 mod job;
 pub mod order;
 pub mod pairs;
+pub mod ranges;
 pub mod refusal;
+pub mod split;
 pub mod sql;
 mod table;
 pub mod typmod;

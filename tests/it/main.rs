@@ -8,6 +8,8 @@
     reason = "a test's way to fail is to panic, and clippy.toml only knows functions marked #[test]"
 )]
 
+mod atomic;
+mod checksum;
 mod harness;
 mod large;
 mod run;
