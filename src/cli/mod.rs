@@ -8,6 +8,7 @@ mod logging;
 mod plan;
 mod run;
 mod signals;
+mod verify;
 
 use std::io::Write;
 use std::path::PathBuf;
@@ -85,6 +86,7 @@ fn with_config(file: Option<PathBuf>, log_level: Option<String>, command: args::
         match command {
             args::Command::Run(wanted) => run::run(&config, wanted).await,
             args::Command::Plan(wanted) => plan::run(&config, wanted).await,
+            args::Command::Verify(wanted) => verify::run(&config, wanted).await,
             args::Command::Check(wanted) => check::run(&config, wanted).await,
             args::Command::Completions { .. } | args::Command::Man => Exit::Usage,
         }

@@ -273,7 +273,6 @@ fn wrong_in_a_new_job(#[case] text: &str, #[case] message: &str) {
     r#"t.toml:11: jobs.orders.table."a.b".columns: names x twice"#
 )]
 #[case("[jobs.orders.table.\"a.b\"]\nset.\"a b\" = 'x'", r#"t.toml:11: jobs.orders.table."a.b".set."a b": the name must be a column's name (in double quotes where it has capitals or blanks): ` ` in `a b` needs double quotes around the identifier"#)]
-#[case("[jobs.orders.table.\"a.b\"]\nkey = ['id']", r#"t.toml:11: jobs.orders.table."a.b".key: is only for mode merge and upsert; this job's mode is truncate"#)]
 #[case("[jobs.orders.table.\"a.b\"]\nscope = 'table'", r#"t.toml:11: jobs.orders.table."a.b".scope: is only for mode merge; this job's mode is truncate"#)]
 #[case(
     "[jobs.orders.table.\"a.b\"]\nwatermark_overlap = 5",

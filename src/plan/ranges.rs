@@ -175,6 +175,8 @@ impl Half<'_> {
             .iter()
             .map(|name| format!("{name}::pg_catalog.text"))
             .collect();
+        // Without the `s`, ORDER BY would take the texts, which have the same names.
+        let sorted: Vec<String> = keys.iter().map(|name| format!("s.{name}")).collect();
         format!(
             "SELECT b, {} FROM (SELECT {} AS b, {} FROM {} WHERE {}) AS s \
              WHERE (pg_catalog.hashtextextended(ROW({})::pg_catalog.text COLLATE \
@@ -186,7 +188,7 @@ impl Half<'_> {
             self.within(ranges),
             keys.join(", "),
             one_of.saturating_sub(1),
-            keys.join(", "),
+            sorted.join(", "),
         )
     }
 

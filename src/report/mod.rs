@@ -2,6 +2,7 @@
 //!
 //! The report of a finished run is the JSON object that `run --json` prints.
 
+pub mod difference;
 pub mod log;
 pub mod progress;
 

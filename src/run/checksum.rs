@@ -55,9 +55,11 @@ async fn check_table(
 ) -> Result<()> {
     let from = table.target_from();
     let sql = |writer, alphabet| checksum::digest(&table.comparison, writer, alphabet, &from);
+    let source_sql = sql(Writer::Source, &alphabets.source);
+    let target_sql = sql(Writer::Target, &alphabets.target);
     let (sent, taken) = tokio::try_join!(
-        digest(source, sql(Writer::Source, &alphabets.source)),
-        digest(target, sql(Writer::Target, &alphabets.target)),
+        digest(source, Phase::Gate, &source_sql),
+        digest(target, Phase::Gate, &target_sql),
     )
     .map_err(|error| error.on(&table.target))?;
     if sent == taken {
@@ -81,8 +83,9 @@ async fn check_table(
     )
 }
 
-async fn digest(session: &Session, sql: String) -> Result<Digest> {
-    let rows = session.query(Phase::Gate, &sql, &[]).await?;
+/// Runs a query of `checksum::digest`.
+pub(super) async fn digest(session: &Session, phase: Phase, sql: &str) -> Result<Digest> {
+    let rows = session.query(phase, sql, &[]).await?;
     Ok(rows
         .first()
         .map(|row| Digest::of(row, 0))

@@ -9,6 +9,7 @@ pub mod pipe;
 mod publish;
 mod retry;
 mod settle;
+pub mod verify;
 
 use std::sync::Arc;
 

@@ -14,10 +14,11 @@ fn jobs(mode: &str, more: &str) -> String {
 /// Three tables on both sides, with a row of the source's in each.
 fn three(name: &str) -> Databases<'static> {
     let db = databases(name);
-    db.both("CREATE TABLE a (id int); CREATE TABLE b (id int CHECK (id > 0)); CREATE TABLE c (id int)");
-    db.source.sql(
-        "INSERT INTO a VALUES (1); INSERT INTO b VALUES (1); INSERT INTO c VALUES (1)",
+    db.both(
+        "CREATE TABLE a (id int); CREATE TABLE b (id int CHECK (id > 0)); CREATE TABLE c (id int)",
     );
+    db.source
+        .sql("INSERT INTO a VALUES (1); INSERT INTO b VALUES (1); INSERT INTO c VALUES (1)");
     db
 }
 
@@ -42,7 +43,9 @@ fn a_reader_never_sees_a_torn_group() {
     }
     let reader = db.target.connect();
     let look = || {
-        reader.rows("SELECT (SELECT count(*) FROM a), (SELECT count(*) FROM b), (SELECT count(*) FROM c)")
+        reader.rows(
+            "SELECT (SELECT count(*) FROM a), (SELECT count(*) FROM b), (SELECT count(*) FROM c)",
+        )
     };
 
     let job = job(&db, &jobs("append", ""));
@@ -66,8 +69,11 @@ fn one_by_one_publishes_all_and_says_so() {
     let db = three("one_by_one");
     db.target.sql("INSERT INTO a VALUES (7), (8)");
 
-    let outcome = job(&db, &jobs("truncate", "atomic = false\nverify = 'checksum'"))
-        .run(&["run", "j", "--json"]);
+    let outcome = job(
+        &db,
+        &jobs("truncate", "atomic = false\nverify = 'checksum'"),
+    )
+    .run(&["run", "j", "--json"]);
 
     assert_eq!(outcome.code, Some(0), "{outcome}");
     assert_eq!(outcome.report()["outcome"], "committed", "{outcome}");
@@ -87,10 +93,16 @@ fn a_failure_leaves_what_was_published_before_and_says_what() {
 
     assert_eq!(outcome.code, Some(1), "{outcome}");
     assert_eq!(outcome.report()["outcome"], "rolled_back", "{outcome}");
-    assert_eq!(outcome.report()["error"]["relation"], "public.b", "{outcome}");
+    assert_eq!(
+        outcome.report()["error"]["relation"],
+        "public.b",
+        "{outcome}"
+    );
     assert_eq!(committed_flags(&outcome), [true], "{outcome}");
     assert!(
-        outcome.stderr.contains("published before that: public.a; the rest is as it was"),
+        outcome
+            .stderr
+            .contains("published before that: public.a; the rest is as it was"),
         "{outcome}"
     );
     assert_eq!(counts(&db), [1, 0, 0]);
@@ -144,7 +156,12 @@ fn tables_that_refer_to_each_other_are_loaded_in_order_and_not_truncated_one_by_
     let refused = job(&db, &jobs("truncate", "atomic = false")).run(&["run", "j", "--json"]);
 
     assert_eq!(refused.code, Some(1), "{refused}");
-    for part in ["public.b_parent", "public.a_child", "to_parent", "atomic = true"] {
+    for part in [
+        "public.b_parent",
+        "public.a_child",
+        "to_parent",
+        "atomic = true",
+    ] {
         assert!(refused.stderr.contains(part), "{part}\n{refused}");
     }
     assert_eq!(db.target.count("a_child"), 1);

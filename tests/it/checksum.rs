@@ -3,7 +3,7 @@
 use rstest::rstest;
 use serde_json::Value;
 
-use crate::support::{Cluster, Databases, Outcome, databases, databases_on, job};
+use crate::support::{Cluster, Databases, Outcome, databases, job};
 
 fn jobs(mode: &str, more: &str) -> String {
     format!(
@@ -67,7 +67,12 @@ fn a_value_that_a_trigger_changes_is_caught_and_rolled_back(
     let error = assert_refused(
         &outcome,
         "data_rejected",
-        &["public.t", "checksums differ", "4 rows", "tableferry verify j"],
+        &[
+            "public.t",
+            "checksums differ",
+            "4 rows",
+            "tableferry verify j",
+        ],
     );
     assert_eq!(error["relation"], "public.t", "{outcome}");
     assert_eq!(error["phase"], "gate", "{outcome}");
@@ -75,7 +80,10 @@ fn a_value_that_a_trigger_changes_is_caught_and_rolled_back(
 
     assert_committed(&run(
         &db,
-        &jobs("truncate", "triggers = 'skip'\nguard = { max_shrink = '100%' }"),
+        &jobs(
+            "truncate",
+            "triggers = 'skip'\nguard = { max_shrink = '100%' }",
+        ),
     ));
     db.assert_same("t");
 }
@@ -113,8 +121,18 @@ fn values_that_are_spelled_differently_are_equal() {
         ("b", "char(3)", "char(5)", "'a'"),
         ("c", "char(3)", "text", "'a'"),
         ("d", "char(9)", "varchar(5)", "'a'"),
-        ("u", "text", "uuid", "'{A0EEBC99-9C0B-4EF8-BB6D-6BB9BD380A11}'"),
-        ("v", "uuid", "char(40)", "'a0eebc99-9c0b-4ef8-bb6d-6bb9bd380a11'"),
+        (
+            "u",
+            "text",
+            "uuid",
+            "'{A0EEBC99-9C0B-4EF8-BB6D-6BB9BD380A11}'",
+        ),
+        (
+            "v",
+            "uuid",
+            "char(40)",
+            "'a0eebc99-9c0b-4ef8-bb6d-6bb9bd380a11'",
+        ),
         ("j", "text", "jsonb", "'{\"b\": 1, \"a\":2}'"),
         ("k", "jsonb", "text", "'{\"b\": 1}'"),
         ("e", "cidr", "inet", "'10.0.0.1'"),
@@ -122,17 +140,26 @@ fn values_that_are_spelled_differently_are_equal() {
         ("a", "int[]", "bigint[]", "'{1,NULL,3}'"),
         ("h", "\"char\"", "\"char\"", "(-1)::\"char\""),
         ("o", "regclass", "regclass", "'pg_catalog.pg_class'"),
-        ("t", "timestamptz", "timestamptz", "'2026-01-01 00:00:00+05'"),
+        (
+            "t",
+            "timestamptz",
+            "timestamptz",
+            "'2026-01-01 00:00:00+05'",
+        ),
         ("y", "bytea", "bytea", "'\\x00ff'"),
         ("z", "bool", "bool", "true"),
     ];
     let list = |pick: fn(&(&str, &str, &str, &str)) -> String| {
         columns.iter().map(pick).collect::<Vec<_>>().join(", ")
     };
-    db.source
-        .sql(&format!("CREATE TABLE t ({})", list(|c| format!("{} {}", c.0, c.1))));
-    db.target
-        .sql(&format!("CREATE TABLE t ({})", list(|c| format!("{} {}", c.0, c.2))));
+    db.source.sql(&format!(
+        "CREATE TABLE t ({})",
+        list(|c| format!("{} {}", c.0, c.1))
+    ));
+    db.target.sql(&format!(
+        "CREATE TABLE t ({})",
+        list(|c| format!("{} {}", c.0, c.2))
+    ));
     db.source.sql(&format!(
         "INSERT INTO t VALUES ({}); INSERT INTO t DEFAULT VALUES; INSERT INTO t DEFAULT VALUES",
         list(|c| c.3.to_owned())
@@ -209,7 +236,9 @@ fn databases_in_other_encodings_are_compared() {
     };
     let name = latin(db.source.name(), db.source.cluster);
     let source = db.source.cluster.connect(&name);
-    source.sql("CREATE TABLE t (id int PRIMARY KEY, v text); INSERT INTO t VALUES (1, 'größe'), (2, NULL)");
+    source.sql(
+        "CREATE TABLE t (id int PRIMARY KEY, v text); INSERT INTO t VALUES (1, 'größe'), (2, NULL)",
+    );
     db.target.sql("CREATE TABLE t (id int PRIMARY KEY, v text)");
     let conninfo = db.source.cluster.conninfo(&name);
     let job = crate::support::job_between(&conninfo, &db.target.conninfo(), &jobs("truncate", ""));
@@ -223,5 +252,4 @@ fn databases_in_other_encodings_are_compared() {
         .cluster
         .administrator()
         .sql(&format!("DROP DATABASE {name} WITH (FORCE)"));
-    let _ = databases_on;
 }

@@ -17,3 +17,4 @@ mod support;
 mod sweep;
 mod systemd_units;
 mod type_matrix;
+mod verify;
