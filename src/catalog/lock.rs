@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 
+use crate::catalog::output;
 use crate::config::spec::{TableInput, TableSpec};
 use crate::error::{Error, ErrorKind, Phase, Result};
 use crate::pg::ident::QualifiedName;
@@ -175,12 +176,10 @@ fn names(message: Option<&str>, target: &LockTarget) -> bool {
 
 /// The relations that a query's plan reads.
 async fn relations_of(source: &Session, query: &str) -> Result<Vec<QualifiedName>> {
+    // Parsed alone first: what closes the parenthesis below and goes on behind it is no statement.
+    output::prepare(source, query).await?;
     let wrapped = format!("EXPLAIN (VERBOSE, FORMAT JSON) SELECT * FROM ({query}\n) AS \"source\"");
-    let failed = |error| {
-        Error::pg(Phase::Inspect, source.side(), error)
-            .at(source.server())
-            .hinted("it has to be one SELECT, VALUES, TABLE or WITH … SELECT, without a semicolon")
-    };
+    let failed = |error| output::not_a_query(source, error);
     let messages = source
         .client()
         .simple_query(&wrapped)

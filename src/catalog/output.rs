@@ -45,12 +45,10 @@ pub async fn output_columns(session: &Session, sql: &str) -> Result<Vec<ColumnDe
         .collect()
 }
 
-async fn prepare(session: &Session, sql: &str) -> Result<tokio_postgres::Statement> {
-    let statement = session.client().prepare(sql).await.map_err(|error| {
-        Error::pg(Phase::Inspect, session.side(), error)
-            .at(session.server())
-            .hinted("it has to be one SELECT, VALUES, TABLE or WITH … SELECT, without a semicolon")
-    })?;
+/// Has the server parse one statement; it never runs.
+pub(super) async fn prepare(session: &Session, sql: &str) -> Result<tokio_postgres::Statement> {
+    let prepared = session.client().prepare(sql).await;
+    let statement = prepared.map_err(|error| not_a_query(session, error))?;
     if statement.params().is_empty() {
         return Ok(statement);
     }
@@ -72,4 +70,11 @@ async fn type_texts(session: &Session, oids: &[u32], typmods: &[i32]) -> Result<
         .query(Phase::Inspect, TEXTS, &[&oids, &typmods])
         .await?;
     Ok(rows.iter().map(|row| row.get(0)).collect())
+}
+
+/// What the server said of SQL from the configuration.
+pub(super) fn not_a_query(session: &Session, error: tokio_postgres::Error) -> Error {
+    session
+        .error(Phase::Inspect, error)
+        .hinted("it has to be one SELECT, VALUES, TABLE or WITH … SELECT, without a semicolon")
 }

@@ -87,3 +87,86 @@ fn plain(name: &QualifiedName) -> TableSpec {
         set: BTreeMap::new(),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::spec::{Mode, TablePattern};
+    use crate::plan::fixtures;
+    use rstest::rstest;
+
+    fn parse(texts: &[&str]) -> Vec<TablePattern> {
+        let parsed = texts.iter().map(|text| TablePattern::parse(text).unwrap());
+        parsed.collect()
+    }
+
+    fn candidates() -> Vec<Candidate> {
+        let names = [
+            ("public.a", true),
+            ("public.b", true),
+            ("public.b_1", false),
+            ("sales.a", true),
+            ("sales.view", false),
+        ];
+        let made = names.iter().map(|(name, by_wildcard)| Candidate {
+            name: QualifiedName::parse(name).unwrap(),
+            by_wildcard: *by_wildcard,
+        });
+        made.collect()
+    }
+
+    /// `target < source` for an entry of `table`.
+    fn entry(text: &str) -> (QualifiedName, TableSpec) {
+        let (target, source) = text.split_once(" < ").unwrap();
+        let mut made = plain(&QualifiedName::parse(source).unwrap());
+        made.target = QualifiedName::parse(target).unwrap();
+        made.lossy = true;
+        (made.target.clone(), made)
+    }
+
+    #[rstest]
+    #[case(&["*.*"], &[], &[], "public.a public.b sales.a", "")]
+    #[case(&["public.*"], &["*.a"], &[], "public.b", "")]
+    #[case(&["public.b_1", "sales.view"], &[], &[], "public.b_1 sales.view", "")]
+    #[case(&["public.*", "public.a"], &[], &[], "public.a public.b", "")]
+    #[case(&["public.x", "*.view", "public.a"], &[], &[], "public.a", "public.x *.view")]
+    // A pattern of which everything is excluded has matched.
+    #[case(&["public.a"], &["public.*"], &[], "", "")]
+    #[case(&["public.*"], &[], &["public.a < public.a"], "public.a! public.b", "")]
+    #[case(&["public.*"], &[], &["mart.a < public.a"], "mart.a! public.b", "")]
+    #[case(&["public.*"], &[], &["public.a < sales.a"], "public.a! public.b", "")]
+    #[case(&["*.a"], &[], &["public.a < sales.a", "mart.a < public.a"], "mart.a! public.a!", "")]
+    #[case(&[], &[], &["mart.a < public.a"], "mart.a!", "")]
+    #[case(&["public.*"], &["public.a"], &["public.a < public.a"], "public.a! public.b", "")]
+    fn what_a_job_means(
+        #[case] tables: &[&str],
+        #[case] exclude: &[&str],
+        #[case] table: &[&str],
+        #[case] expected: &str,
+        #[case] without_match: &str,
+    ) {
+        let mut job = fixtures::job(Mode::Append);
+        job.tables = parse(tables);
+        job.exclude = parse(exclude);
+        job.table = table.iter().map(|text| entry(text)).collect();
+        let matched = entries(&job, &candidates());
+        let shown: Vec<String> = matched
+            .tables
+            .iter()
+            .map(|spec| format!("{}{}", spec.target, if spec.lossy { "!" } else { "" }))
+            .collect();
+        assert_eq!(shown.join(" "), expected);
+        assert_eq!(matched.without_match.join(" "), without_match);
+    }
+
+    #[rstest]
+    #[case("pg_catalog", true)]
+    #[case("pg_temp_3", true)]
+    #[case("information_schema", true)]
+    #[case("tableferry", true)]
+    #[case("public", false)]
+    #[case("page", false)]
+    fn schemas_that_wildcards_pass_over(#[case] schema: &str, #[case] expected: bool) {
+        assert_eq!(is_system_schema(schema), expected);
+    }
+}

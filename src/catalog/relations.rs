@@ -12,8 +12,8 @@ use crate::error::{Phase, Result, Side};
 use crate::pg::ident::{Ident, QualifiedName};
 use crate::pg::session::Session;
 
-/// One row a relation. `MAY_SET` and `MAINTAIN` are placeholders for privileges that only newer
-/// versions know, `BYTES` for what may be asked without waiting for a lock.
+/// One row a relation. `MAY_SET`, `MAINTAIN` and `ZERO_IS_KNOWN` are placeholders for what differs
+/// between versions, `BYTES` for what may be asked without waiting for a lock.
 ///
 /// The leaves of a partitioned table are found through `pg_inherits`: `pg_partition_tree` would lock
 /// them.
@@ -56,7 +56,7 @@ LEFT JOIN LATERAL ( \
         SELECT i.inhrelid FROM pg_catalog.pg_inherits AS i JOIN part ON i.inhparent = part.oid \
          WHERE c.relkind = 'p') \
     SELECT CASE WHEN c.relkind IN ('r', 'p', 'm') AND pg_catalog.bool_and( \
-                     p.relkind = 'p' OR p.reltuples > 0 OR p.reltuples = 0 AND p.relpages > 0) \
+                     p.relkind = 'p' OR p.reltuples > 0 OR p.reltuples = 0 AND (ZERO_IS_KNOWN OR p.relpages > 0)) \
                 THEN pg_catalog.sum(p.reltuples) FILTER (WHERE p.relkind <> 'p')::pg_catalog.float8 \
            END AS tuples, \
            COALESCE(pg_catalog.sum(BYTES), 0)::pg_catalog.int8 AS bytes \
@@ -164,6 +164,11 @@ fn relations_sql(session: &Session) -> String {
     RELATIONS
         .replace("MAINTAIN,", &format!("{maintain},"))
         .replace("MAY_SET", may_set)
+        // Before version 14, 0 tuples may also mean that nobody has counted.
+        .replace(
+            "ZERO_IS_KNOWN",
+            if version >= 140_000 { "true" } else { "false" },
+        )
         .replace("BYTES", bytes)
 }
 

@@ -23,6 +23,8 @@ pub(super) struct Args {
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {
+    /// Run jobs as scheduled and on demand, until SIGTERM
+    Daemon,
     /// Run jobs now, in the foreground
     Run(RunArgs),
     /// Connect, look at both sides, say what a run would do; moves nothing
@@ -31,6 +33,18 @@ pub(super) enum Command {
     Verify(VerifyArgs),
     /// Read and validate the configuration
     Check(CheckArgs),
+    /// Have the running daemon run jobs now
+    Trigger(TriggerArgs),
+    /// Have the running daemon read its configuration again
+    Reload,
+    /// List the configured jobs with their next five fire times
+    Jobs {
+        /// Print one JSON object a job
+        #[arg(long)]
+        json: bool,
+    },
+    /// Say what is running, and the last outcome and next run of every job
+    Status(JobsArgs),
     /// Print shell completions
     Completions {
         /// The shell
@@ -41,9 +55,12 @@ pub(super) enum Command {
 }
 
 impl Command {
-    /// A person in front of `run` sees bars and a summary: the log would only repeat them.
+    /// A person in front of a command sees its results: the log would only repeat them.
     pub fn default_log_level(&self) -> &'static str {
-        "warn"
+        match self {
+            Command::Daemon => "info",
+            _ => "warn",
+        }
     }
 }
 
@@ -64,7 +81,7 @@ pub(super) struct JobsArgs {
     #[arg(value_name = "JOB")]
     pub jobs: Vec<String>,
 
-    /// Print one JSON object a table
+    /// Print one JSON object a job
     #[arg(long)]
     pub json: bool,
 }
@@ -85,4 +102,15 @@ pub(super) struct CheckArgs {
     /// Log in to every server, and test privileges and schemas of every job
     #[arg(long)]
     pub connect: bool,
+}
+
+#[derive(Debug, ClapArgs)]
+pub(super) struct TriggerArgs {
+    /// The jobs, by name
+    #[arg(required = true, value_name = "JOB")]
+    pub jobs: Vec<String>,
+
+    /// Wait until their runs have ended; the exit code is theirs
+    #[arg(long)]
+    pub wait: bool,
 }

@@ -4,10 +4,14 @@
 
 mod args;
 mod check;
+mod daemon;
+mod jobs;
 mod logging;
 mod plan;
 mod run;
 mod signals;
+mod status;
+mod trigger;
 mod verify;
 
 use std::io::Write;
@@ -20,6 +24,7 @@ use comfy_table::{Row, Table, presets};
 use crate::config::spec::Config;
 use crate::config::{self, Request};
 use crate::error::Error;
+use crate::report::Outcome;
 
 /// The exit codes of every command.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -59,7 +64,8 @@ pub fn main() -> ExitCode {
 }
 
 fn with_config(file: Option<PathBuf>, log_level: Option<String>, command: args::Command) -> Exit {
-    let config = match config::load(&Request::from_process(file)) {
+    let request = Request::from_process(file);
+    let config = match config::load(&request) {
         Ok(config) => config,
         Err(errors) => {
             eprintln!("{errors}");
@@ -88,6 +94,11 @@ fn with_config(file: Option<PathBuf>, log_level: Option<String>, command: args::
             args::Command::Plan(wanted) => plan::run(&config, wanted).await,
             args::Command::Verify(wanted) => verify::run(&config, wanted).await,
             args::Command::Check(wanted) => check::run(&config, wanted).await,
+            args::Command::Daemon => daemon::run(config, request).await,
+            args::Command::Trigger(wanted) => trigger::run(&config, wanted).await,
+            args::Command::Reload => trigger::reload(&config).await,
+            args::Command::Jobs { json } => jobs::run(config, json),
+            args::Command::Status(wanted) => status::run(&config, wanted).await,
             args::Command::Completions { .. } | args::Command::Man => Exit::Usage,
         }
     })
@@ -113,6 +124,28 @@ fn print_json(value: &impl serde::Serialize) {
 
 fn print_text(text: &str) {
     let _ = writeln!(std::io::stdout(), "{text}");
+}
+
+/// The exit code that a run's outcome stands for.
+fn exit_of(outcome: Outcome) -> Exit {
+    match outcome {
+        Outcome::Committed | Outcome::Skipped => Exit::Done,
+        Outcome::RolledBack => Exit::Failed,
+        Outcome::Cancelled => Exit::Interrupted,
+        Outcome::InDoubt => Exit::InDoubt,
+    }
+}
+
+/// What needs a person's attention most, of two jobs.
+fn worse(a: Exit, b: Exit) -> Exit {
+    let rank = |exit| match exit {
+        Exit::Done => 0,
+        Exit::Failed => 1,
+        Exit::Interrupted => 2,
+        Exit::InDoubt => 3,
+        Exit::Usage | Exit::Config => 4,
+    };
+    if rank(b) > rank(a) { b } else { a }
 }
 
 /// A table without lines, for people.
@@ -149,4 +182,16 @@ fn chosen(config: &Config, names: Vec<String>) -> Option<Vec<String>> {
         );
     }
     all_known.then_some(names)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_worst_job_decides_the_exit_code() {
+        assert_eq!(worse(Exit::Done, Exit::Failed), Exit::Failed);
+        assert_eq!(worse(Exit::InDoubt, Exit::Failed), Exit::InDoubt);
+        assert_eq!(worse(Exit::Interrupted, Exit::Done), Exit::Interrupted);
+    }
 }

@@ -8,7 +8,7 @@ use uuid::Uuid;
 
 use super::args::RunArgs;
 use super::signals::InterruptWatch;
-use super::{Exit, chosen, plain_table, print_json, print_text};
+use super::{Exit, chosen, exit_of, plain_table, print_json, print_text, worse};
 use crate::config::spec::Config;
 use crate::report::log::LogListener;
 use crate::report::{ErrorReport, Event, Listener, Outcome, RunReport, Trigger, progress};
@@ -65,27 +65,6 @@ async fn one(
         print_failure(&report, error);
     }
     Ok(exit_of(report.outcome))
-}
-
-fn exit_of(outcome: Outcome) -> Exit {
-    match outcome {
-        Outcome::Committed | Outcome::Skipped => Exit::Done,
-        Outcome::RolledBack => Exit::Failed,
-        Outcome::Cancelled => Exit::Interrupted,
-        Outcome::InDoubt => Exit::InDoubt,
-    }
-}
-
-/// What needs a person's attention most, of two jobs.
-fn worse(a: Exit, b: Exit) -> Exit {
-    let rank = |exit| match exit {
-        Exit::Done => 0,
-        Exit::Failed => 1,
-        Exit::Interrupted => 2,
-        Exit::InDoubt => 3,
-        Exit::Usage | Exit::Config => 4,
-    };
-    if rank(b) > rank(a) { b } else { a }
 }
 
 fn print_summary(report: &RunReport) {
@@ -152,17 +131,5 @@ impl Listener for Foreground {
             _ => self.log.on(job, run_id, event),
         }
         self.progress.on(job, run_id, event);
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_worst_job_decides_the_exit_code() {
-        assert_eq!(worse(Exit::Done, Exit::Failed), Exit::Failed);
-        assert_eq!(worse(Exit::InDoubt, Exit::Failed), Exit::InDoubt);
-        assert_eq!(worse(Exit::Interrupted, Exit::Done), Exit::Interrupted);
     }
 }

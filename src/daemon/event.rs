@@ -134,3 +134,17 @@ pub struct Changes {
     /// Jobs that are not as they were.
     pub changed: Vec<JobName>,
 }
+
+impl std::fmt::Display for SkipReason {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            SkipReason::Unknown => "there is no such job",
+            SkipReason::StillRunning => "the previous run is still going",
+            SkipReason::StillWaiting => "the previous fire still waits for its turn",
+            SkipReason::Missed => "its time passed while no daemon ran, and `missed` is \"skip\"",
+            SkipReason::TooOld => "its time passed longer ago than `catchup_window`",
+            SkipReason::Removed => "a reload removed the job",
+            SkipReason::Stopping => "the daemon is stopping",
+        })
+    }
+}

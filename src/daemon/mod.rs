@@ -1,6 +1,8 @@
-//! The daemon's parts. Time, signals and files come in as values; what to do goes out as values.
+//! The daemon: one loop that owns all state ([`serve`]), a pure job table that decides, threads that
+//! run. Time, signals and files come in as values; what to do goes out as values.
 
 pub mod armed;
+pub mod askers;
 pub mod control;
 pub mod cron;
 pub mod event;
@@ -9,8 +11,66 @@ pub mod job_table;
 pub mod past;
 pub mod permits;
 pub mod queue;
+pub mod reload;
 pub mod runner;
 pub mod schedule;
+pub mod serve;
 pub mod signals;
 pub mod spool;
+pub mod status;
 pub mod systemd;
+
+use std::io;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt};
+use std::path::{Path, PathBuf};
+
+pub use serve::serve;
+
+/// Why the daemon can't start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// Another one lives in the runtime directory.
+    #[error(transparent)]
+    Instance(#[from] instance::InstanceError),
+    /// The trigger spool can't be made.
+    #[error(transparent)]
+    Spool(#[from] spool::SpoolError),
+    /// A directory, or what is in it.
+    #[error("{} can't be used: {error}", .path.display())]
+    Directory {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        error: io::Error,
+    },
+    /// A schedule that never fires, or the like.
+    #[error("{}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))]
+    Schedules(Vec<schedule::ScheduleError>),
+    /// The kernel refused.
+    #[error("signals can't be handled: {0}")]
+    Signals(io::Error),
+    /// `NOTIFY_SOCKET` makes no sense.
+    #[error("the supervisor can't be told: {0}")]
+    Supervisor(io::Error),
+}
+
+/// Makes a directory for this user only, or uses the one that is there if it is this user's: in a
+/// directory that is somebody else's, that one could answer in the daemon's name.
+fn private_dir(path: &Path) -> Result<(), StartError> {
+    let failed = |error| StartError::Directory {
+        path: path.to_owned(),
+        error,
+    };
+    std::fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(path)
+        .map_err(failed)?;
+    let owner = std::fs::metadata(path).map_err(failed)?.uid();
+    if owner != nix::unistd::geteuid().as_raw() {
+        return Err(failed(io::Error::other(format!(
+            "it belongs to user {owner}"
+        ))));
+    }
+    Ok(())
+}

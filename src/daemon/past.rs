@@ -1,7 +1,7 @@
 //! What must survive a restart: which fire times are done with, in `state_dir/past.json`.
 //!
-//! A fire is done with when its run has ended, not when it started: a daemon that was killed in
-//! the middle of a run catches it up.
+//! Written whenever a run starts or ends, so that a daemon that was killed in the middle of a run
+//! catches it up, and one that was killed after it does not run it again.
 
 use std::collections::BTreeMap;
 use std::io::{self, Write};
@@ -10,7 +10,6 @@ use std::path::{Path, PathBuf};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use crate::daemon::event::Outcome;
 use crate::daemon::job_table::Past;
 
 /// The only version so far; another one was written by a newer tableferry.
@@ -21,8 +20,6 @@ const VERSION: u32 = 1;
 pub struct Memory {
     file: PathBuf,
     jobs: BTreeMap<String, JobMemory>,
-    /// Fire times whose runs are still going.
-    pending: BTreeMap<String, Timestamp>,
 }
 
 #[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
@@ -56,11 +53,7 @@ impl Memory {
             Err(error) if error.kind() == io::ErrorKind::NotFound => BTreeMap::new(),
             Err(error) => return Err(error),
         };
-        Ok(Memory {
-            file,
-            jobs,
-            pending: BTreeMap::new(),
-        })
+        Ok(Memory { file, jobs })
     }
 
     /// What the job table wants to know. A job that was never seen counts from `now`: its first
@@ -86,30 +79,18 @@ impl Memory {
         past
     }
 
-    /// A run of this fire time is about to start.
-    pub fn due(&mut self, job: &str, due_at: Timestamp) {
-        self.pending.insert(job.to_owned(), due_at);
-    }
-
     /// A run has started.
     pub fn started(&mut self, job: &str, now: Timestamp) {
         self.jobs.entry(job.to_owned()).or_default().started_at = Some(now);
     }
 
-    /// A run has ended. One that was cancelled has not done its fire's work.
-    pub fn ended(&mut self, job: &str, outcome: Outcome, now: Timestamp) {
-        let pending = self.pending.remove(job);
-        let known = self.jobs.entry(job.to_owned()).or_default();
-        if outcome == Outcome::Committed {
-            known.committed_at = Some(now);
-        }
-        if outcome != Outcome::Cancelled && pending.is_some() {
-            known.due_at = pending;
-        }
+    /// A run has committed.
+    pub fn committed(&mut self, job: &str, now: Timestamp) {
+        self.jobs.entry(job.to_owned()).or_default().committed_at = Some(now);
     }
 
-    /// Fire times that are let go need no catching up either.
-    pub fn let_go(&mut self, job: &str, due_at: Timestamp) {
+    /// Fire times up to this one need no catching up.
+    pub fn settled(&mut self, job: &str, due_at: Timestamp) {
         self.jobs.entry(job.to_owned()).or_default().due_at = Some(due_at);
     }
 
@@ -141,32 +122,20 @@ mod tests {
     }
 
     #[test]
-    fn a_fire_is_done_with_when_its_run_has_ended() {
+    fn what_was_saved_is_recalled_and_a_new_job_counts_from_now() {
         let dir = tempfile::tempdir().unwrap();
         let mut memory = Memory::open(dir.path()).unwrap();
         assert_eq!(due_at(&mut memory), Some(at(0)));
-        memory.due("j", at(60));
         memory.started("j", at(61));
         memory.save().unwrap();
-        // Killed here.
+        // Killed here: the fire at 60 has not been settled.
         let mut memory = Memory::open(dir.path()).unwrap();
         assert_eq!(due_at(&mut memory), Some(at(0)));
 
-        memory.due("j", at(60));
-        memory.ended("j", Outcome::RolledBack, at(70));
+        memory.settled("j", at(60));
         memory.save().unwrap();
         let mut memory = Memory::open(dir.path()).unwrap();
         assert_eq!(due_at(&mut memory), Some(at(60)));
-    }
-
-    #[test]
-    fn a_cancelled_fire_is_caught_up() {
-        let dir = tempfile::tempdir().unwrap();
-        let mut memory = Memory::open(dir.path()).unwrap();
-        assert_eq!(due_at(&mut memory), Some(at(0)));
-        memory.due("j", at(60));
-        memory.ended("j", Outcome::Cancelled, at(70));
-        assert_eq!(due_at(&mut memory), Some(at(0)));
     }
 
     #[test]

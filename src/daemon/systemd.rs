@@ -80,7 +80,8 @@ impl Supervisor {
         ])
     }
 
-    /// Starting, reloading or stopping will take this much longer, counted from now.
+    /// Starting, reloading or stopping will take this much longer, counted from now. More than 71
+    /// minutes have to be asked for again before they are over.
     pub fn extend_timeout(&self, by: Duration) -> io::Result<()> {
         let usec = u32::try_from(by.as_micros()).unwrap_or(u32::MAX);
         self.send(&[NotifyState::ExtendTimeoutUsec(usec)])

@@ -23,8 +23,7 @@ pub use state::TapState;
 /// The read buffer of a session that only answers queries.
 const BUFFER_BYTES_SMALL: usize = 8 * 1024;
 
-/// The read buffer once CopyData has been seen: what one read may return, and hence the largest
-/// merged message.
+/// The read buffer once CopyData has been seen: what one read may return.
 const BUFFER_BYTES_COPY: usize = 128 * 1024;
 
 /// See the module. Writes pass through.

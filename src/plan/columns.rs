@@ -23,6 +23,7 @@ pub fn pair<'a>(
     warnings: &mut Vec<String>,
 ) -> Vec<Pair<'a>> {
     let spec = &inspected.spec;
+    let before = refusals.len();
     unknown_names(inspected, target, refusals);
     let mut pairs = Vec::new();
     let mut defaulted = Vec::new();
@@ -75,7 +76,7 @@ pub fn pair<'a>(
             None => defaulted.push(column),
         }
     }
-    if pairs.is_empty() && !defaulted.is_empty() {
+    if pairs.is_empty() && !defaulted.is_empty() && refusals.len() == before {
         refusals.push(
             Refusal::mismatch(
                 Side::Source,
@@ -85,7 +86,7 @@ pub fn pair<'a>(
             .hinted("give the columns as expressions: `set.COLUMN = \"…\"`"),
         );
     }
-    leftovers(inspected, source, &pairs, &defaulted, refusals, warnings);
+    leftovers(inspected, source, target, &defaulted, refusals, warnings);
     pairs
 }
 
@@ -130,7 +131,7 @@ fn unknown_names(inspected: &Inspected, target: &RelationDesc, refusals: &mut Ve
 fn leftovers(
     inspected: &Inspected,
     source: &RelationDesc,
-    pairs: &[Pair<'_>],
+    target: &RelationDesc,
     defaulted: &[&ColumnDesc],
     refusals: &mut Vec<Refusal>,
     warnings: &mut Vec<String>,
@@ -162,8 +163,7 @@ fn leftovers(
     let unread: Vec<&ColumnDesc> = source
         .columns
         .iter()
-        .filter(|column| !column.generated)
-        .filter(|column| pairs.iter().all(|pair| pair.target.name != column.name))
+        .filter(|column| target.column(&column.name).is_none())
         .collect();
     if !unread.is_empty() && inspected.spec.columns.is_none() {
         warnings.push(format!("only the source has {}: left out", list(unread)));

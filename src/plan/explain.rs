@@ -6,6 +6,7 @@ use crate::catalog::desc::RelationKind;
 use crate::config::spec::{JobSpec, Mode};
 use crate::error::Side;
 use crate::plan::copy::{CopyPlan, JobPlan};
+use crate::plan::sql;
 
 /// What a run of the job would do.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -117,27 +118,71 @@ fn table(plan: &CopyPlan) -> TableExplanation {
     }
 }
 
+/// The statements in order, those of each side's transaction and the ANALYZE after it. What only
+/// reads catalogues, counts rows or keeps the ledger is left out.
 fn statements(plan: &JobPlan, job: &JobSpec) -> Vec<Statement> {
-    let on = |side: Side, sql: &str| Statement {
-        side,
-        sql: sql.to_owned(),
-    };
     let mut list = Vec::new();
-    list.extend(plan.truncate.as_deref().map(|sql| on(Side::Target, sql)));
-    list.extend(plan.defer.as_deref().map(|sql| on(Side::Target, sql)));
+    let mut on = |side: Side, sql: &str| {
+        list.push(Statement {
+            side,
+            sql: sql.to_owned(),
+        });
+    };
+    on(
+        Side::Source,
+        "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY",
+    );
+    if let Some(lock) = source_lock(plan) {
+        on(Side::Source, &lock);
+    }
+    on(
+        Side::Target,
+        "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE",
+    );
+    let first = match &plan.truncate {
+        Some(truncate) => Some(truncate.clone()),
+        None => sql::lock_targets(&plan.tables),
+    };
+    for statement in [&first, &plan.defer].into_iter().flatten() {
+        on(Side::Target, statement);
+    }
     for table in &plan.tables {
-        list.push(on(Side::Source, &table.copy_out));
-        list.push(on(Side::Target, &table.copy_in));
+        on(Side::Source, &table.copy_out);
+        on(Side::Target, &table.copy_in);
     }
+    on(Side::Source, "COMMIT");
+    on(Side::Target, "SET CONSTRAINTS ALL IMMEDIATE");
     for sequence in plan.tables.iter().flat_map(|table| &table.sequences) {
-        list.push(on(Side::Target, &sequence.sql));
+        on(Side::Target, &sequence.sql);
     }
+    on(Side::Target, "COMMIT");
     if job.analyze {
         for table in &plan.tables {
-            list.push(on(Side::Target, &format!("ANALYZE {}", table.target.sql())));
+            on(Side::Target, &format!("ANALYZE {}", table.target.sql()));
         }
     }
     list
+}
+
+/// The LOCK of what the plan names. What a query reads is only known to the source.
+fn source_lock(plan: &JobPlan) -> Option<String> {
+    let mut list: Vec<String> = plan
+        .tables
+        .iter()
+        .filter_map(|table| {
+            let name = table.source_relation.as_ref()?;
+            match table.source_kind {
+                RelationKind::Table => Some(format!("ONLY {}", name.sql())),
+                RelationKind::Partitioned | RelationKind::View => Some(name.sql()),
+                RelationKind::MaterializedView | RelationKind::Foreign | RelationKind::Query => {
+                    None
+                }
+            }
+        })
+        .collect();
+    list.sort();
+    list.dedup();
+    (!list.is_empty()).then(|| format!("LOCK TABLE {} IN ACCESS SHARE MODE", list.join(", ")))
 }
 
 fn locks(plan: &JobPlan, job: &JobSpec) -> Vec<Lock> {
@@ -170,4 +215,80 @@ fn locks(plan: &JobPlan, job: &JobSpec) -> Vec<Lock> {
         });
     }
     list
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::plan::fixtures::{self, column, inspected, table};
+
+    #[test]
+    fn a_plan_is_explained_with_its_reasons_statements_and_locks() {
+        let entry = inspected(
+            table("t", vec![column("id", "int4"), column("name", "text")]),
+            table("t", vec![column("id", "int8"), column("name", "text")]),
+        );
+        let job = fixtures::job(Mode::Truncate);
+        let plan = crate::plan::job(&job, vec![entry], false).unwrap();
+        let explained = explain(&plan, &job);
+
+        let table = &explained.tables[0];
+        let reason = "id: int4 → int8 differs in its binary form";
+        assert_eq!(
+            (table.format, table.format_reason.as_deref()),
+            ("text", Some(reason))
+        );
+        let formats: Vec<_> = table.columns.iter().map(|column| column.format).collect();
+        assert_eq!(formats, ["text", "binary"]);
+        let statements: Vec<_> = explained
+            .statements
+            .iter()
+            .map(|statement| (statement.side, statement.sql.as_str()))
+            .collect();
+        assert_eq!(
+            statements,
+            [
+                (
+                    Side::Source,
+                    "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
+                ),
+                (
+                    Side::Source,
+                    "LOCK TABLE ONLY \"public\".\"t\" IN ACCESS SHARE MODE"
+                ),
+                (
+                    Side::Target,
+                    "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE"
+                ),
+                (Side::Target, "TRUNCATE TABLE ONLY \"public\".\"t\""),
+                (
+                    Side::Source,
+                    "COPY (SELECT \"id\", \"name\" FROM ONLY \"public\".\"t\") TO STDOUT (FORMAT text)"
+                ),
+                (
+                    Side::Target,
+                    "COPY \"public\".\"t\" (\"id\", \"name\") FROM STDIN (FORMAT text)"
+                ),
+                (Side::Source, "COMMIT"),
+                (Side::Target, "SET CONSTRAINTS ALL IMMEDIATE"),
+                (Side::Target, "COMMIT"),
+                (Side::Target, "ANALYZE \"public\".\"t\""),
+            ]
+        );
+        let locks: Vec<_> = explained
+            .locks
+            .iter()
+            .map(|lock| (lock.side, lock.lock))
+            .collect();
+        assert_eq!(
+            locks,
+            [
+                (Side::Source, "ACCESS SHARE"),
+                (Side::Target, "ACCESS EXCLUSIVE")
+            ]
+        );
+        let json = serde_json::to_value(&explained).unwrap();
+        assert_eq!(json["tables"][0]["columns"][0]["format_reason"], reason);
+        assert_eq!(json["mode"], "truncate");
+    }
 }

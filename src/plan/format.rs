@@ -408,7 +408,7 @@ impl<'a> Walk<'a> {
         Verdict::of(Carrier::Refused {
             message: self.sentence(source, target, why),
             hint: format!(
-                "give the column as an expression, such as `set.{column} = \"{column}::{to}\"` or \
+                "give the column as an expression, such as `set.{column} = '{column}::{to}'` or \
                  another conversion, or change the target's type"
             ),
         })

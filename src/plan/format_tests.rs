@@ -463,5 +463,5 @@ fn reasons_and_refusals_name_column_and_both_types() {
         message,
         "id: integer → bigint: no COPY format carries one into the other"
     );
-    assert!(hint.contains("set.id = \"id::bigint\""), "{hint}");
+    assert!(hint.contains("set.id = 'id::bigint'"), "{hint}");
 }

@@ -8,7 +8,7 @@ use crate::error::{ErrorKind, Side};
 use crate::pg::ident::QualifiedName;
 use crate::plan::copy::{CopyPlan, JobPlan};
 use crate::plan::refusal::Refusal;
-use crate::plan::{order, sql, table};
+use crate::plan::{checks, order, sql, table};
 
 /// Why a mode cannot be used, if it can't.
 pub fn unavailable(mode: Mode) -> Option<String> {
@@ -38,7 +38,7 @@ pub fn job(
         .collect();
     let targets: Vec<&RelationDesc> = tables.iter().filter_map(|t| t.target.as_ref()).collect();
     for target in targets.iter().filter(|target| is_table(target)) {
-        table::check_mode(job, target, &mut refusals);
+        checks::mode(job, target, &mut refusals);
     }
     if job.mode == Mode::Truncate {
         check_references(job, &targets, &mut refusals);
@@ -201,3 +201,7 @@ fn circles(job: &JobSpec, order: &order::Order<'_>, warnings: &mut Vec<String>) 
     // that is not deferrable.
     (!late.is_empty()).then(|| "SET CONSTRAINTS ALL DEFERRED".to_owned())
 }
+
+#[cfg(test)]
+#[path = "job_tests.rs"]
+mod tests;

@@ -1,13 +1,14 @@
 //! Deciding how tables are copied, without any I/O: two descriptions and a specification become a
 //! plan, or every reason why not.
 
+mod checks;
 pub mod checksum;
 mod columns;
 pub mod compare;
 pub mod copy;
 pub mod explain;
 #[cfg(test)]
-mod fixtures;
+pub(crate) mod fixtures;
 pub mod format;
 mod job;
 pub mod order;

@@ -31,8 +31,13 @@ pub fn by_foreign_keys<'a>(targets: &[&'a RelationDesc]) -> Order<'a> {
                 .filter(|(from, _, _)| from == candidate)
                 .all(|(_, to, _)| positions.contains(to))
         });
-        // In a circle nothing is free: break it at the first in the given order.
-        positions.push(left.remove(free.unwrap_or(0)));
+        // Where nothing is free there is a circle: break it at its first table in the given order.
+        let first_in_circle = || {
+            left.iter()
+                .position(|at| refers_to_itself(*at, &left, &edges))
+        };
+        let next = free.or_else(first_in_circle).unwrap_or(0);
+        positions.push(left.remove(next));
     }
     let rank = |wanted: usize| positions.iter().position(|at| *at == wanted);
     let against = edges
@@ -41,4 +46,22 @@ pub fn by_foreign_keys<'a>(targets: &[&'a RelationDesc]) -> Order<'a> {
         .map(|(_, _, key)| *key)
         .collect();
     Order { positions, against }
+}
+
+/// Follows the references among the tables that are left, from `start` back to it.
+fn refers_to_itself(start: usize, left: &[usize], edges: &[(usize, usize, &ForeignKey)]) -> bool {
+    let mut seen = Vec::new();
+    let mut open = vec![start];
+    while let Some(at) = open.pop() {
+        for (_, to, _) in edges.iter().filter(|(from, _, _)| *from == at) {
+            if *to == start {
+                return true;
+            }
+            if left.contains(to) && !seen.contains(to) {
+                seen.push(*to);
+                open.push(*to);
+            }
+        }
+    }
+    false
 }

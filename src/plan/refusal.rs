@@ -23,7 +23,13 @@ pub struct Refusal {
 
 impl fmt::Display for Refusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {}", self.relation, self.message)
+        // What is wrong with a pair of types begins with the column, or with a path into it.
+        let of_column = self
+            .column
+            .as_ref()
+            .is_some_and(|column| self.message.starts_with(column.as_str()));
+        let joint = if of_column { "." } else { ": " };
+        write!(f, "{}{joint}{}", self.relation, self.message)
     }
 }
 

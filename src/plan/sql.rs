@@ -3,7 +3,7 @@
 use crate::catalog::desc::{RelationDesc, RelationKind};
 use crate::config::spec::TableInput;
 use crate::pg::ident::{Ident, QualifiedName, quote_literal};
-use crate::plan::copy::{ColumnPlan, CopyFormat};
+use crate::plan::copy::{ColumnPlan, CopyFormat, CopyPlan};
 
 /// What follows FROM: the relation, `ONLY` its own rows where it may have inheritance children, or
 /// the query in parentheses.
@@ -79,6 +79,18 @@ pub fn truncate(targets: &[&RelationDesc]) -> Option<String> {
         })
         .collect();
     (!list.is_empty()).then(|| format!("TRUNCATE TABLE {}", list.join(", ")))
+}
+
+/// The lock of a mode that keeps the target's rows: taken at once for all targets, so that what
+/// was planned stays true.
+pub fn lock_targets(tables: &[CopyPlan]) -> Option<String> {
+    let list: Vec<String> = tables.iter().map(|table| table.target.sql()).collect();
+    (!list.is_empty()).then(|| {
+        format!(
+            "LOCK TABLE ONLY {} IN ROW EXCLUSIVE MODE",
+            list.join(", ONLY ")
+        )
+    })
 }
 
 /// Moves a sequence past its column's values: upwards (downwards where it counts down), never back,

@@ -191,6 +191,7 @@ async fn load(
             "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE",
         )
         .await?;
+    target.verify(Phase::Prepare).await?;
     if context.job.atomic {
         claim::claim_job(target, &context.job).await?;
     }

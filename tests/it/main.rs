@@ -9,9 +9,11 @@
 )]
 
 mod atomic;
+mod catalog;
 mod checksum;
 mod harness;
 mod large;
+mod pg;
 mod run;
 mod support;
 mod sweep;

@@ -507,6 +507,7 @@ fn every_class_of_types_goes_as_it_must_and_arrives_as_it_was() {
         .map(|one| (one.spec.target.to_string(), one))
         .collect();
 
+    let old_side = version < 140_000;
     let old_target = db.target.cluster.version() < 140_000;
     let mut wrong = Vec::new();
     let mut copies: Vec<(&Case, CopyPlan)> = Vec::new();
@@ -515,7 +516,11 @@ fn every_class_of_types_goes_as_it_must_and_arrives_as_it_was() {
         let decided = decide(&job, one);
         let expected = match case.expected {
             // Arrays and composites of user types, which version 13 takes as text only.
+            // cube got its binary form in version 14.
+            Binary if version < 140_000 && case.source.ends_with("cube") => Text,
             Binary if old_target && carries_user_oids(case) => Text,
+            // Version 13's cube has no send and receive functions.
+            Binary if old_side && case.source.contains("cube") => Text,
             other => other,
         };
         if decided.0 != expected {
@@ -532,7 +537,13 @@ fn every_class_of_types_goes_as_it_must_and_arrives_as_it_was() {
     let failed = copy_all(&db, &copies);
     assert!(failed.is_empty(), "{}", failed.join("\n"));
     for (case, plan) in &copies {
-        let query = format!("SELECT id, c FROM {} ORDER BY id", plan.target.sql());
+        // Version 13 prints "char" with the high bit as one byte, which is no UTF-8.
+        let value = if case.source == "\"char\"" {
+            "c::int"
+        } else {
+            "c"
+        };
+        let query = format!("SELECT id, {value} FROM {} ORDER BY id", plan.target.sql());
         let (there, here) = (db.source.rows(&query), db.target.rows(&query));
         let lossless = matches!(case.expected, Binary | Text);
         assert_eq!(there.len(), here.len(), "{} → {}", case.source, case.target);

@@ -7,6 +7,8 @@ pub mod server;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use crate::report::Outcome;
+
 /// The socket's name in `runtime_dir`.
 pub const SOCKET_NAME: &str = "control.sock";
 
@@ -50,8 +52,8 @@ pub enum Reply {
     Ended {
         /// The job.
         job: String,
-        /// As in the JSON report of a run.
-        outcome: String,
+        /// How.
+        outcome: Outcome,
     },
     /// The new configuration is in force.
     Reloaded {
@@ -67,8 +69,11 @@ pub enum Reply {
         /// All that is wrong, for people.
         errors: String,
     },
-    /// One job.
-    Job(JobState),
+    /// What all jobs are doing.
+    Status {
+        /// One a job, in order of names.
+        jobs: Vec<JobState>,
+    },
 }
 
 /// What one job is doing.
@@ -81,7 +86,7 @@ pub struct JobState {
     /// Since when, if it waits or runs.
     pub since: Option<Timestamp>,
     /// How its last run ended.
-    pub last_outcome: Option<String>,
+    pub last_outcome: Option<Outcome>,
     /// When its last run ended.
     pub last_finished_at: Option<Timestamp>,
     /// What was wrong with its last run.

@@ -18,8 +18,8 @@ const ASKERS_MAX: usize = 64;
 /// How long an asker may take to say what it wants, or to read an answer.
 const ASKER_WAIT: Duration = Duration::from_secs(10);
 
-/// Replies that are ready before the asker has read them.
-const REPLIES_MAX: usize = 16;
+/// Replies that are ready before the asker has read them: one a job that it waits for.
+const REPLIES_MAX: usize = 10_000;
 
 /// A request, and where its answers go: closing the channel ends the conversation.
 #[derive(Debug)]

@@ -2,13 +2,14 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use jiff::SignedDuration;
 use jiff::tz::TimeZone;
 use rstest::rstest;
 use secrecy::SecretString;
 
 use super::*;
 use crate::config::spec::{
-    Config, DaemonSpec, FormatChoice, GuardSpec, History, Indexes, Missed, Mode, OnError,
+    Config, DaemonSpec, FormatChoice, GuardSpec, History, Indexes, Missed, Mode, OnError, Overlap,
     PasswordSource, RetrySpec, ScheduleSpec, ServerSpec, Triggers, Verify,
 };
 

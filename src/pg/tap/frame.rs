@@ -16,6 +16,9 @@ const COMMAND_COMPLETE: u8 = b'C';
 /// What is kept of a message's body: a command tag has at most 64 bytes, an error its fields.
 const KEPT_BYTES_MAX: usize = 64 * 1024;
 
+/// The largest run. tokio-postgres gathers a message in a buffer that starts at 8 KiB and doubles.
+const RUN_BYTES_MAX: usize = 32 * 1024;
+
 /// Where in the stream of messages we stand.
 #[derive(Debug, Default)]
 pub(super) struct Framer {
@@ -23,6 +26,16 @@ pub(super) struct Framer {
     /// The body of a CommandComplete or an ErrorResponse, as far as it has come.
     kept: Vec<u8>,
     copying: bool,
+    run: Run,
+}
+
+/// A run of CopyData messages whose common header has been handed on.
+#[derive(Clone, Copy, Debug, Default)]
+struct Run {
+    /// What of the input belongs to it.
+    bytes: usize,
+    /// What is left of the current message's payload.
+    body: usize,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -66,21 +79,23 @@ impl Framer {
     }
 
     /// Moves bytes from `input` to `out`, merging runs of CopyData messages that lie whole in
-    /// `input` and fit into `out` whole; returns how many were taken, at least one if both have room.
+    /// `input`; returns how many were taken, at least one if both have room. The rest of `input`
+    /// has to come first in the next call.
     pub fn hand_on(&mut self, input: &[u8], out: &mut ReadBuf<'_>, state: &TapState) -> usize {
         let mut at = 0;
         while at < input.len() && out.remaining() > 0 {
             let rest = &input[at..];
-            at += match self.whole_copy_data(rest) {
-                Some(first) if first <= out.remaining() => self.merge_run(rest, first, out, state),
-                // It would have to be split: what is in `out` goes first.
-                Some(_) if at > 0 => break,
-                Some(_) | None => {
-                    let length = self.one_piece(rest).min(out.remaining());
-                    out.put_slice(&rest[..length]);
-                    self.pass(&rest[..length], state);
-                    length
-                }
+            at += if self.run.bytes > 0 {
+                self.continue_run(rest, out)
+            } else if out.remaining() >= HEADER_BYTES
+                && let Some(first) = self.whole_copy_data(rest)
+            {
+                self.begin_run(rest, first, out, state)
+            } else {
+                let length = self.one_piece(rest).min(out.remaining());
+                out.put_slice(&rest[..length]);
+                self.pass(&rest[..length], state);
+                length
             };
         }
         at
@@ -142,9 +157,9 @@ impl Framer {
         }
     }
 
-    /// Puts the run of messages at the start of `bytes` under one header. The first one has
-    /// `first` bytes and is known to fit.
-    fn merge_run(
+    /// Announces the run of messages that `bytes` starts with under one header, in place of the
+    /// first one's. The first message has `first` bytes.
+    fn begin_run(
         &mut self,
         bytes: &[u8],
         first: usize,
@@ -152,27 +167,51 @@ impl Framer {
         state: &TapState,
     ) -> usize {
         self.copying = true;
-        let header_at = out.filled().len();
-        out.put_slice(&bytes[..first]);
-        let mut at = first;
+        let mut end = first;
         let mut messages = 1;
-        while let Some(size) = whole_copy_data(&bytes[at..])
-            && size - HEADER_BYTES <= out.remaining()
+        while let Some(size) = whole_copy_data(&bytes[end..])
+            && end + size <= RUN_BYTES_MAX
         {
-            out.put_slice(&bytes[at + HEADER_BYTES..at + size]);
-            at += size;
+            end += size;
             messages += 1;
         }
-        let payload = at - messages * HEADER_BYTES;
-        // The caller's buffer and ours are far below the 2 GiB that a length can say.
+        let payload = end - messages * HEADER_BYTES;
+        // The buffer is far below the 2 GiB that a length can say.
         let length = (payload + 4) as u32;
-        out.filled_mut()[header_at + 1..header_at + HEADER_BYTES]
-            .copy_from_slice(&length.to_be_bytes());
+        out.put_slice(&[COPY_DATA]);
+        out.put_slice(&length.to_be_bytes());
         state.add(Seen {
             copy_messages: messages as u64,
             copy_bytes: payload as u64,
-            received: at as u64,
+            received: end as u64,
         });
+        self.run = Run {
+            bytes: end - HEADER_BYTES,
+            body: first - HEADER_BYTES,
+        };
+        HEADER_BYTES
+    }
+
+    /// Copies payloads of the run, leaving their headers out.
+    fn continue_run(&mut self, bytes: &[u8], out: &mut ReadBuf<'_>) -> usize {
+        let mut at = 0;
+        while self.run.bytes > 0 {
+            if self.run.body == 0 {
+                // A run is made of messages that are all there.
+                let size = whole_copy_data(&bytes[at..]).unwrap_or(HEADER_BYTES);
+                self.run.body = size - HEADER_BYTES;
+                self.run.bytes -= HEADER_BYTES;
+                at += HEADER_BYTES;
+            }
+            let length = self.run.body.min(out.remaining());
+            out.put_slice(&bytes[at..at + length]);
+            at += length;
+            self.run.body -= length;
+            self.run.bytes -= length;
+            if self.run.body > 0 {
+                break;
+            }
+        }
         at
     }
 

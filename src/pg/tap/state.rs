@@ -96,14 +96,16 @@ impl TapState {
         self.sent.fetch_add(bytes as u64, Ordering::Relaxed);
     }
 
-    /// The body of the last ErrorResponse. tokio-postgres loses it when the connection closes
-    /// behind it, as it does when the server ends the session.
+    /// The body of the ErrorResponse with which the server ended the session. tokio-postgres
+    /// loses it when the connection closes behind it. Other errors reach who asked, and are over then.
     pub fn last_error(&self) -> Option<Vec<u8>> {
         self.error_slot().clone()
     }
 
     pub(super) fn note_error(&self, body: Vec<u8>) {
-        *self.error_slot() = Some(body);
+        if ends_session(&body) {
+            *self.error_slot() = Some(body);
+        }
         self.error_seen.store(true, Ordering::Release);
         self.error_notice.notify_waiters();
     }
@@ -120,4 +122,11 @@ impl TapState {
     fn tag_slot(&self) -> std::sync::MutexGuard<'_, Option<String>> {
         self.tag.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Is its severity (field V, which is never translated) FATAL or PANIC?
+fn ends_session(error: &[u8]) -> bool {
+    error
+        .split(|byte| *byte == 0)
+        .any(|field| matches!(field, b"VFATAL" | b"VPANIC"))
 }

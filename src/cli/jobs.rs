@@ -1,0 +1,86 @@
+//! `tableferry jobs`: what is configured, and when it will run.
+
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use serde::Serialize;
+
+use super::{Exit, plain_table, print_json, print_text};
+use crate::config::spec::{Config, Mode};
+use crate::daemon::armed::ArmedConfig;
+
+/// Fire times shown.
+const FIRES_SHOWN: usize = 5;
+
+#[derive(Serialize)]
+struct Job<'a> {
+    job: &'a str,
+    source: &'a str,
+    target: &'a str,
+    mode: Mode,
+    cron: Option<&'a str>,
+    every_seconds: Option<f64>,
+    on_demand: bool,
+    after: &'a [String],
+    next_run_at: Vec<Timestamp>,
+}
+
+pub(super) fn run(config: Config, json: bool) -> Exit {
+    let armed = match ArmedConfig::new(Arc::new(config)) {
+        Ok(armed) => armed,
+        Err(errors) => {
+            for error in errors {
+                eprintln!("{error}");
+            }
+            return Exit::Config;
+        }
+    };
+    let now = Timestamp::now();
+    let mut table = plain_table(["job", "from", "to", "mode", "when", "next five times (UTC)"]);
+    for name in armed.names() {
+        let Some((spec, schedule)) = armed.job(name) else {
+            continue;
+        };
+        let job = Job {
+            job: name,
+            source: &spec.source,
+            target: &spec.target,
+            mode: spec.mode,
+            cron: spec.schedule.cron.as_deref(),
+            every_seconds: spec.schedule.every.map(|every| every.as_secs_f64()),
+            on_demand: spec.schedule.on_demand,
+            after: &spec.schedule.after,
+            next_run_at: schedule.upcoming(now, FIRES_SHOWN),
+        };
+        if json {
+            print_json(&job);
+        } else {
+            let times: Vec<_> = job
+                .next_run_at
+                .iter()
+                .map(|at| format!("{at:.0}"))
+                .collect();
+            table.add_row([
+                job.job.to_owned(),
+                job.source.to_owned(),
+                job.target.to_owned(),
+                job.mode.as_str().to_owned(),
+                when(&job),
+                times.join("\n"),
+            ]);
+        }
+    }
+    if !json {
+        print_text(&table.trim_fmt());
+    }
+    Exit::Done
+}
+
+fn when(job: &Job<'_>) -> String {
+    match (job.cron, job.every_seconds) {
+        (Some(cron), _) => cron.to_owned(),
+        (None, Some(seconds)) => format!("every {seconds} s"),
+        (None, None) if !job.after.is_empty() => format!("after {}", job.after.join(", ")),
+        (None, None) => "on demand".to_owned(),
+    }
+}

@@ -1,0 +1,108 @@
+//! What happens when a fire time comes, or has passed.
+
+use jiff::{SignedDuration, Timestamp};
+
+use super::{JobTable, Phase, let_go, refuse};
+use crate::config::spec::Overlap;
+use crate::daemon::armed::JobName;
+use crate::daemon::event::{Action, SkipReason};
+use crate::daemon::schedule::{CatchUp, Schedule};
+use crate::report::Trigger;
+
+/// A fire that is handled no later than this was on time, and `missed` does not apply.
+const ON_TIME: SignedDuration = SignedDuration::from_secs(60);
+
+/// A clock set back by more than this means another day, and the fire times are computed anew.
+/// Vixie cron draws the line at the same place.
+const CLOCK_SET_BACK: SignedDuration = SignedDuration::from_hours(3);
+
+impl JobTable {
+    pub(super) fn arm(&mut self, job: &JobName, schedule: &Schedule, after: Timestamp) {
+        let Some(entry) = self.jobs.get_mut(job) else {
+            return;
+        };
+        if let Some(old) = entry.next_fire.take() {
+            self.fires.remove(&(old, job.clone()));
+        }
+        entry.next_fire = schedule.next_after(after);
+        if let Some(next) = entry.next_fire {
+            self.fires.insert((next, job.clone()));
+        }
+    }
+
+    pub(super) fn fire_what_is_due(&mut self, now: Timestamp, actions: &mut Vec<Action>) {
+        if self.phase != Phase::Serving {
+            return;
+        }
+        let armed = self.armed.clone();
+        if self.clock.duration_since(now) > CLOCK_SET_BACK {
+            for name in armed.names() {
+                if let Some((_, schedule)) = armed.job(name) {
+                    self.arm(name, schedule, now);
+                }
+            }
+        }
+        self.clock = now;
+        while let Some((due, job)) = self.fires.first().cloned()
+            && due <= now
+        {
+            self.fires.pop_first();
+            let Some((_, schedule)) = armed.job(&job) else {
+                continue;
+            };
+            if now.duration_since(due) <= ON_TIME {
+                // A period shorter than the delay: the latest fire stands for all.
+                let due = schedule.latest_between(due, now).unwrap_or(due);
+                self.fire(&job, due, Trigger::Schedule, now, actions);
+            } else {
+                let before = due.saturating_sub(SignedDuration::from_nanos(1));
+                let before = before.unwrap_or(due);
+                self.catch_up(&job, schedule.catch_up(before, now), now, actions);
+            }
+            self.arm(&job, schedule, now);
+        }
+    }
+
+    pub(super) fn catch_up(
+        &mut self,
+        job: &JobName,
+        what: CatchUp,
+        now: Timestamp,
+        actions: &mut Vec<Action>,
+    ) {
+        match what {
+            CatchUp::Nothing => {}
+            CatchUp::Run(due) => self.fire(job, due, Trigger::Missed, now, actions),
+            CatchUp::Unwanted(due) => let_go(job, due, SkipReason::Missed, actions),
+            CatchUp::TooOld(due) => let_go(job, due, SkipReason::TooOld, actions),
+        }
+    }
+
+    fn fire(
+        &mut self,
+        job: &JobName,
+        due: Timestamp,
+        trigger: Trigger,
+        now: Timestamp,
+        actions: &mut Vec<Action>,
+    ) {
+        let overlap = self.armed.job(job).map(|(spec, _)| spec.schedule.overlap);
+        if let Some(request) = self.waiting.get_mut(job) {
+            // The waiting run will stand for this fire, too.
+            if let Some(earlier) = request.due_at.replace(due) {
+                actions.push(Action::Skipped {
+                    job: job.clone(),
+                    due_at: Some(earlier),
+                    why: SkipReason::StillWaiting,
+                });
+            }
+        } else if let Some(run) = self.running.get_mut(job)
+            && overlap == Some(Overlap::Skip)
+        {
+            run.settles = Some(due);
+            refuse(job, Some(due), None, SkipReason::StillRunning, actions);
+        } else {
+            self.enqueue(job, trigger, Some(due), None, now);
+        }
+    }
+}

@@ -1,0 +1,57 @@
+//! Old configuration × new configuration → changes.
+
+use jiff::Timestamp;
+
+use super::{Entry, JobTable, Phase, drop_request};
+use crate::daemon::armed::{ArmedConfig, JobName};
+use crate::daemon::event::{Action, Changes, SkipReason};
+
+impl JobTable {
+    pub(super) fn reload(&mut self, armed: ArmedConfig, now: Timestamp, actions: &mut Vec<Action>) {
+        let old = std::mem::replace(&mut self.armed, armed.clone());
+        let mut changes = Changes::default();
+        let known: Vec<JobName> = self.jobs.keys().cloned().collect();
+        for job in known {
+            let Some((spec, schedule)) = armed.job(&job) else {
+                self.remove(&job, actions);
+                changes.removed.push(job);
+                continue;
+            };
+            if old.job(&job).is_none_or(|(before, _)| before != spec) {
+                changes.changed.push(job.clone());
+            }
+            if !old.same_schedule(&armed, &job) {
+                self.arm(&job, schedule, now);
+            }
+            if let Some(entry) = self.jobs.get_mut(&job) {
+                entry
+                    .committed
+                    .retain(|name| spec.schedule.after.iter().any(|after| **after == **name));
+            }
+        }
+        for job in armed.names() {
+            if let Some((_, schedule)) = armed.job(job)
+                && !self.jobs.contains_key(job)
+            {
+                self.jobs.insert(job.clone(), Entry::default());
+                self.arm(job, schedule, now);
+                changes.added.push(job.clone());
+            }
+        }
+        actions.push(Action::Reloaded(changes));
+        if self.phase == Phase::Serving {
+            self.request_ready(armed.names(), now);
+        }
+    }
+
+    fn remove(&mut self, job: &JobName, actions: &mut Vec<Action>) {
+        if let Some(entry) = self.jobs.remove(job)
+            && let Some(next) = entry.next_fire
+        {
+            self.fires.remove(&(next, job.clone()));
+        }
+        if let Some(request) = self.waiting.remove(job) {
+            drop_request(request, SkipReason::Removed, actions);
+        }
+    }
+}

@@ -1,0 +1,355 @@
+//! The daemon's one loop: it owns all state, hears everything in one place, and never waits for a
+//! copy. What to do is decided by the [job table](super::job_table); this does it.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use futures_util::StreamExt;
+use jiff::Timestamp;
+use tokio::sync::mpsc;
+
+use super::armed::ArmedConfig;
+use super::askers::Askers;
+use super::control::server::{Asked, Server};
+use super::control::{Reply, Request};
+use super::event::{Action, Event, Outcome, Trigger};
+use super::instance::Instance;
+use super::job_table::JobTable;
+use super::past::Memory;
+use super::runner::{Ended, Runner};
+use super::signals::{SignalEvent, SignalEvents};
+use super::spool::{Spool, Storm, Wanted};
+use super::status::{self, LastRuns};
+use super::systemd::{self, Supervisor};
+use super::{StartError, reload};
+use crate::config;
+use crate::config::spec::Config;
+use crate::report::Listener;
+
+/// The wall clock may be set: it is looked at no later than after this.
+const LOOK_AT_CLOCK: Duration = Duration::from_secs(60);
+
+/// Requests that wait for the loop's attention.
+const ASKED_MAX: usize = 64;
+
+/// Connections that a run takes on either side.
+const CONNECTIONS_A_SIDE: u32 = 1;
+
+/// What cancelling may take after the grace is over, before systemd should lose patience.
+const CANCEL_WAIT: Duration = Duration::from_secs(45);
+
+/// Runs until SIGTERM has been obeyed. Returns when no run is left.
+///
+/// *Errors:* the daemon can't start: another one lives in the runtime directory, or that or the
+/// state directory can't be used.
+pub async fn serve(
+    config: Config,
+    request: config::Request,
+    listener: Arc<dyn Listener>,
+) -> Result<(), StartError> {
+    let (ended_tx, mut ended) = mpsc::channel(config.daemon.max_running_jobs.max(1));
+    let (asked_tx, mut asked) = mpsc::channel(ASKED_MAX);
+    let mut signals = SignalEvents::listen().map_err(StartError::Signals)?;
+    let mut daemon = Daemon::start(config, request, Runner::new(ended_tx, listener))?;
+    let _server =
+        Server::start(&daemon.runtime_dir, asked_tx).map_err(|error| StartError::Directory {
+            path: daemon.runtime_dir.clone(),
+            error,
+        })?;
+    daemon.ready();
+    while !daemon.done {
+        let wake = tokio::time::sleep(daemon.time_to_wake());
+        tokio::select! {
+            Some(signal) = signals.next() => daemon.on_signal(signal),
+            Some(Asked { request, replies }) = asked.recv() => daemon.on_asked(request, replies),
+            Some(run) = ended.recv() => daemon.on_ended(run),
+            () = wake => daemon.apply(Event::Tick),
+        }
+        daemon.tell_supervisor();
+    }
+    tracing::info!("stopped");
+    Ok(())
+}
+
+struct Daemon {
+    request: config::Request,
+    runtime_dir: std::path::PathBuf,
+    table: JobTable,
+    runner: Runner,
+    memory: Memory,
+    spool: Spool,
+    storm: Storm,
+    askers: Askers,
+    last_runs: LastRuns,
+    supervisor: Supervisor,
+    watchdog: Option<Duration>,
+    watchdog_fed: Instant,
+    status_told: String,
+    done: bool,
+    /// Held as long as the daemon lives.
+    _instance: Instance,
+}
+
+impl Daemon {
+    fn start(config: Config, request: config::Request, runner: Runner) -> Result<Self, StartError> {
+        let runtime_dir = config.daemon.runtime_dir.clone();
+        let state_dir = config.daemon.state_dir.clone();
+        super::private_dir(&runtime_dir)?;
+        super::private_dir(&state_dir)?;
+        let instance = Instance::claim(&runtime_dir)?;
+        let spool = Spool::of(&runtime_dir);
+        spool.create()?;
+        let mut memory = Memory::open(&state_dir).map_err(|error| StartError::Directory {
+            path: state_dir.clone(),
+            error,
+        })?;
+        let now = Timestamp::now();
+        let past = memory.recall(config.jobs.keys().cloned(), now);
+        let armed = ArmedConfig::new(Arc::new(config)).map_err(StartError::Schedules)?;
+        let (table, actions) = JobTable::new(armed, |_| CONNECTIONS_A_SIDE, &past, now);
+        let mut daemon = Daemon {
+            request,
+            runtime_dir,
+            table,
+            runner,
+            memory,
+            spool,
+            storm: Storm::default(),
+            askers: Askers::default(),
+            last_runs: LastRuns::default(),
+            supervisor: Supervisor::from_env().map_err(StartError::Supervisor)?,
+            watchdog: systemd::watchdog_interval(),
+            watchdog_fed: Instant::now(),
+            status_told: String::new(),
+            done: false,
+            _instance: instance,
+        };
+        daemon.save();
+        daemon.act(actions);
+        Ok(daemon)
+    }
+
+    fn ready(&mut self) {
+        let jobs = self.table.armed().config().jobs.len();
+        tracing::info!(jobs, runtime_dir = %self.runtime_dir.display(), "ready");
+        self.status_told = status::line(&self.table);
+        self.tell(self.supervisor.ready(&self.status_told));
+        // Whoever asked while no daemon ran is heard now.
+        self.look_into_spool(false);
+    }
+
+    /// How long the loop may sleep.
+    fn time_to_wake(&self) -> Duration {
+        let until_fire = self.table.wake_at().map(|at| {
+            let wait = at.duration_since(Timestamp::now());
+            Duration::try_from(wait).unwrap_or_default()
+        });
+        let until_fed = self
+            .watchdog
+            .map(|interval| interval.saturating_sub(self.watchdog_fed.elapsed()));
+        [until_fire, until_fed]
+            .into_iter()
+            .flatten()
+            .fold(LOOK_AT_CLOCK, Duration::min)
+    }
+
+    fn apply(&mut self, event: Event) {
+        let actions = self.table.handle(event, Timestamp::now());
+        self.act(actions);
+    }
+
+    fn act(&mut self, actions: Vec<Action>) {
+        let mut remember = false;
+        for action in actions {
+            match action {
+                Action::Start(start) => {
+                    self.memory.started(&start.job, Timestamp::now());
+                    // Before the run can have published anything.
+                    self.save();
+                    self.runner.start(start);
+                }
+                Action::Cancel(job) => self.runner.cancel(&job),
+                Action::Settled { job, due_at } => {
+                    self.memory.settled(&job, due_at);
+                    remember = true;
+                }
+                Action::Skipped { job, due_at, why } => {
+                    let due_at = due_at.map(tracing::field::display);
+                    tracing::warn!(job = &*job, due_at, "not run: {why}");
+                }
+                Action::Answer {
+                    ticket,
+                    job,
+                    answer,
+                } => self.askers.answer(ticket, &job, answer),
+                Action::Reloaded(changes) => {
+                    tracing::info!("configuration reloaded: {}", reload::text(&changes));
+                    self.askers.reloaded(changes);
+                }
+                Action::Exit => self.done = true,
+            }
+        }
+        if remember {
+            self.save();
+        }
+    }
+
+    fn on_signal(&mut self, signal: SignalEvent) {
+        match signal {
+            SignalEvent::Stop => self.stop(),
+            SignalEvent::Reload => {
+                // What is wrong has been logged.
+                let _ = self.reload();
+            }
+            SignalEvent::Look => self.look_into_spool(true),
+            SignalEvent::Status => {
+                for job in status::jobs(&self.table, &self.last_runs) {
+                    tracing::info!(
+                        job = job.job,
+                        state = job.state,
+                        last_outcome = job.last_outcome.map(tracing::field::debug),
+                        next_run_at = job.next_run_at.map(tracing::field::display),
+                        "status"
+                    );
+                }
+            }
+            SignalEvent::Job(number) => self.apply(Event::Signal(number)),
+        }
+    }
+
+    fn stop(&mut self) {
+        let grace = self.table.armed().config().daemon.shutdown_grace;
+        let running = self.table.running().count();
+        tracing::info!(running, grace_seconds = grace.as_secs(), "stopping");
+        self.tell(
+            self.supervisor
+                .stopping(&format!("waiting for {running} runs")),
+        );
+        self.tell(self.supervisor.extend_timeout(grace + CANCEL_WAIT));
+        self.apply(Event::Stop);
+    }
+
+    fn reload(&mut self) -> Result<(), String> {
+        self.tell(self.supervisor.reloading());
+        let read = reload::read(&self.request, self.table.armed().config());
+        let result = match read {
+            Ok(armed) => {
+                self.apply(Event::Reload(armed));
+                Ok(())
+            }
+            Err(errors) => {
+                tracing::error!("the new configuration is refused, the old one stays: {errors}");
+                Err(errors)
+            }
+        };
+        self.status_told = status::line(&self.table);
+        self.tell(self.supervisor.ready(&self.status_told));
+        result
+    }
+
+    /// `signalled`: an empty spool then means all on-demand jobs.
+    fn look_into_spool(&mut self, signalled: bool) {
+        loop {
+            let taken = match self.spool.take() {
+                Ok(taken) => taken,
+                Err(error) => return tracing::error!("the trigger spool can't be read: {error}"),
+            };
+            for (name, why) in &taken.rejected {
+                tracing::warn!("trigger file `{name}` is refused: {why}");
+            }
+            let more = taken.more;
+            match self.storm.wanted(&taken, Instant::now()) {
+                Wanted::Named => self.apply(Event::Trigger {
+                    jobs: taken.jobs.into_iter().collect(),
+                    trigger: Trigger::Signal,
+                    ticket: None,
+                }),
+                Wanted::OnDemand if signalled => self.apply(Event::OnDemand),
+                Wanted::OnDemand | Wanted::Echo => {}
+            }
+            if !more {
+                return;
+            }
+        }
+    }
+
+    fn on_asked(&mut self, request: Request, replies: mpsc::Sender<Reply>) {
+        match request {
+            Request::Trigger { jobs, wait: true } => {
+                let ticket = self.askers.admit(replies, jobs.iter().cloned().collect());
+                self.apply(Event::Trigger {
+                    jobs,
+                    trigger: Trigger::Manual,
+                    ticket: Some(ticket),
+                });
+            }
+            Request::Trigger { jobs, wait: false } => {
+                let accepts = !self.table.is_stopping();
+                for job in &jobs {
+                    let known = self.table.armed().job(job).is_some();
+                    Askers::acknowledge(&replies, job, known, accepts);
+                }
+                self.apply(Event::Trigger {
+                    jobs,
+                    trigger: Trigger::Manual,
+                    ticket: None,
+                });
+            }
+            Request::Reload => {
+                self.askers.expect_reload(replies);
+                if let Err(errors) = self.reload() {
+                    self.askers.reload_refused(&errors);
+                }
+            }
+            Request::Status => {
+                let jobs = status::jobs(&self.table, &self.last_runs);
+                let _ = replies.try_send(Reply::Status { jobs });
+            }
+        }
+    }
+
+    fn on_ended(&mut self, Ended { job, report }: Ended) {
+        self.runner.forget(&job);
+        let now = Timestamp::now();
+        let (outcome, error) = match report {
+            Ok(report) => (report.outcome, report.error),
+            Err(error) => {
+                tracing::error!(job = &*job, "{}", error.message);
+                (Outcome::RolledBack, Some(error))
+            }
+        };
+        if outcome == Outcome::Committed {
+            self.memory.committed(&job, now);
+            self.save();
+        }
+        self.last_runs.insert(&job, outcome, error, now);
+        self.apply(Event::Finished { job, outcome });
+    }
+
+    fn save(&self) {
+        if let Err(error) = self.memory.save() {
+            tracing::error!("what was run can't be remembered across a restart: {error}");
+        }
+    }
+
+    /// The watchdog is fed here, by the loop itself, so that a loop that is stuck is noticed.
+    fn tell_supervisor(&mut self) {
+        if let Some(interval) = self.watchdog
+            && self.watchdog_fed.elapsed() >= interval
+        {
+            self.watchdog_fed = Instant::now();
+            self.tell(self.supervisor.watchdog());
+        }
+        let line = status::line(&self.table);
+        if line != self.status_told && !self.table.is_stopping() {
+            self.tell(self.supervisor.status(&line));
+            self.status_told = line;
+        }
+    }
+
+    fn tell(&self, told: std::io::Result<()>) {
+        if let Err(error) = told {
+            tracing::debug!("the supervisor was not told: {error}");
+        }
+    }
+}

@@ -1,0 +1,78 @@
+//! What the daemon is doing, in a form for people and scripts.
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+
+use super::armed::JobName;
+use super::control;
+use super::event::Outcome;
+use super::job_table::{JobState, JobTable};
+use crate::report::ErrorReport;
+
+/// How each job's last run ended, since the daemon started.
+#[derive(Debug, Default)]
+pub struct LastRuns(BTreeMap<JobName, LastRun>);
+
+#[derive(Debug)]
+struct LastRun {
+    outcome: Outcome,
+    error: Option<ErrorReport>,
+    finished_at: Timestamp,
+}
+
+impl LastRuns {
+    /// A run has ended.
+    pub fn insert(
+        &mut self,
+        job: &JobName,
+        outcome: Outcome,
+        error: Option<ErrorReport>,
+        finished_at: Timestamp,
+    ) {
+        self.0.insert(
+            job.clone(),
+            LastRun {
+                outcome,
+                error,
+                finished_at,
+            },
+        );
+    }
+}
+
+/// Every configured job, in order of names.
+pub fn jobs(table: &JobTable, last_runs: &LastRuns) -> Vec<control::JobState> {
+    table
+        .status()
+        .map(|job| {
+            let (state, since) = match job.state {
+                JobState::Idle => ("idle", None),
+                JobState::Waiting(since) => ("waiting", Some(since)),
+                JobState::Running(since) => ("running", Some(since)),
+            };
+            let last = last_runs.0.get(&job.job);
+            control::JobState {
+                job: job.job.to_string(),
+                state: state.to_owned(),
+                since,
+                last_outcome: last.map(|last| last.outcome),
+                last_finished_at: last.map(|last| last.finished_at),
+                last_error: last.and_then(|last| Some(last.error.as_ref()?.message.clone())),
+                next_run_at: job.next_fire,
+            }
+        })
+        .collect()
+}
+
+/// A line for `systemctl status`.
+pub fn line(table: &JobTable) -> String {
+    let running = table.running().count();
+    let jobs = table.armed().config().jobs.len();
+    match table.wake_at() {
+        Some(at) if !table.is_stopping() => {
+            format!("{running} of {jobs} jobs running; next at {at:.0}")
+        }
+        _ => format!("{running} of {jobs} jobs running"),
+    }
+}

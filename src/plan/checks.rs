@@ -1,0 +1,197 @@
+//! What one relation alone makes impossible, or worth a word: its kind, rules, row security,
+//! privileges.
+
+use crate::catalog::desc::{RelationDesc, RelationKind};
+use crate::config::spec::{JobSpec, Mode, Triggers};
+use crate::error::Side;
+use crate::plan::columns::Pair;
+use crate::plan::refusal::Refusal;
+
+/// What of the source keeps its rows from being read whole.
+pub fn source(
+    source: &RelationDesc,
+    shown: &str,
+    refusals: &mut Vec<Refusal>,
+    warnings: &mut Vec<String>,
+) {
+    if source.row_security_applies {
+        refusals.push(
+            Refusal::permission(
+                Side::Source,
+                &source.name,
+                "row security applies to the source's role, which would read only some rows",
+            )
+            .hinted("give the role BYPASSRLS, or read what its policies show through a `query`"),
+        );
+    }
+    if source.has_children {
+        warnings.push(format!(
+            "{shown}: the rows of the source's inheritance children are not copied with it"
+        ));
+    }
+    if source.kind == RelationKind::Foreign {
+        warnings.push(format!(
+            "{shown}: a foreign table's rows are not read from the job's snapshot"
+        ));
+    }
+}
+
+/// What of the target keeps rows from being written as they are.
+pub fn target(
+    job: &JobSpec,
+    target: &RelationDesc,
+    refusals: &mut Vec<Refusal>,
+    warnings: &mut Vec<String>,
+) {
+    let name = &target.name;
+    if !matches!(target.kind, RelationKind::Table | RelationKind::Partitioned) {
+        refusals.push(
+            Refusal::mismatch(
+                Side::Target,
+                name,
+                format!(
+                    "the target is a {}: only tables are written",
+                    target.kind.as_str()
+                ),
+            )
+            .hinted("write into the table that is behind it"),
+        );
+        return;
+    }
+    if target.row_security_applies {
+        refusals.push(
+            Refusal::permission(
+                Side::Target,
+                name,
+                "row security applies to the target's role, and PostgreSQL refuses COPY FROM then",
+            )
+            .hinted("let the role own the table, or give it BYPASSRLS"),
+        );
+    }
+    if !target.rules.is_empty() {
+        refusals.push(
+            Refusal::mismatch(
+                Side::Target,
+                name,
+                format!(
+                    "the target has rules, which COPY ignores: {}",
+                    target.rules.join(", ")
+                ),
+            )
+            .hinted("disable or drop the rules, or use triggers instead"),
+        );
+    }
+    match job.triggers {
+        Triggers::Fire if !target.triggers.is_empty() => warnings.push(format!(
+            "the target's triggers fire, and may change or drop rows: {}",
+            target.triggers.join(", ")
+        )),
+        Triggers::Skip if !target.foreign_keys.is_empty() => warnings.push(
+            "`triggers = \"skip\"` also skips foreign keys: rows without their referenced row are \
+             not noticed"
+                .to_owned(),
+        ),
+        _ => {}
+    }
+    if job.analyze && !target.privileges.analyze {
+        warnings.push("ANALYZE is skipped by the target: its role may not".to_owned());
+    }
+}
+
+/// Privileges on both relations and their columns.
+pub fn privileges(
+    source: &RelationDesc,
+    target: &RelationDesc,
+    pairs: &[Pair<'_>],
+    refusals: &mut Vec<Refusal>,
+) {
+    for (side, relation) in [(Side::Source, source), (Side::Target, target)] {
+        if !relation.privileges.usage {
+            refusals.push(
+                Refusal::permission(
+                    side,
+                    &relation.name,
+                    format!("the role lacks USAGE on schema {}", relation.name.schema),
+                )
+                .hinted(format!(
+                    "GRANT USAGE ON SCHEMA {} TO the role of the {}",
+                    relation.name.schema,
+                    side_name(side)
+                )),
+            );
+        }
+    }
+    let unreadable: Vec<&Pair<'_>> = pairs
+        .iter()
+        .filter(|pair| pair.expression.is_none() && !pair.source.privileged)
+        .collect();
+    if !source.privileges.select {
+        lacking(Side::Source, source, "SELECT", &unreadable, pairs, refusals);
+    }
+    let unwritable: Vec<&Pair<'_>> = pairs
+        .iter()
+        .filter(|pair| !pair.target.privileged)
+        .collect();
+    let is_table = matches!(target.kind, RelationKind::Table | RelationKind::Partitioned);
+    if !target.privileges.insert && is_table {
+        lacking(Side::Target, target, "INSERT", &unwritable, pairs, refusals);
+    }
+}
+
+/// A privilege that lacks on all columns is said once; else it is said of each column.
+fn lacking(
+    side: Side,
+    relation: &RelationDesc,
+    privilege: &str,
+    without: &[&Pair<'_>],
+    all: &[Pair<'_>],
+    refusals: &mut Vec<Refusal>,
+) {
+    let name = &relation.name;
+    if without.len() == all.len() {
+        refusals.push(
+            Refusal::permission(side, name, format!("the role lacks {privilege}")).hinted(format!(
+                "GRANT {privilege} ON {name} TO the role of the {}",
+                side_name(side)
+            )),
+        );
+        return;
+    }
+    for pair in without {
+        let column = &pair.target.name;
+        refusals.push(
+            Refusal::permission(
+                side,
+                name,
+                format!("the role lacks {privilege} on column {column}"),
+            )
+            .in_column(column)
+            .hinted(format!(
+                "GRANT {privilege} ({column}) ON {name} TO the role of the {}",
+                side_name(side)
+            )),
+        );
+    }
+}
+
+/// What a mode asks of the target besides INSERT.
+pub fn mode(job: &JobSpec, target: &RelationDesc, refusals: &mut Vec<Refusal>) {
+    if job.mode == Mode::Truncate && !target.privileges.truncate {
+        refusals.push(
+            Refusal::permission(Side::Target, &target.name, "the role lacks TRUNCATE").hinted(
+                format!(
+                    "GRANT TRUNCATE ON {} TO the role of the target",
+                    target.name
+                ),
+            ),
+        );
+    }
+}
+
+fn side_name(side: Side) -> &'static str {
+    match side {
+        Side::Source => "source",
+        Side::Target => "target",
+        Side::Local => "program",
+    }
+}
