@@ -4,6 +4,7 @@ use std::fmt;
 
 use crate::catalog::desc::RelationKind;
 use crate::pg::ident::{Ident, QualifiedName};
+use crate::plan::compare::Comparison;
 
 /// How all tables of a job will be copied.
 #[derive(Clone, Debug, PartialEq)]
@@ -39,6 +40,8 @@ pub struct CopyPlan {
     pub copy_out: String,
     /// `COPY … FROM STDIN (…)`.
     pub copy_in: String,
+    /// How the rows of both sides are compared.
+    pub comparison: Comparison,
     /// Sequences to move past the copied values.
     pub sequences: Vec<SequencePlan>,
     /// Rows expected, for the progress bar.

@@ -8,7 +8,9 @@
     reason = "a test's way to fail is to panic, and clippy.toml only knows functions marked #[test]"
 )]
 
+mod atomic;
 mod catalog;
+mod checksum;
 mod harness;
 mod large;
 mod ledger;
@@ -18,3 +20,4 @@ mod support;
 mod sweep;
 mod systemd_units;
 mod type_matrix;
+mod verify;
