@@ -96,6 +96,7 @@ async fn load(context: &Context, sides: &mut Sides, record: &mut Record) -> Resu
             "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE",
         )
         .await?;
+    target.verify(Phase::Prepare).await?;
     claim::claim(target, &context.job, &plan).await?;
     let before = gate::count_before(target, &context.job, &plan, &seen).await?;
     publish::prepare(target, &plan).await?;
