@@ -45,6 +45,10 @@ pub(super) enum Command {
     },
     /// Say what is running, and the last outcome and next run of every job
     Status(JobsArgs),
+    /// Show past runs, newest first
+    History(HistoryArgs),
+    /// Print the ledger's DDL, for a DBA who runs it by hand
+    Schema,
     /// Print shell completions
     Completions {
         /// The shell
@@ -113,4 +117,19 @@ pub(super) struct TriggerArgs {
     /// Wait until their runs have ended; the exit code is theirs
     #[arg(long)]
     pub wait: bool,
+}
+
+#[derive(Debug, ClapArgs)]
+pub(super) struct HistoryArgs {
+    /// The job [default: all]
+    #[arg(value_name = "JOB")]
+    pub job: Option<String>,
+
+    /// Show at most this many runs
+    #[arg(long, value_name = "N", default_value_t = 50)]
+    pub limit: usize,
+
+    /// Print one JSON object a run
+    #[arg(long)]
+    pub json: bool,
 }

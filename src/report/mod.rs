@@ -78,7 +78,7 @@ pub trait Listener: Send + Sync {
 }
 
 /// What made a job run.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Trigger {
     /// `tableferry run`.
@@ -107,6 +107,19 @@ pub enum Outcome {
     Cancelled,
     /// Not run at all.
     Skipped,
+}
+
+impl Trigger {
+    /// As in JSON.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Trigger::Manual => "manual",
+            Trigger::Schedule => "schedule",
+            Trigger::Signal => "signal",
+            Trigger::Missed => "missed",
+            Trigger::After => "after",
+        }
+    }
 }
 
 impl Outcome {

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use super::inspect::{self, Inspection};
 use super::pipe::{self, Pace, Totals};
 use super::settle::{self, Fate};
-use super::{Cancelled, Context, checksum, claim, gate, publish};
+use super::{Cancelled, Context, checksum, claim, gate, ledger, publish};
 use crate::catalog::desc::RelationDesc;
 use crate::config::spec::JobSpec;
 use crate::error::{Error, ErrorKind, Phase, Result, Side};
@@ -31,6 +31,8 @@ const COMMIT_WAIT: Duration = Duration::from_secs(300);
 /// What an attempt found and did, as far as it came.
 #[derive(Debug, Default)]
 pub struct Record {
+    /// Which attempt it is, from 1.
+    pub attempt: u32,
     /// The source's snapshot.
     pub snapshot: Option<Snapshot>,
     /// The tables that were loaded.
@@ -40,7 +42,8 @@ pub struct Record {
 impl Record {
     /// Makes room for another attempt. What an earlier one published, with `atomic = false`, stays
     /// published.
-    pub(super) fn restart(&mut self) {
+    pub(super) fn restart(&mut self, attempt: u32) {
+        self.attempt = attempt;
         self.snapshot = None;
         self.tables.retain(|table| table.committed == Some(true));
     }
@@ -142,6 +145,8 @@ async fn begin(
     let target = &*sides
         .target
         .insert(inspect::open(context, Side::Target).await?);
+    ledger::begin(context, target, record.attempt).await?;
+    ledger::begin(context, target, record.attempt).await?;
     let Inspection {
         plan,
         target: seen,
@@ -217,7 +222,8 @@ async fn load(
         source.run(Phase::Gate, "COMMIT").await?;
     }
     context.tell(Event::Publishing);
-    settle::fate(target).await
+    ledger::publish(context, target, record, first, part.last).await?;
+    settle::fate(context, target, &record.tables[first..]).await
 }
 
 async fn copy_all(
@@ -315,11 +321,15 @@ async fn after(context: &Context, sides: &Sides, cancelled: &Cancelled, tables: 
     let Some(target) = sides.target.as_ref() else {
         return;
     };
-    let analyzed = tokio::select! {
-        () = cancelled.cancelled() => Ok(()),
-        analyzed = publish::analyze(target, &context.job, tables) => analyzed,
+    let work = async {
+        publish::analyze(target, &context.job, tables).await?;
+        ledger::prune(context, target).await
     };
-    if let Err(error) = analyzed {
+    let done = tokio::select! {
+        () = cancelled.cancelled() => Ok(()),
+        done = work => done,
+    };
+    if let Err(error) = done {
         context.tell(Event::Warned(error.to_string()));
     }
 }

@@ -13,6 +13,7 @@ mod catalog;
 mod checksum;
 mod harness;
 mod large;
+mod ledger;
 mod pg;
 mod run;
 mod support;
