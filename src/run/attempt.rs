@@ -150,6 +150,7 @@ async fn begin(
         .target
         .insert(inspect::open(context, Side::Target).await?);
     ledger::begin(context, target, record.attempt).await?;
+    ledger::begin(context, target, record.attempt).await?;
     let Inspection {
         plan,
         target: seen,
@@ -225,8 +226,8 @@ async fn load(
         source.run(Phase::Gate, "COMMIT").await?;
     }
     context.tell(Event::Publishing);
-    ledger::publish(context, target, record, &record.tables[first..], part.last).await?;
-    settle::fate(context, target, record).await
+    ledger::publish(context, target, record, first, part.last).await?;
+    settle::fate(context, target, &record.tables[first..]).await
 }
 
 async fn copy_all(

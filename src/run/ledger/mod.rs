@@ -16,7 +16,7 @@ use super::{Context, Record};
 use crate::config::spec::{History, JobSpec};
 use crate::error::{Error, Phase, Result, Side};
 use crate::pg::session::{Session, SessionSettings};
-use crate::report::{Event, Outcome, RunReport, TableReport};
+use crate::report::{Event, Outcome, RunReport};
 
 pub use check::{Readiness, check};
 pub use ddl::script;
@@ -67,24 +67,21 @@ fn needs_schema(context: &Context) -> bool {
     context.history == History::Target || has_watermark(&context.job)
 }
 
-/// Says in the open transaction that it publishes these tables, and with the `last` of them the
-/// whole run: the last thing before COMMIT.
+/// Says in the open transaction that it publishes the run's tables from `first` on, and if they are
+/// the last ones that the run is committed: the last thing before COMMIT.
 pub(super) async fn publish(
     context: &Context,
     target: &Session,
     record: &Record,
-    tables: &[TableReport],
+    first: usize,
     last: bool,
 ) -> Result<()> {
     if context.history != History::Target {
         return Ok(());
     }
     let snapshot = record.snapshot.as_ref();
-    let mut entry = Entry::committed(context, record.attempt, snapshot, tables);
-    if !last {
-        entry.state = State::Running;
-        entry.finished_at = None;
-    }
+    let tables = record.tables.get(first..).unwrap_or_default();
+    let entry = Entry::publishing(context, record.attempt, snapshot, tables, last);
     record::run(target, &entry, Phase::Publish).await?;
     record::tables(target, context.run_id, &entry.tables).await
 }
@@ -116,16 +113,17 @@ pub(super) async fn ended(context: &Context, report: &RunReport, error: Option<&
         // Written with the rows; and of what is in doubt there is nothing to say.
         (History::Target, Outcome::Committed | Outcome::InDoubt | Outcome::Skipped) => return,
         (History::Target, Outcome::RolledBack | Outcome::Cancelled) => {
+            if error.is_some_and(ddl::is_about_ledger) {
+                return;
+            }
             let recording = record_ended(context, &entry);
             tokio::time::timeout(ENDED_WAIT, recording)
                 .await
                 .unwrap_or_else(|_| Err(no_answer(context)))
         }
     };
-    if let Err(again) = recorded
-        && !error.is_some_and(ddl::is_about_ledger)
-    {
-        let warning = format!("how the run ended could not be recorded: {again}");
+    if let Err(error) = recorded {
+        let warning = format!("how the run ended could not be recorded: {error}");
         context.tell(Event::Warned(warning));
     }
 }
