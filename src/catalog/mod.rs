@@ -6,6 +6,7 @@
 pub mod desc;
 mod expand;
 mod inspect;
+mod keys;
 mod lock;
 mod output;
 mod pattern;

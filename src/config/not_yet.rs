@@ -14,9 +14,7 @@ pub(super) fn not_yet(job: &RawJob) -> Vec<(KeyPath, String)> {
     };
     match job.mode {
         Some(Mode::Swap) => unless(false, "mode", "mode = \"swap\""),
-        Some(Mode::Merge) => unless(false, "mode", "mode = \"merge\""),
-        Some(Mode::Upsert) => unless(false, "mode", "mode = \"upsert\""),
-        Some(Mode::Append | Mode::Truncate) | None => {}
+        Some(Mode::Append | Mode::Truncate | Mode::Merge | Mode::Upsert) | None => {}
     }
     unless(
         job.workers == 1,

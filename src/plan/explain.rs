@@ -6,7 +6,7 @@ use crate::catalog::desc::RelationKind;
 use crate::config::spec::{JobSpec, Mode};
 use crate::error::Side;
 use crate::plan::copy::{CopyPlan, JobPlan};
-use crate::plan::sql;
+use crate::plan::{sql, staged};
 
 /// What a run of the job would do.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -146,11 +146,17 @@ fn statements(plan: &JobPlan, job: &JobSpec) -> Vec<Statement> {
     for statement in [&first, &plan.defer].into_iter().flatten() {
         on(Side::Target, statement);
     }
+    for (_, staged) in staged::of(plan) {
+        on(Side::Target, &staged.create);
+    }
     for table in &plan.tables {
         on(Side::Source, &table.copy_out);
         on(Side::Target, &table.copy_in);
     }
     on(Side::Source, "COMMIT");
+    for statement in staged::statements(plan) {
+        on(Side::Target, statement);
+    }
     on(Side::Target, "SET CONSTRAINTS ALL IMMEDIATE");
     for sequence in plan.tables.iter().flat_map(|table| &table.sequences) {
         on(Side::Target, &sequence.sql);

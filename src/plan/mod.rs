@@ -9,12 +9,15 @@ pub mod explain;
 pub(crate) mod fixtures;
 pub mod format;
 mod job;
+pub mod merge;
 pub mod order;
 pub mod pairs;
 pub mod refusal;
 pub mod sql;
+pub mod staged;
 mod table;
 pub mod typmod;
+pub mod upsert;
 
 pub use crate::catalog::desc::Inspected;
 pub use explain::explain;

@@ -1,18 +1,19 @@
 //! The plan of one table, or every reason why there is none.
 
 use crate::catalog::desc::{Inspected, RelationDesc};
-use crate::config::spec::{FormatChoice, JobSpec, TableInput};
+use crate::config::spec::{FormatChoice, JobSpec, TableInput, Triggers};
 use crate::error::{ErrorKind, Side};
 use crate::plan::columns::{self, Pair};
-use crate::plan::copy::{ColumnPlan, CopyFormat, CopyPlan, FormatReason, SequencePlan};
+use crate::plan::copy::{ColumnPlan, CopyFormat, CopyPlan, FormatReason, Load, SequencePlan};
 use crate::plan::format::{self, Carrier, Ends, Verdict};
 use crate::plan::refusal::Refusal;
-use crate::plan::{checks, pairs, sql};
+use crate::plan::{checks, pairs, sql, staged};
 
 /// Plans one table. None where `refusals` got at least one entry.
 pub fn plan(
     job: &JobSpec,
     inspected: &Inspected,
+    number: usize,
     same_place: bool,
     refusals: &mut Vec<Refusal>,
 ) -> Option<CopyPlan> {
@@ -48,9 +49,21 @@ pub fn plan(
     let format = choose(job, inspected, &judged, refusals, &mut warnings);
     let planned: Vec<ColumnPlan> = judged.iter().map(column_plan).collect();
     let sequences = sequences(job, target, &pairs, refusals);
+    let load = if staged::is_staged(job, spec) {
+        let columns = pairs.iter().map(|pair| pair.target).collect();
+        staged::plan(job, spec, target, columns, number, refusals, &mut warnings)
+            .map(|staged| Load::Staged(Box::new(staged)))
+    } else {
+        Some(Load::Direct)
+    };
     if refusals.len() > before {
         return None;
     }
+    let load = load?;
+    let written = match &load {
+        Load::Direct => &target.name,
+        Load::Staged(staged) => &staged.stage,
+    };
     let from = sql::from_item(&spec.input, source.kind);
     let select = sql::select(&from, &planned, spec.filter.as_deref());
     Some(CopyPlan {
@@ -66,7 +79,9 @@ pub fn plan(
         target: target.name.clone(),
         target_kind: target.kind,
         copy_out: sql::copy_out(&select, &format),
-        copy_in: sql::copy_in(&target.name, &planned, &format),
+        copy_in: sql::copy_in(written, &planned, &format),
+        target_has_triggers: job.triggers == Triggers::Fire && !target.triggers.is_empty(),
+        load,
         columns: planned,
         format,
         sequences,

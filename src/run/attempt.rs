@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use super::inspect::{self, Inspection};
 use super::pipe::{self, Pace, Totals};
 use super::settle::{self, Fate};
-use super::{Cancelled, Context, claim, gate, publish};
+use super::{Cancelled, Context, claim, gate, modes, publish};
 use crate::config::spec::JobSpec;
 use crate::error::{Error, ErrorKind, Phase, Result, Side};
 use crate::pg::session::Session;
@@ -97,12 +97,14 @@ async fn load(context: &Context, sides: &mut Sides, record: &mut Record) -> Resu
     let before = gate::count_before(target, &context.job, &plan, &seen).await?;
     publish::prepare(target, &plan).await?;
     claim::unchanged(target, &plan, &seen).await?;
+    modes::stage(target, &plan).await?;
 
     copy_all(context, source, target, &plan, record).await?;
     // The snapshot holds back the source's vacuum: let it go before the target does its part.
     source.run(Phase::CopyOut, "COMMIT").await?;
 
     gate::check(&context.job, target, &before, &mut record.tables)?;
+    modes::apply(target, &context.job, &plan, &mut record.tables).await?;
     publish::finish(target, &context.job, &plan).await?;
     context.tell(Event::Publishing);
     settle::fate(target).await

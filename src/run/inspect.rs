@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use super::Context;
+use super::{Context, modes};
 use crate::catalog;
 use crate::catalog::desc::RelationDesc;
 use crate::config::spec::{ServerSpec, TableInput, TableSpec, Triggers};
@@ -76,7 +76,9 @@ pub async fn inspect(context: &Context, source: &Session, target: &Session) -> R
             TableInput::Relation(name) => from.get(name).cloned(),
             TableInput::Query(_) => None,
         };
-        inspected.push(Inspected::new(source, spec, source_desc, &to).await?);
+        let entry = Inspected::new(source, spec, source_desc, &to).await?;
+        modes::check_scope(target, job, &entry).await?;
+        inspected.push(entry);
     }
     let plan = plan::job(job, inspected, same_place);
     Ok(Inspection {
