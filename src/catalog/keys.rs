@@ -24,20 +24,20 @@ SELECT i.indrelid, ic.relname::pg_catalog.text, \
                   AND (ap.amproc = 'pg_catalog.btequalimage'::pg_catalog.regproc \
                     OR ap.amproc = 'pg_catalog.btvarstrequalimage'::pg_catalog.regproc \
                    AND COALESCE((SELECT d.collisdeterministic FROM pg_catalog.pg_collation AS d \
-                                  WHERE d.oid = k.collation), true))) \
+                                  WHERE d.oid = k.coll), true))) \
 FROM pg_catalog.pg_index AS i \
 JOIN pg_catalog.pg_class AS ic ON ic.oid = i.indexrelid \
 LEFT JOIN LATERAL ROWS FROM ( \
           pg_catalog.unnest(i.indkey::pg_catalog.int2[]), pg_catalog.unnest(i.indclass::pg_catalog.oid[]), \
           pg_catalog.unnest(i.indcollation::pg_catalog.oid[])) \
-     WITH ORDINALITY AS k (attnum, opclass, collation, place) ON k.place <= i.indnkeyatts \
+     WITH ORDINALITY AS k (attnum, opclass, coll, place) ON k.place <= i.indnkeyatts \
 LEFT JOIN pg_catalog.pg_attribute AS a ON a.attrelid = i.indrelid AND a.attnum = k.attnum \
 LEFT JOIN pg_catalog.pg_opclass AS oc ON oc.oid = k.opclass \
 LEFT JOIN pg_catalog.pg_amop AS ao ON ao.amopfamily = oc.opcfamily AND ao.amoplefttype = oc.opcintype \
      AND ao.amoprighttype = oc.opcintype AND ao.amopstrategy = 3 AND NOT i.indisexclusion \
 LEFT JOIN pg_catalog.pg_operator AS op ON op.oid = ao.amopopr \
 LEFT JOIN pg_catalog.pg_namespace AS opn ON opn.oid = op.oprnamespace \
-LEFT JOIN pg_catalog.pg_collation AS co ON co.oid = k.collation AND k.collation <> a.attcollation \
+LEFT JOIN pg_catalog.pg_collation AS co ON co.oid = k.coll AND k.coll <> a.attcollation \
 LEFT JOIN pg_catalog.pg_namespace AS con ON con.oid = co.collnamespace \
 WHERE i.indrelid = ANY ($1::pg_catalog.oid[]) AND (i.indisunique OR i.indisexclusion) \
 ORDER BY i.indrelid, NOT i.indisprimary, ic.relname, k.place";

@@ -11,6 +11,7 @@
 mod catalog;
 mod harness;
 mod large;
+mod merge;
 mod pg;
 mod run;
 mod support;

@@ -32,8 +32,8 @@ pub(super) async fn check_scope(target: &Session, job: &JobSpec, entry: &Inspect
     let from = sql::from_item(&TableInput::Relation(desc.name.clone()), desc.kind);
     let sql = format!("SELECT FROM {from} WHERE ({})", sql::closed(filter));
     let prepared = target.client().prepare(&sql).await.map_err(|error| {
-        let error = target.error(Phase::Inspect, error).on(&desc.name);
-        error.hinted(
+        let error = Error::pg(Phase::Inspect, Side::Target, error);
+        error.at(target.server()).on(&desc.name).hinted(
             "`scope = \"where\"` asks `where` of the target's rows, too: it may only use columns \
              and functions that both sides have",
         )
