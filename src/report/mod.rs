@@ -77,7 +77,7 @@ pub trait Listener: Send + Sync {
 }
 
 /// What made a job run.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Trigger {
     /// `tableferry run`.

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use super::inspect::{self, Inspection};
 use super::pipe::{self, Pace, Totals};
 use super::settle::{self, Fate};
-use super::{Cancelled, Context, claim, gate, modes, publish};
+use super::{Cancelled, Context, claim, gate, ledger, modes, publish};
 use crate::config::spec::JobSpec;
 use crate::error::{Error, ErrorKind, Phase, Result, Side};
 use crate::pg::session::Session;
@@ -27,6 +27,8 @@ const COMMIT_WAIT: Duration = Duration::from_secs(300);
 /// What an attempt found and did, as far as it came.
 #[derive(Debug, Default)]
 pub struct Record {
+    /// Which attempt it is, from 1.
+    pub attempt: u32,
     /// The source's snapshot.
     pub snapshot: Option<Snapshot>,
     /// The tables that were loaded.
@@ -75,6 +77,7 @@ async fn load(context: &Context, sides: &mut Sides, record: &mut Record) -> Resu
     let target = &*sides
         .target
         .insert(inspect::open(context, Side::Target).await?);
+    ledger::begin(context, target, record.attempt).await?;
     let Inspection {
         plan,
         target: seen,
@@ -107,7 +110,8 @@ async fn load(context: &Context, sides: &mut Sides, record: &mut Record) -> Resu
     modes::apply(target, &context.job, &plan, &mut record.tables).await?;
     publish::finish(target, &context.job, &plan).await?;
     context.tell(Event::Publishing);
-    settle::fate(target).await
+    ledger::publish(context, target, record).await?;
+    settle::fate(context, target, record).await
 }
 
 async fn copy_all(
@@ -210,11 +214,15 @@ async fn after(context: &Context, sides: &mut Sides, cancelled: &Cancelled, reco
     let Some(target) = sides.target.as_ref() else {
         return;
     };
-    let analyzed = tokio::select! {
-        () = cancelled.cancelled() => Ok(()),
-        analyzed = publish::analyze(target, &context.job, &record.tables) => analyzed,
+    let work = async {
+        publish::analyze(target, &context.job, &record.tables).await?;
+        ledger::prune(context, target).await
     };
-    if let Err(error) = analyzed {
+    let done = tokio::select! {
+        () = cancelled.cancelled() => Ok(()),
+        done = work => done,
+    };
+    if let Err(error) = done {
         context.tell(Event::Warned(error.to_string()));
     }
 }

@@ -56,7 +56,7 @@ async fn try_lock(target: &Session, function: &str, what: &str) -> Result<bool> 
 }
 
 /// The same key on every machine and in every release: FNV-1a, 64 bits.
-fn lock_key(what: &str) -> i64 {
+pub(super) fn lock_key(what: &str) -> i64 {
     let hash = "tableferry "
         .bytes()
         .chain(what.bytes())
