@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use crate::catalog::mark::Mark;
 use crate::config::spec::TableSpec;
 use crate::pg::ident::{Ident, QualifiedName};
 
@@ -16,6 +17,8 @@ pub struct Inspected {
     pub target: Option<RelationDesc>,
     /// What the `set` expressions give, by target column.
     pub set: BTreeMap<Ident, ColumnDesc>,
+    /// How far it had been read by the last run that was published, where it has a watermark.
+    pub since: Option<Mark>,
 }
 
 /// A table, view, or the result of a query, on one server.

@@ -37,6 +37,7 @@ impl Inspected {
             target: targets.get(&spec.target).cloned(),
             source: described,
             set,
+            since: None,
             spec,
         })
     }

@@ -34,7 +34,7 @@ LEFT JOIN LATERAL ROWS FROM ( \
 LEFT JOIN pg_catalog.pg_attribute AS a ON a.attrelid = i.indrelid AND a.attnum = k.attnum \
 LEFT JOIN pg_catalog.pg_opclass AS oc ON oc.oid = k.opclass \
 LEFT JOIN pg_catalog.pg_amop AS ao ON ao.amopfamily = oc.opcfamily AND ao.amoplefttype = oc.opcintype \
-     AND ao.amoprighttype = oc.opcintype AND ao.amopstrategy = 3 AND NOT i.indisexclusion \
+     AND ao.amoprighttype = oc.opcintype AND ao.amopstrategy = 3 \
 LEFT JOIN pg_catalog.pg_operator AS op ON op.oid = ao.amopopr \
 LEFT JOIN pg_catalog.pg_namespace AS opn ON opn.oid = op.oprnamespace \
 LEFT JOIN pg_catalog.pg_collation AS co ON co.oid = k.coll AND k.coll <> a.attcollation \

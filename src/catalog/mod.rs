@@ -8,6 +8,7 @@ mod expand;
 mod inspect;
 mod keys;
 mod lock;
+pub mod mark;
 mod output;
 mod pattern;
 mod relations;

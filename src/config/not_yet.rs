@@ -48,11 +48,5 @@ pub(super) fn not_yet(job: &RawJob) -> Vec<(KeyPath, String)> {
         "max_snapshot_age",
         "max_snapshot_age",
     );
-    for (name, table) in &job.table {
-        if table.watermark.is_some() {
-            let key = KeyPath::from("table").child(name).child("watermark");
-            found.push((key, "watermark".to_owned()));
-        }
-    }
     found
 }

@@ -36,7 +36,12 @@ pub(super) fn tables(
 /// A key that the mode does not use is a misunderstanding, not something to ignore.
 fn check_mode(raw: &RawTable, mode: Mode, path: &KeyPath, findings: &mut Findings) {
     let uses = [
-        ("key", raw.key.is_some(), &[Mode::Merge, Mode::Upsert][..]),
+        (
+            "key",
+            // `append` with a watermark reads rows again, and has to know them.
+            raw.key.is_some() && !(mode == Mode::Append && raw.watermark.is_some()),
+            &[Mode::Merge, Mode::Upsert][..],
+        ),
         (
             "watermark",
             raw.watermark.is_some(),

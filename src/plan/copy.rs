@@ -5,6 +5,7 @@ use std::fmt;
 use crate::catalog::desc::RelationKind;
 use crate::pg::ident::{Ident, QualifiedName};
 use crate::plan::staged::{Apply, Staged};
+use crate::plan::watermark::Watermark;
 
 /// How all tables of a job will be copied.
 #[derive(Clone, Debug, PartialEq)]
@@ -44,6 +45,8 @@ pub struct CopyPlan {
     pub copy_out: String,
     /// `COPY … FROM STDIN (…)`.
     pub copy_in: String,
+    /// Only what is new is read.
+    pub watermark: Option<Watermark>,
     /// Sequences to move past the copied values.
     pub sequences: Vec<SequencePlan>,
     /// Rows expected, for the progress bar.

@@ -206,6 +206,7 @@ pub fn inspected(source: RelationDesc, target: RelationDesc) -> Inspected {
         source: Some(source),
         target: Some(target),
         set: BTreeMap::new(),
+        since: None,
     }
 }
 

@@ -18,6 +18,7 @@ pub mod staged;
 mod table;
 pub mod typmod;
 pub mod upsert;
+pub mod watermark;
 
 pub use crate::catalog::desc::Inspected;
 pub use explain::explain;

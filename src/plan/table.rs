@@ -7,7 +7,7 @@ use crate::plan::columns::{self, Pair};
 use crate::plan::copy::{ColumnPlan, CopyFormat, CopyPlan, FormatReason, Load, SequencePlan};
 use crate::plan::format::{self, Carrier, Ends, Verdict};
 use crate::plan::refusal::Refusal;
-use crate::plan::{checks, pairs, sql, staged};
+use crate::plan::{checks, pairs, sql, staged, watermark};
 
 /// Plans one table. None where `refusals` got at least one entry.
 pub fn plan(
@@ -56,6 +56,13 @@ pub fn plan(
     } else {
         Some(Load::Direct)
     };
+    let from = sql::from_item(&spec.input, source.kind);
+    let everything = sql::select(&from, &planned, spec.filter.as_deref());
+    let reading = spec.watermark.as_ref().and_then(|column| {
+        let read = (everything.as_str(), from.as_str());
+        let since = inspected.since.as_ref();
+        watermark::plan(spec, column, source, read, since, refusals, &mut warnings)
+    });
     if refusals.len() > before {
         return None;
     }
@@ -64,8 +71,11 @@ pub fn plan(
         Load::Direct => &target.name,
         Load::Staged(staged) => &staged.stage,
     };
-    let from = sql::from_item(&spec.input, source.kind);
-    let select = sql::select(&from, &planned, spec.filter.as_deref());
+    let condition = reading
+        .as_ref()
+        .and_then(|reading| reading.condition.as_deref());
+    let filter = watermark::and(spec.filter.as_deref(), condition);
+    let select = sql::select(&from, &planned, filter.as_deref());
     Some(CopyPlan {
         source: match &spec.input {
             TableInput::Relation(name) => name.to_string(),
@@ -86,7 +96,8 @@ pub fn plan(
         format,
         sequences,
         // How many rows a filter leaves is anybody's guess.
-        rows_estimate: source.rows_estimate.filter(|_| spec.filter.is_none()),
+        rows_estimate: source.rows_estimate.filter(|_| filter.is_none()),
+        watermark: reading.map(|reading| reading.watermark),
         warnings,
     })
 }

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use super::inspect::{self, Inspection};
 use super::pipe::{self, Pace, Totals};
 use super::settle::{self, Fate};
+use super::watermark::{self, Reached};
 use super::{Cancelled, Context, claim, gate, ledger, modes, publish};
 use crate::config::spec::JobSpec;
 use crate::error::{Error, ErrorKind, Phase, Result, Side};
@@ -31,6 +32,8 @@ pub struct Record {
     pub attempt: u32,
     /// The source's snapshot.
     pub snapshot: Option<Snapshot>,
+    /// Up to where tables with a watermark were read.
+    pub reached: Vec<Reached>,
     /// The tables that were loaded.
     pub tables: Vec<TableReport>,
 }
@@ -110,6 +113,7 @@ async fn load(context: &Context, sides: &mut Sides, record: &mut Record) -> Resu
     modes::apply(target, &context.job, &plan, &mut record.tables).await?;
     publish::finish(target, &context.job, &plan).await?;
     context.tell(Event::Publishing);
+    watermark::record(context, target, &record.reached).await?;
     ledger::publish(context, target, record).await?;
     settle::fate(context, target, record).await
 }
@@ -138,6 +142,9 @@ async fn copy_all(
             on_progress: &on_progress,
         };
         let copied = pipe::copy(source, target, table, pace).await?;
+        record
+            .reached
+            .extend(watermark::reached(source, table).await?);
         let totals = Totals {
             rows: copied.rows_read,
             bytes: copied.bytes,

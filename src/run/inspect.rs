@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use super::{Context, modes};
+use super::{Context, modes, watermark};
 use crate::catalog;
 use crate::catalog::desc::RelationDesc;
 use crate::config::spec::{ServerSpec, TableInput, TableSpec, Triggers};
@@ -80,6 +80,7 @@ pub async fn inspect(context: &Context, source: &Session, target: &Session) -> R
         modes::check_scope(target, job, &entry).await?;
         inspected.push(entry);
     }
+    watermark::resume(context, source, target, &mut inspected).await?;
     let plan = plan::job(job, inspected, same_place);
     Ok(Inspection {
         plan,

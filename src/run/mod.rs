@@ -10,6 +10,7 @@ pub mod pipe;
 mod publish;
 mod retry;
 mod settle;
+mod watermark;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -38,6 +39,8 @@ pub struct Context {
     pub run_id: Uuid,
     /// What made it run.
     pub trigger: Trigger,
+    /// Read everything, whatever the watermarks say.
+    pub full: bool,
     /// The fire time that made it run.
     pub due_at: Option<Timestamp>,
     /// When it began.
@@ -78,6 +81,7 @@ impl Context {
             job: job.clone(),
             run_id: Uuid::now_v7(),
             trigger,
+            full: false,
             due_at: None,
             started_at: Timestamp::now(),
             history: config.daemon.history,

@@ -18,3 +18,5 @@ mod support;
 mod sweep;
 mod systemd_units;
 mod type_matrix;
+mod upsert;
+mod watermark;
