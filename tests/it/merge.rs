@@ -521,6 +521,10 @@ fn a_role_with_no_more_than_the_documented_privileges_can_merge() {
         .target
         .conninfo()
         .replace("user=postgres", &format!("user={role}"));
+    let jobs = format!(
+        "[daemon]\nhistory = 'off'\n{}",
+        all_of_public("analyze = false")
+    );
     let run = || {
         crate::support::job_between(&db.source.conninfo(), &target, &jobs)
             .run(&["run", "j", "--json"])
