@@ -37,15 +37,9 @@ pub(super) fn tables(
 fn check_mode(raw: &RawTable, mode: Mode, path: &KeyPath, findings: &mut Findings) {
     let uses = [
         (
-            "key",
-            // `append` with a watermark reads rows again, and has to know them.
-            raw.key.is_some() && !(mode == Mode::Append && raw.watermark.is_some()),
-            &[Mode::Merge, Mode::Upsert][..],
-        ),
-        (
             "watermark",
             raw.watermark.is_some(),
-            &[Mode::Append, Mode::Upsert],
+            &[Mode::Append, Mode::Upsert][..],
         ),
         (
             "scope",

@@ -4,6 +4,7 @@ use std::fmt;
 
 use crate::catalog::desc::RelationKind;
 use crate::pg::ident::{Ident, QualifiedName};
+use crate::plan::compare::Comparison;
 use crate::plan::staged::{Apply, Staged};
 use crate::plan::watermark::Watermark;
 
@@ -47,6 +48,8 @@ pub struct CopyPlan {
     pub copy_in: String,
     /// Only what is new is read.
     pub watermark: Option<Watermark>,
+    /// How the rows of both sides are compared.
+    pub comparison: Comparison,
     /// Sequences to move past the copied values.
     pub sequences: Vec<SequencePlan>,
     /// Rows expected, for the progress bar.

@@ -2,7 +2,9 @@
 //! plan, or every reason why not.
 
 mod checks;
+pub mod checksum;
 mod columns;
+pub mod compare;
 pub mod copy;
 pub mod explain;
 #[cfg(test)]
@@ -12,7 +14,9 @@ mod job;
 pub mod merge;
 pub mod order;
 pub mod pairs;
+pub mod ranges;
 pub mod refusal;
+pub mod split;
 pub mod sql;
 pub mod staged;
 mod table;

@@ -1,13 +1,13 @@
 //! The plan of one table, or every reason why there is none.
 
 use crate::catalog::desc::{Inspected, RelationDesc};
-use crate::config::spec::{FormatChoice, JobSpec, TableInput, Triggers};
+use crate::config::spec::{FormatChoice, JobSpec, TableInput, Triggers, Verify};
 use crate::error::{ErrorKind, Side};
 use crate::plan::columns::{self, Pair};
 use crate::plan::copy::{ColumnPlan, CopyFormat, CopyPlan, FormatReason, Load, SequencePlan};
 use crate::plan::format::{self, Carrier, Ends, Verdict};
 use crate::plan::refusal::Refusal;
-use crate::plan::{checks, pairs, sql, staged, watermark};
+use crate::plan::{checks, compare, pairs, sql, staged, watermark};
 
 /// Plans one table. None where `refusals` got at least one entry.
 pub fn plan(
@@ -76,6 +76,13 @@ pub fn plan(
         .and_then(|reading| reading.condition.as_deref());
     let filter = watermark::and(spec.filter.as_deref(), condition);
     let select = sql::select(&from, &planned, filter.as_deref());
+    let comparison = compare::comparison(spec, &judged, target, &format, everything.clone());
+    if job.verify == Verify::Checksum {
+        refusals.extend(comparison.refusals(target));
+        if refusals.len() > before {
+            return None;
+        }
+    }
     Some(CopyPlan {
         source: match &spec.input {
             TableInput::Relation(name) => name.to_string(),
@@ -92,6 +99,7 @@ pub fn plan(
         copy_in: sql::copy_in(written, &planned, &format),
         target_has_triggers: job.triggers == Triggers::Fire && !target.triggers.is_empty(),
         load,
+        comparison,
         columns: planned,
         format,
         sequences,

@@ -1,6 +1,7 @@
 //! One run of one job: attempts, pauses between them, and what became of it.
 
 mod attempt;
+mod checksum;
 mod claim;
 mod gate;
 pub mod inspect;
@@ -10,6 +11,7 @@ pub mod pipe;
 mod publish;
 mod retry;
 mod settle;
+pub mod verify;
 mod watermark;
 
 use std::path::PathBuf;
@@ -139,13 +141,10 @@ pub async fn run(context: &Context, cancelled: &Cancelled) -> RunReport {
     });
     let mut pauses = retry::pauses(&context.job.retry);
     let mut attempts = 0;
-    let mut record;
+    let mut record = Record::default();
     let result = loop {
         attempts += 1;
-        record = Record {
-            attempt: attempts,
-            ..Record::default()
-        };
+        record.restart(attempts);
         let error = match attempt::attempt(context, cancelled, &mut record).await {
             Ok(()) => break Ok(()),
             Err(error) => Arc::new(error),

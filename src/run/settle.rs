@@ -35,7 +35,7 @@ const SERVER_SQL: &str = "(SELECT system_identifier FROM pg_catalog.pg_control_s
 
 /// Asked inside the transaction, just before COMMIT.
 pub(super) async fn fate(context: &Context, target: &Session, record: &Record) -> Result<Fate> {
-    if let (History::Target, Some(table)) = (context.history, record.tables.first()) {
+    if let (History::Target, Some(table)) = (context.history, record.tables.last()) {
         return Ok(Fate::Ledger(table.target.clone()));
     }
     let sql = format!("SELECT pg_catalog.pg_current_xact_id()::pg_catalog.text, {SERVER_SQL}");

@@ -16,6 +16,17 @@ const SCHEMA: &str = "CREATE SCHEMA IF NOT EXISTS tableferry;";
 const SCHEMA_COMMENT: &str =
     "COMMENT ON SCHEMA tableferry IS 'tableferry''s ledger: its runs, and what they published';";
 
+/// An old script must not touch a newer ledger.
+const GUARD: &str = "\
+DO $$
+BEGIN
+    IF pg_catalog.to_regclass('tableferry.ledger') IS NOT NULL THEN
+        IF EXISTS (SELECT FROM tableferry.ledger WHERE version > 1) THEN
+            RAISE EXCEPTION 'the ledger was made by a newer version of tableferry';
+        END IF;
+    END IF;
+END $$;";
+
 /// What a role needs that uses a ledger which somebody else has made.
 const GRANTS: &str = "\
 -- What tableferry's role needs, if another role runs this:
@@ -37,7 +48,8 @@ pub fn script() -> String {
          {GRANTS}\nBEGIN;\n\
          SET LOCAL client_min_messages = warning;\n\
          SET LOCAL search_path = '';\n\
-         SELECT FROM (SELECT pg_catalog.pg_advisory_xact_lock({lock})) AS one_at_a_time;\n\n\
+         SELECT pg_catalog.pg_advisory_xact_lock({lock});\n\
+         {GUARD}\n\n\
          {SCHEMA}\n{SCHEMA_COMMENT}\n\n{TABLES}\nCOMMIT;"
     )
 }
@@ -130,24 +142,23 @@ pub(super) async fn make(target: &Session) -> Result<()> {
     };
     let make = format!("{schema} {TABLES}; COMMIT");
     let made = target.run(Phase::Prepare, &make).await;
-    made.map_err(|error| {
-        let error = error.at_place("the ledger (schema tableferry) cannot be made");
-        about_ledger(error).hinted(
-            "have a DBA run what `tableferry schema` prints, or set `history = \"local\"` or \"off\"",
-        )
-    })
+    made.map_err(|error| advised(error.at_place("the ledger (schema tableferry) cannot be made")))
 }
 
-/// An error of a statement on the ledger's tables: says what to do where a privilege is missing.
+/// An error of a statement on the ledger's tables.
 pub(super) fn unusable(error: Error) -> Error {
-    let error = about_ledger(error);
     match error.kind() {
-        ErrorKind::Permission => error.hinted(
-            "`tableferry schema` prints the GRANTs that its role needs; \
-             or set `history = \"local\"` or \"off\"",
-        ),
-        _ => error,
+        ErrorKind::Permission => advised(error),
+        _ => about_ledger(error),
     }
+}
+
+/// What to do where the role may not have a ledger.
+pub(super) fn advised(error: Error) -> Error {
+    about_ledger(error).hinted(
+        "have a DBA run what `tableferry schema` prints, with its GRANTs; \
+         or set `history = \"local\"` or \"off\"",
+    )
 }
 
 fn about_ledger(error: Error) -> Error {

@@ -3,6 +3,7 @@
 //! On the target, a run's row is `running` before its first attempt does anything, and `committed`
 //! in the transaction that publishes its rows, so that the two always agree.
 
+mod check;
 mod ddl;
 mod entry;
 mod history;
@@ -15,8 +16,9 @@ use super::{Context, Record};
 use crate::config::spec::{History, JobSpec};
 use crate::error::{Error, Phase, Result, Side};
 use crate::pg::session::{Session, SessionSettings};
-use crate::report::{Event, Outcome, RunReport};
+use crate::report::{Event, Outcome, RunReport, TableReport};
 
+pub use check::{Readiness, check};
 pub use ddl::script;
 pub use entry::{Entry, EntryTable, State};
 pub use history::history;
@@ -69,13 +71,24 @@ fn needs_schema(context: &Context) -> bool {
     context.history == History::Target || has_watermark(&context.job)
 }
 
-/// Says in the open transaction that it publishes the run's tables: the last thing before COMMIT.
-pub(super) async fn publish(context: &Context, target: &Session, record: &Record) -> Result<()> {
+/// Says in the open transaction that it publishes these tables, and with the `last` of them the
+/// whole run: the last thing before COMMIT.
+pub(super) async fn publish(
+    context: &Context,
+    target: &Session,
+    record: &Record,
+    tables: &[TableReport],
+    last: bool,
+) -> Result<()> {
     if context.history != History::Target {
         return Ok(());
     }
     let snapshot = record.snapshot.as_ref();
-    let entry = Entry::committed(context, record.attempt, snapshot, &record.tables);
+    let mut entry = Entry::committed(context, record.attempt, snapshot, tables);
+    if !last {
+        entry.state = State::Running;
+        entry.finished_at = None;
+    }
     record::run(target, &entry, Phase::Publish).await?;
     record::tables(target, context.run_id, &entry.tables).await
 }
