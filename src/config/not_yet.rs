@@ -14,9 +14,7 @@ pub(super) fn not_yet(job: &RawJob) -> Vec<(KeyPath, String)> {
     };
     match job.mode {
         Some(Mode::Swap) => unless(false, "mode", "mode = \"swap\""),
-        Some(Mode::Merge) => unless(false, "mode", "mode = \"merge\""),
-        Some(Mode::Upsert) => unless(false, "mode", "mode = \"upsert\""),
-        Some(Mode::Append | Mode::Truncate) | None => {}
+        Some(Mode::Append | Mode::Truncate | Mode::Merge | Mode::Upsert) | None => {}
     }
     unless(
         job.workers == 1,
@@ -44,11 +42,5 @@ pub(super) fn not_yet(job: &RawJob) -> Vec<(KeyPath, String)> {
         "max_snapshot_age",
         "max_snapshot_age",
     );
-    for (name, table) in &job.table {
-        if table.watermark.is_some() {
-            let key = KeyPath::from("table").child(name).child("watermark");
-            found.push((key, "watermark".to_owned()));
-        }
-    }
     found
 }

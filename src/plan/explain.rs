@@ -8,7 +8,7 @@ use crate::error::Side;
 use crate::plan::checksum::{self, Alphabet};
 use crate::plan::compare::Writer;
 use crate::plan::copy::{CopyPlan, JobPlan};
-use crate::plan::{split, sql};
+use crate::plan::{split, sql, staged};
 
 /// What a run of the job would do.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -157,6 +157,9 @@ fn transaction(job: &JobSpec, plan: &JobPlan, last: bool, on: &mut impl FnMut(Si
     for statement in [&first, &plan.defer].into_iter().flatten() {
         on(Side::Target, statement);
     }
+    for (_, staged) in staged::of(plan) {
+        on(Side::Target, &staged.create);
+    }
     for table in &plan.tables {
         on(Side::Source, &table.copy_out);
         on(Side::Target, &table.copy_in);
@@ -164,6 +167,9 @@ fn transaction(job: &JobSpec, plan: &JobPlan, last: bool, on: &mut impl FnMut(Si
     let checksum = job.verify == Verify::Checksum;
     if last && !checksum {
         on(Side::Source, "COMMIT");
+    }
+    for statement in staged::statements(plan) {
+        on(Side::Target, statement);
     }
     on(Side::Target, "SET CONSTRAINTS ALL IMMEDIATE");
     for sequence in plan.tables.iter().flat_map(|table| &table.sequences) {

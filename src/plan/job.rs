@@ -10,13 +10,13 @@ use crate::plan::copy::{CopyPlan, JobPlan};
 use crate::plan::refusal::Refusal;
 use crate::plan::{checks, order, sql, table};
 
+const DEFER: &str = "SET CONSTRAINTS ALL DEFERRED";
+
 /// Why a mode cannot be used, if it can't.
 pub fn unavailable(mode: Mode) -> Option<String> {
     let name = match mode {
-        Mode::Append | Mode::Truncate => return None,
+        Mode::Append | Mode::Truncate | Mode::Merge | Mode::Upsert => return None,
         Mode::Swap => "swap",
-        Mode::Merge => "merge",
-        Mode::Upsert => "upsert",
     };
     Some(format!("mode `{name}` is not available in this version"))
 }
@@ -34,7 +34,8 @@ pub fn job(
     check_job(job, &tables, &mut refusals);
     let plans: Vec<Option<CopyPlan>> = tables
         .iter()
-        .map(|inspected| table::plan(job, inspected, same_place, &mut refusals))
+        .enumerate()
+        .map(|(at, inspected)| table::plan(job, inspected, at + 1, same_place, &mut refusals))
         .collect();
     let targets: Vec<&RelationDesc> = tables.iter().filter_map(|t| t.target.as_ref()).collect();
     for target in targets.iter().filter(|target| is_table(target)) {
@@ -47,7 +48,9 @@ pub fn job(
         return Err(refusals);
     }
     let order = order::by_foreign_keys(&targets);
-    let defer = circles(job, &order, &mut warnings);
+    let defer = circles(job, &order, &mut warnings)
+        // Rows are changed one after the other: what may be checked at the end, is.
+        .or_else(|| matches!(job.mode, Mode::Merge | Mode::Upsert).then(|| DEFER.to_owned()));
     let mut plans = plans;
     let tables = order
         .positions
@@ -199,7 +202,7 @@ fn circles(job: &JobSpec, order: &order::Order<'_>, warnings: &mut Vec<String>) 
     }
     // By name it would fail where another table of the schema has a constraint of the same name
     // that is not deferrable.
-    (!late.is_empty()).then(|| "SET CONSTRAINTS ALL DEFERRED".to_owned())
+    (!late.is_empty()).then(|| DEFER.to_owned())
 }
 
 #[cfg(test)]

@@ -11,14 +11,18 @@ pub mod explain;
 pub(crate) mod fixtures;
 pub mod format;
 mod job;
+pub mod merge;
 pub mod order;
 pub mod pairs;
 pub mod ranges;
 pub mod refusal;
 pub mod split;
 pub mod sql;
+pub mod staged;
 mod table;
 pub mod typmod;
+pub mod upsert;
+pub mod watermark;
 
 pub use crate::catalog::desc::Inspected;
 pub use explain::explain;
