@@ -298,11 +298,6 @@ fn what_is_not_built_yet_is_an_error(#[case] text: &str, #[case] key: &str, #[ca
 
 #[rstest]
 #[case("swap", "")]
-#[case(
-    "merge",
-    "[jobs.x.table.\"a.b\"]\nkey = ['id']\nscope = 'where'\nwhere = 'true'"
-)]
-#[case("upsert", "[jobs.x.table.\"a.b\"]\nkey = ['id']")]
 fn modes_that_are_not_built_yet_are_the_only_error(#[case] mode: &str, #[case] more: &str) {
     let text =
         format!("[jobs.x]\nsource='shop'\ntarget='mart'\nmode='{mode}'\ntables=['a.c']\n{more}");
