@@ -13,10 +13,9 @@ pub(super) fn not_yet(job: &RawJob) -> Vec<(KeyPath, String)> {
         }
     };
     match job.mode {
-        Some(Mode::Swap) => unless(false, "mode", "mode = \"swap\""),
         Some(Mode::Merge) => unless(false, "mode", "mode = \"merge\""),
         Some(Mode::Upsert) => unless(false, "mode", "mode = \"upsert\""),
-        Some(Mode::Append | Mode::Truncate) | None => {}
+        Some(Mode::Append | Mode::Truncate | Mode::Swap) | None => {}
     }
     unless(
         job.workers == 1,
@@ -38,11 +37,6 @@ pub(super) fn not_yet(job: &RawJob) -> Vec<(KeyPath, String)> {
         job.indexes == Indexes::Keep,
         "indexes",
         "indexes = \"rebuild\"",
-    );
-    unless(
-        !job.recreate_views,
-        "recreate_views",
-        "recreate_views = true",
     );
     unless(job.rate_limit.is_none(), "rate_limit", "rate_limit");
     unless(

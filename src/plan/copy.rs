@@ -4,6 +4,7 @@ use std::fmt;
 
 use crate::catalog::desc::RelationKind;
 use crate::pg::ident::{Ident, QualifiedName};
+use crate::plan::swap::Shadow;
 
 /// How all tables of a job will be copied.
 #[derive(Clone, Debug, PartialEq)]
@@ -39,6 +40,8 @@ pub struct CopyPlan {
     pub copy_out: String,
     /// `COPY … FROM STDIN (…)`.
     pub copy_in: String,
+    /// Where the rows go first.
+    pub load: Load,
     /// Sequences to move past the copied values.
     pub sequences: Vec<SequencePlan>,
     /// Rows expected, for the progress bar.
@@ -47,11 +50,28 @@ pub struct CopyPlan {
     pub warnings: Vec<String>,
 }
 
+/// Where the rows of a table go first.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Load {
+    /// Into the target itself.
+    Direct,
+    /// Into a new table that then takes the target's place.
+    Shadow(Box<Shadow>),
+}
+
 impl CopyPlan {
     /// What an error of the source is about: the relation that is read, or for a query the one
     /// that it feeds.
     pub fn read_relation(&self) -> &QualifiedName {
         self.source_relation.as_ref().unwrap_or(&self.target)
+    }
+
+    /// The table that COPY writes.
+    pub fn loaded(&self) -> &QualifiedName {
+        match &self.load {
+            Load::Direct => &self.target,
+            Load::Shadow(shadow) => &shadow.name,
+        }
     }
 
     /// The target as a FROM item: without the rows of a plain table's inheritance children, which

@@ -8,13 +8,12 @@ use crate::error::{ErrorKind, Side};
 use crate::pg::ident::QualifiedName;
 use crate::plan::copy::{CopyPlan, JobPlan};
 use crate::plan::refusal::Refusal;
-use crate::plan::{checks, order, sql, table};
+use crate::plan::{checks, order, sql, swap, table};
 
 /// Why a mode cannot be used, if it can't.
 pub fn unavailable(mode: Mode) -> Option<String> {
     let name = match mode {
-        Mode::Append | Mode::Truncate => return None,
-        Mode::Swap => "swap",
+        Mode::Append | Mode::Truncate | Mode::Swap => return None,
         Mode::Merge => "merge",
         Mode::Upsert => "upsert",
     };
@@ -32,7 +31,7 @@ pub fn job(
     let mut refusals = Vec::new();
     let mut warnings = Vec::new();
     check_job(job, &tables, &mut refusals);
-    let plans: Vec<Option<CopyPlan>> = tables
+    let mut plans: Vec<Option<CopyPlan>> = tables
         .iter()
         .map(|inspected| table::plan(job, inspected, same_place, &mut refusals))
         .collect();
@@ -43,12 +42,14 @@ pub fn job(
     if job.mode == Mode::Truncate {
         check_references(&targets, &mut refusals);
     }
+    if job.mode == Mode::Swap {
+        swap::plan(job, &tables, &mut plans, &mut refusals);
+    }
     if !refusals.is_empty() {
         return Err(refusals);
     }
     let order = order::by_foreign_keys(&targets);
     let defer = circles(job, &order, &mut warnings);
-    let mut plans = plans;
     let tables = order
         .positions
         .iter()
@@ -75,7 +76,7 @@ fn check_job(job: &JobSpec, tables: &[Inspected], refusals: &mut Vec<Refusal>) {
         refusals.push(
             refusal
                 .of_kind(ErrorKind::Config)
-                .hinted("use `append` or `truncate`"),
+                .hinted("use `append`, `truncate` or `swap`"),
         );
     }
     let mut seen: BTreeSet<&QualifiedName> = BTreeSet::new();
@@ -146,7 +147,8 @@ fn check_references(targets: &[&RelationDesc], refusals: &mut Vec<Refusal>) {
 /// Tables that refer to each other in a circle: their foreign keys are checked at COMMIT where that
 /// is possible, and said where it isn't.
 fn circles(job: &JobSpec, order: &order::Order<'_>, warnings: &mut Vec<String>) -> Option<String> {
-    if job.triggers == Triggers::Skip {
+    // Swap adds foreign keys when all tables are loaded.
+    if job.triggers == Triggers::Skip || job.mode == Mode::Swap {
         return None;
     }
     let (late, early): (Vec<&ForeignKey>, Vec<&ForeignKey>) = order

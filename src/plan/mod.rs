@@ -13,6 +13,7 @@ pub mod order;
 pub mod pairs;
 pub mod refusal;
 pub mod sql;
+pub mod swap;
 mod table;
 pub mod typmod;
 

@@ -69,6 +69,11 @@ pub fn copy_in(target: &QualifiedName, columns: &[ColumnPlan], format: &CopyForm
     )
 }
 
+/// COPY into a table that was made in the same transaction, with rows that need no VACUUM.
+pub fn frozen(copy_in: &str) -> String {
+    format!("{}, FREEZE)", copy_in.trim_end_matches(')'))
+}
+
 /// One TRUNCATE for all targets. Never CASCADE: it would empty tables that nobody named.
 pub fn truncate(targets: &[&RelationDesc]) -> Option<String> {
     let list: Vec<String> = targets

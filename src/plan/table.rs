@@ -4,7 +4,7 @@ use crate::catalog::desc::{Inspected, RelationDesc};
 use crate::config::spec::{FormatChoice, JobSpec, TableInput};
 use crate::error::{ErrorKind, Side};
 use crate::plan::columns::{self, Pair};
-use crate::plan::copy::{ColumnPlan, CopyFormat, CopyPlan, FormatReason, SequencePlan};
+use crate::plan::copy::{ColumnPlan, CopyFormat, CopyPlan, FormatReason, Load, SequencePlan};
 use crate::plan::format::{self, Carrier, Ends, Verdict};
 use crate::plan::refusal::Refusal;
 use crate::plan::{checks, pairs, sql};
@@ -67,6 +67,7 @@ pub fn plan(
         target_kind: target.kind,
         copy_out: sql::copy_out(&select, &format),
         copy_in: sql::copy_in(&target.name, &planned, &format),
+        load: Load::Direct,
         columns: planned,
         format,
         sequences,

@@ -4,6 +4,7 @@ mod attempt;
 mod claim;
 mod gate;
 pub mod inspect;
+mod modes;
 pub mod pipe;
 mod publish;
 mod retry;

@@ -1,7 +1,8 @@
 //! What happens on the target around the load: TRUNCATE or a lock before it, sequences and
 //! deferred constraints after it, ANALYZE when all is published.
 
-use crate::config::spec::JobSpec;
+use super::modes;
+use crate::config::spec::{JobSpec, Mode};
 use crate::error::{Phase, Result};
 use crate::pg::ident::QualifiedName;
 use crate::pg::session::Session;
@@ -9,7 +10,10 @@ use crate::plan::copy::JobPlan;
 use crate::report::TableReport;
 
 /// Locks the target's relations as the mode needs them, and empties them where it does that.
-pub(super) async fn prepare(target: &Session, plan: &JobPlan) -> Result<()> {
+pub(super) async fn prepare(target: &Session, job: &JobSpec, plan: &JobPlan) -> Result<()> {
+    if job.mode == Mode::Swap {
+        return modes::swap::prepare(target, plan).await;
+    }
     match &plan.truncate {
         Some(truncate) => target.run(Phase::Prepare, truncate).await?,
         None => {
@@ -33,6 +37,7 @@ pub(super) async fn finish(target: &Session, job: &JobSpec, plan: &JobPlan) -> R
     target
         .run(Phase::Gate, "SET CONSTRAINTS ALL IMMEDIATE")
         .await?;
+    modes::swap::build(target, plan).await?;
     if job.sequences {
         for table in &plan.tables {
             for owned in &table.sequences {
@@ -41,12 +46,13 @@ pub(super) async fn finish(target: &Session, job: &JobSpec, plan: &JobPlan) -> R
             }
         }
     }
-    Ok(())
+    modes::swap::publish(target, job, plan).await
 }
 
 /// Refreshes the planner's statistics.
 pub(super) async fn analyze(target: &Session, job: &JobSpec, tables: &[TableReport]) -> Result<()> {
-    if !job.analyze {
+    // A shadow was analysed before it was published.
+    if !job.analyze || job.mode == Mode::Swap {
         return Ok(());
     }
     for table in tables {
