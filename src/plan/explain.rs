@@ -7,6 +7,7 @@ use crate::config::spec::{JobSpec, Mode};
 use crate::error::Side;
 use crate::plan::copy::{CopyPlan, JobPlan};
 use crate::plan::sql;
+use crate::plan::swap::{self, Moment};
 
 /// What a run of the job would do.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -146,17 +147,30 @@ fn statements(plan: &JobPlan, job: &JobSpec) -> Vec<Statement> {
     for statement in [&first, &plan.defer].into_iter().flatten() {
         on(Side::Target, statement);
     }
+    for statement in swap::statements(plan, Moment::Make) {
+        on(Side::Target, statement);
+    }
     for table in &plan.tables {
         on(Side::Source, &table.copy_out);
         on(Side::Target, &table.copy_in);
     }
     on(Side::Source, "COMMIT");
     on(Side::Target, "SET CONSTRAINTS ALL IMMEDIATE");
+    for statement in swap::statements(plan, Moment::Build) {
+        on(Side::Target, statement);
+    }
     for sequence in plan.tables.iter().flat_map(|table| &table.sequences) {
         on(Side::Target, &sequence.sql);
     }
+    for statement in swap::statements(plan, Moment::Attach) {
+        on(Side::Target, statement);
+    }
+    let publish = swap::publish(&plan.tables);
+    for statement in publish.lock.iter().chain(&publish.swap) {
+        on(Side::Target, statement);
+    }
     on(Side::Target, "COMMIT");
-    if job.analyze {
+    if job.analyze && job.mode != Mode::Swap {
         for table in &plan.tables {
             on(Side::Target, &format!("ANALYZE {}", table.target.sql()));
         }
@@ -202,6 +216,10 @@ fn locks(plan: &JobPlan, job: &JobSpec) -> Vec<Lock> {
     for table in &plan.tables {
         let (lock, blocks) = match job.mode {
             Mode::Truncate => ("ACCESS EXCLUSIVE", "everybody, readers too, until COMMIT"),
+            Mode::Swap => (
+                "SHARE UPDATE EXCLUSIVE, then ACCESS EXCLUSIVE",
+                "DDL and VACUUM; everybody for the moment of publishing",
+            ),
             _ => (
                 "ROW EXCLUSIVE",
                 "DDL, CREATE INDEX and VACUUM FULL, until COMMIT",

@@ -95,7 +95,7 @@ async fn load(context: &Context, sides: &mut Sides, record: &mut Record) -> Resu
         .await?;
     claim::claim(target, &context.job, &plan).await?;
     let before = gate::count_before(target, &context.job, &plan, &seen).await?;
-    publish::prepare(target, &context.job, &plan).await?;
+    publish::prepare(target, &plan).await?;
     claim::unchanged(target, &plan, &seen).await?;
 
     copy_all(context, source, target, &plan, record).await?;

@@ -7,24 +7,20 @@ use crate::error::{Phase, Result};
 use crate::pg::ident::QualifiedName;
 use crate::pg::session::Session;
 use crate::plan::copy::JobPlan;
+use crate::plan::sql;
 use crate::report::TableReport;
 
 /// Locks the target's relations as the mode needs them, and empties them where it does that.
-pub(super) async fn prepare(target: &Session, job: &JobSpec, plan: &JobPlan) -> Result<()> {
-    if job.mode == Mode::Swap {
-        return modes::swap::prepare(target, plan).await;
-    }
+pub(super) async fn prepare(target: &Session, plan: &JobPlan) -> Result<()> {
     match &plan.truncate {
         Some(truncate) => target.run(Phase::Prepare, truncate).await?,
         None => {
-            let names: Vec<_> = plan.tables.iter().map(|table| table.target.sql()).collect();
-            let sql = format!(
-                "LOCK TABLE ONLY {} IN ROW EXCLUSIVE MODE",
-                names.join(", ONLY ")
-            );
-            target.run(Phase::Lock, &sql).await?;
+            if let Some(lock) = sql::lock_targets(&plan.tables) {
+                target.run(Phase::Lock, &lock).await?;
+            }
         }
     }
+    modes::swap::prepare(target, plan).await?;
     match &plan.defer {
         Some(defer) => target.run(Phase::Prepare, defer).await,
         None => Ok(()),

@@ -14,6 +14,7 @@ mod large;
 mod pg;
 mod run;
 mod support;
+mod swap;
 mod sweep;
 mod systemd_units;
 mod type_matrix;

@@ -17,7 +17,7 @@ use crate::catalog::desc::{Inspected, RelationDesc};
 use crate::config::spec::JobSpec;
 use crate::error::Side;
 use crate::pg::ident::{Ident, QualifiedName, quote_literal};
-use crate::plan::copy::{CopyPlan, Load};
+use crate::plan::copy::{CopyPlan, JobPlan, Load};
 use crate::plan::refusal::Refusal;
 use crate::plan::sql;
 
@@ -43,6 +43,32 @@ pub struct Shadow {
     pub attach: Vec<String>,
     /// What the old table has, for comparing.
     pub attachments: Attachments,
+}
+
+/// When a shadow's statements run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Moment {
+    /// Before the load.
+    Make,
+    /// After it.
+    Build,
+    /// When all shadows are built.
+    Attach,
+}
+
+/// The statements of all shadows of a job at one moment, in order.
+pub fn statements(plan: &JobPlan, moment: Moment) -> impl Iterator<Item = &str> {
+    let shadows = plan.tables.iter().filter_map(|table| match &table.load {
+        Load::Shadow(shadow) => Some(shadow),
+        Load::Direct => None,
+    });
+    shadows
+        .flat_map(move |shadow| match moment {
+            Moment::Make => &shadow.make,
+            Moment::Build => &shadow.build,
+            Moment::Attach => &shadow.attach,
+        })
+        .map(String::as_str)
 }
 
 /// Turns the plans of a job's tables into plans that load shadows.

@@ -31,14 +31,8 @@ fn shadows(plan: &JobPlan) -> impl Iterator<Item = (&CopyPlan, &Shadow)> {
     })
 }
 
-/// Keeps DDL away from the targets, drops what a dead run left, and makes the shadows.
+/// Drops what a dead run left, and makes the shadows.
 pub(in crate::run) async fn prepare(target: &Session, plan: &JobPlan) -> Result<()> {
-    let names: Vec<_> = plan.tables.iter().map(|table| table.target.sql()).collect();
-    let sql = format!(
-        "LOCK TABLE ONLY {} IN SHARE UPDATE EXCLUSIVE MODE",
-        names.join(", ONLY ")
-    );
-    target.run(Phase::Lock, &sql).await?;
     unchanged(target, plan).await?;
     for (table, shadow) in shadows(plan) {
         for name in [&shadow.name, &shadow.retired] {
