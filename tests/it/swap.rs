@@ -105,12 +105,12 @@ INSERT INTO app."T t" SELECT i, i, 'n' || i, i, i % 10, now(), '{"a":1}', ARRAY[
   FROM generate_series(1, 500) i"#;
 
 fn everything(role: &str) -> String {
-    EVERYTHING.replace("ROLE", role)
+    EVERYTHING.replace("@", role)
 }
 
 const EVERYTHING: &str = r#"
-CREATE ROLE ROLE_owner; CREATE ROLE ROLE_read; CREATE ROLE ROLE_chain; CREATE ROLE ROLE_col;
-CREATE SCHEMA app; GRANT CREATE, USAGE ON SCHEMA app TO ROLE_owner; GRANT USAGE ON SCHEMA app TO ROLE_read;
+CREATE ROLE @_owner; CREATE ROLE @_read; CREATE ROLE @_chain; CREATE ROLE @_col;
+CREATE SCHEMA app; GRANT CREATE, USAGE ON SCHEMA app TO @_owner; GRANT USAGE ON SCHEMA app TO @_read;
 CREATE TABLE app.ref (id int PRIMARY KEY); INSERT INTO app.ref SELECT generate_series(0, 9);
 CREATE FUNCTION app.touch() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NEW; END';
 CREATE TABLE app."T t" (
@@ -127,7 +127,7 @@ CREATE TABLE app."T t" (
 ALTER TABLE app."T t" DROP COLUMN gone;
 INSERT INTO app."T t" (n) VALUES (1), (2), (3);
 ALTER TABLE app."T t" ADD CONSTRAINT later CHECK (n < 100000) NOT VALID;
-ALTER TABLE app."T t" ADD CONSTRAINT self_fk FOREIGN KEY (self) REFERENCES app."T t" (s) DEFERRABLE;
+ALTER TABLE app."T t" ADD CONSTRAINT self_fk FOREIGN KEY (self) REFERENCES app."T t" (id) DEFERRABLE;
 "#;
 
 const EVERYTHING_2: &str = r#"
@@ -146,18 +146,18 @@ CREATE CONSTRAINT TRIGGER tr_con AFTER INSERT ON app."T t" DEFERRABLE INITIALLY 
 ALTER TABLE app."T t" ENABLE ALWAYS TRIGGER tr_con;
 CREATE TRIGGER tr_rep AFTER INSERT ON app."T t" FOR EACH STATEMENT EXECUTE FUNCTION app.touch(); ALTER TABLE app."T t" ENABLE REPLICA TRIGGER tr_rep;
 ALTER TABLE app."T t" ENABLE ROW LEVEL SECURITY; ALTER TABLE app."T t" FORCE ROW LEVEL SECURITY;
-CREATE POLICY "Po 1" ON app."T t" AS RESTRICTIVE FOR UPDATE TO ROLE_read, ROLE_chain
+CREATE POLICY "Po 1" ON app."T t" AS RESTRICTIVE FOR UPDATE TO @_read, @_chain
   USING (r IN (SELECT x.id FROM app.ref x WHERE x.id = "T t".r)) WITH CHECK (n > 1);
 CREATE POLICY po2 ON app."T t" USING (true);
 CREATE PUBLICATION "Pub 1" FOR TABLE app."T t";
-GRANT SELECT ON app."T t" TO ROLE_read WITH GRANT OPTION; GRANT INSERT, SELECT ON app."T t" TO PUBLIC;
-GRANT UPDATE ("Na me"), SELECT (n) ON app."T t" TO ROLE_col;
-SET ROLE ROLE_read; GRANT SELECT ON app."T t" TO ROLE_chain; RESET ROLE;
+GRANT SELECT ON app."T t" TO @_read WITH GRANT OPTION; GRANT INSERT, SELECT ON app."T t" TO PUBLIC;
+GRANT UPDATE ("Na me"), SELECT (n) ON app."T t" TO @_col;
+SET ROLE @_read; GRANT SELECT ON app."T t" TO @_chain; RESET ROLE;
 REVOKE TRUNCATE ON app."T t" FROM postgres;
-GRANT USAGE ON SEQUENCE app."Id seq" TO ROLE_read; GRANT SELECT ON SEQUENCE app."T t_s_seq" TO ROLE_col;
-ALTER TABLE app."T t" OWNER TO ROLE_owner;
-ALTER DEFAULT PRIVILEGES IN SCHEMA app GRANT DELETE ON TABLES TO ROLE_chain;
-ALTER DEFAULT PRIVILEGES GRANT UPDATE ON SEQUENCES TO ROLE_chain;
+GRANT USAGE ON SEQUENCE app."Id seq" TO @_read; GRANT SELECT ON SEQUENCE app."T t_s_seq" TO @_col;
+ALTER TABLE app."T t" OWNER TO @_owner;
+ALTER DEFAULT PRIVILEGES IN SCHEMA app GRANT DELETE ON TABLES TO @_chain;
+ALTER DEFAULT PRIVILEGES GRANT UPDATE ON SEQUENCES TO @_chain;
 COMMENT ON TABLE app."T t" IS 'table''s'; COMMENT ON COLUMN app."T t".n IS 'col'; COMMENT ON CONSTRAINT "p k" ON app."T t" IS 'pk';
 COMMENT ON CONSTRAINT n_pos ON app."T t" IS 'chk'; COMMENT ON CONSTRAINT r_fk ON app."T t" IS 'fk'; COMMENT ON INDEX app."Idx x" IS 'idx';
 COMMENT ON INDEX app."p k" IS 'pkidx'; COMMENT ON TRIGGER "Tr 1" ON app."T t" IS 'trg'; COMMENT ON POLICY po2 ON app."T t" IS 'pol';
@@ -166,7 +166,7 @@ CREATE VIEW app.v WITH (security_barrier = true, check_option = local) AS SELECT
 CREATE VIEW app.v2 AS SELECT "Up", count(*) AS many FROM app.v GROUP BY 1;
 CREATE MATERIALIZED VIEW app.m AS SELECT count(*) FROM app.v2;
 CREATE VIEW app.grouped AS SELECT t.s, t.n, count(*) FROM app."T t" t GROUP BY t.id;
-GRANT SELECT ON app.v TO ROLE_read; COMMENT ON VIEW app.v IS 'view'; ALTER VIEW app.v ALTER n SET DEFAULT 7; ALTER VIEW app.v OWNER TO ROLE_owner;
+GRANT SELECT ON app.v TO @_read; COMMENT ON VIEW app.v IS 'view'; ALTER VIEW app.v ALTER n SET DEFAULT 7; ALTER VIEW app.v OWNER TO @_owner;
 CREATE TRIGGER iv INSTEAD OF DELETE ON app.v FOR EACH ROW EXECUTE FUNCTION app.touch();
 "#;
 
@@ -185,7 +185,7 @@ fn a_swapped_table_keeps_everything_that_was_attached_to_it() {
     let role = db.target.name().to_owned();
     db.source.sql(PLAIN);
     db.target.sql(&everything(&role));
-    db.target.sql(&EVERYTHING_2.replace("ROLE", &role));
+    db.target.sql(&EVERYTHING_2.replace("@", &role));
     if db.target.cluster.version() >= 150_000 {
         db.target.sql(
             "ALTER PUBLICATION \"Pub 1\" SET TABLE app.\"T t\" (id, n, s) WHERE (n > 3); \
@@ -253,12 +253,12 @@ fn a_swapped_table_keeps_everything_that_was_attached_to_it() {
 
 #[rstest]
 #[case("CREATE VIEW v AS SELECT id FROM t", "", &["view public.v", "merge", "recreate_views"])]
-#[case("CREATE MATERIALIZED VIEW m AS SELECT id FROM t", "recreate_views = true", &["materialized view m", "merge"])]
-#[case("CREATE FUNCTION f(t) RETURNS int LANGUAGE sql AS 'SELECT 1'", "", &["function f(t)", "merge"])]
+#[case("CREATE MATERIALIZED VIEW m AS SELECT id FROM t", "recreate_views = true", &["materialized view public.m", "merge"])]
+#[case("CREATE FUNCTION f(t) RETURNS int LANGUAGE sql AS 'SELECT 1'", "", &["function public.f(public.t)", "merge"])]
 #[case("CREATE TABLE child (id int CONSTRAINT points REFERENCES t)", "", &["public.child", "points", "merge"])]
-#[case("CREATE TABLE uses (x t)", "", &["column x of table uses", "merge"])]
-#[case("CREATE TABLE uses (x t[])", "", &["column x of table uses", "merge"])]
-#[case("CREATE TABLE other (id int); CREATE POLICY p ON other USING (id IN (SELECT id FROM public.t))", "", &["policy p on table other"])]
+#[case("CREATE TABLE uses (x t)", "", &["column x of table public.uses", "merge"])]
+#[case("CREATE TABLE uses (x t[])", "", &["column x of table public.uses", "merge"])]
+#[case("CREATE TABLE other (id int); CREATE POLICY p ON other USING (id IN (SELECT id FROM public.t))", "", &["policy p on table public.other"])]
 #[case("CREATE RULE r AS ON DELETE TO t DO INSTEAD NOTHING; ALTER TABLE t DISABLE RULE r", "", &["rule r"])]
 #[case("CREATE SCHEMA o; CREATE TABLE o.heir () INHERITS (t)", "", &["inherit"])]
 #[case("CREATE SCHEMA o; CREATE TABLE o.top (id int); ALTER TABLE t INHERIT o.top", "", &["inherits from o.top"])]

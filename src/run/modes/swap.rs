@@ -115,13 +115,22 @@ pub(in crate::run) async fn publish(target: &Session, job: &JobSpec, plan: &JobP
         };
         let patient = job.lock_timeout.is_zero() || began.elapsed() < job.lock_timeout;
         if error.kind() != ErrorKind::Locked || !patient {
-            return Err(error);
+            return Err(named(error, plan));
         }
         target
             .run(Phase::Publish, "ROLLBACK TO SAVEPOINT tableferry_publish")
             .await?;
         tokio::time::sleep(pause).await;
         pause = (pause * 2).min(PAUSE_MAX);
+    }
+}
+
+/// Several tables are published by one batch of statements: only of a single one it is known that
+/// the error is about it.
+fn named(error: Error, plan: &JobPlan) -> Error {
+    match plan.tables.as_slice() {
+        [only] => error.on(&only.target),
+        _ => error,
     }
 }
 
