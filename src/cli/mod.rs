@@ -5,6 +5,7 @@
 mod args;
 mod check;
 mod daemon;
+mod history;
 mod jobs;
 mod logging;
 mod plan;
@@ -12,6 +13,7 @@ mod run;
 mod signals;
 mod status;
 mod trigger;
+mod verify;
 
 use std::io::Write;
 use std::path::PathBuf;
@@ -58,6 +60,10 @@ pub fn main() -> ExitCode {
             Exit::Done.into()
         }
         args::Command::Man => print_man().into(),
+        args::Command::Schema => {
+            print_text(&crate::run::ledger::script());
+            Exit::Done.into()
+        }
         command => with_config(args.config, args.log_level, command).into(),
     }
 }
@@ -91,13 +97,17 @@ fn with_config(file: Option<PathBuf>, log_level: Option<String>, command: args::
         match command {
             args::Command::Run(wanted) => run::run(&config, wanted).await,
             args::Command::Plan(wanted) => plan::run(&config, wanted).await,
+            args::Command::Verify(wanted) => verify::run(&config, wanted).await,
             args::Command::Check(wanted) => check::run(&config, wanted).await,
             args::Command::Daemon => daemon::run(config, request).await,
             args::Command::Trigger(wanted) => trigger::run(&config, wanted).await,
             args::Command::Reload => trigger::reload(&config).await,
             args::Command::Jobs { json } => jobs::run(config, json),
             args::Command::Status(wanted) => status::run(&config, wanted).await,
-            args::Command::Completions { .. } | args::Command::Man => Exit::Usage,
+            args::Command::History(wanted) => history::run(&config, wanted).await,
+            args::Command::Schema | args::Command::Completions { .. } | args::Command::Man => {
+                Exit::Usage
+            }
         }
     })
 }

@@ -99,11 +99,19 @@ fn print_summary(report: &RunReport) {
 }
 
 fn print_failure(report: &RunReport, error: &ErrorReport) {
-    let state = match report.outcome {
+    let published = report.published_alone();
+    let mut state = match report.outcome {
         Outcome::InDoubt => "it is not known whether the target was changed",
         Outcome::Committed => "the target was changed",
-        Outcome::RolledBack | Outcome::Cancelled | Outcome::Skipped => "the target is as it was",
-    };
+        Outcome::RolledBack | Outcome::Cancelled | Outcome::Skipped if published.is_empty() => {
+            "the target is as it was"
+        }
+        Outcome::RolledBack | Outcome::Cancelled | Outcome::Skipped => "the rest is as it was",
+    }
+    .to_owned();
+    if !published.is_empty() {
+        state = format!("published before that: {}; {state}", published.join(", "));
+    }
     eprintln!("job `{}`: {}; {state}", report.job, error.message);
     if let Some(hint) = &error.hint {
         eprintln!("  hint: {hint}");

@@ -2,7 +2,7 @@
 
 use super::error::KeyPath;
 use super::raw::RawJob;
-use super::spec::{Indexes, Mode, OnError, Verify};
+use super::spec::{Indexes, Mode, OnError};
 
 /// What a job asks for in vain: the key, below the job, and how it was written.
 pub(super) fn not_yet(job: &RawJob) -> Vec<(KeyPath, String)> {
@@ -21,12 +21,6 @@ pub(super) fn not_yet(job: &RawJob) -> Vec<(KeyPath, String)> {
         job.workers == 1,
         "workers",
         &format!("workers = {}", job.workers),
-    );
-    unless(job.atomic, "atomic", "atomic = false");
-    unless(
-        job.verify != Verify::Checksum,
-        "verify",
-        "verify = \"checksum\"",
     );
     unless(
         job.on_error == OnError::Abort,

@@ -33,6 +33,8 @@ pub(super) struct RawDaemon {
     pub listen: Option<std::net::SocketAddr>,
     pub timezone: String,
     pub history: History,
+    #[serde(deserialize_with = "duration")]
+    pub history_keep: Duration,
 }
 
 #[derive(Deserialize)]

@@ -40,6 +40,8 @@ pub struct DaemonSpec {
     pub timezone: jiff::tz::TimeZone,
     /// Where runs are recorded.
     pub history: History,
+    /// How long the ledger keeps a run.
+    pub history_keep: Duration,
 }
 
 /// Where runs are recorded.

@@ -102,6 +102,7 @@ fn daemon(raw: RawDaemon, own: &locate::Directories) -> DaemonSpec {
         // The name was checked with its layer.
         timezone: jiff::tz::TimeZone::get(&raw.timezone).unwrap_or(jiff::tz::TimeZone::UTC),
         history: raw.history,
+        history_keep: raw.history_keep,
     }
 }
 

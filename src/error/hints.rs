@@ -53,6 +53,10 @@ pub(super) fn of_sqlstate(sqlstate: &str, phase: Phase, side: Side) -> Option<&'
             "the server was stopped, or somebody ended the session; it can pass"
         }
         ("57014", _) => "somebody cancelled the statement on the server",
+        ("42725", _) if copying_in => {
+            "a reg* value (regproc, regoper) names an overloaded function, which its text can't tell \
+             apart: leave the column out, or copy it with `set.COLUMN = \"COLUMN::oid\"`"
+        }
         ("42P01", _) => "the relation is gone; see `tableferry plan`",
         _ => return None,
     })

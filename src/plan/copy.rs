@@ -4,6 +4,7 @@ use std::fmt;
 
 use crate::catalog::desc::RelationKind;
 use crate::pg::ident::{Ident, QualifiedName};
+use crate::plan::compare::Comparison;
 use crate::plan::swap::Shadow;
 
 /// How all tables of a job will be copied.
@@ -42,6 +43,8 @@ pub struct CopyPlan {
     pub copy_in: String,
     /// Where the rows go first.
     pub load: Load,
+    /// How the rows of both sides are compared.
+    pub comparison: Comparison,
     /// Sequences to move past the copied values.
     pub sequences: Vec<SequencePlan>,
     /// Rows expected, for the progress bar.
@@ -71,6 +74,15 @@ impl CopyPlan {
         match &self.load {
             Load::Direct => &self.target,
             Load::Shadow(shadow) => &shadow.name,
+        }
+    }
+
+    /// The same as a FROM item: the rows that this run has written are in it, and no others where
+    /// the mode replaces all.
+    pub fn loaded_from(&self) -> String {
+        match &self.load {
+            Load::Direct => self.target_from(),
+            Load::Shadow(shadow) => format!("ONLY {}", shadow.name.sql()),
         }
     }
 

@@ -232,6 +232,7 @@ fn locks(plan: &JobPlan, job: &JobSpec) -> Vec<Lock> {
             blocks,
         });
     }
+    list.extend(swap::other_locks(&plan.tables));
     list
 }
 

@@ -2,7 +2,9 @@
 //! plan, or every reason why not.
 
 mod checks;
+pub mod checksum;
 mod columns;
+pub mod compare;
 pub mod copy;
 pub mod explain;
 #[cfg(test)]
@@ -11,7 +13,9 @@ pub mod format;
 mod job;
 pub mod order;
 pub mod pairs;
+pub mod ranges;
 pub mod refusal;
+pub mod split;
 pub mod sql;
 pub mod swap;
 mod table;

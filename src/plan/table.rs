@@ -1,13 +1,13 @@
 //! The plan of one table, or every reason why there is none.
 
 use crate::catalog::desc::{Inspected, RelationDesc};
-use crate::config::spec::{FormatChoice, JobSpec, TableInput};
+use crate::config::spec::{FormatChoice, JobSpec, TableInput, Verify};
 use crate::error::{ErrorKind, Side};
 use crate::plan::columns::{self, Pair};
 use crate::plan::copy::{ColumnPlan, CopyFormat, CopyPlan, FormatReason, Load, SequencePlan};
 use crate::plan::format::{self, Carrier, Ends, Verdict};
 use crate::plan::refusal::Refusal;
-use crate::plan::{checks, pairs, sql};
+use crate::plan::{checks, compare, pairs, sql};
 
 /// Plans one table. None where `refusals` got at least one entry.
 pub fn plan(
@@ -53,6 +53,13 @@ pub fn plan(
     }
     let from = sql::from_item(&spec.input, source.kind);
     let select = sql::select(&from, &planned, spec.filter.as_deref());
+    let comparison = compare::comparison(spec, &judged, target, &format, select.clone());
+    if job.verify == Verify::Checksum {
+        refusals.extend(comparison.refusals(target));
+        if refusals.len() > before {
+            return None;
+        }
+    }
     Some(CopyPlan {
         source: match &spec.input {
             TableInput::Relation(name) => name.to_string(),
@@ -68,6 +75,7 @@ pub fn plan(
         copy_out: sql::copy_out(&select, &format),
         copy_in: sql::copy_in(&target.name, &planned, &format),
         load: Load::Direct,
+        comparison,
         columns: planned,
         format,
         sequences,

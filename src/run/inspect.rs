@@ -7,6 +7,7 @@ use jiff::Timestamp;
 
 use super::Context;
 use crate::catalog;
+use crate::catalog::LockTarget;
 use crate::catalog::desc::RelationDesc;
 use crate::config::spec::{Mode, ServerSpec, TableInput, TableSpec, Triggers};
 use crate::error::{Error, ErrorKind, Phase, Result, Side};
@@ -62,6 +63,8 @@ pub async fn inspect(context: &Context, source: &Session, target: &Session) -> R
         .await?;
     catalog::lock(source, &locks).await?;
     let snapshot = snapshot(source).await?;
+    // A pooler may have given the transaction a backend that never saw our settings.
+    source.verify(Phase::Inspect).await?;
 
     let same_place = place(source).await? == place(target).await?;
     // Two servers: their round trips go side by side.
@@ -84,12 +87,24 @@ pub async fn inspect(context: &Context, source: &Session, target: &Session) -> R
         entry.attachments = attachments.remove(&entry.spec.target);
         inspected.push(entry);
     }
-    let plan = plan::job(job, inspected, same_place);
+    let mut plan = plan::job(job, inspected, same_place);
+    if let Ok(plan) = &mut plan {
+        plan.warnings.extend(locks.iter().filter_map(unlocked));
+    }
     Ok(Inspection {
         plan,
         target: to,
         snapshot,
     })
+}
+
+/// A relation that LOCK refuses is read all the same, and said.
+fn unlocked(lock: &LockTarget) -> Option<String> {
+    let why = lock.skipped.as_ref()?;
+    Some(format!(
+        "{} is read without a lock ({why}): a TRUNCATE at the wrong moment would show as no rows",
+        lock.name
+    ))
 }
 
 fn names(tables: &[TableSpec], side: Side) -> Vec<QualifiedName> {

@@ -42,6 +42,11 @@ pub(super) async fn finish(target: &Session, job: &JobSpec, plan: &JobPlan) -> R
             }
         }
     }
+    modes::swap::attach(target, plan).await
+}
+
+/// What keeps readers waiting until COMMIT, and so comes last.
+pub(super) async fn now(target: &Session, job: &JobSpec, plan: &JobPlan) -> Result<()> {
     modes::swap::publish(target, job, plan).await
 }
 

@@ -8,9 +8,12 @@
     reason = "a test's way to fail is to panic, and clippy.toml only knows functions marked #[test]"
 )]
 
+mod atomic;
 mod catalog;
+mod checksum;
 mod harness;
 mod large;
+mod ledger;
 mod pg;
 mod run;
 mod support;
@@ -18,3 +21,4 @@ mod swap;
 mod sweep;
 mod systemd_units;
 mod type_matrix;
+mod verify;

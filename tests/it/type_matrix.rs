@@ -507,6 +507,7 @@ fn every_class_of_types_goes_as_it_must_and_arrives_as_it_was() {
         .map(|one| (one.spec.target.to_string(), one))
         .collect();
 
+    let old_side = version < 140_000;
     let old_target = db.target.cluster.version() < 140_000;
     let mut wrong = Vec::new();
     let mut copies: Vec<(&Case, CopyPlan)> = Vec::new();
@@ -518,6 +519,8 @@ fn every_class_of_types_goes_as_it_must_and_arrives_as_it_was() {
             // cube got its binary form in version 14.
             Binary if version < 140_000 && case.source.ends_with("cube") => Text,
             Binary if old_target && carries_user_oids(case) => Text,
+            // Version 13's cube has no send and receive functions.
+            Binary if old_side && case.source.contains("cube") => Text,
             other => other,
         };
         if decided.0 != expected {

@@ -22,7 +22,7 @@ use crate::plan::refusal::Refusal;
 use crate::plan::sql;
 
 pub use compare::differences;
-pub use publish::{Publish, publish};
+pub use publish::{Publish, other_locks, publish};
 
 /// What the comment of a shadow begins with: how a leftover is told from a table of somebody else.
 pub const MARK: &str = "tableferry: shadow of ";
@@ -83,6 +83,10 @@ pub fn plan(
         .map(|table| (table.spec.target.clone(), shadow_name(&table.spec.target)))
         .collect();
     for (inspected, plan) in tables.iter().zip(plans) {
+        // Tables that are published one by one have no shadows at the same time.
+        let name = &inspected.spec.target;
+        let alone = BTreeMap::from([(name.clone(), shadow_name(name))]);
+        let shadows = if job.atomic { &shadows } else { &alone };
         let Some(target) = &inspected.target else {
             continue;
         };
@@ -91,7 +95,7 @@ pub fn plan(
             job,
             target,
             inspected.attachments.as_ref(),
-            &shadows,
+            shadows,
             refusals,
         );
         let (Some(attachments), Some(plan)) = (&inspected.attachments, plan) else {
@@ -99,7 +103,7 @@ pub fn plan(
         };
         if refusals.len() == before {
             refuse::warn(job, target, attachments, &mut plan.warnings);
-            into_shadow(job, target, attachments, &shadows, plan);
+            into_shadow(job, target, attachments, shadows, plan);
         }
     }
 }

@@ -4,8 +4,10 @@ use std::collections::BTreeMap;
 
 use super::{Names, Shadow, acl, comment, literal, make, options, quoted};
 use crate::catalog::attachments::{Attachments, Policy, View};
+use crate::error::Side;
 use crate::pg::ident::QualifiedName;
 use crate::plan::copy::{CopyPlan, Load};
+use crate::plan::explain::Lock;
 
 /// The statements of the publishing moment.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -55,6 +57,46 @@ pub fn publish(tables: &[CopyPlan]) -> Publish {
             .extend(settle_in(&table.target, &shadow.attachments));
     }
     parts
+}
+
+/// The locks on what is no target of the job.
+pub fn other_locks(tables: &[CopyPlan]) -> Vec<Lock> {
+    let mut locks: BTreeMap<QualifiedName, (&'static str, &'static str)> = BTreeMap::new();
+    for table in tables {
+        let Load::Shadow(shadow) = &table.load else {
+            continue;
+        };
+        let moment = (
+            "ACCESS EXCLUSIVE",
+            "everybody, for the moment of publishing",
+        );
+        let old = &shadow.attachments;
+        let views = old.views.iter().map(|view| (&view.schema, &view.name));
+        let parents = old
+            .partition
+            .iter()
+            .map(|parent| (&parent.schema, &parent.name));
+        for (schema, name) in views.chain(parents) {
+            locks.insert(QualifiedName::new(schema, name), moment);
+        }
+        for key in &old.foreign_keys {
+            let lock = (
+                "SHARE ROW EXCLUSIVE, then ACCESS EXCLUSIVE",
+                "writers, while the foreign key is checked; everybody for the moment of publishing",
+            );
+            locks.insert(QualifiedName::new(&key.to_schema, &key.to_name), lock);
+        }
+    }
+    for table in tables {
+        locks.remove(&table.target);
+    }
+    let lock = |(relation, (lock, blocks)): (QualifiedName, _)| Lock {
+        side: Side::Target,
+        relation: relation.to_string(),
+        lock,
+        blocks,
+    };
+    locks.into_iter().map(lock).collect()
 }
 
 /// Views first: a reader of a view that has come as far as the table would find it dropped. LOCK

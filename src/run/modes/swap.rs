@@ -96,12 +96,17 @@ pub(in crate::run) async fn build(target: &Session, plan: &JobPlan) -> Result<()
     Ok(())
 }
 
-/// Puts the shadows into their targets' places. COMMIT has to follow at once: from here on
-/// readers wait.
-pub(in crate::run) async fn publish(target: &Session, job: &JobSpec, plan: &JobPlan) -> Result<()> {
+/// Gives the built shadows what refers to other tables, and their privileges.
+pub(in crate::run) async fn attach(target: &Session, plan: &JobPlan) -> Result<()> {
     for (table, shadow) in shadows(plan) {
         run_all(target, Phase::Publish, table, &shadow.attach).await?;
     }
+    Ok(())
+}
+
+/// Puts the shadows into their targets' places. COMMIT has to follow at once: from here on
+/// readers wait.
+pub(in crate::run) async fn publish(target: &Session, job: &JobSpec, plan: &JobPlan) -> Result<()> {
     let publish = swap::publish(&plan.tables);
     if publish.swap.is_empty() {
         return Ok(());

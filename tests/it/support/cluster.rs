@@ -26,12 +26,19 @@ const START_WAIT: Duration = Duration::from_secs(60);
 const CREATE_DATABASE_WAIT: Duration = Duration::from_secs(30);
 
 /// `$1` is the directory to remove at the end, the rest is the server's command line.
-/// Orders: `start`, or the name of a signal to send and to wait for. Every order is answered by a line.
+/// Orders: `start`, or the name of a signal to send and then to wait for the server's end. Every order is
+/// answered by a line with the server's process id.
 const GUARDIAN: &str = r#"
 directory=$1; shift
 pid=
 stop() {
-    if [ -n "$pid" ]; then kill -s "$1" "$pid" 2>/dev/null; wait "$pid" 2>/dev/null; pid=; fi
+    [ -n "$pid" ] || return
+    kill -s "$1" "$pid" 2>/dev/null
+    # A server that has only just begun still ignores signals.
+    { sleep 10; kill -s KILL "$pid"; } >/dev/null 2>&1 & killer=$!
+    wait "$pid" 2>/dev/null
+    kill -s KILL "$killer" 2>/dev/null
+    pid=
 }
 trap '' INT TERM HUP
 while read -r order; do
@@ -39,10 +46,11 @@ while read -r order; do
         start) "$@" </dev/null >>"$directory/log" 2>&1 & pid=$! ;;
         *) stop "$order" ;;
     esac
-    echo done
+    echo "$pid"
 done
 stop QUIT
-rm -rf "$directory"
+# The children of a killed server may live, and write, for a moment longer.
+for try in 1 2 3 4 5 6 7 8 9; do rm -rf "$directory" 2>/dev/null && break; sleep 0.2; done
 "#;
 
 /// The two servers that all tests share: the source and the target.
@@ -138,14 +146,14 @@ impl Cluster {
             .expect("cannot make a directory in /tmp")
             .keep();
         give_to(&directory, owner.as_ref());
+        // Before initdb, so that the directory has its keeper from the start.
+        let mut guardian = Guardian::spawn(&binaries, &directory, owner.as_ref());
         initdb(&binaries, &directory, owner.as_ref());
 
         for attempt in 1..=START_ATTEMPTS_MAX {
             let port = free_port();
             configure(&directory, port, &options.settings, owner.as_ref());
-            let mut guardian = Guardian::spawn(&binaries, &directory, owner.as_ref());
-            guardian.order("start");
-            match wait_ready(&directory) {
+            match wait_ready(&directory, &guardian.order("start")) {
                 Ok(()) => {
                     return Self {
                         directory,
@@ -157,7 +165,6 @@ impl Cluster {
                 // Somebody else took the port between our look and the server's.
                 Err(log) if attempt < START_ATTEMPTS_MAX && log.contains("already in use") => {
                     guardian.order("QUIT");
-                    guardian.abandon();
                     let _ = fs::remove_file(directory.join("log"));
                 }
                 Err(log) => panic!(
@@ -249,12 +256,20 @@ impl Cluster {
 
     /// Starts a stopped server again, on the same port.
     pub fn start_again(&self) {
-        self.guardian().order("start");
-        if let Err(log) = wait_ready(&self.directory) {
-            panic!(
-                "PostgreSQL did not start again in {}:\n{log}",
-                self.directory.display()
-            );
+        let started = Instant::now();
+        loop {
+            let pid = self.guardian().order("start");
+            match wait_ready(&self.directory, &pid) {
+                Ok(()) => return,
+                // After SIGKILL the server's children need a moment to notice that they are orphans.
+                Err(log) if log.contains("still in use") && started.elapsed() < START_WAIT => {
+                    self.stop("TERM");
+                }
+                Err(log) => panic!(
+                    "PostgreSQL did not start again in {}:\n{log}",
+                    self.directory.display()
+                ),
+            }
         }
     }
 
@@ -328,19 +343,15 @@ impl Guardian {
         }
     }
 
-    fn order(&mut self, order: &str) {
+    /// Gives an order and waits until it is carried out; returns the server's process id.
+    fn order(&mut self, order: &str) -> String {
         writeln!(self.orders.as_mut().unwrap(), "{order}").expect("the guardian is gone");
         let mut answer = String::new();
         self.answers
             .read_line(&mut answer)
             .expect("the guardian does not answer");
-        assert_eq!(answer, "done\n", "the guardian is gone");
-    }
-
-    /// Ends the guardian without its tidying up.
-    fn abandon(mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+        assert!(answer.ends_with('\n'), "the guardian is gone");
+        answer.trim().to_owned()
     }
 }
 
@@ -468,20 +479,23 @@ fn free_port() -> u16 {
         .port()
 }
 
-/// Waits for the word `ready` in postmaster.pid, or for the log to say why it never comes.
-fn wait_ready(directory: &Path) -> Result<(), String> {
+/// Waits for the word `ready` in postmaster.pid, or for the log to say why it never comes. A server that
+/// was killed leaves its file behind, so the process id must agree.
+fn wait_ready(directory: &Path, pid: &str) -> Result<(), String> {
     let started = Instant::now();
     loop {
         let state = fs::read_to_string(directory.join("data/postmaster.pid")).unwrap_or_default();
-        if state
-            .lines()
-            .nth(7)
-            .is_some_and(|line| line.trim() == "ready")
-        {
+        let mut lines = state.lines();
+        if lines.next() == Some(pid) && lines.nth(6).is_some_and(|line| line.trim() == "ready") {
             return Ok(());
         }
         let log = fs::read_to_string(directory.join("log")).unwrap_or_default();
-        if log.contains("FATAL:") || log.contains("PANIC:") || started.elapsed() > START_WAIT {
+        // Clients that call too early are refused with a FATAL of their own.
+        let failed = log.lines().any(|line| {
+            ["FATAL:", "PANIC:"].iter().any(|word| line.contains(word))
+                && !line.contains("the database system is")
+        });
+        if failed || started.elapsed() > START_WAIT {
             return Err(log);
         }
         std::thread::sleep(Duration::from_millis(10));
