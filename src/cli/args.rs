@@ -29,6 +29,8 @@ pub(super) enum Command {
     Run(RunArgs),
     /// Connect, look at both sides, say what a run would do; moves nothing
     Plan(JobsArgs),
+    /// Compare source and target row by row, say what differs; moves nothing
+    Verify(VerifyArgs),
     /// Read and validate the configuration
     Check(CheckArgs),
     /// Have the running daemon run jobs now
@@ -72,6 +74,10 @@ pub(super) struct RunArgs {
     #[arg(required = true, value_name = "JOB")]
     pub jobs: Vec<String>,
 
+    /// Read everything again, whatever the watermarks say
+    #[arg(long)]
+    pub full: bool,
+
     /// Print one JSON object a job
     #[arg(long)]
     pub json: bool,
@@ -84,6 +90,17 @@ pub(super) struct JobsArgs {
     pub jobs: Vec<String>,
 
     /// Print one JSON object a job
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Debug, ClapArgs)]
+pub(super) struct VerifyArgs {
+    /// The jobs, by name
+    #[arg(required = true, value_name = "JOB")]
+    pub jobs: Vec<String>,
+
+    /// Print one JSON object a table
     #[arg(long)]
     pub json: bool,
 }

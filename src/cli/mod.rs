@@ -13,6 +13,7 @@ mod run;
 mod signals;
 mod status;
 mod trigger;
+mod verify;
 
 use std::io::Write;
 use std::path::PathBuf;
@@ -96,6 +97,7 @@ fn with_config(file: Option<PathBuf>, log_level: Option<String>, command: args::
         match command {
             args::Command::Run(wanted) => run::run(&config, wanted).await,
             args::Command::Plan(wanted) => plan::run(&config, wanted).await,
+            args::Command::Verify(wanted) => verify::run(&config, wanted).await,
             args::Command::Check(wanted) => check::run(&config, wanted).await,
             args::Command::Daemon => daemon::run(config, request).await,
             args::Command::Trigger(wanted) => trigger::run(&config, wanted).await,

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use super::Context;
+use super::{Context, modes, watermark};
 use crate::catalog;
 use crate::catalog::LockTarget;
 use crate::catalog::desc::RelationDesc;
@@ -79,8 +79,11 @@ pub async fn inspect(context: &Context, source: &Session, target: &Session) -> R
             TableInput::Relation(name) => from.get(name).cloned(),
             TableInput::Query(_) => None,
         };
-        inspected.push(Inspected::new(source, spec, source_desc, &to).await?);
+        let entry = Inspected::new(source, spec, source_desc, &to).await?;
+        modes::check_scope(target, job, &entry).await?;
+        inspected.push(entry);
     }
+    watermark::resume(context, source, target, &mut inspected).await?;
     let mut plan = plan::job(job, inspected, same_place);
     if let Ok(plan) = &mut plan {
         plan.warnings.extend(locks.iter().filter_map(unlocked));

@@ -1,14 +1,18 @@
 //! One run of one job: attempts, pauses between them, and what became of it.
 
 mod attempt;
+mod checksum;
 mod claim;
 mod gate;
 pub mod inspect;
 pub mod ledger;
+mod modes;
 pub mod pipe;
 mod publish;
 mod retry;
 mod settle;
+pub mod verify;
+mod watermark;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -37,6 +41,8 @@ pub struct Context {
     pub run_id: Uuid,
     /// What made it run.
     pub trigger: Trigger,
+    /// Read everything, whatever the watermarks say.
+    pub full: bool,
     /// The fire time that made it run.
     pub due_at: Option<Timestamp>,
     /// When it began.
@@ -77,6 +83,7 @@ impl Context {
             job: job.clone(),
             run_id: Uuid::now_v7(),
             trigger,
+            full: false,
             due_at: None,
             started_at: Timestamp::now(),
             history: config.daemon.history,
@@ -134,13 +141,10 @@ pub async fn run(context: &Context, cancelled: &Cancelled) -> RunReport {
     });
     let mut pauses = retry::pauses(&context.job.retry);
     let mut attempts = 0;
-    let mut record;
+    let mut record = Record::default();
     let result = loop {
         attempts += 1;
-        record = Record {
-            attempt: attempts,
-            ..Record::default()
-        };
+        record.restart(attempts);
         let error = match attempt::attempt(context, cancelled, &mut record).await {
             Ok(()) => break Ok(()),
             Err(error) => Arc::new(error),
