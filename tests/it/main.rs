@@ -18,6 +18,7 @@ mod merge;
 mod pg;
 mod run;
 mod support;
+mod swap;
 mod sweep;
 mod systemd_units;
 mod type_matrix;

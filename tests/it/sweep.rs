@@ -84,7 +84,7 @@ fn restore(db: &Databases<'_>) {
 
 #[rstest]
 fn a_connection_cut_at_any_message_leaves_old_or_new(
-    #[values("append", "truncate", "merge", "upsert")] mode: &str,
+    #[values("append", "truncate", "swap", "merge", "upsert")] mode: &str,
     #[values("binary", "text")] format: &str,
     #[values("source", "target")] side: &str,
     #[values(Way::ToServer, Way::ToClient)] way: Way,
@@ -122,7 +122,7 @@ fn a_connection_cut_at_any_message_leaves_old_or_new(
 
 #[rstest]
 fn a_killed_backend_rolls_back_and_is_named(
-    #[values("append", "truncate", "merge", "upsert")] mode: &str,
+    #[values("append", "truncate", "swap", "merge", "upsert")] mode: &str,
     #[values("source", "target")] side: &str,
 ) {
     let db = tables("killed");
