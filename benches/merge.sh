@@ -37,8 +37,8 @@ done
 
 # 1 % changed, 0.1 % deleted, 0.1 % new, all over the table.
 change() {
-    on source -c "UPDATE t SET n = n + 1 WHERE id % 100 = $1" -c "DELETE FROM t WHERE id % 1000 = 500 + $1" \
-        -c "INSERT INTO t SELECT i * 10000000 + $1, 0, 'new', 0, now() FROM generate_series(1, $ROWS / 1000) i" -c "VACUUM ANALYZE t"
+    on source -c "UPDATE t SET n = n + 1 WHERE id % 100 = $1" -c "DELETE FROM t WHERE id % 1000 = 550 + $1" \
+        -c "INSERT INTO t SELECT i + $ROWS * (1 + $1), 0, 'new', 0, now() FROM generate_series(1, $ROWS / 1000) i" -c "VACUUM ANALYZE t"
 }
 run_tableferry() { "$tableferry" run merge --json >"$WORK/report" 2>"$WORK/errors"; }
 run_psql() {
