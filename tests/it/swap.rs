@@ -47,12 +47,16 @@ fn assert_refused(outcome: &Outcome, kind: &str, parts: &[&str]) {
 /// `pg_dump --schema-only`, where this machine has one that is new enough.
 fn schema(db: &Database<'_>) -> Option<String> {
     let major = db.cluster.version() / 10_000;
-    let pg_dump = format!("/usr/lib/postgresql/{major}/bin/pg_dump");
-    if !std::path::Path::new(&pg_dump).exists() {
-        return None;
-    }
+    let pg_dump = (major..=30)
+        .map(|version| format!("/usr/lib/postgresql/{version}/bin/pg_dump"))
+        .find(|path| std::path::Path::new(path).exists())?;
     let output = Command::new(pg_dump)
-        .args(["--schema-only", "--dbname", &db.uri()])
+        .args([
+            "--schema-only",
+            "--exclude-schema=tableferry",
+            "--dbname",
+            &db.uri(),
+        ])
         .output()
         .unwrap();
     assert!(
@@ -387,8 +391,8 @@ fn a_role_without_the_rights_is_told_before_a_row_moves() {
         .conninfo()
         .replace("user=postgres", &format!("user={role}"));
     let run_as = || {
-        job_between(&db.source.conninfo(), &target, &swap_of("public.t", ""))
-            .run(&["run", "j", "--json"])
+        let config = swap_of("public.t", "[daemon]\nhistory = 'off'");
+        job_between(&db.source.conninfo(), &target, &config).run(&["run", "j", "--json"])
     };
 
     assert_refused(
