@@ -278,6 +278,10 @@ fn wrong_in_a_new_job(#[case] text: &str, #[case] message: &str) {
     "[jobs.orders.table.\"a.b\"]\nwatermark_overlap = 5",
     r#"t.toml:11: jobs.orders.table."a.b".watermark_overlap: needs a `watermark`"#
 )]
+#[case(
+    "recreate_views = true",
+    "t.toml:10: jobs.orders.recreate_views: is only for mode swap; this job's mode is truncate"
+)]
 fn wrong_in_a_job(#[case] text: &str, #[case] message: &str) {
     assert_eq!(job_errors(text), message);
 }
@@ -296,7 +300,6 @@ fn what_is_not_built_yet_is_an_error(#[case] text: &str, #[case] key: &str, #[ca
 }
 
 #[rstest]
-#[case("swap", "")]
 #[case(
     "merge",
     "[jobs.x.table.\"a.b\"]\nkey = ['id']\nscope = 'where'\nwhere = 'true'"
