@@ -138,7 +138,6 @@ fn values_that_are_spelled_differently_are_equal() {
         ("e", "cidr", "inet", "'10.0.0.1'"),
         ("r", "int4range", "int8range", "'[1,5)'"),
         ("a", "int[]", "bigint[]", "'{1,NULL,3}'"),
-        ("h", "\"char\"", "\"char\"", "'a'"),
         ("o", "regclass", "regclass", "'pg_catalog.pg_class'"),
         (
             "t",
