@@ -23,7 +23,6 @@ pub use ddl::script;
 pub use entry::{Entry, EntryTable, State};
 pub use history::history;
 pub use record::set_next_due;
-#[expect(unused_imports, reason = "watermarks are on their way")]
 pub(super) use record::{record_watermark, watermark};
 
 /// How long a failed run may take to say so in the ledger.
@@ -59,6 +58,11 @@ pub(super) async fn begin(context: &Context, target: &Session, attempt: u32) -> 
         History::Local => local::ready(&context.state_dir),
         History::Off => Ok(()),
     }
+}
+
+/// Is there a ledger on the target? Changes nothing.
+pub(super) async fn is_there(target: &Session) -> Result<bool> {
+    Ok(ddl::look(target).await? == ddl::Found::Ready)
 }
 
 /// Watermarks have no other place.
