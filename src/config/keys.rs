@@ -40,6 +40,7 @@ pub(super) const KEYS: &[Key] = &[
     key("daemon.state_dir",        Text(&TEXT),         None,        "what must survive a restart"),
     key("daemon.listen",           Text(&ADDRESS),      None,        "status page and metrics"),
     key("daemon.timezone",         Text(&TIMEZONE),     Some("UTC"), "for `cron` where a job names none"),
+    key("daemon.log_level",        Choice(&["error", "warn", "info", "debug", "trace"]), Some("info"), "what the daemon logs"),
     key("daemon.history",          Choice(&["target", "local", "off"]), Some("target"), "where runs are recorded"),
 
     key("servers.<server>.conninfo",            Secret(&CONNINFO),  None,      "how to connect, as libpq reads it"),

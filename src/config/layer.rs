@@ -43,6 +43,13 @@ impl Layer {
             Err(error) => {
                 layer.is_broken = true;
                 let start = error.span().map_or(0, |span| span.start);
+                // What stands above the error may still say where the daemon lives.
+                let above = text.get(..start).and_then(|above| above.rsplit_once('\n'));
+                if let Some((above, _)) = above
+                    && let Ok(document) = Document::parse(above)
+                {
+                    layer.read_table(document.as_table(), &KeyPath::default(), &file);
+                }
                 layer.errors.push(ConfigError {
                     origin: Some(file.column_of(start)),
                     key: KeyPath::default(),
@@ -99,6 +106,17 @@ impl Layer {
             }
         }
         layer
+    }
+
+    /// The text of this key of a table that is no table of tables.
+    pub fn text(&self, table: &str, key: &str) -> Option<&str> {
+        let ValueKind::Table(keys) = &self.values.get(table)?.kind else {
+            return None;
+        };
+        match &keys.get(key)?.kind {
+            ValueKind::String(text) => Some(text),
+            _ => None,
+        }
     }
 
     /// The texts of this key in every table of this kind, e.g. every server's conninfo.

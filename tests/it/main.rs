@@ -9,6 +9,7 @@
 )]
 
 mod catalog;
+mod daemon;
 mod harness;
 mod large;
 mod pg;
