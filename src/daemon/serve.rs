@@ -59,7 +59,7 @@ pub async fn serve(
     let (asked_tx, mut asked) = mpsc::channel(ASKED_MAX);
     let mut signals = SignalEvents::listen().map_err(StartError::Signals)?;
     let mut daemon = Daemon::start(config, request, Runner::new(ended_tx, listener), in_force)?;
-    let _server =
+    let server =
         Server::start(&daemon.runtime_dir, asked_tx).map_err(|error| StartError::Directory {
             path: daemon.runtime_dir.clone(),
             error,
@@ -75,6 +75,8 @@ pub async fn serve(
         }
         daemon.tell_supervisor();
     }
+    drop((asked, std::mem::take(&mut daemon.askers)));
+    server.finish().await;
     tracing::info!("stopped");
     Ok(())
 }
