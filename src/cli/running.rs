@@ -5,34 +5,29 @@ use std::io;
 use std::path::PathBuf;
 
 use super::Exit;
-use crate::config::spec::Config;
-use crate::config::{self, ConfigErrors};
+use crate::config;
 use crate::daemon::control::{Request, client};
 
-/// Where a daemon would be, and what is on disk.
-pub(super) struct RunningDaemon {
+/// Where a daemon would be. The rest of the configuration is read only where it matters.
+pub(super) struct RunningDaemon<'r> {
     pub runtime_dir: PathBuf,
-    config: Result<Config, ConfigErrors>,
+    request: &'r config::Request,
 }
 
-impl RunningDaemon {
-    pub(super) fn find(request: &config::Request) -> Self {
-        let config = config::load(request);
-        let runtime_dir = match &config {
-            Ok(config) => config.daemon.runtime_dir.clone(),
-            Err(_) => config::runtime_dir(request),
-        };
+impl<'r> RunningDaemon<'r> {
+    pub(super) fn find(request: &'r config::Request) -> Self {
         RunningDaemon {
-            runtime_dir,
-            config,
+            runtime_dir: config::runtime_dir(request),
+            request,
         }
     }
 
-    /// Whether the file on disk says that there is no such job.
-    pub(super) fn is_unknown(&self, job: &str) -> bool {
-        self.config
-            .as_ref()
-            .is_ok_and(|config| !config.jobs.contains_key(job))
+    /// Those of the jobs that the file on disk does not have, if it can be read.
+    pub(super) fn unknown<'j>(&self, jobs: impl Iterator<Item = &'j String>) -> Vec<&'j String> {
+        match config::load(self.request) {
+            Ok(config) => jobs.filter(|job| !config.jobs.contains_key(*job)).collect(),
+            Err(_) => Vec::new(),
+        }
     }
 
     pub(super) async fn ask(&self, request: &Request) -> io::Result<client::Answers> {
@@ -45,7 +40,7 @@ impl RunningDaemon {
             "tableferry: no daemon answers in {}: {error}",
             self.runtime_dir.display()
         );
-        match &self.config {
+        match config::load(self.request) {
             Ok(_) => Exit::Failed,
             Err(errors) => {
                 eprintln!("{errors}");

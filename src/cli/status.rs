@@ -5,7 +5,7 @@ use super::running::RunningDaemon;
 use super::{Exit, known, plain_table, print_json, print_text};
 use crate::daemon::control::{Reply, Request};
 
-pub(super) async fn run(daemon: &RunningDaemon, wanted: JobsArgs) -> Exit {
+pub(super) async fn run(daemon: &RunningDaemon<'_>, wanted: JobsArgs) -> Exit {
     let answered = match daemon.ask(&Request::Status).await {
         Ok(mut answers) => answers.next().await,
         Err(error) => Err(error),

@@ -13,7 +13,7 @@ use crate::daemon::control::{Reply, Request, client};
 use crate::daemon::instance::Instance;
 use crate::daemon::spool::Spool;
 
-pub(super) async fn run(daemon: &RunningDaemon, wanted: TriggerArgs) -> Exit {
+pub(super) async fn run(daemon: &RunningDaemon<'_>, wanted: TriggerArgs) -> Exit {
     let jobs: BTreeSet<String> = wanted.jobs.into_iter().collect();
     let request = Request::Trigger {
         jobs: jobs.iter().cloned().collect(),
@@ -58,8 +58,8 @@ async fn tell_answers(mut answers: client::Answers, jobs: usize) -> Exit {
 }
 
 /// The way without a socket: files that name the jobs, then the signal that says "look".
-fn spool(daemon: &RunningDaemon, pid: i32, jobs: &BTreeSet<String>) -> Exit {
-    let unknown: Vec<_> = jobs.iter().filter(|job| daemon.is_unknown(job)).collect();
+fn spool(daemon: &RunningDaemon<'_>, pid: i32, jobs: &BTreeSet<String>) -> Exit {
+    let unknown = daemon.unknown(jobs.iter());
     if !unknown.is_empty() {
         for job in unknown {
             eprintln!("tableferry: {job}: there is no such job");
@@ -81,7 +81,7 @@ fn spool(daemon: &RunningDaemon, pid: i32, jobs: &BTreeSet<String>) -> Exit {
     Exit::Done
 }
 
-pub(super) async fn reload(daemon: &RunningDaemon) -> Exit {
+pub(super) async fn reload(daemon: &RunningDaemon<'_>) -> Exit {
     let mut answers = match daemon.ask(&Request::Reload).await {
         Ok(answers) => answers,
         Err(error) => return daemon.absent(&error),

@@ -91,18 +91,24 @@ impl Layer {
     pub fn defaults(named: &Origins) -> Layer {
         let mut layer = Layer::default();
         let root = KeyPath::default();
+        // By place, for there are few of those and there may be thousands of jobs.
+        let mut places: BTreeMap<&str, Vec<(&str, Value)>> = BTreeMap::new();
         for key in KEYS {
-            let Some(value) = key.default.and_then(|text| key.kind.check_text(text).ok()) else {
-                continue;
-            };
-            let (place, rest) = key.split();
+            if let Some(value) = key.default.and_then(|text| key.kind.check_text(text).ok()) {
+                let (place, rest) = key.split();
+                places.entry(place).or_default().push((rest, value));
+            }
+        }
+        for (place, defaults) in places {
             for table in named
                 .keys()
                 .chain([&root])
                 .filter(|t| keys::is_at(place, t))
             {
-                let path = rest.split('.').fold(table.clone(), |p, s| p.child(s));
-                layer.set(&path, value.clone());
+                for (rest, value) in &defaults {
+                    let path = rest.split('.').fold(table.clone(), |p, s| p.child(s));
+                    layer.set(&path, value.clone());
+                }
             }
         }
         layer
