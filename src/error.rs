@@ -71,6 +71,8 @@ pub enum Phase {
     CopyIn,
     /// The checks before COMMIT.
     Gate,
+    /// Comparing source and target.
+    Verify,
     /// Publishing: sequences, swapping, merging.
     Publish,
     /// COMMIT.
@@ -310,6 +312,7 @@ fn doing(phase: Phase) -> &'static str {
         Phase::CopyOut => "COPY from",
         Phase::CopyIn => "COPY into",
         Phase::Gate => "the check before COMMIT of",
+        Phase::Verify => "comparing",
         Phase::Publish => "publishing",
         Phase::Commit => "COMMIT",
         Phase::After => "the work after COMMIT on",

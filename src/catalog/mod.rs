@@ -6,7 +6,9 @@
 pub mod desc;
 mod expand;
 mod inspect;
+mod keys;
 mod lock;
+pub mod mark;
 mod output;
 mod pattern;
 mod relations;

@@ -29,6 +29,8 @@ pub(super) enum Command {
     Run(RunArgs),
     /// Connect, look at both sides, say what a run would do; moves nothing
     Plan(JobsArgs),
+    /// Compare source and target row by row, say what differs; moves nothing
+    Verify(VerifyArgs),
     /// Read and validate the configuration
     Check(CheckArgs),
     /// Have the running daemon run jobs now
@@ -43,6 +45,10 @@ pub(super) enum Command {
     },
     /// Say what is running, and the last outcome and next run of every job
     Status(JobsArgs),
+    /// Show past runs, newest first
+    History(HistoryArgs),
+    /// Print the ledger's DDL, for a DBA who runs it by hand
+    Schema,
     /// Print shell completions
     Completions {
         /// The shell
@@ -58,6 +64,10 @@ pub(super) struct RunArgs {
     #[arg(required = true, value_name = "JOB")]
     pub jobs: Vec<String>,
 
+    /// Read everything again, whatever the watermarks say
+    #[arg(long)]
+    pub full: bool,
+
     /// Print one JSON object a job
     #[arg(long)]
     pub json: bool,
@@ -70,6 +80,17 @@ pub(super) struct JobsArgs {
     pub jobs: Vec<String>,
 
     /// Print one JSON object a job
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Debug, ClapArgs)]
+pub(super) struct VerifyArgs {
+    /// The jobs, by name
+    #[arg(required = true, value_name = "JOB")]
+    pub jobs: Vec<String>,
+
+    /// Print one JSON object a table
     #[arg(long)]
     pub json: bool,
 }
@@ -90,4 +111,19 @@ pub(super) struct TriggerArgs {
     /// Wait until their runs have ended; the exit code is theirs
     #[arg(long)]
     pub wait: bool,
+}
+
+#[derive(Debug, ClapArgs)]
+pub(super) struct HistoryArgs {
+    /// The job [default: all]
+    #[arg(value_name = "JOB")]
+    pub job: Option<String>,
+
+    /// Show at most this many runs
+    #[arg(long, value_name = "N", default_value_t = 50)]
+    pub limit: usize,
+
+    /// Print one JSON object a run
+    #[arg(long)]
+    pub json: bool,
 }

@@ -5,12 +5,13 @@ use std::time::Duration;
 
 use super::args::CheckArgs;
 use super::{Exit, print_error, print_text};
-use crate::config::spec::{Config, ServerSpec};
-use crate::error::{Result, Side};
+use crate::config::spec::{Config, History, ServerSpec};
+use crate::error::{Error, Result, Side};
 use crate::pg::session::{Session, SessionSettings};
 use crate::plan;
 use crate::report::log::LogListener;
 use crate::report::{Listener, Trigger};
+use crate::run::ledger::{self, Readiness};
 use crate::run::{Context, inspect};
 
 /// How long a server may take to end a session.
@@ -32,16 +33,26 @@ pub(super) async fn run(config: &Config, wanted: CheckArgs) -> Exit {
             Ok(version) => print_text(&format!("server `{}`: logged in, {version}", server.name)),
             Err(error) => {
                 exit = Exit::Failed;
-                eprintln!("server `{}`: {error}", server.name);
-                if let Some(hint) = error.hint() {
-                    eprintln!("  hint: {hint}");
-                }
+                complain(server, &error);
             }
         }
     }
     if exit != Exit::Done {
         // A job's errors would only repeat the server's.
         return exit;
+    }
+    for server in ledger_servers(config) {
+        match check_ledger(server).await {
+            Ok(Readiness::Ready) => print_text(&format!("server `{}`: has a ledger", server.name)),
+            Ok(Readiness::ToBeMade) => print_text(&format!(
+                "server `{}`: the first run will make the ledger, schema tableferry",
+                server.name
+            )),
+            Err(error) => {
+                exit = Exit::Failed;
+                complain(server, &error);
+            }
+        }
     }
     let listener: Arc<dyn Listener> = Arc::new(LogListener);
     for (name, spec) in &config.jobs {
@@ -56,14 +67,15 @@ pub(super) async fn run(config: &Config, wanted: CheckArgs) -> Exit {
     exit
 }
 
+fn complain(server: &ServerSpec, error: &Error) {
+    eprintln!("server `{}`: {error}", server.name);
+    if let Some(hint) = error.hint() {
+        eprintln!("  hint: {hint}");
+    }
+}
+
 async fn login(server: &ServerSpec) -> Result<String> {
-    let settings = SessionSettings {
-        encoding: server.encoding.clone(),
-        lock_timeout: Duration::from_secs(5),
-        application_name: "tableferry check".to_owned(),
-        replica: false,
-    };
-    let session = Session::open(server, Side::Local, &settings).await?;
+    let session = open(server, Side::Local).await?;
     let version = session.version();
     session.close(CLOSE_WAIT).await;
     Ok(format!(
@@ -71,6 +83,30 @@ async fn login(server: &ServerSpec) -> Result<String> {
         version / 10_000,
         version % 10_000
     ))
+}
+
+async fn open(server: &ServerSpec, side: Side) -> Result<Session> {
+    let settings = SessionSettings {
+        encoding: server.encoding.clone(),
+        lock_timeout: Duration::from_secs(5),
+        application_name: "tableferry check".to_owned(),
+        replica: false,
+    };
+    Session::open(server, side, &settings).await
+}
+
+fn ledger_servers(config: &Config) -> impl Iterator<Item = &ServerSpec> {
+    let is_target = |name: &str| config.jobs.values().any(|job| job.target == name);
+    let recorded = config.daemon.history == History::Target;
+    let servers = config.servers.values();
+    servers.filter(move |server| recorded && is_target(&server.name))
+}
+
+async fn check_ledger(server: &ServerSpec) -> Result<Readiness> {
+    let session = open(server, Side::Target).await?;
+    let readiness = ledger::check(&session).await;
+    session.close(CLOSE_WAIT).await;
+    readiness
 }
 
 async fn check_job(config: &Config, job: &str, listener: &Arc<dyn Listener>) -> Result<usize> {

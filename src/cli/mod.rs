@@ -5,6 +5,7 @@
 mod args;
 mod check;
 mod daemon;
+mod history;
 mod jobs;
 mod logging;
 mod plan;
@@ -13,6 +14,7 @@ mod running;
 mod signals;
 mod status;
 mod trigger;
+mod verify;
 
 use std::io::Write;
 use std::path::PathBuf;
@@ -60,6 +62,10 @@ pub fn main() -> ExitCode {
             Exit::Done.into()
         }
         args::Command::Man => print_man().into(),
+        args::Command::Schema => {
+            print_text(&crate::run::ledger::script());
+            Exit::Done.into()
+        }
         command => with_config(args.config, args.log_level, command).into(),
     }
 }
@@ -106,12 +112,15 @@ fn with_config(file: Option<PathBuf>, log_level: Option<String>, command: args::
         match command {
             args::Command::Run(wanted) => run::run(&config, wanted).await,
             args::Command::Plan(wanted) => plan::run(&config, wanted).await,
+            args::Command::Verify(wanted) => verify::run(&config, wanted).await,
             args::Command::Check(wanted) => check::run(&config, wanted).await,
             args::Command::Daemon => daemon::run(config, request, log).await,
             args::Command::Jobs { json } => jobs::run(config, json),
+            args::Command::History(wanted) => history::run(&config, wanted).await,
             args::Command::Trigger(_)
             | args::Command::Reload
             | args::Command::Status(_)
+            | args::Command::Schema
             | args::Command::Completions { .. }
             | args::Command::Man => Exit::Usage,
         }

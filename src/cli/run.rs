@@ -15,7 +15,7 @@ use crate::report::{ErrorReport, Event, Listener, Outcome, RunReport, Trigger, p
 use crate::run::{self, Cancelled, Context};
 
 pub(super) async fn run(config: &Config, wanted: RunArgs) -> Exit {
-    let Some(jobs) = chosen(config, wanted.jobs) else {
+    let Some(jobs) = chosen(config, wanted.jobs.clone()) else {
         return Exit::Usage;
     };
     let (canceller, cancelled) = run::cancellation();
@@ -32,7 +32,7 @@ pub(super) async fn run(config: &Config, wanted: RunArgs) -> Exit {
     });
     let mut worst = Exit::Done;
     for job in &jobs {
-        let exit = match one(config, job, &listener, &cancelled, wanted.json).await {
+        let exit = match one(config, job, &listener, &cancelled, &wanted).await {
             Ok(exit) => exit,
             Err(error) => {
                 super::print_error(job, &error, false);
@@ -52,11 +52,12 @@ async fn one(
     job: &str,
     listener: &Arc<dyn Listener>,
     cancelled: &Cancelled,
-    json: bool,
+    wanted: &RunArgs,
 ) -> crate::error::Result<Exit> {
-    let context = Context::new(config, job, Trigger::Manual, Arc::clone(listener))?;
+    let mut context = Context::new(config, job, Trigger::Manual, Arc::clone(listener))?;
+    context.full = wanted.full;
     let report = run::run(&context, cancelled).await;
-    if json {
+    if wanted.json {
         print_json(&report);
     } else {
         print_summary(&report);
@@ -99,11 +100,19 @@ fn print_summary(report: &RunReport) {
 }
 
 fn print_failure(report: &RunReport, error: &ErrorReport) {
-    let state = match report.outcome {
+    let published = report.published_alone();
+    let mut state = match report.outcome {
         Outcome::InDoubt => "it is not known whether the target was changed",
         Outcome::Committed => "the target was changed",
-        Outcome::RolledBack | Outcome::Cancelled | Outcome::Skipped => "the target is as it was",
-    };
+        Outcome::RolledBack | Outcome::Cancelled | Outcome::Skipped if published.is_empty() => {
+            "the target is as it was"
+        }
+        Outcome::RolledBack | Outcome::Cancelled | Outcome::Skipped => "the rest is as it was",
+    }
+    .to_owned();
+    if !published.is_empty() {
+        state = format!("published before that: {}; {state}", published.join(", "));
+    }
     eprintln!("job `{}`: {}; {state}", report.job, error.message);
     if let Some(hint) = &error.hint {
         eprintln!("  hint: {hint}");

@@ -44,6 +44,7 @@ pub(super) const KEYS: &[Key] = &[
     key("daemon.timezone",         Text(&TIMEZONE),     Some("UTC"), "for `cron` where a job names none"),
     key("daemon.log_level",        Choice(&["error", "warn", "info", "debug", "trace"]), Some("info"), "what the daemon logs"),
     key("daemon.history",          Choice(&["target", "local", "off"]), Some("target"), "where runs are recorded"),
+    key("daemon.history_keep",     Text(&SOME_DURATION), Some("90d"), "how long the ledger keeps a run"),
 
     key("servers.<server>.conninfo",            Secret(&CONNINFO),  None,      "how to connect, as libpq reads it"),
     key("servers.<server>.password_file",       Text(&TEXT),        None,      "a file whose first line is the password"),

@@ -2,7 +2,7 @@
 
 use super::error::KeyPath;
 use super::raw::RawJob;
-use super::spec::{Indexes, Mode, OnError, Verify};
+use super::spec::{Indexes, Mode, OnError};
 
 /// What a job asks for in vain: the key, below the job, and how it was written.
 pub(super) fn not_yet(job: &RawJob) -> Vec<(KeyPath, String)> {
@@ -14,20 +14,12 @@ pub(super) fn not_yet(job: &RawJob) -> Vec<(KeyPath, String)> {
     };
     match job.mode {
         Some(Mode::Swap) => unless(false, "mode", "mode = \"swap\""),
-        Some(Mode::Merge) => unless(false, "mode", "mode = \"merge\""),
-        Some(Mode::Upsert) => unless(false, "mode", "mode = \"upsert\""),
-        Some(Mode::Append | Mode::Truncate) | None => {}
+        Some(Mode::Append | Mode::Truncate | Mode::Merge | Mode::Upsert) | None => {}
     }
     unless(
         job.workers == 1,
         "workers",
         &format!("workers = {}", job.workers),
-    );
-    unless(job.atomic, "atomic", "atomic = false");
-    unless(
-        job.verify != Verify::Checksum,
-        "verify",
-        "verify = \"checksum\"",
     );
     unless(
         job.on_error == OnError::Abort,
@@ -50,11 +42,5 @@ pub(super) fn not_yet(job: &RawJob) -> Vec<(KeyPath, String)> {
         "max_snapshot_age",
         "max_snapshot_age",
     );
-    for (name, table) in &job.table {
-        if table.watermark.is_some() {
-            let key = KeyPath::from("table").child(name).child("watermark");
-            found.push((key, "watermark".to_owned()));
-        }
-    }
     found
 }

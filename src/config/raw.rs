@@ -34,6 +34,8 @@ pub(super) struct RawDaemon {
     pub timezone: String,
     pub log_level: LogLevel,
     pub history: History,
+    #[serde(deserialize_with = "duration")]
+    pub history_keep: Duration,
 }
 
 #[derive(Deserialize)]

@@ -42,6 +42,8 @@ pub struct DaemonSpec {
     pub log_level: LogLevel,
     /// Where runs are recorded.
     pub history: History,
+    /// How long the ledger keeps a run.
+    pub history_keep: Duration,
 }
 
 /// How much the daemon logs.

@@ -36,11 +36,10 @@ pub(super) fn tables(
 /// A key that the mode does not use is a misunderstanding, not something to ignore.
 fn check_mode(raw: &RawTable, mode: Mode, path: &KeyPath, findings: &mut Findings) {
     let uses = [
-        ("key", raw.key.is_some(), &[Mode::Merge, Mode::Upsert][..]),
         (
             "watermark",
             raw.watermark.is_some(),
-            &[Mode::Append, Mode::Upsert],
+            &[Mode::Append, Mode::Upsert][..],
         ),
         (
             "scope",

@@ -273,7 +273,6 @@ fn wrong_in_a_new_job(#[case] text: &str, #[case] message: &str) {
     r#"t.toml:11: jobs.orders.table."a.b".columns: names x twice"#
 )]
 #[case("[jobs.orders.table.\"a.b\"]\nset.\"a b\" = 'x'", r#"t.toml:11: jobs.orders.table."a.b".set."a b": the name must be a column's name (in double quotes where it has capitals or blanks): ` ` in `a b` needs double quotes around the identifier"#)]
-#[case("[jobs.orders.table.\"a.b\"]\nkey = ['id']", r#"t.toml:11: jobs.orders.table."a.b".key: is only for mode merge and upsert; this job's mode is truncate"#)]
 #[case("[jobs.orders.table.\"a.b\"]\nscope = 'table'", r#"t.toml:11: jobs.orders.table."a.b".scope: is only for mode merge; this job's mode is truncate"#)]
 #[case(
     "[jobs.orders.table.\"a.b\"]\nwatermark_overlap = 5",
@@ -285,8 +284,6 @@ fn wrong_in_a_job(#[case] text: &str, #[case] message: &str) {
 
 #[rstest]
 #[case("workers = 2", "workers", "workers = 2")]
-#[case("atomic = false", "atomic", "atomic = false")]
-#[case("verify = 'checksum'", "verify", "verify = \"checksum\"")]
 #[case("on_error = 'quarantine'", "on_error", "on_error = \"quarantine\"")]
 #[case("rate_limit = '50MB'", "rate_limit", "rate_limit")]
 #[case("indexes = 'rebuild'", "indexes", "indexes = \"rebuild\"")]

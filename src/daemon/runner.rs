@@ -96,7 +96,10 @@ impl Runner {
 }
 
 fn one_run(start: &Start, cancelled: &Cancelled, listener: Arc<dyn Listener>) -> Result<RunReport> {
-    let context = Context::new(&start.config, &start.job, start.trigger, listener)?;
+    let context = Context {
+        due_at: start.due_at,
+        ..Context::new(&start.config, &start.job, start.trigger, listener)?
+    };
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()

@@ -112,7 +112,9 @@ fn unknown_names(inspected: &Inspected, target: &RelationDesc, refusals: &mut Ve
     let columns = inspected.spec.columns.iter().flatten();
     let named = columns.map(|name| (name, "`columns` names"));
     let set = inspected.spec.set.keys().map(|name| (name, "`set` names"));
-    for (name, by) in named.chain(set) {
+    let key = inspected.spec.key.iter().flatten();
+    let key = key.map(|name| (name, "`key` names"));
+    for (name, by) in named.chain(set).chain(key) {
         if target.column(name).is_none() {
             refusals.push(
                 Refusal::mismatch(

@@ -4,6 +4,9 @@ use std::fmt;
 
 use crate::catalog::desc::RelationKind;
 use crate::pg::ident::{Ident, QualifiedName};
+use crate::plan::compare::Comparison;
+use crate::plan::staged::{Apply, Staged};
+use crate::plan::watermark::Watermark;
 
 /// How all tables of a job will be copied.
 #[derive(Clone, Debug, PartialEq)]
@@ -31,6 +34,10 @@ pub struct CopyPlan {
     pub target: QualifiedName,
     /// What the target is.
     pub target_kind: RelationKind,
+    /// Triggers on the target fire.
+    pub target_has_triggers: bool,
+    /// Where COPY writes.
+    pub load: Load,
     /// The columns that are written, in the order of both COPY statements.
     pub columns: Vec<ColumnPlan>,
     /// The COPY format and, for text, why.
@@ -39,6 +46,10 @@ pub struct CopyPlan {
     pub copy_out: String,
     /// `COPY … FROM STDIN (…)`.
     pub copy_in: String,
+    /// Only what is new is read.
+    pub watermark: Option<Watermark>,
+    /// How the rows of both sides are compared.
+    pub comparison: Comparison,
     /// Sequences to move past the copied values.
     pub sequences: Vec<SequencePlan>,
     /// Rows expected, for the progress bar.
@@ -47,11 +58,35 @@ pub struct CopyPlan {
     pub warnings: Vec<String>,
 }
 
+/// Where the target's COPY writes, and what makes the target's rows of it.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Load {
+    /// Into the target itself.
+    Direct,
+    /// Into a staging table.
+    Staged(Box<Staged>),
+}
+
 impl CopyPlan {
     /// What an error of the source is about: the relation that is read, or for a query the one
     /// that it feeds.
     pub fn read_relation(&self) -> &QualifiedName {
         self.source_relation.as_ref().unwrap_or(&self.target)
+    }
+
+    /// The rows of the target that a refresh would replace, after FROM.
+    pub fn replaced_rows(&self) -> String {
+        let scope = match &self.load {
+            Load::Staged(staged) => match &staged.apply {
+                Apply::Merge(merge) => merge.scope.as_ref(),
+                Apply::Upsert(_) => None,
+            },
+            Load::Direct => None,
+        };
+        match scope {
+            Some(filter) => format!("{} WHERE ({filter})", self.target_from()),
+            None => self.target_from(),
+        }
     }
 
     /// The target as a FROM item: without the rows of a plain table's inheritance children, which

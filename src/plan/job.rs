@@ -3,20 +3,20 @@
 use std::collections::BTreeSet;
 
 use crate::catalog::desc::{ForeignKey, Inspected, RelationDesc, RelationKind};
-use crate::config::spec::{JobSpec, Mode, Triggers};
+use crate::config::spec::{JobSpec, Mode, Triggers, Verify};
 use crate::error::{ErrorKind, Side};
 use crate::pg::ident::QualifiedName;
 use crate::plan::copy::{CopyPlan, JobPlan};
 use crate::plan::refusal::Refusal;
 use crate::plan::{checks, order, sql, table};
 
+const DEFER: &str = "SET CONSTRAINTS ALL DEFERRED";
+
 /// Why a mode cannot be used, if it can't.
 pub fn unavailable(mode: Mode) -> Option<String> {
     let name = match mode {
-        Mode::Append | Mode::Truncate => return None,
+        Mode::Append | Mode::Truncate | Mode::Merge | Mode::Upsert => return None,
         Mode::Swap => "swap",
-        Mode::Merge => "merge",
-        Mode::Upsert => "upsert",
     };
     Some(format!("mode `{name}` is not available in this version"))
 }
@@ -34,20 +34,23 @@ pub fn job(
     check_job(job, &tables, &mut refusals);
     let plans: Vec<Option<CopyPlan>> = tables
         .iter()
-        .map(|inspected| table::plan(job, inspected, same_place, &mut refusals))
+        .enumerate()
+        .map(|(at, inspected)| table::plan(job, inspected, at + 1, same_place, &mut refusals))
         .collect();
     let targets: Vec<&RelationDesc> = tables.iter().filter_map(|t| t.target.as_ref()).collect();
     for target in targets.iter().filter(|target| is_table(target)) {
         checks::mode(job, target, &mut refusals);
     }
     if job.mode == Mode::Truncate {
-        check_references(&targets, &mut refusals);
+        check_references(job, &targets, &mut refusals);
     }
     if !refusals.is_empty() {
         return Err(refusals);
     }
     let order = order::by_foreign_keys(&targets);
-    let defer = circles(job, &order, &mut warnings);
+    let defer = circles(job, &order, &mut warnings)
+        // Rows are changed one after the other: what may be checked at the end, is.
+        .or_else(|| matches!(job.mode, Mode::Merge | Mode::Upsert).then(|| DEFER.to_owned()));
     let mut plans = plans;
     let tables = order
         .positions
@@ -77,6 +80,17 @@ fn check_job(job: &JobSpec, tables: &[Inspected], refusals: &mut Vec<Refusal>) {
                 .of_kind(ErrorKind::Config)
                 .hinted("use `append` or `truncate`"),
         );
+    }
+    if job.verify == Verify::Checksum && matches!(job.mode, Mode::Append | Mode::Upsert) {
+        let message = format!(
+            "`verify = \"checksum\"` compares whole tables, and mode `{}` keeps rows that the source \
+             does not have",
+            job.mode.as_str()
+        );
+        let refusal = Refusal::mismatch(Side::Local, format!("job `{}`", job.name), message);
+        refusals.push(refusal.of_kind(ErrorKind::Config).hinted(
+            "use `verify = \"count\"`; `tableferry verify` finds what is missing or different",
+        ));
     }
     let mut seen: BTreeSet<&QualifiedName> = BTreeSet::new();
     for inspected in tables {
@@ -115,15 +129,30 @@ fn check_job(job: &JobSpec, tables: &[Inspected], refusals: &mut Vec<Refusal>) {
 }
 
 /// TRUNCATE refuses a table that another one refers to, unless that one is truncated with it, even
-/// where it is empty.
-fn check_references(targets: &[&RelationDesc], refusals: &mut Vec<Refusal>) {
-    let truncated: BTreeSet<&QualifiedName> = targets.iter().map(|target| &target.name).collect();
+/// where it is empty. With `atomic = false` each is truncated on its own.
+fn check_references(job: &JobSpec, targets: &[&RelationDesc], refusals: &mut Vec<Refusal>) {
+    let all: BTreeSet<&QualifiedName> = targets.iter().map(|target| &target.name).collect();
     for target in targets {
         for key in &target.referenced_by {
-            let mut truncates = std::iter::once(&key.from).chain(&key.from_ancestors);
-            if truncates.any(|name| truncated.contains(name)) {
-                continue;
-            }
+            let truncated_with = |names: &BTreeSet<&QualifiedName>| {
+                std::iter::once(&key.from)
+                    .chain(&key.from_ancestors)
+                    .any(|name| names.contains(name))
+            };
+            let in_job = truncated_with(&all);
+            let hint = match in_job {
+                true if job.atomic || truncated_with(&BTreeSet::from([&target.name])) => continue,
+                true => {
+                    "`atomic = false` truncates each table on its own: use `atomic = true`, or a \
+                         mode that does not truncate"
+                        .to_owned()
+                }
+                false => format!(
+                    "copy {} in the same job, or drop the foreign key; tableferry never truncates \
+                     with CASCADE",
+                    key.from
+                ),
+            };
             refusals.push(
                 Refusal::mismatch(
                     Side::Target,
@@ -133,11 +162,7 @@ fn check_references(targets: &[&RelationDesc], refusals: &mut Vec<Refusal>) {
                         key.from, key.name
                     ),
                 )
-                .hinted(format!(
-                    "copy {} in the same job, or drop the foreign key; tableferry never truncates \
-                     with CASCADE",
-                    key.from
-                )),
+                .hinted(hint),
             );
         }
     }
@@ -153,12 +178,19 @@ fn circles(job: &JobSpec, order: &order::Order<'_>, warnings: &mut Vec<String>) 
         .against
         .iter()
         .copied()
-        .partition(|key| key.deferrable);
+        .partition(|key| key.deferrable && job.atomic);
     for key in early {
         warnings.push(format!(
             "{} refers by foreign key {} to {}, which is loaded later because they refer to each \
-             other; the key is not DEFERRABLE, so a row that refers to a new one is refused",
-            key.from, key.name, key.to
+             other; {}, so a row that refers to a new one is refused",
+            key.from,
+            key.name,
+            key.to,
+            if key.deferrable {
+                "`atomic = false` publishes them one by one"
+            } else {
+                "the key is not DEFERRABLE"
+            }
         ));
     }
     for key in &late {
@@ -170,7 +202,7 @@ fn circles(job: &JobSpec, order: &order::Order<'_>, warnings: &mut Vec<String>) 
     }
     // By name it would fail where another table of the schema has a constraint of the same name
     // that is not deferrable.
-    (!late.is_empty()).then(|| "SET CONSTRAINTS ALL DEFERRED".to_owned())
+    (!late.is_empty()).then(|| DEFER.to_owned())
 }
 
 #[cfg(test)]

@@ -2,19 +2,27 @@
 //! plan, or every reason why not.
 
 mod checks;
+pub mod checksum;
 mod columns;
+pub mod compare;
 pub mod copy;
 pub mod explain;
 #[cfg(test)]
 pub(crate) mod fixtures;
 pub mod format;
 mod job;
+pub mod merge;
 pub mod order;
 pub mod pairs;
+pub mod ranges;
 pub mod refusal;
+pub mod split;
 pub mod sql;
+pub mod staged;
 mod table;
 pub mod typmod;
+pub mod upsert;
+pub mod watermark;
 
 pub use crate::catalog::desc::Inspected;
 pub use explain::explain;

@@ -2,6 +2,7 @@
 //!
 //! The report of a finished run is the JSON object that `run --json` prints.
 
+pub mod difference;
 pub mod log;
 pub mod progress;
 
@@ -77,7 +78,7 @@ pub trait Listener: Send + Sync {
 }
 
 /// What made a job run.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Trigger {
     /// `tableferry run`.
@@ -106,6 +107,19 @@ pub enum Outcome {
     Cancelled,
     /// Not run at all.
     Skipped,
+}
+
+impl Trigger {
+    /// As in JSON.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Trigger::Manual => "manual",
+            Trigger::Schedule => "schedule",
+            Trigger::Signal => "signal",
+            Trigger::Missed => "missed",
+            Trigger::After => "after",
+        }
+    }
 }
 
 impl Outcome {
@@ -186,6 +200,10 @@ pub struct TableReport {
     pub workers: u32,
     /// Time that its COPY took.
     pub seconds: f64,
+    /// With `atomic = false`: are its rows published? Absent where that is said of the whole run,
+    /// and where it is not known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub committed: Option<bool>,
 }
 
 /// An error, as scripts see it.
@@ -230,6 +248,20 @@ impl RunReport {
     /// Rows that are on the target because of this run.
     pub fn rows_written(&self) -> u64 {
         self.tables.iter().map(|table| table.rows_written).sum()
+    }
+
+    /// Tables that were published although the run as a whole was not, with `atomic = false`.
+    pub fn published_alone(&self) -> Vec<&str> {
+        let published = |table: &&TableReport| table.committed == Some(true);
+        match self.outcome {
+            Outcome::Committed => Vec::new(),
+            _ => self
+                .tables
+                .iter()
+                .filter(published)
+                .map(|table| table.target.as_str())
+                .collect(),
+        }
     }
 
     /// Bytes of COPY data.

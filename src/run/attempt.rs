@@ -1,17 +1,22 @@
 //! One attempt, top to bottom: connect, lock, inspect, plan, load, gate, publish, commit.
 
+use std::collections::BTreeMap;
 use std::future::Future;
 use std::time::{Duration, Instant};
 
 use super::inspect::{self, Inspection};
 use super::pipe::{self, Pace, Totals};
 use super::settle::{self, Fate};
-use super::{Cancelled, Context, claim, gate, publish};
+use super::watermark::{self, Reached};
+use super::{Cancelled, Context, checksum, claim, gate, ledger, modes, publish};
+use crate::catalog::desc::RelationDesc;
 use crate::config::spec::JobSpec;
 use crate::error::{Error, ErrorKind, Phase, Result, Side};
+use crate::pg::ident::QualifiedName;
 use crate::pg::session::Session;
 use crate::plan;
 use crate::plan::copy::{CopyPlan, JobPlan};
+use crate::plan::split;
 use crate::report::{Event, Snapshot, TableProgress, TableReport};
 
 /// How long a server may take to end a session that is over.
@@ -27,23 +32,47 @@ const COMMIT_WAIT: Duration = Duration::from_secs(300);
 /// What an attempt found and did, as far as it came.
 #[derive(Debug, Default)]
 pub struct Record {
+    /// Which attempt it is, from 1.
+    pub attempt: u32,
     /// The source's snapshot.
     pub snapshot: Option<Snapshot>,
+    /// Up to where tables with a watermark were read.
+    pub reached: Vec<Reached>,
     /// The tables that were loaded.
     pub tables: Vec<TableReport>,
 }
 
-/// The two sessions, owned outside of the work that may be cancelled: whatever happens to that
-/// work, both servers are told to stop.
+impl Record {
+    /// Makes room for another attempt. What an earlier one published, with `atomic = false`, stays
+    /// published.
+    pub(super) fn restart(&mut self, attempt: u32) {
+        self.attempt = attempt;
+        self.snapshot = None;
+        self.tables.retain(|table| table.committed == Some(true));
+    }
+
+    fn is_published(&self, target: &str) -> bool {
+        let published = |table: &TableReport| table.committed == Some(true);
+        self.tables
+            .iter()
+            .any(|table| table.target == target && published(table))
+    }
+}
+
+/// The sessions, owned outside of the work that may be cancelled: whatever happens to that work,
+/// the servers are told to stop.
 #[derive(Default)]
 struct Sides {
     source: Option<Session>,
     target: Option<Session>,
+    /// Keeps the claim on the job where the target's transactions are several.
+    claim: Option<Session>,
 }
 
 /// Does all that one attempt does. `Ok` means that COMMIT was proven.
 ///
-/// *Errors:* the target is as it was, unless the kind is `InDoubt`.
+/// *Errors:* the target is as it was, unless the kind is `InDoubt`; with `atomic = false`, but for the
+/// tables that the record says are committed.
 /// *Cancellation:* through `cancelled`; up to COMMIT it takes effect at once, then no more.
 pub(super) async fn attempt(
     context: &Context,
@@ -51,30 +80,79 @@ pub(super) async fn attempt(
     record: &mut Record,
 ) -> Result<()> {
     let mut sides = Sides::default();
-    let loaded = bounded(&context.job, cancelled, load(context, &mut sides, record)).await;
-    let fate = match loaded {
-        Ok(fate) => fate,
-        Err(error) => {
-            sides.abort().await;
-            return Err(error);
-        }
-    };
-    let committed = commit(context, &mut sides, &fate, cancelled).await;
-    if committed.is_ok() {
-        after(context, &mut sides, cancelled, record).await;
+    let done = publish_all(context, &mut sides, cancelled, record).await;
+    match &done {
+        Ok(()) => sides.close().await,
+        Err(_) => sides.abort().await,
     }
-    sides.close().await;
-    committed
+    done
 }
 
-/// Everything up to, and not including, COMMIT.
-async fn load(context: &Context, sides: &mut Sides, record: &mut Record) -> Result<Fate> {
+async fn publish_all(
+    context: &Context,
+    sides: &mut Sides,
+    cancelled: &Cancelled,
+    record: &mut Record,
+) -> Result<()> {
+    let bound = Bound {
+        job: &context.job,
+        cancelled,
+        began: Instant::now(),
+    };
+    let (plan, seen) = bound.of(begin(context, sides, record)).await?;
+    let of = plan.tables.len();
+    let mut parts: Vec<JobPlan> = split::transactions(&context.job, plan);
+    parts.retain(|part| {
+        !part
+            .tables
+            .iter()
+            .all(|t| record.is_published(&t.target.to_string()))
+    });
+    let count = parts.len();
+    for (index, plan) in parts.iter().enumerate() {
+        let first = record.tables.len();
+        if sides.target.is_none() {
+            // The last part's COMMIT lost its connection, and was settled.
+            sides.target = Some(bound.of(inspect::open(context, Side::Target)).await?);
+        }
+        let part = Part {
+            plan,
+            seen: &seen,
+            last: index + 1 == count,
+            of,
+        };
+        let fate = bound.of(load(context, sides, part, record)).await?;
+        let committed = commit(context, sides, &fate, cancelled).await;
+        if !context.job.atomic {
+            let known = match &committed {
+                Err(error) if error.kind() == ErrorKind::InDoubt => None,
+                other => Some(other.is_ok()),
+            };
+            for table in &mut record.tables[first..] {
+                table.committed = known;
+            }
+        }
+        committed?;
+        after(context, sides, cancelled, &record.tables[first..]).await;
+    }
+    Ok(())
+}
+
+type Seen = BTreeMap<QualifiedName, RelationDesc>;
+
+/// Opens the sessions, locks and inspects, and plans.
+async fn begin(
+    context: &Context,
+    sides: &mut Sides,
+    record: &mut Record,
+) -> Result<(JobPlan, Seen)> {
     let source = &*sides
         .source
         .insert(inspect::open(context, Side::Source).await?);
     let target = &*sides
         .target
         .insert(inspect::open(context, Side::Target).await?);
+    ledger::begin(context, target, record.attempt).await?;
     let Inspection {
         plan,
         target: seen,
@@ -86,39 +164,89 @@ async fn load(context: &Context, sides: &mut Sides, record: &mut Record) -> Resu
         tables: plan.tables.len(),
         warnings: all_warnings(&plan),
     });
+    if !context.job.atomic {
+        let claim = &*sides
+            .claim
+            .insert(inspect::open(context, Side::Target).await?);
+        claim.run(Phase::Lock, "BEGIN").await?;
+        claim::claim_job(claim, &context.job).await?;
+    }
+    Ok((plan, seen))
+}
 
+/// What one of the target's transactions publishes.
+#[derive(Clone, Copy)]
+struct Part<'a> {
+    plan: &'a JobPlan,
+    /// The target's relations as the plan saw them.
+    seen: &'a Seen,
+    /// No other part comes after it.
+    last: bool,
+    /// Tables in the whole job.
+    of: usize,
+}
+
+/// Everything of one of the target's transactions up to, and not including, COMMIT. After the last
+/// one's load, the source's snapshot is let go.
+async fn load(
+    context: &Context,
+    sides: &Sides,
+    part: Part<'_>,
+    record: &mut Record,
+) -> Result<Fate> {
+    let Part { plan, seen, .. } = part;
+    let (source, target) = (sides.source()?, sides.target()?);
     target
         .run(
             Phase::Prepare,
             "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE",
         )
         .await?;
-    claim::claim(target, &context.job, &plan).await?;
-    let before = gate::count_before(target, &context.job, &plan, &seen).await?;
-    publish::prepare(target, &plan).await?;
-    claim::unchanged(target, &plan, &seen).await?;
+    target.verify(Phase::Prepare).await?;
+    if context.job.atomic {
+        claim::claim_job(target, &context.job).await?;
+    }
+    claim::claim_tables(target, &context.job, plan).await?;
+    let before = gate::count_before(target, &context.job, plan, seen).await?;
+    publish::prepare(target, plan).await?;
+    claim::unchanged(target, plan, seen).await?;
+    modes::stage(target, plan).await?;
 
-    copy_all(context, source, target, &plan, record).await?;
-    // The snapshot holds back the source's vacuum: let it go before the target does its part.
-    source.run(Phase::CopyOut, "COMMIT").await?;
+    let (first, first_reached) = (record.tables.len(), record.reached.len());
+    copy_all(context, source, target, part, record).await?;
+    let checksum = checksum::wanted(&context.job);
+    if part.last && !checksum {
+        // The snapshot holds back the source's vacuum: let it go before the target does its part.
+        source.run(Phase::CopyOut, "COMMIT").await?;
+    }
 
-    gate::check(&context.job, target, &before, &mut record.tables)?;
-    publish::finish(target, &context.job, &plan).await?;
+    gate::check(&context.job, target, &before, &mut record.tables[first..])?;
+    modes::apply(target, &context.job, plan, &mut record.tables[first..]).await?;
+    publish::finish(target, &context.job, plan).await?;
+    if checksum {
+        checksum::check(context, source, target, plan).await?;
+    }
+    if part.last && checksum {
+        source.run(Phase::Gate, "COMMIT").await?;
+    }
     context.tell(Event::Publishing);
-    settle::fate(target).await
+    watermark::record(context, target, &record.reached[first_reached..]).await?;
+    ledger::publish(context, target, record, first, part.last).await?;
+    settle::fate(context, target, &record.tables[first..]).await
 }
 
 async fn copy_all(
     context: &Context,
     source: &Session,
     target: &Session,
-    plan: &JobPlan,
+    part: Part<'_>,
     record: &mut Record,
 ) -> Result<()> {
-    for (index, table) in plan.tables.iter().enumerate() {
+    for table in &part.plan.tables {
+        let number = record.tables.len() + 1;
         let progress = |moved: Totals| TableProgress {
-            number: index + 1,
-            of: plan.tables.len(),
+            number,
+            of: part.of,
             target: table.target.to_string(),
             rows: moved.rows,
             bytes: moved.bytes,
@@ -132,6 +260,9 @@ async fn copy_all(
             on_progress: &on_progress,
         };
         let copied = pipe::copy(source, target, table, pace).await?;
+        record
+            .reached
+            .extend(watermark::reached(source, table).await?);
         let totals = Totals {
             rows: copied.rows_read,
             bytes: copied.bytes,
@@ -170,6 +301,7 @@ fn table_report(
         bytes: copied.bytes,
         workers: 1,
         seconds: took.as_secs_f64(),
+        committed: (!job.atomic).then_some(false),
     }
 }
 
@@ -180,14 +312,7 @@ async fn commit(
     fate: &Fate,
     cancelled: &Cancelled,
 ) -> Result<()> {
-    let Some(target) = sides.target.as_ref() else {
-        return Err(Error::new(
-            ErrorKind::Bug,
-            Phase::Commit,
-            Side::Local,
-            "no target session",
-        ));
-    };
+    let target = sides.target()?;
     let error = match tokio::time::timeout(COMMIT_WAIT, target.commit()).await {
         Ok(Ok(())) => return Ok(()),
         Ok(Err(error)) if error.kind() != ErrorKind::InDoubt => return Err(error),
@@ -204,74 +329,92 @@ async fn commit(
 }
 
 /// What takes nothing back when it fails.
-async fn after(context: &Context, sides: &mut Sides, cancelled: &Cancelled, record: &Record) {
+async fn after(context: &Context, sides: &Sides, cancelled: &Cancelled, tables: &[TableReport]) {
     let Some(target) = sides.target.as_ref() else {
         return;
     };
-    let analyzed = tokio::select! {
-        () = cancelled.cancelled() => Ok(()),
-        analyzed = publish::analyze(target, &context.job, &record.tables) => analyzed,
+    let work = async {
+        publish::analyze(target, &context.job, tables).await?;
+        ledger::prune(context, target).await
     };
-    if let Err(error) = analyzed {
+    let done = tokio::select! {
+        () = cancelled.cancelled() => Ok(()),
+        done = work => done,
+    };
+    if let Err(error) = done {
         context.tell(Event::Warned(error.to_string()));
     }
 }
 
 /// Ends the work when the run is cancelled or the attempt's time is up.
-async fn bounded<T>(
-    job: &JobSpec,
-    cancelled: &Cancelled,
-    work: impl Future<Output = Result<T>>,
-) -> Result<T> {
-    let time_is_up = async {
-        match job.timeout {
-            Some(timeout) => tokio::time::sleep(timeout).await,
-            None => std::future::pending().await,
+struct Bound<'a> {
+    job: &'a JobSpec,
+    cancelled: &'a Cancelled,
+    began: Instant,
+}
+
+impl Bound<'_> {
+    async fn of<T>(&self, work: impl Future<Output = Result<T>>) -> Result<T> {
+        let time_is_up = async {
+            match self.job.timeout {
+                Some(timeout) => {
+                    tokio::time::sleep(timeout.saturating_sub(self.began.elapsed())).await;
+                }
+                None => std::future::pending().await,
+            }
+        };
+        let stopped = |kind, message: String| Error::new(kind, Phase::CopyIn, Side::Local, message);
+        tokio::select! {
+            biased;
+            () = self.cancelled.cancelled() => {
+                Err(stopped(ErrorKind::Cancelled, "cancelled by a signal".to_owned()))
+            }
+            () = time_is_up => {
+                let seconds = self.job.timeout.unwrap_or_default().as_secs_f64();
+                Err(stopped(ErrorKind::Timeout, format!("not done within {seconds} s"))
+                    .hinted("`timeout` of the job bounds a whole attempt"))
+            }
+            done = work => done,
         }
-    };
-    let stopped = |kind, message: String| Error::new(kind, Phase::CopyIn, Side::Local, message);
-    tokio::select! {
-        biased;
-        () = cancelled.cancelled() => {
-            Err(stopped(ErrorKind::Cancelled, "cancelled by a signal".to_owned()))
-        }
-        () = time_is_up => {
-            let seconds = job.timeout.unwrap_or_default().as_secs_f64();
-            Err(stopped(ErrorKind::Timeout, format!("not done within {seconds} s"))
-                .hinted("`timeout` of the job bounds a whole attempt"))
-        }
-        done = work => done,
     }
 }
 
 impl Sides {
-    /// Cancels what runs on both servers and ends both sessions.
+    fn source(&self) -> Result<&Session> {
+        self.source.as_ref().ok_or_else(|| no_session(Side::Source))
+    }
+
+    fn target(&self) -> Result<&Session> {
+        self.target.as_ref().ok_or_else(|| no_session(Side::Target))
+    }
+
+    /// Cancels what runs on both servers and ends all sessions.
     async fn abort(&mut self) {
-        let source = async {
-            if let Some(session) = self.source.take() {
-                session.abort(ABORT_WAIT).await;
-            }
-        };
-        let target = async {
-            if let Some(session) = self.target.take() {
-                session.abort(ABORT_WAIT).await;
-            }
-        };
-        tokio::join!(source, target);
+        self.end(async |session| session.abort(ABORT_WAIT).await)
+            .await;
     }
 
     /// Says goodbye to both servers.
     async fn close(&mut self) {
-        let source = async {
-            if let Some(session) = self.source.take() {
-                session.close(CLOSE_WAIT).await;
-            }
-        };
-        let target = async {
-            if let Some(session) = self.target.take() {
-                session.close(CLOSE_WAIT).await;
-            }
-        };
-        tokio::join!(source, target);
+        self.end(async |session| session.close(CLOSE_WAIT).await)
+            .await;
     }
+
+    async fn end(&mut self, how: impl AsyncFn(Session)) {
+        let end = async |session: Option<Session>| {
+            if let Some(session) = session {
+                how(session).await;
+            }
+        };
+        tokio::join!(
+            end(self.source.take()),
+            end(self.target.take()),
+            end(self.claim.take())
+        );
+    }
+}
+
+fn no_session(side: Side) -> Error {
+    let what = "the session is gone";
+    Error::new(ErrorKind::Bug, Phase::Commit, side, what)
 }

@@ -11,25 +11,27 @@ use crate::pg::ident::QualifiedName;
 use crate::pg::session::Session;
 use crate::plan::copy::JobPlan;
 
-/// Takes advisory locks that end with the target's transaction: one for the job, and one for each
-/// relation, shared where several jobs may add rows to the same table.
+/// Takes the advisory lock of the job, which ends with the session's transaction.
 ///
 /// Transaction locks and not session locks, because a pooler may give a session to two clients.
-pub(super) async fn claim(target: &Session, job: &JobSpec, plan: &JobPlan) -> Result<()> {
-    let busy = |what: String| {
-        Error::new(ErrorKind::Locked, Phase::Lock, Side::Target, what)
-            .at(target.server())
-            .hinted("another run is still at work there; it will be tried again")
-    };
-    if !try_lock(
-        target,
-        "pg_try_advisory_xact_lock",
-        &format!("job {}", job.name),
-    )
-    .await?
-    {
-        return Err(busy(format!("another run of job `{}` holds it", job.name)));
+pub(super) async fn claim_job(target: &Session, job: &JobSpec) -> Result<()> {
+    let key = format!("job {}", job.name);
+    if try_lock(target, "pg_try_advisory_xact_lock", &key).await? {
+        return Ok(());
     }
+    let message = format!("another run of job `{}` holds it", job.name);
+    Err(busy(target, message))
+}
+
+fn busy(target: &Session, message: String) -> Error {
+    Error::new(ErrorKind::Locked, Phase::Lock, Side::Target, message)
+        .at(target.server())
+        .hinted("another run is still at work there; it will be tried again")
+}
+
+/// Takes the advisory locks of the target's relations, shared where several jobs may add rows to the
+/// same table.
+pub(super) async fn claim_tables(target: &Session, job: &JobSpec, plan: &JobPlan) -> Result<()> {
     let function = match job.mode {
         Mode::Append | Mode::Upsert => "pg_try_advisory_xact_lock_shared",
         Mode::Truncate | Mode::Swap | Mode::Merge => "pg_try_advisory_xact_lock",
@@ -43,7 +45,7 @@ pub(super) async fn claim(target: &Session, job: &JobSpec, plan: &JobPlan) -> Re
         .await?
         {
             let what = "another job of tableferry is writing it".to_owned();
-            return Err(busy(what).on(&table.target));
+            return Err(busy(target, what).on(&table.target));
         }
     }
     Ok(())
@@ -56,7 +58,7 @@ async fn try_lock(target: &Session, function: &str, what: &str) -> Result<bool> 
 }
 
 /// The same key on every machine and in every release: FNV-1a, 64 bits.
-fn lock_key(what: &str) -> i64 {
+pub(super) fn lock_key(what: &str) -> i64 {
     let hash = "tableferry "
         .bytes()
         .chain(what.bytes())

@@ -5,8 +5,9 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use super::Context;
+use super::{Context, modes, watermark};
 use crate::catalog;
+use crate::catalog::LockTarget;
 use crate::catalog::desc::RelationDesc;
 use crate::config::spec::{ServerSpec, TableInput, TableSpec, Triggers};
 use crate::error::{Error, ErrorKind, Phase, Result, Side};
@@ -62,6 +63,8 @@ pub async fn inspect(context: &Context, source: &Session, target: &Session) -> R
         .await?;
     catalog::lock(source, &locks).await?;
     let snapshot = snapshot(source).await?;
+    // A pooler may have given the transaction a backend that never saw our settings.
+    source.verify(Phase::Inspect).await?;
 
     let same_place = place(source).await? == place(target).await?;
     // Two servers: their round trips go side by side.
@@ -76,14 +79,29 @@ pub async fn inspect(context: &Context, source: &Session, target: &Session) -> R
             TableInput::Relation(name) => from.get(name).cloned(),
             TableInput::Query(_) => None,
         };
-        inspected.push(Inspected::new(source, spec, source_desc, &to).await?);
+        let entry = Inspected::new(source, spec, source_desc, &to).await?;
+        modes::check_scope(target, job, &entry).await?;
+        inspected.push(entry);
     }
-    let plan = plan::job(job, inspected, same_place);
+    watermark::resume(context, source, target, &mut inspected).await?;
+    let mut plan = plan::job(job, inspected, same_place);
+    if let Ok(plan) = &mut plan {
+        plan.warnings.extend(locks.iter().filter_map(unlocked));
+    }
     Ok(Inspection {
         plan,
         target: to,
         snapshot,
     })
+}
+
+/// A relation that LOCK refuses is read all the same, and said.
+fn unlocked(lock: &LockTarget) -> Option<String> {
+    let why = lock.skipped.as_ref()?;
+    Some(format!(
+        "{} is read without a lock ({why}): a TRUNCATE at the wrong moment would show as no rows",
+        lock.name
+    ))
 }
 
 fn names(tables: &[TableSpec], side: Side) -> Vec<QualifiedName> {

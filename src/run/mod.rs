@@ -1,21 +1,28 @@
 //! One run of one job: attempts, pauses between them, and what became of it.
 
 mod attempt;
+mod checksum;
 mod claim;
 mod gate;
 pub mod inspect;
+pub mod ledger;
+mod modes;
 pub mod pipe;
 mod publish;
 mod retry;
 mod settle;
+pub mod verify;
+mod watermark;
 
+use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use jiff::Timestamp;
 use tokio::sync::watch;
 use uuid::Uuid;
 
-use crate::config::spec::{Config, JobSpec, ServerSpec};
+use crate::config::spec::{Config, History, JobSpec, ServerSpec};
 use crate::error::{Error, ErrorKind, Phase, Result, Side};
 use crate::report::{ErrorReport, Event, Listener, Outcome, RunReport, Trigger};
 
@@ -34,6 +41,18 @@ pub struct Context {
     pub run_id: Uuid,
     /// What made it run.
     pub trigger: Trigger,
+    /// Read everything, whatever the watermarks say.
+    pub full: bool,
+    /// The fire time that made it run.
+    pub due_at: Option<Timestamp>,
+    /// When it began.
+    pub started_at: Timestamp,
+    /// Where it is recorded.
+    pub history: History,
+    /// How long the ledger keeps a run.
+    pub history_keep: Duration,
+    /// Where a local history is.
+    pub state_dir: PathBuf,
     /// Who is told.
     pub listener: Arc<dyn Listener>,
 }
@@ -64,6 +83,12 @@ impl Context {
             job: job.clone(),
             run_id: Uuid::now_v7(),
             trigger,
+            full: false,
+            due_at: None,
+            started_at: Timestamp::now(),
+            history: config.daemon.history,
+            history_keep: config.daemon.history_keep,
+            state_dir: config.daemon.state_dir.clone(),
             listener,
         })
     }
@@ -111,16 +136,15 @@ impl Cancelled {
 /// Runs the job until it is committed, cancelled, or has failed for good. Never fails itself: the
 /// report says what became of it.
 pub async fn run(context: &Context, cancelled: &Cancelled) -> RunReport {
-    let started_at = Timestamp::now();
     context.tell(Event::Started {
         trigger: context.trigger,
     });
     let mut pauses = retry::pauses(&context.job.retry);
     let mut attempts = 0;
-    let mut record;
+    let mut record = Record::default();
     let result = loop {
         attempts += 1;
-        record = Record::default();
+        record.restart(attempts);
         let error = match attempt::attempt(context, cancelled, &mut record).await {
             Ok(()) => break Ok(()),
             Err(error) => Arc::new(error),
@@ -142,18 +166,20 @@ pub async fn run(context: &Context, cancelled: &Cancelled) -> RunReport {
         }
     };
     let error = result.as_ref().err();
-    let report = Arc::new(RunReport {
+    let report = RunReport {
         job: context.job.name.clone(),
         run_id: context.run_id,
         outcome: outcome(error.map(AsRef::as_ref), cancelled),
         trigger: context.trigger,
-        started_at,
+        started_at: context.started_at,
         finished_at: Timestamp::now(),
         attempts,
         snapshot: record.snapshot,
         tables: record.tables,
         error: error.map(|error| ErrorReport::new(error, context.job.log_values)),
-    });
+    };
+    ledger::ended(context, &report, error.map(AsRef::as_ref)).await;
+    let report = Arc::new(report);
     context.tell(Event::Finished(Arc::clone(&report)));
     Arc::unwrap_or_clone(report)
 }

@@ -8,13 +8,20 @@
     reason = "a test's way to fail is to panic, and clippy.toml only knows functions marked #[test]"
 )]
 
+mod atomic;
 mod catalog;
+mod checksum;
 mod daemon;
 mod harness;
 mod large;
+mod ledger;
+mod merge;
 mod pg;
 mod run;
 mod support;
 mod sweep;
 mod systemd_units;
 mod type_matrix;
+mod upsert;
+mod verify;
+mod watermark;

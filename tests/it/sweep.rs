@@ -51,6 +51,9 @@ fn assert_old_or_new(db: &Databases<'_>, mode: &str, outcome: &Outcome, what: &s
         _ => panic!("{what}: published = {published}, reported {reported}\n{outcome}"),
     };
     assert_eq!(outcome.code, Some(expected_code), "{what}: {outcome}");
+    let run_id = outcome.report()["run_id"].as_str().unwrap();
+    let ledger = format!("SELECT state FROM tableferry.run WHERE run_id = '{run_id}'");
+    assert_eq!(db.target.value(&ledger), reported, "{what}: {outcome}");
     published
 }
 
@@ -250,7 +253,7 @@ fn a_lost_answer_to_commit_is_settled() {
     drop(proxy);
 
     let mut settled = 0;
-    for at in messages.saturating_sub(4)..=messages {
+    for at in messages.saturating_sub(6)..=messages {
         let proxy = Proxy::start(db.target.cluster.port());
         let conninfo = proxy.conninfo(&db.target.conninfo());
         let rule = Rule::new(Way::ToServer, Trigger::Message(at), Fault::Cut);

@@ -113,6 +113,7 @@ fn config(max_running_jobs: usize, jobs: Vec<JobSpec>) -> Config {
             timezone: TimeZone::UTC,
             log_level: crate::config::spec::LogLevel::Info,
             history: History::Off,
+            history_keep: Duration::from_secs(60),
         },
         servers: [("s", 10), ("t", 10), ("slow", 1), ("wide", 4)]
             .map(|(name, limit)| server(name, limit))

@@ -1,0 +1,198 @@
+//! `tableferry verify`: do source and target hold the same rows, and if not, where do they differ?
+
+use std::fmt::Write as _;
+use std::io::IsTerminal;
+use std::sync::Arc;
+use std::time::Duration;
+
+use comfy_table::CellAlignment;
+use indicatif::ProgressBar;
+
+use super::args::VerifyArgs;
+use super::signals::InterruptWatch;
+use super::{Exit, chosen, plain_table, print_error, print_json, print_text};
+use crate::config::spec::Config;
+use crate::error::ErrorKind;
+use crate::report::difference::{TableDifference, What};
+use crate::report::log::LogListener;
+use crate::report::{ErrorReport, Listener, Trigger};
+use crate::run::verify::{Watcher, verify};
+use crate::run::{self, Context};
+
+pub(super) async fn run(config: &Config, wanted: VerifyArgs) -> Exit {
+    let Some(jobs) = chosen(config, wanted.jobs) else {
+        return Exit::Usage;
+    };
+    let (canceller, cancelled) = run::cancellation();
+    let _watch = match InterruptWatch::start(canceller) {
+        Ok(watch) => watch,
+        Err(error) => {
+            eprintln!("tableferry: signals cannot be handled: {error}");
+            return Exit::Failed;
+        }
+    };
+    let listener: Arc<dyn Listener> = Arc::new(LogListener);
+    let mut exit = Exit::Done;
+    for job in &jobs {
+        let show = Show::new(job, wanted.json);
+        let result = match Context::new(config, job, Trigger::Manual, Arc::clone(&listener)) {
+            Ok(context) => verify(&context, &cancelled, &show).await,
+            Err(error) => Err(error),
+        };
+        show.end();
+        match result {
+            Ok(true) => {}
+            Ok(false) => exit = Exit::Failed,
+            Err(error) => {
+                exit = Exit::Failed;
+                let log_values = config.jobs.get(job).is_some_and(|spec| spec.log_values);
+                if wanted.json {
+                    print_json(&Failed {
+                        job,
+                        error: ErrorReport::new(&error, log_values),
+                    });
+                }
+                print_error(job, &error, log_values);
+                if error.kind() == ErrorKind::Cancelled {
+                    return Exit::Interrupted;
+                }
+            }
+        }
+    }
+    exit
+}
+
+#[derive(serde::Serialize)]
+struct Failed<'a> {
+    job: &'a str,
+    error: ErrorReport,
+}
+
+/// Prints what is found, and on a terminal what is being done.
+struct Show<'a> {
+    job: &'a str,
+    json: bool,
+    spinner: Option<ProgressBar>,
+}
+
+impl<'a> Show<'a> {
+    fn new(job: &'a str, json: bool) -> Self {
+        let spinner = std::io::stderr().is_terminal().then(|| {
+            let spinner = ProgressBar::new_spinner();
+            spinner.enable_steady_tick(Duration::from_millis(200));
+            spinner
+        });
+        Show { job, json, spinner }
+    }
+
+    fn end(&self) {
+        if let Some(spinner) = &self.spinner {
+            spinner.finish_and_clear();
+        }
+    }
+
+    /// Prints without the spinner in between.
+    fn print(&self, text: impl FnOnce()) {
+        match &self.spinner {
+            Some(spinner) => spinner.suspend(text),
+            None => text(),
+        }
+    }
+}
+
+impl Watcher for Show<'_> {
+    fn step(&self, target: &str, step: &str) {
+        match &self.spinner {
+            Some(spinner) => spinner.set_message(format!("{}  {target}: {step}", self.job)),
+            None => tracing::info!(job = self.job, target, step, "verifying"),
+        }
+    }
+
+    fn table(&self, found: &TableDifference) {
+        self.print(|| {
+            if self.json {
+                print_json(found);
+            } else {
+                print_text(&text(found));
+            }
+        });
+    }
+}
+
+fn text(found: &TableDifference) -> String {
+    let mut text = format!("{} → {}: ", found.source, found.target);
+    let same = found.missing + found.extra + found.different == 0;
+    let _ = if same {
+        write!(text, "equal, {} rows", found.rows_source)
+    } else {
+        write!(
+            text,
+            "{}, {} rows on the source, {} on the target: {} missing, {} extra, {} different",
+            if found.equal {
+                "holds all of the source's rows"
+            } else {
+                "DIFFERENT"
+            },
+            found.rows_source,
+            found.rows_target,
+            found.missing,
+            found.extra,
+            found.different
+        )
+    };
+    let _ = write!(text, " ({:.2} s)", found.seconds);
+    if !found.ranges.is_empty() {
+        let _ = write!(text, "\n{}", ranges(found));
+    }
+    for row in found.rows.iter().flatten() {
+        let what = match row.what {
+            What::Missing => "missing",
+            What::Extra => "extra",
+            What::Different => "different",
+        };
+        let _ = write!(text, "\n  {what}: {}", row.key);
+    }
+    for left_out in &found.not_compared {
+        let _ = write!(text, "\n  note: not compared: {}", left_out.why);
+    }
+    if found.key.is_empty() && !same {
+        let _ = write!(
+            text,
+            "\n  note: there is no key, so a changed row counts as a missing and an extra one; \
+             the ranges are of the rows' hashes"
+        );
+    }
+    text
+}
+
+fn ranges(found: &TableDifference) -> String {
+    let mut table = plain_table([
+        "  range",
+        "from",
+        "to",
+        "source",
+        "target",
+        "missing",
+        "extra",
+        "different",
+    ]);
+    let end = |bound: &Option<Vec<String>>| bound.as_ref().map_or(String::new(), |b| b.join(", "));
+    for range in &found.ranges {
+        table.add_row([
+            format!("  {}/{}", range.range, range.of),
+            end(&range.from),
+            end(&range.to),
+            range.rows_source.to_string(),
+            range.rows_target.to_string(),
+            range.missing.to_string(),
+            range.extra.to_string(),
+            range.different.to_string(),
+        ]);
+    }
+    for index in 3..8 {
+        if let Some(column) = table.column_mut(index) {
+            column.set_cell_alignment(CellAlignment::Right);
+        }
+    }
+    table.trim_fmt()
+}

@@ -1,0 +1,122 @@
+//! Checksums of rows: the SQL that has a server compute one, whatever the rows' order.
+//!
+//! `hashtextextended` gives the same number for the same bytes in every version since 11, on every
+//! platform of one byte order. Each row is hashed twice, with different seeds, and the hashes are
+//! added up: a row that is there twice counts twice, and XOR's blindness for pairs is avoided.
+
+use crate::pg::ident::quote_literal;
+use crate::plan::compare::{Comparison, Writer};
+
+/// The second hash's seed: any number but the first's.
+const SECOND_SEED: i64 = 0x7461_626c_6566;
+
+/// The bytes of a text that are hashed and sorted by: the same on both servers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Alphabet {
+    /// Both databases are in UTF8: a text's own bytes.
+    Plain,
+    /// As UTF8, in hex.
+    Converted {
+        /// The database's encoding.
+        database: String,
+        /// What its texts are really in: for SQL_ASCII, the server's `encoding`.
+        written: String,
+    },
+}
+
+impl Alphabet {
+    /// A text expression whose bytes are the same on both servers.
+    pub fn spell(&self, text: &str) -> String {
+        match self {
+            Alphabet::Plain => format!("({text}) COLLATE pg_catalog.\"C\""),
+            Alphabet::Converted { database, written } => format!(
+                "pg_catalog.encode(pg_catalog.convert(pg_catalog.convert_to({text}, {}), {}, \
+                 'UTF8'), 'hex') COLLATE pg_catalog.\"C\"",
+                quote_literal(database),
+                quote_literal(written)
+            ),
+        }
+    }
+
+    /// What `spell` made of a text.
+    pub fn read(&self, spelled: &str) -> String {
+        match self {
+            Alphabet::Plain => spelled.to_owned(),
+            Alphabet::Converted { .. } => unhex(spelled),
+        }
+    }
+}
+
+fn unhex(hex: &str) -> String {
+    let bytes: Vec<u8> = hex
+        .as_bytes()
+        .chunks(2)
+        .filter_map(|pair| u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok())
+        .collect();
+    String::from_utf8_lossy(&bytes).into_owned()
+}
+
+/// A number that tells whether two servers hash alike.
+pub const PROBE: &str = "pg_catalog.hashtextextended('tableferry' COLLATE pg_catalog.\"C\", 1)";
+
+/// The first hash of the text in column `t`.
+pub const HASH: &str = "pg_catalog.hashtextextended(t, 0)";
+
+/// Rows and their two sums, as aggregates over column `t`. Sums are numeric: they don't overflow.
+pub fn aggregates() -> String {
+    format!(
+        "pg_catalog.count(*), \
+         COALESCE(pg_catalog.sum({HASH}), 0)::pg_catalog.text, \
+         COALESCE(pg_catalog.sum(pg_catalog.hashtextextended(t, {SECOND_SEED})), 0)\
+         ::pg_catalog.text"
+    )
+}
+
+/// One side's rows, each a text in column `t`. `OFFSET 0` keeps the server from writing a row's text
+/// once for each hash; it does not keep it from using several processes.
+pub fn row_texts(
+    comparison: &Comparison,
+    writer: Writer,
+    alphabet: &Alphabet,
+    target_from: &str,
+) -> String {
+    format!(
+        "SELECT {} AS t FROM ({}\n) AS r OFFSET 0",
+        alphabet.spell(&comparison.row_text(writer)),
+        comparison.select(writer, target_from)
+    )
+}
+
+/// The query for one side's digest: rows, and two sums as text.
+pub fn digest(
+    comparison: &Comparison,
+    writer: Writer,
+    alphabet: &Alphabet,
+    target_from: &str,
+) -> String {
+    format!(
+        "SELECT {} FROM ({}) AS s",
+        aggregates(),
+        row_texts(comparison, writer, alphabet, target_from)
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn texts_of_other_encodings_are_hashed_as_utf8() {
+        let latin = Alphabet::Converted {
+            database: "SQL_ASCII".to_owned(),
+            written: "LATIN1".to_owned(),
+        };
+        assert_eq!(
+            latin.spell("x"),
+            "pg_catalog.encode(pg_catalog.convert(pg_catalog.convert_to(x, 'SQL_ASCII'), \
+             'LATIN1', 'UTF8'), 'hex') COLLATE pg_catalog.\"C\""
+        );
+        assert_eq!(latin.read("6772c3b6"), "grö");
+        assert_eq!(Alphabet::Plain.read("grö"), "grö");
+    }
+}

@@ -1,0 +1,370 @@
+//! How the rows of both sides are written so that equal rows are equal texts.
+//!
+//! What COPY prints is the same on both sides for most pairs of types. Some pairs hold the same value
+//! in another spelling (1.5 and 1.50): those are brought into one form. What a pair loses cannot be
+//! compared, and says so.
+
+use crate::catalog::desc::{ColumnDesc, RelationDesc, TypeDesc, TypeShape};
+use crate::config::spec::{Scope, TableSpec};
+use crate::error::Side;
+use crate::pg::ident::Ident;
+use crate::plan::columns::Pair;
+use crate::plan::copy::CopyFormat;
+use crate::plan::format::Verdict;
+use crate::plan::pairs;
+use crate::plan::ranges::{self, KeyColumn};
+use crate::plan::refusal::Refusal;
+
+/// What of a table can be compared, and how.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Comparison {
+    /// The SELECT that COPY reads on the source.
+    pub source: String,
+    /// The columns that are compared, in the order of COPY.
+    pub columns: Vec<ComparedColumn>,
+    /// The copied columns that cannot be compared.
+    pub left_out: Vec<LeftOut>,
+    /// What identifies a row: `key`, else the target's primary key; empty where there is none, or
+    /// where it is not copied whole.
+    pub key: Vec<KeyColumn>,
+    /// A condition that says which of the target's rows are the copy; None: all.
+    pub within: Option<String>,
+}
+
+/// A column that is compared.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ComparedColumn {
+    /// The target's column.
+    pub name: Ident,
+    /// How the source writes it.
+    pub source: Form,
+    /// How the target writes it.
+    pub target: Form,
+}
+
+/// A column that cannot be compared.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+pub struct LeftOut {
+    /// The target's column.
+    pub column: String,
+    /// Why not.
+    pub why: String,
+}
+
+/// An expression over one column, which stands at `{}`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Form(&'static str);
+
+/// What the type's output function gives: what COPY prints.
+pub const AS_IT_IS: Form = Form("{}");
+const AS_TEXT: Form = Form("{}::pg_catalog.text");
+const WITHOUT_BLANKS: Form = Form("pg_catalog.rtrim({}::pg_catalog.text, ' ')");
+const WITHOUT_ZEROS: Form = Form("pg_catalog.trim_scale({})");
+const TEXT_TO_NUMERIC: Form =
+    Form("pg_catalog.trim_scale({}::pg_catalog.text::pg_catalog.numeric)");
+const TEXT_TO_FLOAT8: Form = Form("{}::pg_catalog.text::pg_catalog.float8");
+const TEXT_TO_JSONB: Form = Form("{}::pg_catalog.text::pg_catalog.jsonb");
+const TEXT_TO_UUID: Form = Form("{}::pg_catalog.text::pg_catalog.uuid");
+const CHAR_TO_INT: Form = Form("{}::pg_catalog.int4");
+
+impl Form {
+    /// The expression over this column.
+    pub fn of(self, column: &str) -> String {
+        self.0.replacen("{}", column, 1)
+    }
+}
+
+/// Which side writes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Writer {
+    /// The source, from what its SELECT gives.
+    Source,
+    /// The target, from its columns.
+    Target,
+}
+
+impl ComparedColumn {
+    /// How this side writes it.
+    pub fn form(&self, writer: Writer) -> Form {
+        match writer {
+            Writer::Source => self.source,
+            Writer::Target => self.target,
+        }
+    }
+}
+
+impl Comparison {
+    /// The SELECT that reads one side: the source's own, or the target's columns from `target_from`,
+    /// which is the relation itself or what stands in for it until it is published.
+    pub fn select(&self, writer: Writer, target_from: &str) -> String {
+        if writer == Writer::Source {
+            return self.source.clone();
+        }
+        let names: Vec<String> = self
+            .columns
+            .iter()
+            .map(|column| &column.name)
+            .chain(self.key.iter().map(|column| &column.name))
+            .collect::<std::collections::BTreeSet<_>>()
+            .into_iter()
+            .map(Ident::sql)
+            .collect();
+        let within = match &self.within {
+            Some(condition) => format!(" WHERE ({condition}\n)"),
+            None => String::new(),
+        };
+        format!("SELECT {} FROM {target_from}{within}", names.join(", "))
+    }
+
+    /// Why a checksum of these rows cannot say that the copy is right.
+    pub(super) fn refusals(&self, target: &RelationDesc) -> Vec<Refusal> {
+        let columns = self.left_out.iter().map(|left_out| {
+            Refusal::mismatch(
+                Side::Target,
+                &target.name,
+                format!("`verify = \"checksum\"`, but {}", left_out.why),
+            )
+            .in_column(&left_out.column)
+            .hinted("leave the column out of `columns`, or use `verify = \"count\"`")
+        });
+        let unreadable = (!target.privileges.select).then(|| {
+            let message = "the role lacks SELECT, which `verify = \"checksum\"` needs";
+            Refusal::permission(Side::Target, &target.name, message).hinted(format!(
+                "GRANT SELECT ON {} TO the role of the target",
+                target.name
+            ))
+        });
+        columns.chain(unreadable).collect()
+    }
+
+    /// One text a row. NULL and '' differ in it, and no value can look like two.
+    pub fn row_text(&self, writer: Writer) -> String {
+        let list: Vec<String> = self
+            .columns
+            .iter()
+            .map(|column| column.form(writer).of(&column.name.sql()))
+            .collect();
+        format!("ROW({})::pg_catalog.text", list.join(", "))
+    }
+}
+
+/// Decides how the columns of a table are compared. `select` is what COPY reads on the source.
+pub(super) fn comparison(
+    spec: &TableSpec,
+    judged: &[(&Pair<'_>, Verdict)],
+    target: &RelationDesc,
+    format: &CopyFormat,
+    select: String,
+) -> Comparison {
+    let mut columns = Vec::new();
+    let mut left_out = Vec::new();
+    for (pair, verdict) in judged {
+        match forms(pair.source, pair.target, verdict, format) {
+            Ok((source, target)) => columns.push(ComparedColumn {
+                name: pair.target.name.clone(),
+                source,
+                target,
+            }),
+            Err(why) => left_out.push(LeftOut {
+                column: pair.target.name.to_string(),
+                why,
+            }),
+        }
+    }
+    let names = spec.key.as_ref().unwrap_or(&target.primary_key);
+    let key: Option<Vec<KeyColumn>> = names
+        .iter()
+        .map(|name| {
+            let compared = columns.iter().find(|column| column.name == *name)?;
+            let (pair, _) = judged.iter().find(|(pair, _)| pair.target.name == *name)?;
+            Some(ranges::key_column(compared, pair.source, pair.target))
+        })
+        .collect();
+    Comparison {
+        source: select,
+        columns,
+        left_out,
+        key: key.unwrap_or_default(),
+        within: spec.filter.clone().filter(|_| spec.scope == Scope::Where),
+    }
+}
+
+fn forms(
+    source: &ColumnDesc,
+    target: &ColumnDesc,
+    verdict: &Verdict,
+    format: &CopyFormat,
+) -> Result<(Form, Form), String> {
+    let lost_as_text = verdict
+        .lossy_as_text
+        .iter()
+        .filter(|_| *format != CopyFormat::Binary);
+    if let Some(what) = verdict.lossy.iter().chain(lost_as_text).next() {
+        return Err(what.clone());
+    }
+    let from = based(&source.ty, source.typmod);
+    let to = based(&target.ty, target.typmod);
+    whole(from, to).map_err(|why| {
+        format!(
+            "{}: {} → {}: {why}",
+            target.name, source.type_text, target.type_text
+        )
+    })
+}
+
+/// A type with its typmod; what a domain is over stands for it.
+#[derive(Clone, Copy)]
+struct Based<'a> {
+    ty: &'a TypeDesc,
+    typmod: i32,
+}
+
+fn based(ty: &TypeDesc, typmod: i32) -> Based<'_> {
+    match &ty.shape {
+        TypeShape::Domain { base, typmod } => based(base, *typmod),
+        _ => Based { ty, typmod },
+    }
+}
+
+fn whole(from: Based<'_>, to: Based<'_>) -> Result<(Form, Form), &'static str> {
+    const NESTED: &str = "the two write what is inside differently";
+    let same_inside = |a: Based<'_>, b: Based<'_>| match whole(a, b) {
+        Ok((AS_IT_IS, AS_IT_IS)) => Ok((AS_IT_IS, AS_IT_IS)),
+        Ok((CHAR_TO_INT, _)) => Ok((AS_IT_IS, AS_IT_IS)),
+        _ => Err(NESTED),
+    };
+    let bare = |ty| based(ty, -1);
+    match (&from.ty.shape, &to.ty.shape) {
+        (TypeShape::Array(a), TypeShape::Array(b)) => {
+            same_inside(based(a, from.typmod), based(b, to.typmod))
+        }
+        (TypeShape::Composite(a), TypeShape::Composite(b)) => {
+            for (a, b) in a.iter().zip(b) {
+                same_inside(based(&a.ty, a.typmod), based(&b.ty, b.typmod))?;
+            }
+            Ok((AS_IT_IS, AS_IT_IS))
+        }
+        (TypeShape::Range(a), TypeShape::Range(b))
+        | (TypeShape::Multirange(a), TypeShape::Multirange(b)) => same_inside(bare(a), bare(b)),
+        _ => leaf(from, to),
+    }
+}
+
+fn leaf(from: Based<'_>, to: Based<'_>) -> Result<(Form, Form), &'static str> {
+    let (Some(from_name), Some(to_name)) = (pairs::key(from.ty), pairs::key(to.ty)) else {
+        return Ok((AS_IT_IS, AS_IT_IS));
+    };
+    let fixed_scale = to.typmod >= 0 && from.typmod != to.typmod;
+    Ok(match (from_name, to_name) {
+        // Bytes above 127 are printed as \377 since version 16.
+        ("char", "char") => (CHAR_TO_INT, CHAR_TO_INT),
+        // The blanks that fill a character(n) mean nothing.
+        ("bpchar", "bpchar") if from.typmod != to.typmod => (AS_TEXT, AS_TEXT),
+        ("bpchar", "bpchar") => (AS_IT_IS, AS_IT_IS),
+        ("bpchar", "text" | "varchar" | "citext") => (AS_TEXT, WITHOUT_BLANKS),
+        (_, "bpchar") => (WITHOUT_BLANKS, AS_TEXT),
+        // An inet without a netmask is printed without one, a cidr isn't.
+        ("cidr", "inet") => (AS_TEXT, AS_TEXT),
+        ("numeric" | "int2" | "int4" | "int8", "numeric") if fixed_scale => {
+            let source = match from_name {
+                "numeric" => WITHOUT_ZEROS,
+                _ => AS_IT_IS,
+            };
+            (source, WITHOUT_ZEROS)
+        }
+        ("float4" | "float8", "numeric") => (TEXT_TO_NUMERIC, WITHOUT_ZEROS),
+        ("float4", "float8") => (TEXT_TO_FLOAT8, AS_IT_IS),
+        ("json" | "text" | "varchar", "jsonb") => (TEXT_TO_JSONB, AS_IT_IS),
+        ("text" | "varchar" | "bpchar", "uuid") => (TEXT_TO_UUID, AS_IT_IS),
+        ("xml", "text" | "varchar") => {
+            return Err("an XML declaration is written in one format and left out in the other");
+        }
+        _ => (AS_IT_IS, AS_IT_IS),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::plan::fixtures::{array, column, column_of, composite, domain, labels, parse};
+    use crate::plan::format::{self, Ends};
+    use rstest::rstest;
+
+    fn of(source: &ColumnDesc, target: &ColumnDesc) -> Result<(Form, Form), String> {
+        let ends = Ends {
+            target_version: 150_000,
+            source_monetary: "C",
+            target_monetary: "C",
+        };
+        let verdict = format::pair(ends, source, target);
+        forms(source, target, &verdict, &CopyFormat::Binary)
+    }
+
+    #[rstest]
+    #[case("int4", "int8", AS_IT_IS, AS_IT_IS)]
+    #[case("text", "text", AS_IT_IS, AS_IT_IS)]
+    #[case("numeric(10,2)", "numeric(10,2)", AS_IT_IS, AS_IT_IS)]
+    #[case("numeric(10,2)", "numeric", AS_IT_IS, AS_IT_IS)]
+    #[case("numeric(10,2)", "numeric(12,4)", WITHOUT_ZEROS, WITHOUT_ZEROS)]
+    #[case("int4", "numeric(12,2)", AS_IT_IS, WITHOUT_ZEROS)]
+    #[case("float8", "numeric", TEXT_TO_NUMERIC, WITHOUT_ZEROS)]
+    #[case("float4", "float8", TEXT_TO_FLOAT8, AS_IT_IS)]
+    #[case("bpchar(3)", "bpchar(5)", AS_TEXT, AS_TEXT)]
+    #[case("bpchar(3)", "text", AS_TEXT, WITHOUT_BLANKS)]
+    #[case("uuid", "bpchar(40)", WITHOUT_BLANKS, AS_TEXT)]
+    #[case("text", "uuid", TEXT_TO_UUID, AS_IT_IS)]
+    #[case("text", "jsonb", TEXT_TO_JSONB, AS_IT_IS)]
+    #[case("jsonb", "text", AS_IT_IS, AS_IT_IS)]
+    #[case("mood", "text", AS_IT_IS, AS_IT_IS)]
+    #[case("int4[]", "int8[]", AS_IT_IS, AS_IT_IS)]
+    #[case("char[]", "char[]", AS_IT_IS, AS_IT_IS)]
+    fn one_value_has_one_form(
+        #[case] source: &str,
+        #[case] target: &str,
+        #[case] source_form: Form,
+        #[case] target_form: Form,
+    ) {
+        let found = of(&column("c", source), &column("c", target));
+        assert_eq!(found, Ok((source_form, target_form)));
+    }
+
+    #[rstest]
+    #[case(column("c", "numeric"), column("c", "numeric(10,2)"), "rounded")]
+    #[case(column("c", "json"), column("c", "jsonb"), "duplicate keys")]
+    #[case(column("c", "xml"), column("c", "text"), "XML declaration")]
+    #[case(column("c", "bpchar(3)[]"), column("c", "bpchar(5)[]"), "inside")]
+    #[case(
+        column_of("c", composite(&[("a", parse("float4").0)])),
+        column_of("c", composite(&[("a", parse("float8").0)])),
+        "inside"
+    )]
+    fn what_cannot_be_compared_says_why(
+        #[case] source: ColumnDesc,
+        #[case] target: ColumnDesc,
+        #[case] part: &str,
+    ) {
+        let why = of(&source, &target).unwrap_err();
+        assert!(why.contains(part) && why.contains('c'), "{why}");
+    }
+
+    #[test]
+    fn domains_are_looked_through() {
+        let found = of(
+            &column_of("c", domain("bpchar(3)")),
+            &column("c", "bpchar(5)"),
+        );
+        assert_eq!(found, Ok((AS_TEXT, AS_TEXT)));
+        let list = array(labels(&["a"]));
+        let found = of(&column_of("c", list.clone()), &column_of("c", list));
+        assert_eq!(found, Ok((AS_IT_IS, AS_IT_IS)));
+    }
+
+    #[test]
+    fn a_form_is_put_around_any_column() {
+        assert_eq!(AS_TEXT.of("\"{}\""), "\"{}\"::pg_catalog.text");
+        assert_eq!(
+            WITHOUT_ZEROS.of("\"a b\""),
+            "pg_catalog.trim_scale(\"a b\")"
+        );
+    }
+}

@@ -1,0 +1,173 @@
+//! `verify = "checksum"`: both servers add up hashes of the same rows, and the sums must agree.
+
+use crate::config::spec::{JobSpec, ServerSpec, Verify};
+use crate::error::{Error, ErrorKind, Phase, Result, Side};
+use crate::pg::session::Session;
+use crate::plan::checksum::{self, Alphabet};
+use crate::plan::compare::Writer;
+use crate::plan::copy::{CopyPlan, JobPlan};
+use crate::run::Context;
+
+/// How each server writes texts, so that their bytes are the same.
+pub(super) struct Alphabets {
+    pub source: Alphabet,
+    pub target: Alphabet,
+}
+
+/// What a server computed of some rows.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Digest {
+    pub rows: u64,
+    pub sums: [String; 2],
+}
+
+/// Compares the rows of all tables: the source's in its snapshot, the target's in the transaction
+/// that is about to publish them. Does nothing unless the job asks for it.
+///
+/// *Errors:* `DataRejected`, naming the relation and both digests.
+pub(super) async fn check(
+    context: &Context,
+    source: &Session,
+    target: &Session,
+    plan: &JobPlan,
+) -> Result<()> {
+    if !wanted(&context.job) {
+        return Ok(());
+    }
+    let alphabets = agree(context, source, target, Phase::Gate).await?;
+    for table in &plan.tables {
+        check_table(context, source, target, &alphabets, table).await?;
+    }
+    Ok(())
+}
+
+/// Must the source's snapshot be kept until the target is ready to COMMIT?
+pub(super) fn wanted(job: &JobSpec) -> bool {
+    job.verify == Verify::Checksum
+}
+
+async fn check_table(
+    context: &Context,
+    source: &Session,
+    target: &Session,
+    alphabets: &Alphabets,
+    table: &CopyPlan,
+) -> Result<()> {
+    let from = table.target_from();
+    let sql = |writer, alphabet| checksum::digest(&table.comparison, writer, alphabet, &from);
+    let source_sql = sql(Writer::Source, &alphabets.source);
+    let target_sql = sql(Writer::Target, &alphabets.target);
+    let (sent, taken) = tokio::try_join!(
+        digest(source, Phase::Gate, &source_sql),
+        digest(target, Phase::Gate, &target_sql),
+    )
+    .map_err(|error| error.on(&table.target))?;
+    if sent == taken {
+        return Ok(());
+    }
+    let message = format!(
+        "the checksums differ: {} on the source, {} on the target",
+        shown(&sent),
+        shown(&taken)
+    );
+    Err(
+        Error::new(ErrorKind::DataRejected, Phase::Gate, Side::Target, message)
+            .at(target.server())
+            .on(&table.target)
+            .hinted(format!(
+                "a trigger on the target changes values, or an expression gives another value each \
+                 time it is computed; with `verify = \"count\"` the rows are published, and \
+                 `tableferry verify {}` shows which of them differ",
+                context.job.name
+            )),
+    )
+}
+
+/// Runs a query of `checksum::digest`.
+pub(super) async fn digest(session: &Session, phase: Phase, sql: &str) -> Result<Digest> {
+    let rows = session.query(phase, sql, &[]).await?;
+    Ok(rows
+        .first()
+        .map(|row| Digest::of(row, 0))
+        .unwrap_or_default())
+}
+
+impl Digest {
+    /// From the three columns that `checksum::aggregates` gives, `at` being the first.
+    pub fn of(row: &tokio_postgres::Row, at: usize) -> Self {
+        let rows: i64 = row.get(at);
+        Digest {
+            rows: u64::try_from(rows).unwrap_or(0),
+            sums: [row.get(at + 1), row.get(at + 2)],
+        }
+    }
+}
+
+/// Sums are long; people compare their ends.
+fn shown(digest: &Digest) -> String {
+    let [first, second] = &digest.sums;
+    format!("{} rows ({first}/{second})", digest.rows)
+}
+
+/// Asks both servers how they write and hash texts.
+///
+/// *Errors:* `Config` when they hash the same bytes to different numbers.
+pub(super) async fn agree(
+    context: &Context,
+    source: &Session,
+    target: &Session,
+    phase: Phase,
+) -> Result<Alphabets> {
+    let (from, to) = tokio::try_join!(ask(source, phase), ask(target, phase))?;
+    if from.probe != to.probe {
+        return Err(Error::new(
+            ErrorKind::Config,
+            phase,
+            Side::Local,
+            "the two servers hash the same text to different numbers: their checksums can't be \
+             compared",
+        )
+        .hinted("their processors differ in byte order; use `verify = \"count\"`"));
+    }
+    if from.encoding == "UTF8" && to.encoding == "UTF8" {
+        return Ok(Alphabets {
+            source: Alphabet::Plain,
+            target: Alphabet::Plain,
+        });
+    }
+    Ok(Alphabets {
+        source: converted(from.encoding, &context.source, &context.target),
+        target: converted(to.encoding, &context.target, &context.source),
+    })
+}
+
+struct Habits {
+    encoding: String,
+    probe: i64,
+}
+
+async fn ask(session: &Session, phase: Phase) -> Result<Habits> {
+    let sql = format!(
+        "SELECT pg_catalog.getdatabaseencoding()::pg_catalog.text, {}",
+        checksum::PROBE
+    );
+    let rows = session.query(phase, &sql, &[]).await?;
+    let row = rows.first().ok_or_else(|| {
+        let what = "a SELECT without FROM gave no row";
+        Error::new(ErrorKind::Bug, phase, session.side(), what).at(session.server())
+    })?;
+    Ok(Habits {
+        encoding: row.get(0),
+        probe: row.get(1),
+    })
+}
+
+fn converted(database: String, server: &ServerSpec, other: &ServerSpec) -> Alphabet {
+    let configured = server.encoding.as_ref().or(other.encoding.as_ref());
+    let written = match (database.as_str(), configured) {
+        ("SQL_ASCII", Some(encoding)) => encoding.clone(),
+        ("SQL_ASCII", None) => "UTF8".to_owned(),
+        _ => database.clone(),
+    };
+    Alphabet::Converted { database, written }
+}

@@ -1,0 +1,171 @@
+//! The ledger's tables: made on first use, or by a DBA from `tableferry schema`.
+
+use crate::error::{Error, ErrorKind, Phase, Result};
+use crate::pg::ident::QualifiedName;
+use crate::pg::session::Session;
+use crate::run::claim::lock_key;
+
+/// The version of the tables below. Raise it with every change to them, and say how to get there.
+const VERSION: i32 = 1;
+
+/// Everything inside the schema. May be run again and again.
+const TABLES: &str = include_str!("schema.sql");
+
+const SCHEMA: &str = "CREATE SCHEMA IF NOT EXISTS tableferry;";
+
+const SCHEMA_COMMENT: &str =
+    "COMMENT ON SCHEMA tableferry IS 'tableferry''s ledger: its runs, and what they published';";
+
+/// An old script must not touch a newer ledger.
+const GUARD: &str = "\
+DO $$
+BEGIN
+    IF pg_catalog.to_regclass('tableferry.ledger') IS NOT NULL THEN
+        IF EXISTS (SELECT FROM tableferry.ledger WHERE version > 1) THEN
+            RAISE EXCEPTION 'the ledger was made by a newer version of tableferry';
+        END IF;
+    END IF;
+END $$;";
+
+/// What a role needs that uses a ledger which somebody else has made.
+const GRANTS: &str = "\
+-- What tableferry's role needs, if another role runs this:
+--   GRANT USAGE ON SCHEMA tableferry TO loader;
+--   GRANT SELECT, INSERT, UPDATE ON ALL TABLES IN SCHEMA tableferry TO loader;
+-- and, so that it can delete runs older than `history_keep`:
+--   GRANT DELETE ON tableferry.run, tableferry.run_table TO loader;
+-- What somebody needs who only reads:
+--   GRANT USAGE ON SCHEMA tableferry TO reader;
+--   GRANT SELECT ON ALL TABLES IN SCHEMA tableferry TO reader;
+";
+
+/// The whole DDL, for psql.
+pub fn script() -> String {
+    let lock = lock_key(LOCK);
+    format!(
+        "-- tableferry's ledger, version {VERSION}: run this in each target database.\n\
+         -- It may be run again, and changes nothing then.\n--\n\
+         {GRANTS}\nBEGIN;\n\
+         SET LOCAL client_min_messages = warning;\n\
+         SET LOCAL search_path = '';\n\
+         SELECT pg_catalog.pg_advisory_xact_lock({lock});\n\
+         {GUARD}\n\n\
+         {SCHEMA}\n{SCHEMA_COMMENT}\n\n{TABLES}\nCOMMIT;"
+    )
+}
+
+/// What two runs that find no ledger agree on.
+const LOCK: &str = "ledger";
+
+/// What there is of a ledger.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Found {
+    /// Not even the schema.
+    Nothing,
+    /// The schema, which somebody else may have made for us.
+    Schema,
+    /// Tables that this version of tableferry can work with.
+    Ready,
+}
+
+/// Looks; changes nothing.
+///
+/// *Errors:* `SchemaMismatch` for a ledger of a version that is not known here; `Permission`.
+pub(super) async fn look(target: &Session) -> Result<Found> {
+    // Not to_regclass, which is an error where the schema may not be used.
+    let sql = "SELECT n.oid IS NOT NULL, c.oid IS NOT NULL FROM (SELECT) AS one \
+               LEFT JOIN pg_catalog.pg_namespace n ON n.nspname = 'tableferry' \
+               LEFT JOIN pg_catalog.pg_class c ON c.relnamespace = n.oid AND c.relname = 'ledger'";
+    let rows = target.query(Phase::Prepare, sql, &[]).await?;
+    let (schema, tables) = rows
+        .first()
+        .map_or((false, false), |row| (row.get(0), row.get(1)));
+    match (schema, tables) {
+        (false, _) => Ok(Found::Nothing),
+        (true, false) => Ok(Found::Schema),
+        (true, true) => {
+            known_version(target).await?;
+            Ok(Found::Ready)
+        }
+    }
+}
+
+async fn known_version(target: &Session) -> Result<()> {
+    let sql = "SELECT version FROM tableferry.ledger";
+    let rows = target
+        .query(Phase::Prepare, sql, &[])
+        .await
+        .map_err(unusable)?;
+    let version: i32 = rows.first().map_or(0, |row| row.get(0));
+    if version == VERSION {
+        return Ok(());
+    }
+    let (made_by, advice) = if version > VERSION {
+        ("a newer", "use that version here, too")
+    } else {
+        ("no", "restore its row, or drop the schema")
+    };
+    let message = format!(
+        "the ledger has version {version}, made by {made_by} tableferry; this one knows {VERSION}"
+    );
+    Err(about_ledger(
+        Error::new(
+            ErrorKind::SchemaMismatch,
+            Phase::Prepare,
+            target.side(),
+            message,
+        )
+        .at(target.server()),
+    )
+    .hinted(format!("{advice}; or set `history = \"local\"` or \"off\"")))
+}
+
+/// Makes the ledger unless it is there.
+///
+/// *Errors:* as `look`; `Permission`, with what to do, when the role may not make it.
+pub(super) async fn make(target: &Session) -> Result<()> {
+    if look(target).await? == Found::Ready {
+        return Ok(());
+    }
+    let begin = format!(
+        "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE; \
+         SELECT pg_catalog.pg_advisory_xact_lock({})",
+        lock_key(LOCK)
+    );
+    target.run(Phase::Prepare, &begin).await?;
+    // Somebody else may have made it while we waited.
+    let schema = match look(target).await? {
+        Found::Ready => return target.run(Phase::Prepare, "ROLLBACK").await,
+        // Without CREATE on the database, IF NOT EXISTS is refused even when it does exist.
+        Found::Schema => String::new(),
+        Found::Nothing => format!("{SCHEMA} {SCHEMA_COMMENT}"),
+    };
+    let make = format!("{schema} {TABLES}; COMMIT");
+    let made = target.run(Phase::Prepare, &make).await;
+    made.map_err(|error| advised(error.at_place("the ledger (schema tableferry) cannot be made")))
+}
+
+/// An error of a statement on the ledger's tables.
+pub(super) fn unusable(error: Error) -> Error {
+    match error.kind() {
+        ErrorKind::Permission => advised(error),
+        _ => about_ledger(error),
+    }
+}
+
+/// What to do where the role may not have a ledger.
+pub(super) fn advised(error: Error) -> Error {
+    about_ledger(error).hinted(
+        "have a DBA run what `tableferry schema` prints, with its GRANTs; \
+         or set `history = \"local\"` or \"off\"",
+    )
+}
+
+fn about_ledger(error: Error) -> Error {
+    error.on(&QualifiedName::new("tableferry", "run"))
+}
+
+/// Was it the ledger that failed?
+pub(super) fn is_about_ledger(error: &Error) -> bool {
+    error.relation() == Some("tableferry.run")
+}

@@ -1,0 +1,209 @@
+//! One run, as it is recorded and as `tableferry history` shows it.
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+use crate::report::{Outcome, RunReport, Snapshot, TableReport, Trigger};
+use crate::run::Context;
+
+/// The longest error that is recorded.
+const ERROR_CHARS_MAX: usize = 2000;
+
+/// How a run stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum State {
+    /// It has begun, and nobody has said how it ended.
+    Running,
+    /// The target holds its rows.
+    Committed,
+    /// The target is as it was.
+    RolledBack,
+    /// Stopped by a signal; the target is as it was.
+    Cancelled,
+    /// Whoever ran it is gone.
+    Lost,
+}
+
+impl State {
+    /// As the ledger writes it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            State::Running => "running",
+            State::Committed => "committed",
+            State::RolledBack => "rolled_back",
+            State::Cancelled => "cancelled",
+            State::Lost => "lost",
+        }
+    }
+}
+
+/// One run.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Entry {
+    /// The run.
+    pub run_id: Uuid,
+    /// The job.
+    pub job: String,
+    /// The server that it wrote, as the configuration calls it.
+    #[serde(default)]
+    pub server: String,
+    /// How it stands.
+    pub state: State,
+    /// What made it run.
+    pub trigger: Trigger,
+    /// The fire time of its schedule, where that made it run.
+    pub due_at: Option<Timestamp>,
+    /// When it began.
+    pub started_at: Timestamp,
+    /// When it ended.
+    pub finished_at: Option<Timestamp>,
+    /// Who ran it: host and process.
+    pub instance: String,
+    /// Tries.
+    pub attempts: u32,
+    /// The source's WAL position.
+    pub source_lsn: Option<String>,
+    /// When the source's snapshot was taken, by its own clock.
+    pub snapshot_at: Option<Timestamp>,
+    /// Why it failed; without values.
+    pub error: Option<String>,
+    /// What it published.
+    #[serde(default)]
+    pub tables: Vec<EntryTable>,
+}
+
+/// One table that a run published.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct EntryTable {
+    /// What was written.
+    pub target: String,
+    /// What was read.
+    pub source: String,
+    /// How.
+    pub mode: String,
+    /// `binary` or `text`.
+    pub format: String,
+    /// Rows that the source sent.
+    pub rows_read: u64,
+    /// Rows that the target took.
+    pub rows_written: u64,
+    /// Rows that are new on the target.
+    pub rows_inserted: u64,
+    /// Rows that were changed on the target.
+    pub rows_updated: u64,
+    /// Rows that are gone from the target.
+    pub rows_deleted: u64,
+    /// Bytes of COPY data.
+    pub bytes: u64,
+    /// The watermark that was reached.
+    #[serde(default)]
+    pub watermark: Option<String>,
+}
+
+impl Entry {
+    /// A run that is at its `attempts`-th try.
+    pub(super) fn running(context: &Context, attempts: u32) -> Self {
+        Entry {
+            run_id: context.run_id,
+            job: context.job.name.clone(),
+            server: context.target.name.clone(),
+            state: State::Running,
+            trigger: context.trigger,
+            due_at: context.due_at,
+            started_at: context.started_at,
+            finished_at: None,
+            instance: instance(),
+            attempts,
+            source_lsn: None,
+            snapshot_at: None,
+            error: None,
+            tables: Vec::new(),
+        }
+    }
+
+    /// A run of which these tables are about to be committed, and with the last ones all of it.
+    pub(super) fn publishing(
+        context: &Context,
+        attempts: u32,
+        snapshot: Option<&Snapshot>,
+        tables: &[TableReport],
+        last: bool,
+    ) -> Self {
+        Entry {
+            state: if last {
+                State::Committed
+            } else {
+                State::Running
+            },
+            finished_at: last.then(Timestamp::now),
+            tables: tables.iter().map(EntryTable::new).collect(),
+            ..Entry::running(context, attempts).read(snapshot)
+        }
+    }
+
+    /// A run that is over. What is in doubt is lost, unless it can be settled one day.
+    pub(super) fn ended(context: &Context, report: &RunReport, error: Option<String>) -> Self {
+        let state = match report.outcome {
+            Outcome::Committed => State::Committed,
+            Outcome::RolledBack | Outcome::Skipped => State::RolledBack,
+            Outcome::Cancelled => State::Cancelled,
+            Outcome::InDoubt => State::Lost,
+        };
+        // With `atomic = false` some tables may be published although the run failed.
+        let published =
+            |table: &&TableReport| state == State::Committed || table.committed == Some(true);
+        Entry {
+            state,
+            finished_at: Some(report.finished_at),
+            error: error.map(|text| text.chars().take(ERROR_CHARS_MAX).collect()),
+            tables: report
+                .tables
+                .iter()
+                .filter(published)
+                .map(EntryTable::new)
+                .collect(),
+            ..Entry::running(context, report.attempts).read(report.snapshot.as_ref())
+        }
+    }
+
+    fn read(self, snapshot: Option<&Snapshot>) -> Self {
+        Entry {
+            source_lsn: snapshot
+                .map(|snapshot| snapshot.lsn.clone())
+                .filter(|lsn| !lsn.is_empty()),
+            snapshot_at: snapshot.map(|snapshot| snapshot.taken_at),
+            ..self
+        }
+    }
+
+    /// Rows that are on the target because of this run.
+    pub fn rows_written(&self) -> u64 {
+        self.tables.iter().map(|table| table.rows_written).sum()
+    }
+}
+
+impl EntryTable {
+    fn new(table: &TableReport) -> Self {
+        EntryTable {
+            target: table.target.clone(),
+            source: table.source.clone(),
+            mode: table.mode.as_str().to_owned(),
+            format: table.format.to_owned(),
+            rows_read: table.rows_read,
+            rows_written: table.rows_written,
+            rows_inserted: table.rows_inserted,
+            rows_updated: table.rows_updated,
+            rows_deleted: table.rows_deleted,
+            bytes: table.bytes,
+            watermark: None,
+        }
+    }
+}
+
+/// This process, so that another machine can tell whose run it was.
+fn instance() -> String {
+    let host = nix::unistd::gethostname().unwrap_or_default();
+    format!("{}:{}", host.to_string_lossy(), std::process::id())
+}

@@ -1,0 +1,197 @@
+//! What is written to the ledger, and when it can be asked.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+use uuid::Uuid;
+
+use super::ddl::unusable;
+use super::entry::{Entry, EntryTable};
+use crate::error::{Error, ErrorKind, Phase, Result};
+use crate::pg::ident::QualifiedName;
+use crate::pg::session::Session;
+
+/// The columns come by name. A run that has ended stays as it is.
+const RUN_SQL: &str = "\
+    INSERT INTO tableferry.run AS was (run_id, job, state, trigger, due_at, started_at, finished_at, \
+        heartbeat_at, instance, attempts, source_lsn, snapshot_at, error) \
+    SELECT run_id, job, state, trigger, due_at, started_at, finished_at, \
+        pg_catalog.clock_timestamp(), instance, attempts, source_lsn, snapshot_at, error \
+    FROM pg_catalog.json_populate_record(NULL::tableferry.run, $1::pg_catalog.text::pg_catalog.json) \
+    ON CONFLICT (run_id) DO UPDATE SET state = EXCLUDED.state, finished_at = EXCLUDED.finished_at, \
+        heartbeat_at = EXCLUDED.heartbeat_at, instance = EXCLUDED.instance, \
+        attempts = EXCLUDED.attempts, source_lsn = EXCLUDED.source_lsn, \
+        snapshot_at = EXCLUDED.snapshot_at, error = EXCLUDED.error \
+    WHERE was.state = 'running' \
+    RETURNING was.run_id";
+
+/// The watermarks were written by the same transaction.
+const TABLES_SQL: &str = "\
+    INSERT INTO tableferry.run_table (run_id, target, source, mode, format, rows_read, rows_written, \
+        rows_inserted, rows_updated, rows_deleted, bytes, watermark) \
+    SELECT run.run_id, t.target, t.source, t.mode, t.format, t.rows_read, t.rows_written, \
+        t.rows_inserted, t.rows_updated, t.rows_deleted, t.bytes, w.value \
+    FROM tableferry.run \
+    CROSS JOIN pg_catalog.json_populate_recordset(NULL::tableferry.run_table, \
+        $2::pg_catalog.text::pg_catalog.json) AS t \
+    LEFT JOIN tableferry.watermark w \
+        ON w.run_id = run.run_id AND w.job = run.job AND w.target = t.target \
+    WHERE run.run_id = $1::pg_catalog.text::pg_catalog.uuid";
+
+/// Writes the run's row. *Errors:* `Conflict` when the ledger says already how it ended.
+pub(super) async fn run(target: &Session, entry: &Entry, phase: Phase) -> Result<()> {
+    // PostgreSQL's text can't hold it.
+    let json = json(entry)?.replace("\\u0000", "");
+    let rows = target.query(phase, RUN_SQL, &[&json]).await;
+    match rows.map_err(unusable)?.is_empty() {
+        false => Ok(()),
+        true => {
+            let message = "the ledger says that this run has ended already";
+            let error = Error::new(ErrorKind::Conflict, phase, target.side(), message);
+            Err(unusable(error.at(target.server())))
+        }
+    }
+}
+
+/// Writes the rows of the tables that the open transaction publishes.
+///
+/// *Errors:* a table that this run has published already violates the primary key: nothing is
+/// published twice.
+pub(super) async fn tables(target: &Session, run_id: Uuid, tables: &[EntryTable]) -> Result<()> {
+    let rows = json(&tables)?;
+    let run_id = run_id.to_string();
+    let written = target
+        .query(Phase::Publish, TABLES_SQL, &[&run_id, &rows])
+        .await;
+    written.map(drop).map_err(unusable)
+}
+
+/// Has the transaction that published `relation` in this run been committed? Waits until it is
+/// decided: a transaction that has inserted the same key must end before this insert can.
+///
+/// A SELECT would see nothing while a COMMIT hangs, and that says nothing.
+/// *Errors:* `Locked` when it is not decided within the session's `lock_timeout`.
+pub(super) async fn is_published(target: &Session, run_id: Uuid, relation: &str) -> Result<bool> {
+    let sql = "INSERT INTO tableferry.run_table (run_id, target, source, mode, format, rows_read, \
+                   rows_written, rows_inserted, rows_updated, rows_deleted, bytes) VALUES \
+               ($1::pg_catalog.text::pg_catalog.uuid, $2, '', '', '', 0, 0, 0, 0, 0, 0) \
+               ON CONFLICT DO NOTHING RETURNING target";
+    let begin = "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE";
+    target.run(Phase::Commit, begin).await?;
+    let run_id = run_id.to_string();
+    let asked = target
+        .query(Phase::Commit, sql, &[&run_id, &relation])
+        .await;
+    match asked {
+        Ok(rows) => {
+            target.run(Phase::Commit, "ROLLBACK").await?;
+            Ok(rows.is_empty())
+        }
+        // The run's own row is gone; whether its key was free came first.
+        Err(error) if error.sqlstate() == Some("23503") => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
+/// Up to where `relation` has been read by the job, as the last run that was published recorded it.
+pub(in crate::run) async fn watermark(
+    target: &Session,
+    job: &str,
+    relation: &QualifiedName,
+) -> Result<Option<String>> {
+    let sql = "SELECT value FROM tableferry.watermark WHERE job = $1 AND target = $2";
+    let rows = target
+        .query(Phase::Inspect, sql, &[&job, &relation.to_string()])
+        .await
+        .map_err(unusable)?;
+    Ok(rows.first().map(|row| row.get(0)))
+}
+
+/// Records up to where `relation` has been read. To be called in the transaction that publishes
+/// the rows, before `ledger::publish`.
+pub(in crate::run) async fn record_watermark(
+    target: &Session,
+    run_id: Uuid,
+    job: &str,
+    relation: &QualifiedName,
+    value: &str,
+) -> Result<()> {
+    let sql = "INSERT INTO tableferry.watermark (job, target, value, run_id) \
+               VALUES ($1, $2, $3, $4::pg_catalog.text::pg_catalog.uuid) \
+               ON CONFLICT (job, target) DO UPDATE SET value = EXCLUDED.value, \
+                   run_id = EXCLUDED.run_id, recorded_at = EXCLUDED.recorded_at";
+    let (relation, run_id) = (relation.to_string(), run_id.to_string());
+    let written = target
+        .query(Phase::Publish, sql, &[&job, &relation, &value, &run_id])
+        .await;
+    written.map(drop).map_err(unusable)
+}
+
+/// Says when the job is due next, for `job_status`.
+pub async fn set_next_due(target: &Session, job: &str, due: Option<Timestamp>) -> Result<()> {
+    let sql = "INSERT INTO tableferry.job (job, next_due_at) \
+               VALUES ($1, $2::pg_catalog.text::pg_catalog.timestamptz) \
+               ON CONFLICT (job) DO UPDATE SET next_due_at = EXCLUDED.next_due_at, \
+                   recorded_at = EXCLUDED.recorded_at";
+    let due = due.map(|due| due.to_string());
+    let written = target.query(Phase::After, sql, &[&job, &due]).await;
+    written.map(drop).map_err(unusable)
+}
+
+/// How often old runs are looked for.
+const PRUNE_INTERVAL: &str = "1 day";
+
+/// Runs that one statement deletes, and how many statements one run pays for.
+const PRUNE_ROWS_MAX: i64 = 1000;
+const PRUNE_BATCHES_MAX: u32 = 20;
+
+/// Deletes what is older than `keep`, at most once a day and never the last success of a job.
+/// A role that may not delete leaves it to others.
+pub(super) async fn prune(target: &Session, keep: Duration) -> Result<()> {
+    let claim = format!(
+        "UPDATE tableferry.ledger SET pruned_at = pg_catalog.now() \
+         WHERE pruned_at < pg_catalog.now() - INTERVAL '{PRUNE_INTERVAL}' \
+         AND pg_catalog.has_table_privilege('tableferry.run', 'DELETE') \
+         AND pg_catalog.has_table_privilege('tableferry.run_table', 'DELETE') \
+         RETURNING version"
+    );
+    let claimed = target.query(Phase::After, &claim, &[]).await;
+    if claimed.map_err(unusable)?.is_empty() {
+        return Ok(());
+    }
+    // The tables' rows by name: with session_replication_role = replica nothing cascades.
+    let delete = "WITH old AS (\
+            SELECT run_id FROM tableferry.run \
+            WHERE started_at < pg_catalog.clock_timestamp() - pg_catalog.make_interval(secs => $1) \
+            AND (state <> 'committed' OR EXISTS (\
+                SELECT FROM tableferry.run AS newer WHERE newer.job = run.job \
+                AND newer.state = 'committed' AND newer.started_at > run.started_at)) \
+            LIMIT $2), \
+        tables AS (DELETE FROM tableferry.run_table USING old WHERE run_table.run_id = old.run_id) \
+        DELETE FROM tableferry.run USING old WHERE run.run_id = old.run_id RETURNING run.run_id";
+    for _ in 0..PRUNE_BATCHES_MAX {
+        let deleted = target
+            .query(
+                Phase::After,
+                delete,
+                &[&keep.as_secs_f64(), &PRUNE_ROWS_MAX],
+            )
+            .await
+            .map_err(unusable)?;
+        if (deleted.len() as i64) < PRUNE_ROWS_MAX {
+            break;
+        }
+    }
+    Ok(())
+}
+
+fn json(value: &impl serde::Serialize) -> Result<String> {
+    serde_json::to_string(value).map_err(|error| {
+        Error::new(
+            ErrorKind::Bug,
+            Phase::Prepare,
+            crate::error::Side::Local,
+            format!("a run could not be written as JSON: {error}"),
+        )
+    })
+}

@@ -1,0 +1,137 @@
+CREATE TABLE IF NOT EXISTS tableferry.ledger (
+    one       boolean     NOT NULL DEFAULT true,
+    version   integer     NOT NULL,
+    pruned_at timestamptz NOT NULL DEFAULT pg_catalog.now(),
+    CONSTRAINT ledger_pkey PRIMARY KEY (one),
+    CONSTRAINT ledger_one CHECK (one)
+);
+COMMENT ON TABLE tableferry.ledger IS 'One row about the ledger itself';
+COMMENT ON COLUMN tableferry.ledger.one IS 'Always true: there is one row';
+COMMENT ON COLUMN tableferry.ledger.version IS 'Version of these tables; a tableferry that knows only older ones refuses to run';
+COMMENT ON COLUMN tableferry.ledger.pruned_at IS 'When runs older than history_keep were last deleted';
+
+CREATE TABLE IF NOT EXISTS tableferry.run (
+    run_id       uuid        NOT NULL,
+    job          text        NOT NULL,
+    state        text        NOT NULL,
+    trigger      text        NOT NULL,
+    due_at       timestamptz,
+    started_at   timestamptz NOT NULL,
+    finished_at  timestamptz,
+    heartbeat_at timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp(),
+    instance     text        NOT NULL,
+    attempts     integer     NOT NULL,
+    source_lsn   pg_lsn,
+    snapshot_at  timestamptz,
+    error        text,
+    CONSTRAINT run_pkey PRIMARY KEY (run_id),
+    CONSTRAINT run_state CHECK (state IN ('running', 'committed', 'rolled_back', 'cancelled', 'lost'))
+);
+COMMENT ON TABLE tableferry.run IS 'One row for each run of a job';
+COMMENT ON COLUMN tableferry.run.run_id IS 'The run, as in tableferry''s log and JSON report';
+COMMENT ON COLUMN tableferry.run.job IS 'The job''s name in the configuration';
+COMMENT ON COLUMN tableferry.run.state IS 'running; committed: the target holds its rows, since the very transaction that wrote this; rolled_back or cancelled: the target is as it was, but for the tables that run_table names; lost: whoever ran it is gone';
+COMMENT ON COLUMN tableferry.run.trigger IS 'What made it run: manual, schedule, signal, missed, after';
+COMMENT ON COLUMN tableferry.run.due_at IS 'The fire time of its schedule, where that made it run';
+COMMENT ON COLUMN tableferry.run.started_at IS 'When it began, by the clock of tableferry''s host';
+COMMENT ON COLUMN tableferry.run.finished_at IS 'When it ended, by the same clock; for a committed run the moment before its COMMIT';
+COMMENT ON COLUMN tableferry.run.heartbeat_at IS 'When the run was last heard of, by this server''s clock';
+COMMENT ON COLUMN tableferry.run.instance IS 'Who ran it: host name and process id';
+COMMENT ON COLUMN tableferry.run.attempts IS 'How often it was tried';
+COMMENT ON COLUMN tableferry.run.source_lsn IS 'WAL position of the source that the copied snapshot holds at least';
+COMMENT ON COLUMN tableferry.run.snapshot_at IS 'When the copied snapshot was taken, by the source''s clock';
+COMMENT ON COLUMN tableferry.run.error IS 'Why it failed; never with values of rows';
+
+CREATE INDEX IF NOT EXISTS run_job_started_at ON tableferry.run (job, started_at DESC);
+
+CREATE TABLE IF NOT EXISTS tableferry.run_table (
+    run_id        uuid   NOT NULL,
+    target        text   NOT NULL,
+    source        text   NOT NULL,
+    mode          text   NOT NULL,
+    format        text   NOT NULL,
+    rows_read     bigint NOT NULL,
+    rows_written  bigint NOT NULL,
+    rows_inserted bigint NOT NULL,
+    rows_updated  bigint NOT NULL,
+    rows_deleted  bigint NOT NULL,
+    bytes         bigint NOT NULL,
+    watermark     text,
+    CONSTRAINT run_table_pkey PRIMARY KEY (run_id, target),
+    CONSTRAINT run_table_run FOREIGN KEY (run_id) REFERENCES tableferry.run (run_id) ON DELETE CASCADE
+);
+COMMENT ON TABLE tableferry.run_table IS 'One row for each table that a run published, written by the transaction that published it';
+COMMENT ON COLUMN tableferry.run_table.run_id IS 'The run';
+COMMENT ON COLUMN tableferry.run_table.target IS 'The relation that was written';
+COMMENT ON COLUMN tableferry.run_table.source IS 'The relation that was read, or (query)';
+COMMENT ON COLUMN tableferry.run_table.mode IS 'append, truncate, swap, merge, upsert';
+COMMENT ON COLUMN tableferry.run_table.format IS 'Of its COPY: binary or text';
+COMMENT ON COLUMN tableferry.run_table.rows_read IS 'Rows that the source sent';
+COMMENT ON COLUMN tableferry.run_table.rows_written IS 'Rows that the target took';
+COMMENT ON COLUMN tableferry.run_table.rows_inserted IS 'Rows that are new in the target';
+COMMENT ON COLUMN tableferry.run_table.rows_updated IS 'Rows that were changed in the target';
+COMMENT ON COLUMN tableferry.run_table.rows_deleted IS 'Rows that are gone from the target';
+COMMENT ON COLUMN tableferry.run_table.bytes IS 'Bytes of COPY data';
+COMMENT ON COLUMN tableferry.run_table.watermark IS 'The watermark that the run reached, where the table has one';
+
+CREATE TABLE IF NOT EXISTS tableferry.watermark (
+    job         text        NOT NULL,
+    target      text        NOT NULL,
+    value       text        NOT NULL,
+    run_id      uuid        NOT NULL,
+    recorded_at timestamptz NOT NULL DEFAULT pg_catalog.now(),
+    CONSTRAINT watermark_pkey PRIMARY KEY (job, target)
+);
+COMMENT ON TABLE tableferry.watermark IS 'Up to where each table with a watermark has been read; delete a row to start over';
+COMMENT ON COLUMN tableferry.watermark.job IS 'The job';
+COMMENT ON COLUMN tableferry.watermark.target IS 'The relation that is written';
+COMMENT ON COLUMN tableferry.watermark.value IS 'All rows up to here have been read, as text';
+COMMENT ON COLUMN tableferry.watermark.run_id IS 'The run that read them';
+COMMENT ON COLUMN tableferry.watermark.recorded_at IS 'When that run published them, by this server''s clock';
+
+CREATE TABLE IF NOT EXISTS tableferry.job (
+    job         text        NOT NULL,
+    next_due_at timestamptz,
+    recorded_at timestamptz NOT NULL DEFAULT pg_catalog.now(),
+    CONSTRAINT job_pkey PRIMARY KEY (job)
+);
+COMMENT ON TABLE tableferry.job IS 'What a daemon says about its jobs';
+COMMENT ON COLUMN tableferry.job.job IS 'The job';
+COMMENT ON COLUMN tableferry.job.next_due_at IS 'Its next fire time';
+COMMENT ON COLUMN tableferry.job.recorded_at IS 'When a daemon said so, by this server''s clock';
+
+CREATE OR REPLACE VIEW tableferry.job_status AS
+SELECT known.job,
+       good.finished_at AS last_success,
+       pg_catalog.clock_timestamp() - COALESCE(good.snapshot_at, good.started_at) AS freshness,
+       bad.finished_at AS last_error_at,
+       bad.error AS last_error,
+       CASE WHEN latest.state = 'running' THEN latest.started_at END AS running_since,
+       due.next_due_at AS next_due
+FROM (SELECT job FROM tableferry.run UNION SELECT job FROM tableferry.job) AS known
+LEFT JOIN tableferry.job AS due ON due.job = known.job
+LEFT JOIN LATERAL (
+    SELECT run.finished_at, run.snapshot_at, run.started_at FROM tableferry.run
+    WHERE run.job = known.job AND run.state = 'committed'
+    ORDER BY run.started_at DESC LIMIT 1
+) AS good ON true
+LEFT JOIN LATERAL (
+    SELECT run.finished_at, run.error FROM tableferry.run
+    WHERE run.job = known.job AND run.state IN ('rolled_back', 'cancelled', 'lost')
+    ORDER BY run.started_at DESC LIMIT 1
+) AS bad ON true
+LEFT JOIN LATERAL (
+    SELECT run.state, run.started_at FROM tableferry.run
+    WHERE run.job = known.job
+    ORDER BY run.started_at DESC LIMIT 1
+) AS latest ON true;
+COMMENT ON VIEW tableferry.job_status IS 'How each job stands';
+COMMENT ON COLUMN tableferry.job_status.job IS 'The job';
+COMMENT ON COLUMN tableferry.job_status.last_success IS 'When a run of it was last committed';
+COMMENT ON COLUMN tableferry.job_status.freshness IS 'How old the source''s snapshot is that the target holds now';
+COMMENT ON COLUMN tableferry.job_status.last_error_at IS 'When a run of it last failed, was cancelled or lost';
+COMMENT ON COLUMN tableferry.job_status.last_error IS 'Why';
+COMMENT ON COLUMN tableferry.job_status.running_since IS 'Since when it has been running';
+COMMENT ON COLUMN tableferry.job_status.next_due IS 'Its next fire time, as a daemon last said';
+
+INSERT INTO tableferry.ledger (version) VALUES (1) ON CONFLICT DO NOTHING;

@@ -1,0 +1,299 @@
+//! `tableferry verify`: compares source and target, and says where they differ. Nothing moves.
+//!
+//! Each side is read in one snapshot. A table is compared as a whole first, by a checksum that its
+//! own server computes; only where that differs is it narrowed down.
+
+mod narrow;
+mod tally;
+
+use std::pin::Pin;
+use std::time::{Duration, Instant};
+
+use futures_util::StreamExt;
+use tokio_postgres::RowStream;
+
+use self::narrow::{Narrowed, Part};
+use self::tally::{Line, Step, Tally};
+use super::checksum::{self, Alphabets, Digest};
+use super::{Cancelled, Context, claim, inspect};
+use crate::error::{Error, ErrorKind, Phase, Result, Side};
+use crate::pg::session::Session;
+use crate::plan;
+use crate::plan::compare::Writer;
+use crate::plan::copy::{CopyPlan, JobPlan};
+use crate::plan::ranges::{Half, Range};
+use crate::report::difference::{RangeDifference, TableDifference, keeps_promise};
+
+/// How long a server may take to end a session.
+const CLOSE_WAIT: Duration = Duration::from_secs(5);
+
+/// Who is told how a comparison goes on.
+pub trait Watcher {
+    /// A step of the comparison of a table begins.
+    fn step(&self, target: &str, step: &str);
+    /// A table is done.
+    fn table(&self, found: &TableDifference);
+}
+
+/// Compares all tables of the job. Returns whether the target holds what the job promises.
+///
+/// *Errors:* what keeps the job from being planned; `Conflict` if the target's definition changes
+/// meanwhile. *Cancellation:* through `cancelled`; both servers are told to stop.
+pub async fn verify(
+    context: &Context,
+    cancelled: &Cancelled,
+    watcher: &dyn Watcher,
+) -> Result<bool> {
+    let source = inspect::open(context, Side::Source).await?;
+    let target = inspect::open(context, Side::Target).await?;
+    let result = tokio::select! {
+        biased;
+        () = cancelled.cancelled() => Err(Error::new(
+            ErrorKind::Cancelled,
+            Phase::Verify,
+            Side::Local,
+            "cancelled by a signal",
+        )),
+        result = all(context, &source, &target, watcher) => result,
+    };
+    match &result {
+        Ok(_) => tokio::join!(source.close(CLOSE_WAIT), target.close(CLOSE_WAIT)),
+        Err(_) => tokio::join!(source.abort(CLOSE_WAIT), target.abort(CLOSE_WAIT)),
+    };
+    result
+}
+
+async fn all(
+    context: &Context,
+    source: &Session,
+    target: &Session,
+    watcher: &dyn Watcher,
+) -> Result<bool> {
+    let inspected = inspect::inspect(context, source, target).await?;
+    let plan = inspected
+        .plan
+        .map_err(|refusals| plan::to_error(&refusals))?;
+    snapshot(target, &plan).await?;
+    target.verify(Phase::Verify).await?;
+    claim::unchanged(target, &plan, &inspected.target).await?;
+    let alphabets = checksum::agree(context, source, target, Phase::Verify).await?;
+    let mut equal = true;
+    for table in &plan.tables {
+        let pair = Pair::new(source, target, &alphabets, table);
+        let found = compare(context, &pair, watcher)
+            .await
+            .map_err(|error| error.on(&table.target))?;
+        equal &= found.equal;
+        watcher.table(&found);
+    }
+    Ok(equal)
+}
+
+/// The target's snapshot, too, comes after its locks: one that is older than somebody's TRUNCATE
+/// would see no rows.
+async fn snapshot(target: &Session, plan: &JobPlan) -> Result<()> {
+    target
+        .run(
+            Phase::Lock,
+            "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY",
+        )
+        .await?;
+    let names: Vec<String> = plan.tables.iter().map(CopyPlan::target_from).collect();
+    if names.is_empty() {
+        return Ok(());
+    }
+    let sql = format!("LOCK TABLE {} IN ACCESS SHARE MODE", names.join(", "));
+    target.run(Phase::Lock, &sql).await
+}
+
+/// Both sides of one table.
+struct Pair<'a> {
+    table: &'a CopyPlan,
+    source: &'a Session,
+    target: &'a Session,
+    source_half: Half<'a>,
+    target_half: Half<'a>,
+}
+
+impl<'a> Pair<'a> {
+    fn new(
+        source: &'a Session,
+        target: &'a Session,
+        alphabets: &Alphabets,
+        table: &'a CopyPlan,
+    ) -> Self {
+        let half = |writer, alphabet: &_| Half {
+            comparison: &table.comparison,
+            writer,
+            alphabet: Clone::clone(alphabet),
+            target_from: table.target_from(),
+        };
+        Pair {
+            table,
+            source,
+            target,
+            source_half: half(Writer::Source, &alphabets.source),
+            target_half: half(Writer::Target, &alphabets.target),
+        }
+    }
+
+    async fn digests(&self) -> Result<(Digest, Digest)> {
+        let sql = (self.source_half.digest(), self.target_half.digest());
+        tokio::try_join!(
+            checksum::digest(self.source, Phase::Verify, &sql.0),
+            checksum::digest(self.target, Phase::Verify, &sql.1),
+        )
+    }
+}
+
+async fn compare(
+    context: &Context,
+    pair: &Pair<'_>,
+    watcher: &dyn Watcher,
+) -> Result<TableDifference> {
+    let began = Instant::now();
+    let name = pair.table.target.to_string();
+    let told = |step: &str| watcher.step(&name, step);
+    told("comparing checksums");
+    let (source, target) = pair.digests().await?;
+    let comparison = &pair.table.comparison;
+    let mut found = TableDifference {
+        job: context.job.name.clone(),
+        source: pair.table.source.clone(),
+        target: name.clone(),
+        equal: true,
+        rows_source: source.rows,
+        rows_target: target.rows,
+        missing: 0,
+        extra: 0,
+        different: 0,
+        key: comparison
+            .key
+            .iter()
+            .map(|column| column.name.to_string())
+            .collect(),
+        not_compared: comparison.left_out.clone(),
+        ranges: Vec::new(),
+        rows: None,
+        seconds: 0.0,
+    };
+    if source != target {
+        let keyed = !comparison.key.is_empty();
+        let (tops, tally) = if keyed {
+            let Narrowed { tops, differing } =
+                narrow::by_key(pair, (&source, &target), &told).await?;
+            told("reading the rows that may differ");
+            let ranges: Vec<Range> = tops.iter().map(|top| top.range.clone()).collect();
+            let sql = |half: &Half<'_>| half.stream(&differing, &ranges);
+            let tally = Tally::new(true, tops.len());
+            let tally = merge(pair, sql, tally).await?;
+            (tops, tally)
+        } else {
+            let (tops, differing) = narrow::by_hash(pair).await?;
+            told("reading the rows that may differ");
+            let sql = |half: &Half<'_>| half.stream_buckets(&differing);
+            let tally = Tally::new(false, tops.len());
+            let tally = merge(pair, sql, tally).await?;
+            (tops, tally)
+        };
+        put(&mut found, &tops, tally, context.job.log_values && keyed);
+        if context.job.log_values {
+            for row in found.rows.iter_mut().flatten() {
+                row.key = pair.source_half.alphabet.read(&row.key);
+            }
+        }
+        found.equal = keeps_promise(
+            context.job.mode,
+            found.missing,
+            found.extra,
+            found.different,
+        );
+    }
+    found.seconds = began.elapsed().as_secs_f64();
+    Ok(found)
+}
+
+fn put(found: &mut TableDifference, tops: &[Part], tally: Tally, with_keys: bool) {
+    let of = tops.len();
+    for (at, (top, counts)) in tops.iter().zip(&tally.ranges).enumerate() {
+        found.missing += counts.missing;
+        found.extra += counts.extra;
+        found.different += counts.different;
+        if *counts == tally::Counts::default() {
+            continue;
+        }
+        let (from, to) = match &top.range {
+            Range::Between(from, to) if with_keys => (from.clone(), to.clone()),
+            Range::Between(..) | Range::Nulls => (None, None),
+        };
+        found.ranges.push(RangeDifference {
+            range: at + 1,
+            of,
+            from,
+            to,
+            rows_source: top.source,
+            rows_target: top.target,
+            missing: counts.missing,
+            extra: counts.extra,
+            different: counts.different,
+        });
+    }
+    found.rows = with_keys.then_some(tally.rows);
+}
+
+/// Reads both sides' rows in the same order and counts where they part.
+async fn merge(
+    pair: &Pair<'_>,
+    sql: impl Fn(&Half<'_>) -> String,
+    mut tally: Tally,
+) -> Result<Tally> {
+    let (from, to) = (sql(&pair.source_half), sql(&pair.target_half));
+    let (mut source, mut target) = tokio::try_join!(
+        Lines::open(pair.source, &from),
+        Lines::open(pair.target, &to)
+    )?;
+    let (mut a, mut b) = tokio::try_join!(source.next(), target.next())?;
+    while let Some(step) = tally::step(a.as_ref(), b.as_ref()) {
+        let behind = if step == Step::Target { &b } else { &a };
+        if let (Step::Source | Step::Target, Some(line)) = (step, behind) {
+            tally.only(step, line);
+        }
+        match step {
+            Step::Both => (a, b) = tokio::try_join!(source.next(), target.next())?,
+            Step::Source => a = source.next().await?,
+            Step::Target => b = target.next().await?,
+        }
+    }
+    tally.settle();
+    Ok(tally)
+}
+
+/// The rows of one side. What is not read yet waits on the server.
+struct Lines<'a> {
+    session: &'a Session,
+    stream: Pin<Box<RowStream>>,
+}
+
+impl<'a> Lines<'a> {
+    async fn open(session: &'a Session, sql: &str) -> Result<Self> {
+        let stream = session
+            .client()
+            .query_raw(sql, Vec::<i32>::new())
+            .await
+            .map_err(|error| session.error(Phase::Verify, error))?;
+        Ok(Lines {
+            session,
+            stream: Box::pin(stream),
+        })
+    }
+
+    async fn next(&mut self) -> Result<Option<Line>> {
+        let row = self.stream.next().await.transpose();
+        let row = row.map_err(|error| self.session.error(Phase::Verify, error))?;
+        Ok(row.map(|row| Line {
+            key: row.get(0),
+            hash: row.get(1),
+            range: usize::try_from(row.get::<_, i32>(2)).unwrap_or_default(),
+        }))
+    }
+}

@@ -1,0 +1,233 @@
+//! Narrows a difference down: from the whole table to ranges of keys, and from those that differ to
+//! smaller ones, by checksums; a table without a key by buckets of its rows' hashes.
+
+use std::collections::BTreeMap;
+
+use tokio_postgres::Row;
+
+use super::Pair;
+use crate::error::{Phase, Result};
+use crate::plan::ranges::{Bound, HASH_BUCKETS, Range};
+use crate::run::checksum::Digest;
+
+/// Parts that a range is cut into.
+const PARTS: usize = 64;
+
+/// Keys that are looked at for each cut, so that the parts are of about the same size.
+const SAMPLES_PER_PART: u64 = 16;
+
+/// A range with so few rows is not cut further: reading its rows is cheaper.
+const ROWS_ENOUGH: u64 = 1000;
+
+/// Are more ranges than these different, the differences are everywhere: one pass over their rows
+/// costs less than looking for smaller ranges.
+const OPEN_MAX: usize = 16;
+
+/// Cuts of cuts: 64^5 parts.
+const DEPTH_MAX: usize = 5;
+
+/// A range, and how many rows each side has in it.
+#[derive(Clone, Debug)]
+pub(super) struct Part {
+    pub range: Range,
+    pub source: u64,
+    pub target: u64,
+}
+
+impl Part {
+    fn rows(&self) -> u64 {
+        self.source.max(self.target)
+    }
+}
+
+/// Where a table differs.
+pub(super) struct Narrowed {
+    /// The ranges that the whole table was cut into first: these are reported.
+    pub tops: Vec<Part>,
+    /// The smallest ranges that differ.
+    pub differing: Vec<Range>,
+}
+
+/// Finds the ranges of keys that differ. `whole` is all of both sides.
+pub(super) async fn by_key(
+    pair: &Pair<'_>,
+    whole: (&Digest, &Digest),
+    told: &dyn Fn(&str),
+) -> Result<Narrowed> {
+    let mut open = vec![Part {
+        range: Range::all(),
+        source: whole.0.rows,
+        target: whole.1.rows,
+    }];
+    let mut tops = Vec::new();
+    for depth in 0..DEPTH_MAX {
+        let largest = open.iter().map(Part::rows).max().unwrap_or(0);
+        if depth > 0 && (largest <= ROWS_ENOUGH || open.len() > OPEN_MAX) {
+            break;
+        }
+        told(&format!("looking into {} ranges", open.len()));
+        let cuts = if largest > ROWS_ENOUGH {
+            cuts(pair, &open).await?
+        } else {
+            Vec::new()
+        };
+        let mut parts: Vec<Range> = open
+            .iter()
+            .enumerate()
+            .flat_map(|(at, part)| part.range.cut(cuts.get(at).map_or(&[][..], Vec::as_slice)))
+            .collect();
+        if depth > 0 && parts.len() == open.len() {
+            break;
+        }
+        if depth == 0 && pair.source_half.has_nulls() {
+            parts.push(Range::Nulls);
+        }
+        told(&format!("comparing {} ranges", parts.len()));
+        let digests = digests(pair, &parts).await?;
+        let parts = parts.into_iter().zip(digests);
+        let compared: Vec<(Part, bool)> = parts
+            .map(|(range, (source, target))| {
+                let part = Part {
+                    range,
+                    source: source.rows,
+                    target: target.rows,
+                };
+                (part, source != target)
+            })
+            .collect();
+        if depth == 0 {
+            tops = compared.iter().map(|(part, _)| part.clone()).collect();
+        }
+        open = compared
+            .into_iter()
+            .filter(|(_, differs)| *differs)
+            .map(|(part, _)| part)
+            .collect();
+    }
+    Ok(Narrowed {
+        tops,
+        differing: open.into_iter().map(|part| part.range).collect(),
+    })
+}
+
+/// Rows of both sides in each bucket of hashes, and which buckets differ.
+pub(super) async fn by_hash(pair: &Pair<'_>) -> Result<(Vec<Part>, Vec<i32>)> {
+    let buckets = vec![Range::all(); HASH_BUCKETS];
+    let digests = digests(pair, &buckets).await?;
+    let differing = (0..)
+        .zip(&digests)
+        .filter(|(_, (source, target))| source != target)
+        .map(|(bucket, _)| bucket)
+        .collect();
+    let parts = digests
+        .into_iter()
+        .map(|(source, target)| Part {
+            range: Range::all(),
+            source: source.rows,
+            target: target.rows,
+        })
+        .collect();
+    Ok((parts, differing))
+}
+
+/// Both sides' digest of each range.
+async fn digests(pair: &Pair<'_>, ranges: &[Range]) -> Result<Vec<(Digest, Digest)>> {
+    let empty = Digest {
+        rows: 0,
+        sums: ["0".to_owned(), "0".to_owned()],
+    };
+    let read = |rows: Vec<Row>| -> BTreeMap<i32, Digest> {
+        rows.iter()
+            .map(|row| (row.get(0), Digest::of(row, 1)))
+            .collect()
+    };
+    let (source_sql, target_sql) = (
+        pair.source_half.digests(ranges),
+        pair.target_half.digests(ranges),
+    );
+    let (source, target) = tokio::try_join!(
+        pair.source.query(Phase::Verify, &source_sql, &[]),
+        pair.target.query(Phase::Verify, &target_sql, &[]),
+    )?;
+    let (mut source, mut target) = (read(source), read(target));
+    let mut taken = |number: i32| {
+        (
+            source.remove(&number).unwrap_or_else(|| empty.clone()),
+            target.remove(&number).unwrap_or_else(|| empty.clone()),
+        )
+    };
+    Ok((0..).take(ranges.len()).map(&mut taken).collect())
+}
+
+/// Where to cut each of these ranges, by a sample of the keys of the side that has more of them.
+async fn cuts(pair: &Pair<'_>, open: &[Part]) -> Result<Vec<Vec<Bound>>> {
+    let cuttable: Vec<usize> = (0..open.len())
+        .filter(|at| matches!(open[*at].range, Range::Between(..)))
+        .collect();
+    let ranges: Vec<Range> = cuttable.iter().map(|at| open[*at].range.clone()).collect();
+    let rows: u64 = open.iter().map(Part::rows).sum();
+    let wanted = PARTS as u64 * SAMPLES_PER_PART * open.len() as u64;
+    let one_of = (rows / wanted).max(1).next_power_of_two();
+    let source: u64 = open.iter().map(|part| part.source).sum();
+    let target: u64 = open.iter().map(|part| part.target).sum();
+    let (half, session) = if source >= target {
+        (&pair.source_half, pair.source)
+    } else {
+        (&pair.target_half, pair.target)
+    };
+    let sql = half.sample(&ranges, one_of, wanted * 4);
+    let mut samples: Vec<Vec<Bound>> = vec![Vec::new(); open.len()];
+    for row in session.query(Phase::Verify, &sql, &[]).await? {
+        let number: i32 = row.get(0);
+        let bound: Bound = (1..row.len()).map(|column| row.get(column)).collect();
+        let place = usize::try_from(number).ok().and_then(|at| cuttable.get(at));
+        if let Some(sample) = place.and_then(|at| samples.get_mut(*at)) {
+            sample.push(bound);
+        }
+    }
+    Ok(samples
+        .iter()
+        .zip(open)
+        .map(|(sample, part)| quantiles(sample, &part.range))
+        .collect())
+}
+
+/// The bounds that cut a sorted sample into equal parts.
+fn quantiles(sample: &[Bound], range: &Range) -> Vec<Bound> {
+    let mut bounds: Vec<Bound> = (1..PARTS)
+        .filter_map(|part| sample.get(part * sample.len() / PARTS))
+        .cloned()
+        .collect();
+    bounds.dedup();
+    if let Range::Between(Some(start), _) = range {
+        bounds.retain(|bound| bound != start);
+    }
+    bounds
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn bound(number: usize) -> Bound {
+        vec![number.to_string()]
+    }
+
+    #[test]
+    fn a_sample_is_cut_into_equal_parts() {
+        let sample: Vec<Bound> = (0..128).map(bound).collect();
+        let bounds = quantiles(&sample, &Range::all());
+        assert_eq!(bounds.len(), PARTS - 1);
+        assert_eq!(bounds[0], bound(2));
+        assert_eq!(bounds[62], bound(126));
+    }
+
+    #[test]
+    fn a_key_that_is_there_often_is_one_bound() {
+        let sample = vec![bound(7); 100];
+        assert_eq!(quantiles(&sample, &Range::all()), [bound(7)]);
+        let behind = Range::Between(Some(bound(7)), None);
+        assert_eq!(quantiles(&sample, &behind), [] as [Bound; 0]);
+        assert_eq!(quantiles(&[], &behind), [] as [Bound; 0]);
+    }
+}
