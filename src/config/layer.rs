@@ -49,6 +49,8 @@ impl Layer {
                     && let Ok(document) = Document::parse(above)
                 {
                     layer.read_table(document.as_table(), &KeyPath::default(), &file);
+                    // Its other mistakes are reported once it is TOML.
+                    layer.errors.clear();
                 }
                 layer.errors.push(ConfigError {
                     origin: Some(file.column_of(start)),

@@ -252,7 +252,7 @@ mod tests {
         }
         let path = dir.path().join("past.jsonl");
         let text = std::fs::read_to_string(&path).unwrap();
-        assert_eq!(text.lines().count(), 3, "{text}");
+        assert_eq!(text.lines().count(), 2, "{text}");
         std::fs::write(&path, format!("{text}{{\"job\":\"j\",\"due")).unwrap();
         let mut memory = Memory::open(dir.path()).unwrap();
         assert_eq!(due_at(&mut memory), Some(at(3)));

@@ -136,9 +136,10 @@ mod tests {
     fn start(job: &str) -> Start {
         let directory = tempfile::tempdir().unwrap();
         let file = directory.path().join("t.toml");
-        let keys = "source = 's'\ntarget = 's'\nmode = 'append'\ntables = ['a.b']\nretry.max = 0\n";
+        let keys = "source = 'a'\ntarget = 'b'\nmode = 'append'\ntables = ['a.b']\nretry.max = 0\n";
         let text = format!(
-            "[servers.s]\nconninfo = 'host=/nonexistent'\n[jobs.bad]\n{keys}[jobs.good]\n{keys}"
+            "[servers.a]\nconninfo = 'host=/nonexistent'\n\
+             [servers.b]\nconninfo = 'host=/nonexistent'\n[jobs.bad]\n{keys}[jobs.good]\n{keys}"
         );
         std::fs::write(&file, text).unwrap();
         let request = config::Request {
