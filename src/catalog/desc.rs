@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use crate::catalog::attachments::Attachments;
 use crate::catalog::mark::Mark;
 use crate::config::spec::TableSpec;
 use crate::pg::ident::{Ident, QualifiedName};
@@ -15,6 +16,8 @@ pub struct Inspected {
     pub source: Option<RelationDesc>,
     /// What is written; None when the target has no such relation.
     pub target: Option<RelationDesc>,
+    /// What is attached to the target; read only where the mode needs it.
+    pub attachments: Option<Attachments>,
     /// What the `set` expressions give, by target column.
     pub set: BTreeMap<Ident, ColumnDesc>,
     /// How far it had been read by the last run that was published, where it has a watermark.

@@ -35,6 +35,7 @@ impl Inspected {
         };
         Ok(Inspected {
             target: targets.get(&spec.target).cloned(),
+            attachments: None,
             source: described,
             set,
             since: None,

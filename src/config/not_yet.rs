@@ -2,7 +2,7 @@
 
 use super::error::KeyPath;
 use super::raw::RawJob;
-use super::spec::{Indexes, Mode, OnError};
+use super::spec::{Indexes, OnError};
 
 /// What a job asks for in vain: the key, below the job, and how it was written.
 pub(super) fn not_yet(job: &RawJob) -> Vec<(KeyPath, String)> {
@@ -12,10 +12,6 @@ pub(super) fn not_yet(job: &RawJob) -> Vec<(KeyPath, String)> {
             found.push((KeyPath::from(key), written.to_owned()));
         }
     };
-    match job.mode {
-        Some(Mode::Swap) => unless(false, "mode", "mode = \"swap\""),
-        Some(Mode::Append | Mode::Truncate | Mode::Merge | Mode::Upsert) | None => {}
-    }
     unless(
         job.workers == 1,
         "workers",
@@ -30,11 +26,6 @@ pub(super) fn not_yet(job: &RawJob) -> Vec<(KeyPath, String)> {
         job.indexes == Indexes::Keep,
         "indexes",
         "indexes = \"rebuild\"",
-    );
-    unless(
-        !job.recreate_views,
-        "recreate_views",
-        "recreate_views = true",
     );
     unless(job.rate_limit.is_none(), "rate_limit", "rate_limit");
     unless(

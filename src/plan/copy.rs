@@ -6,6 +6,7 @@ use crate::catalog::desc::RelationKind;
 use crate::pg::ident::{Ident, QualifiedName};
 use crate::plan::compare::Comparison;
 use crate::plan::staged::{Apply, Staged};
+use crate::plan::swap::Shadow;
 use crate::plan::watermark::Watermark;
 
 /// How all tables of a job will be copied.
@@ -65,6 +66,8 @@ pub enum Load {
     Direct,
     /// Into a staging table.
     Staged(Box<Staged>),
+    /// Into a new table that then takes the target's place.
+    Shadow(Box<Shadow>),
 }
 
 impl CopyPlan {
@@ -81,11 +84,28 @@ impl CopyPlan {
                 Apply::Merge(merge) => merge.scope.as_ref(),
                 Apply::Upsert(_) => None,
             },
-            Load::Direct => None,
+            Load::Direct | Load::Shadow(_) => None,
         };
         match scope {
             Some(filter) => format!("{} WHERE ({filter})", self.target_from()),
             None => self.target_from(),
+        }
+    }
+
+    /// The table that holds the rows until they are published.
+    pub fn loaded(&self) -> &QualifiedName {
+        match &self.load {
+            Load::Direct | Load::Staged(_) => &self.target,
+            Load::Shadow(shadow) => &shadow.name,
+        }
+    }
+
+    /// The same as a FROM item: the rows that this run has written are in it, and no others where
+    /// the mode replaces all.
+    pub fn loaded_from(&self) -> String {
+        match &self.load {
+            Load::Direct | Load::Staged(_) => self.target_from(),
+            Load::Shadow(shadow) => format!("ONLY {}", shadow.name.sql()),
         }
     }
 

@@ -8,6 +8,7 @@ use crate::error::Side;
 use crate::plan::checksum::{self, Alphabet};
 use crate::plan::compare::Writer;
 use crate::plan::copy::{CopyPlan, JobPlan};
+use crate::plan::swap::{self, Moment};
 use crate::plan::{split, sql, staged};
 
 /// What a run of the job would do.
@@ -160,6 +161,9 @@ fn transaction(job: &JobSpec, plan: &JobPlan, last: bool, on: &mut impl FnMut(Si
     for (_, staged) in staged::of(plan) {
         on(Side::Target, &staged.create);
     }
+    for statement in swap::statements(plan, Moment::Make) {
+        on(Side::Target, statement);
+    }
     for table in &plan.tables {
         on(Side::Source, &table.copy_out);
         on(Side::Target, &table.copy_in);
@@ -172,13 +176,19 @@ fn transaction(job: &JobSpec, plan: &JobPlan, last: bool, on: &mut impl FnMut(Si
         on(Side::Target, statement);
     }
     on(Side::Target, "SET CONSTRAINTS ALL IMMEDIATE");
+    for statement in swap::statements(plan, Moment::Build) {
+        on(Side::Target, statement);
+    }
     for sequence in plan.tables.iter().flat_map(|table| &table.sequences) {
         on(Side::Target, &sequence.sql);
+    }
+    for statement in swap::statements(plan, Moment::Attach) {
+        on(Side::Target, statement);
     }
     for table in plan.tables.iter().filter(|_| checksum) {
         // Which encodings they have, only the servers know.
         let sql = |writer| {
-            let from = table.target_from();
+            let from = table.loaded_from();
             checksum::digest(&table.comparison, writer, &Alphabet::Plain, &from)
         };
         on(Side::Source, &sql(Writer::Source));
@@ -187,8 +197,12 @@ fn transaction(job: &JobSpec, plan: &JobPlan, last: bool, on: &mut impl FnMut(Si
     if last && checksum {
         on(Side::Source, "COMMIT");
     }
+    let publish = swap::publish(&plan.tables);
+    for statement in publish.lock.iter().chain(&publish.swap) {
+        on(Side::Target, statement);
+    }
     on(Side::Target, "COMMIT");
-    if job.analyze {
+    if job.analyze && job.mode != Mode::Swap {
         for table in &plan.tables {
             on(Side::Target, &format!("ANALYZE {}", table.target.sql()));
         }
@@ -233,6 +247,10 @@ fn locks(plan: &JobPlan, job: &JobSpec) -> Vec<Lock> {
     for table in &plan.tables {
         let (lock, blocks) = match job.mode {
             Mode::Truncate => ("ACCESS EXCLUSIVE", "everybody, readers too, until COMMIT"),
+            Mode::Swap => (
+                "SHARE UPDATE EXCLUSIVE, then ACCESS EXCLUSIVE",
+                "DDL and VACUUM; everybody for the moment of publishing",
+            ),
             _ => (
                 "ROW EXCLUSIVE",
                 "DDL, CREATE INDEX and VACUUM FULL, until COMMIT",
@@ -245,6 +263,7 @@ fn locks(plan: &JobPlan, job: &JobSpec) -> Vec<Lock> {
             blocks,
         });
     }
+    list.extend(swap::other_locks(&plan.tables));
     list
 }
 

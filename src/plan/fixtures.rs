@@ -204,6 +204,7 @@ pub fn inspected(source: RelationDesc, target: RelationDesc) -> Inspected {
             set: BTreeMap::new(),
         },
         source: Some(source),
+        attachments: None,
         target: Some(target),
         set: BTreeMap::new(),
         since: None,

@@ -8,18 +8,9 @@ use crate::error::{ErrorKind, Side};
 use crate::pg::ident::QualifiedName;
 use crate::plan::copy::{CopyPlan, JobPlan};
 use crate::plan::refusal::Refusal;
-use crate::plan::{checks, order, sql, table};
+use crate::plan::{checks, order, sql, swap, table};
 
 const DEFER: &str = "SET CONSTRAINTS ALL DEFERRED";
-
-/// Why a mode cannot be used, if it can't.
-pub fn unavailable(mode: Mode) -> Option<String> {
-    let name = match mode {
-        Mode::Append | Mode::Truncate | Mode::Merge | Mode::Upsert => return None,
-        Mode::Swap => "swap",
-    };
-    Some(format!("mode `{name}` is not available in this version"))
-}
 
 /// Plans a job. `same_place` says that source and target are one database of one server.
 ///
@@ -32,7 +23,7 @@ pub fn job(
     let mut refusals = Vec::new();
     let mut warnings = Vec::new();
     check_job(job, &tables, &mut refusals);
-    let plans: Vec<Option<CopyPlan>> = tables
+    let mut plans: Vec<Option<CopyPlan>> = tables
         .iter()
         .enumerate()
         .map(|(at, inspected)| table::plan(job, inspected, at + 1, same_place, &mut refusals))
@@ -43,6 +34,9 @@ pub fn job(
     }
     if job.mode == Mode::Truncate {
         check_references(job, &targets, &mut refusals);
+    }
+    if job.mode == Mode::Swap {
+        swap::plan(job, &tables, &mut plans, &mut refusals);
     }
     if !refusals.is_empty() {
         return Err(refusals);
@@ -73,14 +67,6 @@ fn is_table(target: &RelationDesc) -> bool {
 }
 
 fn check_job(job: &JobSpec, tables: &[Inspected], refusals: &mut Vec<Refusal>) {
-    if let Some(message) = unavailable(job.mode) {
-        let refusal = Refusal::mismatch(Side::Local, format!("job `{}`", job.name), message);
-        refusals.push(
-            refusal
-                .of_kind(ErrorKind::Config)
-                .hinted("use `append` or `truncate`"),
-        );
-    }
     if job.verify == Verify::Checksum && matches!(job.mode, Mode::Append | Mode::Upsert) {
         let message = format!(
             "`verify = \"checksum\"` compares whole tables, and mode `{}` keeps rows that the source \
@@ -171,7 +157,8 @@ fn check_references(job: &JobSpec, targets: &[&RelationDesc], refusals: &mut Vec
 /// Tables that refer to each other in a circle: their foreign keys are checked at COMMIT where that
 /// is possible, and said where it isn't.
 fn circles(job: &JobSpec, order: &order::Order<'_>, warnings: &mut Vec<String>) -> Option<String> {
-    if job.triggers == Triggers::Skip {
+    // Swap adds foreign keys when all tables are loaded.
+    if job.triggers == Triggers::Skip || job.mode == Mode::Swap {
         return None;
     }
     let (late, early): (Vec<&ForeignKey>, Vec<&ForeignKey>) = order

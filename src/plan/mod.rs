@@ -19,6 +19,7 @@ pub mod refusal;
 pub mod split;
 pub mod sql;
 pub mod staged;
+pub mod swap;
 mod table;
 pub mod typmod;
 pub mod upsert;
@@ -26,5 +27,5 @@ pub mod watermark;
 
 pub use crate::catalog::desc::Inspected;
 pub use explain::explain;
-pub use job::{job, unavailable};
+pub use job::job;
 pub use refusal::{Refusal, to_error};

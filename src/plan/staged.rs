@@ -54,7 +54,7 @@ pub(super) struct Parts<'a> {
 /// The tables of a plan that are staged.
 pub fn of(plan: &JobPlan) -> impl Iterator<Item = (&CopyPlan, &Staged)> {
     plan.tables.iter().filter_map(|table| match &table.load {
-        Load::Direct => None,
+        Load::Direct | Load::Shadow(_) => None,
         Load::Staged(staged) => Some((table, staged.as_ref())),
     })
 }

@@ -70,6 +70,7 @@ pub fn plan(
     let written = match &load {
         Load::Direct => &target.name,
         Load::Staged(staged) => &staged.stage,
+        Load::Shadow(shadow) => &shadow.name,
     };
     let condition = reading
         .as_ref()

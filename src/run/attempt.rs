@@ -232,7 +232,9 @@ async fn load(
     context.tell(Event::Publishing);
     watermark::record(context, target, &record.reached[first_reached..]).await?;
     ledger::publish(context, target, record, first, part.last).await?;
-    settle::fate(context, target, &record.tables[first..]).await
+    let fate = settle::fate(context, target, &record.tables[first..]).await?;
+    publish::now(target, &context.job, plan).await?;
+    Ok(fate)
 }
 
 async fn copy_all(

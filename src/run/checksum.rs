@@ -53,7 +53,7 @@ async fn check_table(
     alphabets: &Alphabets,
     table: &CopyPlan,
 ) -> Result<()> {
-    let from = table.target_from();
+    let from = table.loaded_from();
     let sql = |writer, alphabet| checksum::digest(&table.comparison, writer, alphabet, &from);
     let source_sql = sql(Writer::Source, &alphabets.source);
     let target_sql = sql(Writer::Target, &alphabets.target);

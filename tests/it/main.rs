@@ -19,6 +19,7 @@ mod merge;
 mod pg;
 mod run;
 mod support;
+mod swap;
 mod sweep;
 mod systemd_units;
 mod type_matrix;

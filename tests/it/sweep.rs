@@ -78,7 +78,7 @@ fn restore(db: &Databases<'_>) {
 
 #[rstest]
 fn a_connection_cut_at_any_message_leaves_old_or_new(
-    #[values("append", "truncate")] mode: &str,
+    #[values("append", "truncate", "swap")] mode: &str,
     #[values("binary", "text")] format: &str,
     #[values("source", "target")] side: &str,
     #[values(Way::ToServer, Way::ToClient)] way: Way,
@@ -116,7 +116,7 @@ fn a_connection_cut_at_any_message_leaves_old_or_new(
 
 #[rstest]
 fn a_killed_backend_rolls_back_and_is_named(
-    #[values("append", "truncate")] mode: &str,
+    #[values("append", "truncate", "swap")] mode: &str,
     #[values("source", "target")] side: &str,
 ) {
     let db = tables("killed");

@@ -117,17 +117,17 @@ pub(super) async fn ended(context: &Context, report: &RunReport, error: Option<&
         // Written with the rows; and of what is in doubt there is nothing to say.
         (History::Target, Outcome::Committed | Outcome::InDoubt | Outcome::Skipped) => return,
         (History::Target, Outcome::RolledBack | Outcome::Cancelled) => {
-            if error.is_some_and(ddl::is_about_ledger) {
-                return;
-            }
             let recording = record_ended(context, &entry);
             tokio::time::timeout(ENDED_WAIT, recording)
                 .await
                 .unwrap_or_else(|_| Err(no_answer(context)))
         }
     };
-    if let Err(error) = recorded {
-        let warning = format!("how the run ended could not be recorded: {error}");
+    // What the run itself could not write needs no second complaint.
+    if let Err(again) = recorded
+        && !error.is_some_and(ddl::is_about_ledger)
+    {
+        let warning = format!("how the run ended could not be recorded: {again}");
         context.tell(Event::Warned(warning));
     }
 }

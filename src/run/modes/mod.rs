@@ -1,8 +1,9 @@
-//! What the staged modes do between the load and the gate's last word. What they run was decided by
-//! the plan (`plan::staged`).
+//! What the modes that don't write into the target itself do around the load. What they run was
+//! decided by the plan (`plan::staged`, `plan::swap`).
 
 mod merge;
 mod staging;
+pub(super) mod swap;
 mod upsert;
 
 use crate::config::spec::{JobSpec, Mode, Scope, TableInput, Verify};
@@ -61,7 +62,7 @@ pub(super) async fn apply(
     let mut merges = Vec::new();
     let mut upserts = Vec::new();
     let reports = plan.tables.iter().zip(reports);
-    let reports = reports.filter(|(table, _)| table.load != Load::Direct);
+    let reports = reports.filter(|(table, _)| matches!(table.load, Load::Staged(_)));
     for ((table, staged), (_, report)) in staged::of(plan).zip(reports) {
         let loaded = Loaded {
             table,
