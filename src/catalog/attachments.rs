@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 
 use serde::Deserialize;
+use tokio_postgres::{Row, Statement};
 
 use crate::error::{Error, ErrorKind, Phase, Result};
 use crate::pg::ident::QualifiedName;
@@ -370,12 +371,41 @@ pub async fn attachments(
     session: &Session,
     names: &[QualifiedName],
 ) -> Result<BTreeMap<QualifiedName, Attachments>> {
-    let schemas: Vec<&str> = names.iter().map(|name| name.schema.as_str()).collect();
-    let relations: Vec<&str> = names.iter().map(|name| name.name.as_str()).collect();
-    let sql = sql(session.version());
-    let rows = session
-        .query(Phase::Inspect, &sql, &[&schemas, &relations])
-        .await?;
+    Question::prepare(session).await?.ask(session, names).await
+}
+
+/// The query, prepared: planning it takes longer than answering it, and what is asked while readers
+/// wait has to be answered at once.
+pub struct Question(Statement);
+
+impl Question {
+    /// Prepares the query in this session.
+    pub async fn prepare(session: &Session) -> Result<Self> {
+        let sql = sql(session.version());
+        let prepared = session.client().prepare(&sql).await;
+        prepared
+            .map(Question)
+            .map_err(|error| session.error(Phase::Inspect, error))
+    }
+
+    /// Asks it, in the session that it was prepared in.
+    pub async fn ask(
+        &self,
+        session: &Session,
+        names: &[QualifiedName],
+    ) -> Result<BTreeMap<QualifiedName, Attachments>> {
+        let schemas: Vec<&str> = names.iter().map(|name| name.schema.as_str()).collect();
+        let relations: Vec<&str> = names.iter().map(|name| name.name.as_str()).collect();
+        let rows = session
+            .client()
+            .query(&self.0, &[&schemas, &relations])
+            .await
+            .map_err(|error| session.error(Phase::Inspect, error))?;
+        read(session, &rows)
+    }
+}
+
+fn read(session: &Session, rows: &[Row]) -> Result<BTreeMap<QualifiedName, Attachments>> {
     rows.iter()
         .map(|row| {
             let attachments: Attachments = serde_json::from_str(row.get(1)).map_err(|error| {

@@ -58,16 +58,6 @@ pub(super) enum Command {
     Man,
 }
 
-impl Command {
-    /// A person in front of a command sees its results: the log would only repeat them.
-    pub fn default_log_level(&self) -> &'static str {
-        match self {
-            Command::Daemon => "info",
-            _ => "warn",
-        }
-    }
-}
-
 #[derive(Debug, ClapArgs)]
 pub(super) struct RunArgs {
     /// The jobs, by name

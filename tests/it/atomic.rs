@@ -1,5 +1,6 @@
 //! All tables at once, or with `atomic = false` one after the other: what readers see, what is reported.
 
+use rstest::rstest;
 use serde_json::Value;
 
 use crate::support::proxy::{Fault, Rule, Trigger, Way};
@@ -229,6 +230,41 @@ fn tables_that_refer_to_each_other_are_loaded_in_order_and_not_truncated_one_by_
     let outcome = job(&db, &jobs("append", "atomic = false")).run(&["run", "j", "--json"]);
     assert_eq!(outcome.code, Some(0), "{outcome}");
     db.assert_same("a_child");
+}
+
+/// Where tables refer to each other, each mode either refuses or leaves all of it as it should be.
+#[rstest]
+fn tables_that_refer_to_each_other_are_swapped_merged_and_upserted_one_by_one(
+    #[values("swap", "merge", "upsert")] mode: &str,
+) {
+    let db = databases("fk_modes");
+    db.both(
+        "CREATE TABLE b_parent (id int PRIMARY KEY, v int);
+         CREATE TABLE a_child (id int PRIMARY KEY, parent int CONSTRAINT to_parent REFERENCES b_parent)",
+    );
+    db.target
+        .sql("INSERT INTO b_parent VALUES (1, 0); INSERT INTO a_child VALUES (1, 1)");
+    db.source.sql(
+        "INSERT INTO b_parent VALUES (1, 1), (2, 2); INSERT INTO a_child VALUES (1, 2), (3, 1)",
+    );
+
+    let outcome = job(&db, &jobs(mode, "atomic = false")).run(&["run", "j", "--json"]);
+
+    let keys = "pg_constraint WHERE conname = 'to_parent' AND confrelid = 'b_parent'::regclass \
+                AND conrelid = 'a_child'::regclass AND convalidated";
+    assert_eq!(
+        db.target.count(keys),
+        1,
+        "the foreign key is lost: {outcome}"
+    );
+    if outcome.code == Some(0) {
+        db.assert_same("b_parent");
+        db.assert_same("a_child");
+    } else {
+        assert_eq!(mode, "swap", "{outcome}");
+        assert!(outcome.stderr.contains("atomic"), "{outcome}");
+        assert_eq!(db.target.count("b_parent"), 1, "{outcome}");
+    }
 }
 
 #[test]

@@ -11,6 +11,7 @@
 mod atomic;
 mod catalog;
 mod checksum;
+mod daemon;
 mod harness;
 mod large;
 mod ledger;

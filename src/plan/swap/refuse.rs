@@ -94,7 +94,7 @@ fn check_bound(
                     ),
                 )
                 .hinted(format!(
-                    "use `mode = \"merge\"`, or swap {} in the same job",
+                    "use `mode = \"merge\"`, or swap {} in the same job, with `atomic = true`",
                     key.from
                 )),
             );

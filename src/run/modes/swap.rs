@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::catalog;
+use crate::catalog::attachments::Question;
 use crate::config::spec::JobSpec;
 use crate::error::{Error, ErrorKind, Phase, Result, Side};
 use crate::pg::ident::QualifiedName;
@@ -33,7 +33,11 @@ fn shadows(plan: &JobPlan) -> impl Iterator<Item = (&CopyPlan, &Shadow)> {
 
 /// Drops what a dead run left, and makes the shadows.
 pub(in crate::run) async fn prepare(target: &Session, plan: &JobPlan) -> Result<()> {
-    unchanged(target, plan).await?;
+    if shadows(plan).next().is_none() {
+        return Ok(());
+    }
+    let question = Question::prepare(target).await?;
+    unchanged(target, plan, &question).await?;
     for (table, shadow) in shadows(plan) {
         for name in [&shadow.name, &shadow.retired] {
             drop_leftover(target, name)
@@ -111,10 +115,19 @@ pub(in crate::run) async fn publish(target: &Session, job: &JobSpec, plan: &JobP
     if publish.swap.is_empty() {
         return Ok(());
     }
+    // One plan for all times that it is asked from here on, made before anybody waits.
+    target
+        .run(
+            Phase::Publish,
+            "SET LOCAL plan_cache_mode = force_generic_plan",
+        )
+        .await?;
+    let question = Question::prepare(target).await?;
+    unchanged(target, plan, &question).await?;
     let began = Instant::now();
     let mut pause = PAUSE_MIN;
     loop {
-        let error = match publish_now(target, plan, &publish).await {
+        let error = match publish_now(target, plan, &publish, &question).await {
             Ok(()) => return Ok(()),
             Err(error) => error,
         };
@@ -139,23 +152,28 @@ fn named(error: Error, plan: &JobPlan) -> Error {
     }
 }
 
-async fn publish_now(target: &Session, plan: &JobPlan, publish: &swap::Publish) -> Result<()> {
+async fn publish_now(
+    target: &Session,
+    plan: &JobPlan,
+    publish: &swap::Publish,
+    question: &Question,
+) -> Result<()> {
     let lock = format!(
         "SAVEPOINT tableferry_publish; SET LOCAL lock_timeout = '{LOCK_SLICE}'; {}; \
          SET LOCAL lock_timeout = '{LOCK_SLICE_WITHIN}'",
         publish.lock.join("; ")
     );
     target.run(Phase::Publish, &lock).await?;
-    unchanged(target, plan).await?;
+    unchanged(target, plan, question).await?;
     target
         .run(Phase::Publish, &publish.swap.join(";\n"))
         .await?;
-    verify(target, plan).await
+    verify(target, plan, question).await
 }
 
 /// GRANT and CREATE VIEW are kept out by no lock that readers would not notice.
-async fn unchanged(target: &Session, plan: &JobPlan) -> Result<()> {
-    compare(target, plan, |differences| {
+async fn unchanged(target: &Session, plan: &JobPlan, question: &Question) -> Result<()> {
+    compare(target, plan, question, |differences| {
         let message =
             format!("what is attached to it changed while the copy was at work: {differences}");
         Error::new(ErrorKind::Conflict, Phase::Publish, Side::Target, message)
@@ -164,8 +182,8 @@ async fn unchanged(target: &Session, plan: &JobPlan) -> Result<()> {
 }
 
 /// The proof that nothing was forgotten, as long as everything can still be taken back.
-async fn verify(target: &Session, plan: &JobPlan) -> Result<()> {
-    compare(target, plan, |differences| {
+async fn verify(target: &Session, plan: &JobPlan, question: &Question) -> Result<()> {
+    compare(target, plan, question, |differences| {
         let message =
             format!("the new table would lack something that the old one had: {differences}");
         Error::new(
@@ -179,11 +197,16 @@ async fn verify(target: &Session, plan: &JobPlan) -> Result<()> {
     .await
 }
 
-async fn compare(target: &Session, plan: &JobPlan, error: impl Fn(String) -> Error) -> Result<()> {
+async fn compare(
+    target: &Session,
+    plan: &JobPlan,
+    question: &Question,
+    error: impl Fn(String) -> Error,
+) -> Result<()> {
     let names: Vec<_> = shadows(plan)
         .map(|(table, _)| table.target.clone())
         .collect();
-    let now = catalog::attachments(target, &names).await?;
+    let now = question.ask(target, &names).await?;
     for (table, shadow) in shadows(plan) {
         let differences = match now.get(&table.target) {
             Some(now) => swap::differences(&shadow.attachments, now),

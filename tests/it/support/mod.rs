@@ -17,6 +17,7 @@
 )]
 
 mod cluster;
+pub mod daemon;
 mod database;
 mod job;
 pub mod looking;
