@@ -1,7 +1,6 @@
 //! Mode `swap`: the new table has everything that the old one had, and readers notice nothing.
 
 use std::collections::BTreeSet;
-use std::process::Command;
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
@@ -9,7 +8,7 @@ use rstest::rstest;
 use serde_json::Value;
 
 use crate::support::{
-    Database, Databases, Outcome, PATIENCE, databases, job, job_between, wait_until,
+    Database, Databases, Outcome, PATIENCE, databases, job, job_between, schema_of, wait_until,
 };
 
 fn swap_of(tables: &str, more: &str) -> String {
@@ -44,37 +43,9 @@ fn assert_refused(outcome: &Outcome, kind: &str, parts: &[&str]) {
     }
 }
 
-/// `pg_dump --schema-only`, where this machine has one that is new enough.
-fn schema(db: &Database<'_>) -> Option<String> {
-    let major = db.cluster.version() / 10_000;
-    let pg_dump = (major..=30)
-        .map(|version| format!("/usr/lib/postgresql/{version}/bin/pg_dump"))
-        .find(|path| std::path::Path::new(path).exists())?;
-    let output = Command::new(pg_dump)
-        .args([
-            "--schema-only",
-            "--exclude-schema=tableferry",
-            "--dbname",
-            &db.uri(),
-        ])
-        .output()
-        .unwrap();
-    assert!(
-        output.status.success(),
-        "{}",
-        String::from_utf8_lossy(&output.stderr)
-    );
-    let text = String::from_utf8(output.stdout).unwrap();
-    // A random key of newer minor versions.
-    let lines = text
-        .lines()
-        .filter(|l| !l.starts_with("\\restrict") && !l.starts_with("\\unrestrict"));
-    Some(lines.collect::<Vec<_>>().join("\n"))
-}
-
 #[track_caller]
 fn assert_same_schema(before: &Option<String>, db: &Database<'_>) {
-    let after = schema(db);
+    let after = schema_of(db);
     let (Some(before), Some(after)) = (before, &after) else {
         return;
     };
@@ -205,7 +176,7 @@ fn a_swapped_table_keeps_everything_that_was_attached_to_it() {
     db.target.sql(
         "SELECT setval('app.\"T t_s_seq\"', 7000); SELECT setval('app.\"Id seq\"', 9001, false)",
     );
-    let before = (schema(&db.target), settings(&db));
+    let before = (schema_of(&db.target), settings(&db));
 
     let config = swap_of("app.*", "recreate_views = true");
     let outcome = run(&db, &config);
@@ -276,7 +247,7 @@ fn what_cannot_follow_is_named_before_a_row_moves(
     db.source.sql("INSERT INTO t VALUES (1)");
     db.target.sql("INSERT INTO t VALUES (2)");
     db.target.sql(bound);
-    let before = schema(&db.target);
+    let before = schema_of(&db.target);
 
     let outcome = run(&db, &swap_of("public.t", more));
 
@@ -299,7 +270,7 @@ fn tables_that_refer_to_each_other_are_swapped_together() {
         "INSERT INTO parent SELECT generate_series(1, 100); INSERT INTO child SELECT i, i FROM generate_series(1, 100) i;
          UPDATE parent SET favourite = 101 - id",
     );
-    let before = schema(&db.target);
+    let before = schema_of(&db.target);
 
     assert_committed(&run(&db, &swap_of("public.*", "")));
 
@@ -350,7 +321,7 @@ fn a_partition_is_detached_and_the_new_one_attached() {
     db.source.sql("INSERT INTO p SELECT i, date '2026-01-01' + i % 59, 'x' || i FROM generate_series(0, 999) i");
     db.target
         .sql("INSERT INTO p VALUES (1, '2026-01-01', 'old'), (2, '2026-02-01', 'old')");
-    let before = schema(&db.target);
+    let before = schema_of(&db.target);
 
     assert_committed(&run(
         &db,
@@ -405,7 +376,7 @@ fn a_role_without_the_rights_is_told_before_a_row_moves() {
     db.target.sql(&format!(
         "ALTER TABLE t OWNER TO {role}; GRANT CREATE ON SCHEMA public TO {role}"
     ));
-    let before = schema(&db.target);
+    let before = schema_of(&db.target);
     assert_committed(&run_as());
     assert_same_schema(&before, &db.target);
     db.target.sql(&format!(
@@ -624,7 +595,7 @@ fn odd_tables_are_swapped() {
         "INSERT INTO none DEFAULT VALUES; INSERT INTO unlogged VALUES (-1), (-2), (-60); INSERT INTO identity_full VALUES (1, 'x');
          INSERT INTO wide VALUES ('a', '1 day', now(), '101', '{a,b}')",
     );
-    let before = schema(&db.target);
+    let before = schema_of(&db.target);
     assert_committed(&run(&db, &swap_of("public.*", "")));
     assert_same_schema(&before, &db.target);
     for table in ["none", "unlogged", "identity_full", "wide"] {
@@ -673,7 +644,7 @@ fn newer_features_are_kept() {
              WHERE conrelid = 't'::regclass ORDER BY conname",
         )
     };
-    let before = (schema(&db.target), definitions());
+    let before = (schema_of(&db.target), definitions());
 
     assert_committed(&run(&db, &swap_of("public.t", "")));
 

@@ -1,13 +1,19 @@
 //! What a database holds besides its rows.
 
+use std::path::Path;
 use std::process::Command;
 
 use super::database::Database;
 
-/// All that `pg_dump --schema-only` says of a database: owners, grants, indexes, triggers, and so on.
+/// All that `pg_dump --schema-only` says of a database (owners, grants, indexes, triggers, and so on),
+/// but for the ledger. None where this machine has no pg_dump that is new enough for the server.
 #[track_caller]
-pub fn schema_of(database: &Database<'_>) -> String {
-    let output = Command::new("pg_dump")
+pub fn schema_of(database: &Database<'_>) -> Option<String> {
+    let major = database.cluster.version() / 10_000;
+    let pg_dump = (major..=30)
+        .map(|version| format!("/usr/lib/postgresql/{version}/bin/pg_dump"))
+        .find(|path| Path::new(path).exists())?;
+    let output = Command::new(pg_dump)
         .args(["--schema-only", "--exclude-schema=tableferry", "--dbname"])
         .arg(database.uri())
         .output()
@@ -15,9 +21,9 @@ pub fn schema_of(database: &Database<'_>) -> String {
     let stderr = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "pg_dump: {stderr}");
     let dump = String::from_utf8(output.stdout).unwrap();
-    // Newer pg_dumps guard their scripts with a random key.
+    // Newer minor versions guard their scripts with a random key.
     let lines = dump
         .lines()
         .filter(|line| !line.starts_with("\\restrict") && !line.starts_with("\\unrestrict"));
-    lines.collect::<Vec<_>>().join("\n")
+    Some(lines.collect::<Vec<_>>().join("\n"))
 }
