@@ -38,6 +38,7 @@ impl Inspected {
             attachments: None,
             source: described,
             set,
+            since: None,
             spec,
         })
     }
@@ -58,6 +59,8 @@ async fn query_desc(source: &Session, target: &QualifiedName, query: &str) -> Re
         server_version: source.version(),
         columns,
         primary_key: Vec::new(),
+        unique_indexes: Vec::new(),
+        delete_actions: Vec::new(),
         foreign_keys: Vec::new(),
         referenced_by: Vec::new(),
         rules: Vec::new(),

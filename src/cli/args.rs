@@ -74,6 +74,10 @@ pub(super) struct RunArgs {
     #[arg(required = true, value_name = "JOB")]
     pub jobs: Vec<String>,
 
+    /// Read everything again, whatever the watermarks say
+    #[arg(long)]
+    pub full: bool,
+
     /// Print one JSON object a job
     #[arg(long)]
     pub json: bool,

@@ -3,11 +3,13 @@
 use serde::Serialize;
 
 use crate::catalog::desc::RelationKind;
-use crate::config::spec::{JobSpec, Mode};
+use crate::config::spec::{JobSpec, Mode, Verify};
 use crate::error::Side;
+use crate::plan::checksum::{self, Alphabet};
+use crate::plan::compare::Writer;
 use crate::plan::copy::{CopyPlan, JobPlan};
-use crate::plan::sql;
 use crate::plan::swap::{self, Moment};
+use crate::plan::{split, sql, staged};
 
 /// What a run of the job would do.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -136,6 +138,15 @@ fn statements(plan: &JobPlan, job: &JobSpec) -> Vec<Statement> {
     if let Some(lock) = source_lock(plan) {
         on(Side::Source, &lock);
     }
+    let parts = split::transactions(job, plan.clone());
+    for (at, part) in parts.iter().enumerate() {
+        transaction(job, part, at + 1 == parts.len(), &mut on);
+    }
+    list
+}
+
+/// One of the target's transactions. The source's ends with the last one's load.
+fn transaction(job: &JobSpec, plan: &JobPlan, last: bool, on: &mut impl FnMut(Side, &str)) {
     on(
         Side::Target,
         "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE",
@@ -147,6 +158,9 @@ fn statements(plan: &JobPlan, job: &JobSpec) -> Vec<Statement> {
     for statement in [&first, &plan.defer].into_iter().flatten() {
         on(Side::Target, statement);
     }
+    for (_, staged) in staged::of(plan) {
+        on(Side::Target, &staged.create);
+    }
     for statement in swap::statements(plan, Moment::Make) {
         on(Side::Target, statement);
     }
@@ -154,7 +168,13 @@ fn statements(plan: &JobPlan, job: &JobSpec) -> Vec<Statement> {
         on(Side::Source, &table.copy_out);
         on(Side::Target, &table.copy_in);
     }
-    on(Side::Source, "COMMIT");
+    let checksum = job.verify == Verify::Checksum;
+    if last && !checksum {
+        on(Side::Source, "COMMIT");
+    }
+    for statement in staged::statements(plan) {
+        on(Side::Target, statement);
+    }
     on(Side::Target, "SET CONSTRAINTS ALL IMMEDIATE");
     for statement in swap::statements(plan, Moment::Build) {
         on(Side::Target, statement);
@@ -164,6 +184,18 @@ fn statements(plan: &JobPlan, job: &JobSpec) -> Vec<Statement> {
     }
     for statement in swap::statements(plan, Moment::Attach) {
         on(Side::Target, statement);
+    }
+    for table in plan.tables.iter().filter(|_| checksum) {
+        // Which encodings they have, only the servers know.
+        let sql = |writer| {
+            let from = table.loaded_from();
+            checksum::digest(&table.comparison, writer, &Alphabet::Plain, &from)
+        };
+        on(Side::Source, &sql(Writer::Source));
+        on(Side::Target, &sql(Writer::Target));
+    }
+    if last && checksum {
+        on(Side::Source, "COMMIT");
     }
     let publish = swap::publish(&plan.tables);
     for statement in publish.lock.iter().chain(&publish.swap) {
@@ -175,7 +207,6 @@ fn statements(plan: &JobPlan, job: &JobSpec) -> Vec<Statement> {
             on(Side::Target, &format!("ANALYZE {}", table.target.sql()));
         }
     }
-    list
 }
 
 /// The LOCK of what the plan names. What a query reads is only known to the source.

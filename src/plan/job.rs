@@ -10,15 +10,7 @@ use crate::plan::copy::{CopyPlan, JobPlan};
 use crate::plan::refusal::Refusal;
 use crate::plan::{checks, order, sql, swap, table};
 
-/// Why a mode cannot be used, if it can't.
-pub fn unavailable(mode: Mode) -> Option<String> {
-    let name = match mode {
-        Mode::Append | Mode::Truncate | Mode::Swap => return None,
-        Mode::Merge => "merge",
-        Mode::Upsert => "upsert",
-    };
-    Some(format!("mode `{name}` is not available in this version"))
-}
+const DEFER: &str = "SET CONSTRAINTS ALL DEFERRED";
 
 /// Plans a job. `same_place` says that source and target are one database of one server.
 ///
@@ -33,7 +25,8 @@ pub fn job(
     check_job(job, &tables, &mut refusals);
     let mut plans: Vec<Option<CopyPlan>> = tables
         .iter()
-        .map(|inspected| table::plan(job, inspected, same_place, &mut refusals))
+        .enumerate()
+        .map(|(at, inspected)| table::plan(job, inspected, at + 1, same_place, &mut refusals))
         .collect();
     let targets: Vec<&RelationDesc> = tables.iter().filter_map(|t| t.target.as_ref()).collect();
     for target in targets.iter().filter(|target| is_table(target)) {
@@ -49,7 +42,10 @@ pub fn job(
         return Err(refusals);
     }
     let order = order::by_foreign_keys(&targets);
-    let defer = circles(job, &order, &mut warnings);
+    let defer = circles(job, &order, &mut warnings)
+        // Rows are changed one after the other: what may be checked at the end, is.
+        .or_else(|| matches!(job.mode, Mode::Merge | Mode::Upsert).then(|| DEFER.to_owned()));
+    let mut plans = plans;
     let tables = order
         .positions
         .iter()
@@ -71,14 +67,6 @@ fn is_table(target: &RelationDesc) -> bool {
 }
 
 fn check_job(job: &JobSpec, tables: &[Inspected], refusals: &mut Vec<Refusal>) {
-    if let Some(message) = unavailable(job.mode) {
-        let refusal = Refusal::mismatch(Side::Local, format!("job `{}`", job.name), message);
-        refusals.push(
-            refusal
-                .of_kind(ErrorKind::Config)
-                .hinted("use `append`, `truncate` or `swap`"),
-        );
-    }
     if job.verify == Verify::Checksum && matches!(job.mode, Mode::Append | Mode::Upsert) {
         let message = format!(
             "`verify = \"checksum\"` compares whole tables, and mode `{}` keeps rows that the source \
@@ -201,7 +189,7 @@ fn circles(job: &JobSpec, order: &order::Order<'_>, warnings: &mut Vec<String>) 
     }
     // By name it would fail where another table of the schema has a constraint of the same name
     // that is not deferrable.
-    (!late.is_empty()).then(|| "SET CONSTRAINTS ALL DEFERRED".to_owned())
+    (!late.is_empty()).then(|| DEFER.to_owned())
 }
 
 #[cfg(test)]

@@ -93,7 +93,7 @@ pub fn lock_targets(tables: &[CopyPlan]) -> Option<String> {
     // Who makes a new table from what is attached to the old one keeps all DDL away from it.
     let mode = match tables.first().map(|table| &table.load) {
         Some(Load::Shadow(_)) => "SHARE UPDATE EXCLUSIVE",
-        Some(Load::Direct) | None => "ROW EXCLUSIVE",
+        Some(Load::Direct | Load::Staged(_)) | None => "ROW EXCLUSIVE",
     };
     (!list.is_empty()).then(|| format!("LOCK TABLE ONLY {} IN {mode} MODE", list.join(", ONLY ")))
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use super::Context;
+use super::{Context, modes, watermark};
 use crate::catalog;
 use crate::catalog::LockTarget;
 use crate::catalog::desc::RelationDesc;
@@ -85,8 +85,10 @@ pub async fn inspect(context: &Context, source: &Session, target: &Session) -> R
         };
         let mut entry = Inspected::new(source, spec, source_desc, &to).await?;
         entry.attachments = attachments.remove(&entry.spec.target);
+        modes::check_scope(target, job, &entry).await?;
         inspected.push(entry);
     }
+    watermark::resume(context, source, target, &mut inspected).await?;
     let mut plan = plan::job(job, inspected, same_place);
     if let Ok(plan) = &mut plan {
         plan.warnings.extend(locks.iter().filter_map(unlocked));

@@ -2,7 +2,10 @@
 
 use serde_json::Value;
 
-use crate::support::{Databases, Outcome, PATIENCE, databases, job, wait_until};
+use crate::support::proxy::{Fault, Rule, Trigger, Way};
+use crate::support::{
+    Databases, Outcome, PATIENCE, Proxy, databases, job, job_between, wait_until,
+};
 
 fn jobs(mode: &str, more: &str) -> String {
     format!(
@@ -106,6 +109,63 @@ fn a_failure_leaves_what_was_published_before_and_says_what() {
         "{outcome}"
     );
     assert_eq!(counts(&db), [1, 0, 0]);
+}
+
+#[test]
+fn the_ledger_names_what_was_published() {
+    let db = three("ledger");
+    let ledger = "SELECT state, (SELECT string_agg(target, ' ' ORDER BY target) \
+                  FROM tableferry.run_table t WHERE t.run_id = r.run_id) \
+                  FROM tableferry.run r ORDER BY started_at DESC LIMIT 1";
+    let told =
+        |state: &str, tables: &str| vec![vec![Some(state.to_owned()), Some(tables.to_owned())]];
+    let job = job(&db, &jobs("append", "atomic = false"));
+    assert_eq!(job.run(&["run", "j"]).code, Some(0));
+    assert_eq!(
+        db.target.rows(ledger),
+        told("committed", "public.a public.b public.c")
+    );
+
+    db.source
+        .sql("ALTER TABLE b DROP CONSTRAINT b_id_check; INSERT INTO b VALUES (-1)");
+
+    assert_eq!(job.run(&["run", "j"]).code, Some(1));
+    assert_eq!(db.target.rows(ledger), told("rolled_back", "public.a"));
+}
+
+#[test]
+fn a_connection_cut_at_any_message_leaves_each_table_as_the_report_says() {
+    let db = three("cut");
+    let mut at = 1;
+    let mut halves = 0;
+    loop {
+        let proxy = Proxy::start(db.target.cluster.port());
+        let through = proxy.conninfo(&db.target.conninfo());
+        let rule = Rule::new(Way::ToServer, Trigger::Message(at), Fault::Cut).on_connection(1);
+        let armed = proxy.arm(rule);
+        let outcome = job_between(
+            &db.source.conninfo(),
+            &through,
+            &jobs("append", "atomic = false"),
+        )
+        .run(&["run", "j", "--json"]);
+        let report = outcome.report();
+        let tables = report["tables"].as_array().unwrap();
+        let said = ["public.a", "public.b", "public.c"].map(|name| {
+            let of = tables.iter().find(|table| table["target"] == name);
+            u64::from(of.is_some_and(|table| table["committed"] == true))
+        });
+        assert_eq!(counts(&db), said, "cut at message {at}: {outcome}");
+        let done = report["outcome"] == "committed";
+        assert_eq!(done, said == [1, 1, 1], "cut at message {at}: {outcome}");
+        halves += u64::from(!done && said != [0, 0, 0]);
+        db.target.sql("TRUNCATE a, b, c");
+        if !armed.has_struck() {
+            break;
+        }
+        at += 1 + at / 40;
+    }
+    assert!(halves > 2, "{halves} cuts between two tables");
 }
 
 #[test]

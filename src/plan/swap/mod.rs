@@ -60,7 +60,7 @@ pub enum Moment {
 pub fn statements(plan: &JobPlan, moment: Moment) -> impl Iterator<Item = &str> {
     let shadows = plan.tables.iter().filter_map(|table| match &table.load {
         Load::Shadow(shadow) => Some(shadow),
-        Load::Direct => None,
+        Load::Direct | Load::Staged(_) => None,
     });
     shadows
         .flat_map(move |shadow| match moment {

@@ -24,7 +24,7 @@ pub fn publish(tables: &[CopyPlan]) -> Publish {
         .iter()
         .filter_map(|table| match &table.load {
             Load::Shadow(shadow) => Some((table, &**shadow)),
-            Load::Direct => None,
+            Load::Direct | Load::Staged(_) => None,
         })
         .collect();
     if swapped.is_empty() {

@@ -27,7 +27,7 @@ const PAUSE_MAX: Duration = Duration::from_secs(1);
 fn shadows(plan: &JobPlan) -> impl Iterator<Item = (&CopyPlan, &Shadow)> {
     plan.tables.iter().filter_map(|table| match &table.load {
         Load::Shadow(shadow) => Some((table, &**shadow)),
-        Load::Direct => None,
+        Load::Direct | Load::Staged(_) => None,
     })
 }
 
