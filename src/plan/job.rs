@@ -45,7 +45,6 @@ pub fn job(
     let defer = circles(job, &order, &mut warnings)
         // Rows are changed one after the other: what may be checked at the end, is.
         .or_else(|| matches!(job.mode, Mode::Merge | Mode::Upsert).then(|| DEFER.to_owned()));
-    let mut plans = plans;
     let tables = order
         .positions
         .iter()
