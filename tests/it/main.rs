@@ -11,6 +11,7 @@
 mod atomic;
 mod catalog;
 mod checksum;
+mod faults;
 mod harness;
 mod large;
 mod ledger;

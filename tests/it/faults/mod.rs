@@ -1,0 +1,70 @@
+//! The fault suite: a seeded history of faults against one pair of servers, and its checker.
+//!
+//! `sh tests/faults.sh` runs its long form. `TABLEFERRY_FAULTS` is how many faults are injected,
+//! `TABLEFERRY_FAULTS_SEED` repeats a history. The rounds run one after another, each on the same two tables:
+//! the target's rows before and the source's rows are known row by row, and afterwards the target
+//! must hold one set or the other, as the report, the exit code and the ledger say.
+
+mod dice;
+mod kinds;
+mod places;
+mod tally;
+mod world;
+
+use std::time::{Instant, SystemTime};
+
+use dice::Dice;
+use kinds::Kind;
+use tally::Tally;
+use world::World;
+
+/// What a `cargo test` injects, where nobody says otherwise.
+const FAULTS_DEFAULT: u64 = 210;
+
+/// Where merged modes are added to the suite.
+const MODES: [&str; 2] = ["append", "truncate"];
+
+#[test]
+fn every_fault_leaves_old_or_new_and_the_report_agrees() {
+    let faults = number("TABLEFERRY_FAULTS").unwrap_or(FAULTS_DEFAULT);
+    let seed = number("TABLEFERRY_FAULTS_SEED").unwrap_or_else(any_seed);
+    println!("seed {seed} (again: TABLEFERRY_FAULTS_SEED={seed} TABLEFERRY_FAULTS={faults})");
+    let began = Instant::now();
+    let mut world = World::new(seed);
+    let mut tally = Tally::default();
+    let mut round = 0;
+    while tally.injected() < faults {
+        // Every round throws its own dice, so that one round can be looked at without those before.
+        let mut dice = Dice::new(seed.wrapping_mul(0x9e37_79b9).wrapping_add(round));
+        let kind = Kind::ALL[usize::try_from(round).unwrap() % Kind::ALL.len()];
+        let mode = dice.one_of(&MODES);
+        let result = world.round(round, kind, mode, &mut dice);
+        tally.count(kind, result);
+        round += 1;
+        assert!(round < faults * 4 + 100, "hardly a fault strikes:\n{tally}");
+    }
+    println!("{tally}");
+    println!(
+        "seed {seed}: {} faults in {round} rounds, {} s, {} violations",
+        tally.injected(),
+        began.elapsed().as_secs(),
+        tally.violations()
+    );
+    assert_eq!(tally.violations(), 0, "seed {seed}\n{tally}");
+}
+
+fn number(variable: &str) -> Option<u64> {
+    let value = std::env::var(variable).ok().filter(|v| !v.is_empty())?;
+    Some(
+        value
+            .parse()
+            .unwrap_or_else(|_| panic!("${variable} is no number: {value}")),
+    )
+}
+
+fn any_seed() -> u64 {
+    let now = SystemTime::now()
+        .duration_since(SystemTime::UNIX_EPOCH)
+        .unwrap();
+    now.as_secs() % 1_000_000
+}
