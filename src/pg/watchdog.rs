@@ -24,6 +24,9 @@ const LOOK_WAIT: Duration = Duration::from_secs(5);
 /// How long the look's own session may take to end.
 const CLOSE_WAIT: Duration = Duration::from_millis(500);
 
+/// How often it is noticed that something has moved.
+const TICK: Duration = Duration::from_millis(200);
+
 /// For sessions that belong to no job.
 const STALL_TIMEOUT: Duration = Duration::from_secs(300);
 
@@ -179,6 +182,13 @@ impl Silence {
         let quiet = self.since.elapsed();
         self.next_look = self.looks.after(quiet);
         let doing = session.look().await;
+        debug!(
+            server = session.server(),
+            pid = session.pid(),
+            ?quiet,
+            ?doing,
+            "looked"
+        );
         *session.watchdog().holder_slot() = match &doing {
             Doing::Locked { holders } => Some(holders.clone()),
             _ => None,
@@ -266,7 +276,7 @@ impl Session {
         let mut silence = Silence::new(self, self.watchdog().stall_timeout, moved());
         *self.watchdog().holder_slot() = None;
         loop {
-            sleep(silence.left()).await;
+            sleep(silence.left().min(TICK)).await;
             if silence.is_due(moved())
                 && let Some(error) = silence.look(self, phase, moved).await
             {

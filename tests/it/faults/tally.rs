@@ -61,6 +61,25 @@ impl Tally {
     }
 }
 
+impl std::iter::Sum for Tally {
+    fn sum<I: Iterator<Item = Tally>>(tallies: I) -> Tally {
+        let mut sum = Tally::default();
+        for (kind, line) in tallies.flat_map(|tally| tally.0) {
+            sum.0.entry(kind).or_default().add(&line);
+        }
+        sum
+    }
+}
+
+impl Line {
+    fn add(&mut self, other: &Line) {
+        self.injected += other.injected;
+        self.committed += other.committed;
+        self.rolled_back += other.rolled_back;
+        self.violations += other.violations;
+    }
+}
+
 impl fmt::Display for Tally {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(
@@ -71,10 +90,7 @@ impl fmt::Display for Tally {
         let mut sum = Line::default();
         for (kind, line) in &self.0 {
             row(f, kind.name(), line)?;
-            sum.injected += line.injected;
-            sum.committed += line.committed;
-            sum.rolled_back += line.rolled_back;
-            sum.violations += line.violations;
+            sum.add(line);
         }
         row(f, "**all**", &sum)
     }

@@ -310,9 +310,9 @@ impl World {
         let usual = self.usual[&(setup.mode, setup.tls)][1];
         let (index, way) = dice.one_of(&[(0, Way::ToServer), (1, Way::ToClient)]);
         let trigger = if setup.tls {
-            Trigger::Byte(usual.bytes[index] - dice.below(60))
+            Trigger::Byte(usual.bytes[index] - dice.below(150))
         } else {
-            Trigger::Message(usual.messages[index].saturating_sub(dice.below(5)).max(1))
+            Trigger::Message(usual.messages[index].saturating_sub(dice.below(12)).max(1))
         };
         let rule =
             Rule::new(way, trigger, dice.one_of(&[Fault::Cut, Fault::Reset])).on_connection(1);
@@ -448,9 +448,7 @@ impl World {
             taken.clear();
         }
         let outcome = run.finish();
-        let here = taken.len();
-        taken.clear();
-        let _ = here;
+        drop(taken);
         Struck {
             injected: true,
             outcome,
