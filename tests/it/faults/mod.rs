@@ -7,6 +7,7 @@
 
 mod dice;
 mod kinds;
+mod machine;
 mod places;
 mod tally;
 mod world;

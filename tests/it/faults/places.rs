@@ -1,18 +1,18 @@
-//! Faults that need a place of their own: a standby, a full disk, a pooler, a black hole.
+//! What the watchdog tells: slow from dead, and who holds a lock.
 
 use std::time::{Duration, Instant};
 
 use crate::support::proxy::{Fault, Rule, Trigger, Way};
 use crate::support::{Databases, PATIENCE, Proxy, databases, job, job_between, wait_until};
 
-fn jobs(mode: &str, more: &str) -> String {
+pub fn jobs(mode: &str, more: &str) -> String {
     format!(
         "[jobs.j]\nsource = 'source'\ntarget = 'target'\nmode = '{mode}'\ntables = ['public.t']\n\
          retry = {{ max = 0 }}\nanalyze = false\n{more}\n"
     )
 }
 
-fn tables(name: &str) -> Databases<'static> {
+pub fn tables(name: &str) -> Databases<'static> {
     let db = databases(name);
     db.both("CREATE TABLE t (id int, filler text)");
     db.source
