@@ -121,7 +121,7 @@ impl Watchdog {
 }
 
 impl Looks {
-    /// A lock's holder can only be seen while the wait lasts: shortly before `lock_timeout` ends it.
+    /// A lock's holder can only be seen while the wait lasts.
     fn first(self) -> Duration {
         match self.before_lock_timeout() {
             Some(early) => early.min(self.stall_timeout),
@@ -138,7 +138,7 @@ impl Looks {
     }
 
     fn before_lock_timeout(self) -> Option<Duration> {
-        (!self.lock_timeout.is_zero()).then(|| self.lock_timeout * 3 / 4)
+        (!self.lock_timeout.is_zero()).then(|| self.lock_timeout / 2)
     }
 }
 
@@ -409,7 +409,7 @@ mod tests {
     }
 
     #[rstest]
-    #[case(300, 30, &[22_500, 300_000, 600_000])]
+    #[case(300, 30, &[15_000, 300_000, 600_000])]
     #[case(300, 0, &[300_000, 600_000, 900_000])]
     #[case(5, 30, &[5_000, 10_000, 15_000])]
     fn the_server_is_asked_before_a_lock_times_out_and_at_every_stall(

@@ -445,6 +445,8 @@ impl BlackHole {
             && [
                 format!("netns add {name}"),
                 format!("link add {bridge} type bridge"),
+                // Of its own: with its port's address, packets would still come in by that port.
+                format!("link set {bridge} address 02:00:0a:d5:00:01"),
                 format!("addr add {net}.1/24 dev {bridge}"),
                 format!("link set {bridge} up"),
                 format!("link add {port} type veth peer name {inside}"),

@@ -605,7 +605,7 @@ fn setup(mode: &'static str, kind: Kind, dice: &mut Dice) -> Setup {
             _ => dice.one_of(&[0, 0, 2]),
         },
         stall_timeout: if kind == Kind::Stall { "1s" } else { "20s" },
-        lock_timeout: if kind == Kind::LockHeld { "2s" } else { "10s" },
+        lock_timeout: if kind == Kind::LockHeld { "3s" } else { "10s" },
     }
 }
 
