@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use crate::catalog::attachments::Attachments;
+use crate::catalog::mark::Mark;
 use crate::config::spec::TableSpec;
 use crate::pg::ident::{Ident, QualifiedName};
 
@@ -14,8 +16,12 @@ pub struct Inspected {
     pub source: Option<RelationDesc>,
     /// What is written; None when the target has no such relation.
     pub target: Option<RelationDesc>,
+    /// What is attached to the target; read only where the mode needs it.
+    pub attachments: Option<Attachments>,
     /// What the `set` expressions give, by target column.
     pub set: BTreeMap<Ident, ColumnDesc>,
+    /// How far it had been read by the last run that was published, where it has a watermark.
+    pub since: Option<Mark>,
 }
 
 /// A table, view, or the result of a query, on one server.
@@ -31,6 +37,10 @@ pub struct RelationDesc {
     pub columns: Vec<ColumnDesc>,
     /// Primary key columns, in key order; empty when there is none.
     pub primary_key: Vec<Ident>,
+    /// Unique indexes and exclusion constraints, the primary key first.
+    pub unique_indexes: Vec<UniqueIndex>,
+    /// Foreign keys that point here and, when a row is deleted, change the rows that refer to it.
+    pub delete_actions: Vec<DeleteAction>,
     /// Foreign keys of this table.
     pub foreign_keys: Vec<ForeignKey>,
     /// Foreign keys of other tables that point here (and of this one).
@@ -175,6 +185,53 @@ pub struct ForeignKey {
     pub deferrable: bool,
 }
 
+/// A unique index or an exclusion constraint.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UniqueIndex {
+    /// The index's name.
+    pub name: String,
+    /// Unique over its columns: valid, not partial, without expressions, no exclusion constraint.
+    pub is_plain: bool,
+    /// Checked row by row; not DEFERRABLE.
+    pub immediate: bool,
+    /// Its columns, in index order; not those of INCLUDE.
+    pub columns: Vec<KeyColumn>,
+}
+
+/// One column of a unique index, and what it takes for the same.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KeyColumn {
+    /// The column.
+    pub name: Ident,
+    /// The equality of its operator class.
+    pub equality: OperatorName,
+    /// The index's collation, where it is not the column's.
+    pub collation: Option<QualifiedName>,
+    /// Equal values are the same bytes; not so for `citext`, `numeric` (1.0 = 1.00) or a
+    /// nondeterministic collation.
+    pub equal_is_identical: bool,
+}
+
+/// An operator's name with its schema.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OperatorName {
+    /// The schema.
+    pub schema: Ident,
+    /// The operator.
+    pub symbol: String,
+}
+
+/// What a foreign key does to the rows that refer to a deleted one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DeleteAction {
+    /// The constraint's name.
+    pub constraint: String,
+    /// The table that has it.
+    pub table: QualifiedName,
+    /// `CASCADE`, `SET NULL` or `SET DEFAULT`.
+    pub action: String,
+}
+
 /// What the role that is logged in may do with a relation.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Privileges {
@@ -194,6 +251,8 @@ pub struct Privileges {
     pub usage: bool,
     /// May ANALYZE it.
     pub analyze: bool,
+    /// May make temporary tables in the database.
+    pub temporary: bool,
     /// May set `session_replication_role`.
     pub skip_triggers: bool,
 }

@@ -35,8 +35,10 @@ impl Inspected {
         };
         Ok(Inspected {
             target: targets.get(&spec.target).cloned(),
+            attachments: None,
             source: described,
             set,
+            since: None,
             spec,
         })
     }
@@ -57,6 +59,8 @@ async fn query_desc(source: &Session, target: &QualifiedName, query: &str) -> Re
         server_version: source.version(),
         columns,
         primary_key: Vec::new(),
+        unique_indexes: Vec::new(),
+        delete_actions: Vec::new(),
         foreign_keys: Vec::new(),
         referenced_by: Vec::new(),
         rules: Vec::new(),

@@ -3,15 +3,19 @@
 //! Every query is qualified with `pg_catalog`, because `search_path` is empty, and reads only what
 //! any role may read. All relations of a job are read together, in a handful of queries.
 
+pub mod attachments;
 pub mod desc;
 mod expand;
 mod inspect;
+mod keys;
 mod lock;
+pub mod mark;
 mod output;
 mod pattern;
 mod relations;
 mod types;
 
+pub use attachments::attachments;
 pub use expand::expand;
 pub use lock::{LockTarget, lock, lock_list, lock_statement};
 pub use output::output_columns;

@@ -7,6 +7,7 @@ use tokio_postgres::Row;
 use crate::catalog::desc::{
     ColumnDesc, ForeignKey, Identity, Privileges, RelationDesc, RelationKind,
 };
+use crate::catalog::keys;
 use crate::catalog::types::Types;
 use crate::error::{Phase, Result, Side};
 use crate::pg::ident::{Ident, QualifiedName};
@@ -45,7 +46,8 @@ SELECT c.oid, n.nspname::pg_catalog.text, c.relname::pg_catalog.text, c.relkind:
        pg_catalog.pg_has_role(c.relowner, 'USAGE') \
          OR (SELECT pg_catalog.pg_has_role(d.datdba, 'USAGE') FROM pg_catalog.pg_database AS d \
               WHERE d.datname = pg_catalog.current_database()) MAINTAIN, \
-       MAY_SET \
+       MAY_SET, \
+       pg_catalog.has_database_privilege(pg_catalog.current_database(), 'TEMPORARY') \
 FROM ROWS FROM (pg_catalog.unnest($1::pg_catalog.text[]), pg_catalog.unnest($2::pg_catalog.text[])) AS wanted (schema, name) \
 JOIN pg_catalog.pg_namespace AS n ON n.nspname = wanted.schema \
 JOIN pg_catalog.pg_class AS c ON c.relnamespace = n.oid AND c.relname = wanted.name \
@@ -139,6 +141,7 @@ pub async fn read(
     let oids: Vec<u32> = found.keys().copied().collect();
     columns(session, &oids, &mut found).await?;
     foreign_keys(session, &oids, &mut found).await?;
+    keys::read(session, &oids, &mut found).await?;
     Ok(found
         .into_values()
         .map(|relation| (relation.name.clone(), relation))
@@ -190,6 +193,8 @@ fn relation(session: &Session, row: &Row) -> RelationDesc {
         server_version: session.version(),
         columns: Vec::new(),
         primary_key: idents(9),
+        unique_indexes: Vec::new(),
+        delete_actions: Vec::new(),
         foreign_keys: Vec::new(),
         referenced_by: Vec::new(),
         rules: row.get(10),
@@ -208,6 +213,7 @@ fn relation(session: &Session, row: &Row) -> RelationDesc {
             usage: row.get(18),
             analyze: row.get(19),
             skip_triggers: row.get(20),
+            temporary: row.get(21),
         },
         lc_monetary: row.get(4),
     }

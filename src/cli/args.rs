@@ -58,21 +58,15 @@ pub(super) enum Command {
     Man,
 }
 
-impl Command {
-    /// A person in front of a command sees its results: the log would only repeat them.
-    pub fn default_log_level(&self) -> &'static str {
-        match self {
-            Command::Daemon => "info",
-            _ => "warn",
-        }
-    }
-}
-
 #[derive(Debug, ClapArgs)]
 pub(super) struct RunArgs {
     /// The jobs, by name
     #[arg(required = true, value_name = "JOB")]
     pub jobs: Vec<String>,
+
+    /// Read everything again, whatever the watermarks say
+    #[arg(long)]
+    pub full: bool,
 
     /// Print one JSON object a job
     #[arg(long)]

@@ -7,24 +7,49 @@ use tracing::Subscriber;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::registry::LookupSpan;
 use tracing_subscriber::util::SubscriberInitExt;
-use tracing_subscriber::{EnvFilter, Layer};
+use tracing_subscriber::{EnvFilter, Layer, Registry, reload};
 
-/// Starts logging. `level` is a level or a filter; one that can't be read falls back to `info`,
-/// and says so.
-pub(super) fn start(level: &str) {
-    let (filter, wrong) = match EnvFilter::try_new(level) {
+/// The log, while it is written.
+pub(super) struct Logging {
+    filter: reload::Handle<EnvFilter, Registry>,
+    /// A flag said what is logged, and no configuration may change it.
+    is_fixed: bool,
+}
+
+/// Starts logging. `flag` is a level or a filter, and wins over `level`; one that can't be read falls
+/// back to `info`, and says so.
+pub(super) fn start(flag: Option<String>, level: &str) -> Logging {
+    let wanted = flag.as_deref().unwrap_or(level);
+    let (filter, wrong) = match EnvFilter::try_new(wanted) {
         Ok(filter) => (filter, None),
         Err(error) => (EnvFilter::new("info"), Some(error)),
     };
+    let (filter, handle) = reload::Layer::new(filter);
     if let Err(error) = tracing_subscriber::registry()
-        .with(writer())
         .with(filter)
+        .with(writer())
         .try_init()
     {
         eprintln!("tableferry: logging could not be started: {error}");
     }
     if let Some(error) = wrong {
-        tracing::warn!("--log-level `{level}` is not a filter ({error}); using `info`");
+        tracing::warn!("--log-level `{wanted}` is not a filter ({error}); using `info`");
+    }
+    Logging {
+        filter: handle,
+        is_fixed: flag.is_some(),
+    }
+}
+
+impl Logging {
+    /// From now on, unless the flag wins.
+    pub(super) fn set_level(&self, level: &str) {
+        if self.is_fixed {
+            return;
+        }
+        if let Err(error) = self.filter.reload(EnvFilter::new(level)) {
+            tracing::error!("the log level can't be changed: {error}");
+        }
     }
 }
 

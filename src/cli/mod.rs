@@ -10,6 +10,7 @@ mod jobs;
 mod logging;
 mod plan;
 mod run;
+mod running;
 mod signals;
 mod status;
 mod trigger;
@@ -26,6 +27,7 @@ use crate::config::spec::Config;
 use crate::config::{self, Request};
 use crate::error::Error;
 use crate::report::Outcome;
+use running::RunningDaemon;
 
 /// The exit codes of every command.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -70,17 +72,6 @@ pub fn main() -> ExitCode {
 
 fn with_config(file: Option<PathBuf>, log_level: Option<String>, command: args::Command) -> Exit {
     let request = Request::from_process(file);
-    let config = match config::load(&request) {
-        Ok(config) => config,
-        Err(errors) => {
-            eprintln!("{errors}");
-            return Exit::Config;
-        }
-    };
-    logging::start(log_level.as_deref().unwrap_or(command.default_log_level()));
-    for warning in &config.warnings {
-        eprintln!("warning: {warning}");
-    }
     // One thread: the two sides of a copy then hand blocks to each other without waking another
     // core, which costs half the client's CPU time (see ARCHITECTURE.md).
     let runtime = match tokio::runtime::Builder::new_current_thread()
@@ -93,21 +84,45 @@ fn with_config(file: Option<PathBuf>, log_level: Option<String>, command: args::
             return Exit::Failed;
         }
     };
+    // Those that only ask the daemon need no valid configuration.
+    let daemon = || RunningDaemon::find(&request);
+    let command = match command {
+        args::Command::Trigger(wanted) => return runtime.block_on(trigger::run(&daemon(), wanted)),
+        args::Command::Reload => return runtime.block_on(trigger::reload(&daemon())),
+        args::Command::Status(wanted) => return runtime.block_on(status::run(&daemon(), wanted)),
+        command => command,
+    };
+    let config = match config::load(&request) {
+        Ok(config) => config,
+        Err(errors) => {
+            eprintln!("{errors}");
+            return Exit::Config;
+        }
+    };
+    // A person in front of a command sees its results: the log would only repeat them.
+    let level = match command {
+        args::Command::Daemon => config.daemon.log_level.as_str(),
+        _ => "warn",
+    };
+    let log = logging::start(log_level, level);
+    for warning in &config.warnings {
+        eprintln!("warning: {warning}");
+    }
     runtime.block_on(async {
         match command {
             args::Command::Run(wanted) => run::run(&config, wanted).await,
             args::Command::Plan(wanted) => plan::run(&config, wanted).await,
             args::Command::Verify(wanted) => verify::run(&config, wanted).await,
             args::Command::Check(wanted) => check::run(&config, wanted).await,
-            args::Command::Daemon => daemon::run(config, request).await,
-            args::Command::Trigger(wanted) => trigger::run(&config, wanted).await,
-            args::Command::Reload => trigger::reload(&config).await,
+            args::Command::Daemon => daemon::run(config, request, log).await,
             args::Command::Jobs { json } => jobs::run(config, json),
-            args::Command::Status(wanted) => status::run(&config, wanted).await,
             args::Command::History(wanted) => history::run(&config, wanted).await,
-            args::Command::Schema | args::Command::Completions { .. } | args::Command::Man => {
-                Exit::Usage
-            }
+            args::Command::Trigger(_)
+            | args::Command::Reload
+            | args::Command::Status(_)
+            | args::Command::Schema
+            | args::Command::Completions { .. }
+            | args::Command::Man => Exit::Usage,
         }
     })
 }
@@ -180,16 +195,24 @@ fn chosen(config: &Config, names: Vec<String>) -> Option<Vec<String>> {
     if names.is_empty() {
         return Some(config.jobs.keys().cloned().collect());
     }
+    let configured: Vec<_> = config.jobs.keys().map(String::as_str).collect();
+    known(&configured, &names).then_some(names)
+}
+
+/// Whether all names are those of configured jobs; those that are not are said on stderr.
+fn known(configured: &[&str], names: &[String]) -> bool {
     let mut all_known = true;
-    for name in names.iter().filter(|name| !config.jobs.contains_key(*name)) {
+    for name in names
+        .iter()
+        .filter(|name| !configured.contains(&name.as_str()))
+    {
         all_known = false;
-        let known: Vec<_> = config.jobs.keys().map(String::as_str).collect();
         eprintln!(
             "tableferry: there is no job `{name}`; configured: {}",
-            known.join(", ")
+            configured.join(", ")
         );
     }
-    all_known.then_some(names)
+    all_known
 }
 
 #[cfg(test)]

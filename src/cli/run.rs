@@ -15,7 +15,7 @@ use crate::report::{ErrorReport, Event, Listener, Outcome, RunReport, Trigger, p
 use crate::run::{self, Cancelled, Context};
 
 pub(super) async fn run(config: &Config, wanted: RunArgs) -> Exit {
-    let Some(jobs) = chosen(config, wanted.jobs) else {
+    let Some(jobs) = chosen(config, wanted.jobs.clone()) else {
         return Exit::Usage;
     };
     let (canceller, cancelled) = run::cancellation();
@@ -32,7 +32,7 @@ pub(super) async fn run(config: &Config, wanted: RunArgs) -> Exit {
     });
     let mut worst = Exit::Done;
     for job in &jobs {
-        let exit = match one(config, job, &listener, &cancelled, wanted.json).await {
+        let exit = match one(config, job, &listener, &cancelled, &wanted).await {
             Ok(exit) => exit,
             Err(error) => {
                 super::print_error(job, &error, false);
@@ -52,11 +52,12 @@ async fn one(
     job: &str,
     listener: &Arc<dyn Listener>,
     cancelled: &Cancelled,
-    json: bool,
+    wanted: &RunArgs,
 ) -> crate::error::Result<Exit> {
-    let context = Context::new(config, job, Trigger::Manual, Arc::clone(listener))?;
+    let mut context = Context::new(config, job, Trigger::Manual, Arc::clone(listener))?;
+    context.full = wanted.full;
     let report = run::run(&context, cancelled).await;
-    if json {
+    if wanted.json {
         print_json(&report);
     } else {
         print_summary(&report);

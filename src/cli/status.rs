@@ -1,16 +1,12 @@
 //! `tableferry status`: what the daemon's jobs are doing.
 
 use super::args::JobsArgs;
-use super::{Exit, chosen, plain_table, print_json, print_text};
-use crate::config::spec::Config;
-use crate::daemon::control::{Reply, Request, client};
+use super::running::RunningDaemon;
+use super::{Exit, known, plain_table, print_json, print_text};
+use crate::daemon::control::{Reply, Request};
 
-pub(super) async fn run(config: &Config, wanted: JobsArgs) -> Exit {
-    let Some(names) = chosen(config, wanted.jobs) else {
-        return Exit::Usage;
-    };
-    let runtime_dir = &config.daemon.runtime_dir;
-    let answered = match client::ask(runtime_dir, &Request::Status).await {
+pub(super) async fn run(daemon: &RunningDaemon<'_>, wanted: JobsArgs) -> Exit {
+    let answered = match daemon.ask(&Request::Status).await {
         Ok(mut answers) => answers.next().await,
         Err(error) => Err(error),
     };
@@ -21,14 +17,16 @@ pub(super) async fn run(config: &Config, wanted: JobsArgs) -> Exit {
             return Exit::Failed;
         }
         Err(error) => {
-            eprintln!(
-                "tableferry: no daemon answers in {}: {error}\n  hint: `tableferry jobs` shows the \
-                 schedule without one",
-                runtime_dir.display()
-            );
-            return Exit::Failed;
+            let exit = daemon.absent(&error);
+            eprintln!("  hint: `tableferry jobs` shows the schedule without a daemon");
+            return exit;
         }
     };
+    let configured: Vec<_> = jobs.iter().map(|job| job.job.as_str()).collect();
+    if !known(&configured, &wanted.jobs) {
+        return Exit::Usage;
+    }
+    let chosen = |name: &String| wanted.jobs.is_empty() || wanted.jobs.contains(name);
     let mut table = plain_table([
         "job",
         "state",
@@ -37,7 +35,7 @@ pub(super) async fn run(config: &Config, wanted: JobsArgs) -> Exit {
         "next (UTC)",
         "error",
     ]);
-    for job in jobs.iter().filter(|job| names.contains(&job.job)) {
+    for job in jobs.iter().filter(|job| chosen(&job.job)) {
         if wanted.json {
             print_json(job);
             continue;

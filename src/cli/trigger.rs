@@ -1,32 +1,30 @@
 //! `tableferry trigger` and `tableferry reload`: words with the running daemon, over its control
 //! socket; a trigger falls back to the spool and a signal.
 
-use std::io;
+use std::collections::BTreeSet;
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
 use super::args::TriggerArgs;
+use super::running::RunningDaemon;
 use super::{Exit, exit_of, print_text, worse};
-use crate::config::spec::Config;
 use crate::daemon::control::{Reply, Request, client};
 use crate::daemon::instance::Instance;
 use crate::daemon::spool::Spool;
 
-pub(super) async fn run(config: &Config, wanted: TriggerArgs) -> Exit {
+pub(super) async fn run(daemon: &RunningDaemon<'_>, wanted: TriggerArgs) -> Exit {
+    let jobs: BTreeSet<String> = wanted.jobs.into_iter().collect();
     let request = Request::Trigger {
-        jobs: wanted.jobs.clone(),
+        jobs: jobs.iter().cloned().collect(),
         wait: wanted.wait,
     };
-    match client::ask(&config.daemon.runtime_dir, &request).await {
-        Ok(answers) => tell_answers(answers, wanted.jobs.len()).await,
-        Err(error) if wanted.wait => no_daemon(config, &error),
-        Err(error) => match spool(config, &wanted.jobs) {
-            Ok(()) => Exit::Done,
-            Err(why) => {
-                eprintln!("tableferry: {why}");
-                no_daemon(config, &error)
-            }
+    match daemon.ask(&request).await {
+        Ok(answers) => tell_answers(answers, jobs.len()).await,
+        Err(error) if wanted.wait => daemon.absent(&error),
+        Err(error) => match Instance::holder(&daemon.runtime_dir) {
+            Some(pid) => spool(daemon, pid, &jobs),
+            None => daemon.absent(&error),
         },
     }
 }
@@ -41,9 +39,9 @@ async fn tell_answers(mut answers: client::Answers, jobs: usize) -> Exit {
                 print_text(&format!("{job}: {}", outcome.as_str()));
                 exit = worse(exit, exit_of(outcome));
             }
-            Ok(Some(Reply::Refused { job, why })) => {
+            Ok(Some(Reply::Refused { job, why, unknown })) => {
                 eprintln!("tableferry: {job}: {why}");
-                exit = worse(exit, Exit::Usage);
+                exit = worse(exit, if unknown { Exit::Usage } else { Exit::Failed });
             }
             Ok(None) if told >= jobs => return exit,
             Ok(other) => {
@@ -60,28 +58,33 @@ async fn tell_answers(mut answers: client::Answers, jobs: usize) -> Exit {
 }
 
 /// The way without a socket: files that name the jobs, then the signal that says "look".
-fn spool(config: &Config, jobs: &[String]) -> Result<(), String> {
-    let runtime_dir = &config.daemon.runtime_dir;
-    let pid = Instance::holder(runtime_dir)
-        .ok_or_else(|| format!("no daemon lives in {}", runtime_dir.display()))?;
-    for job in jobs {
-        if !config.jobs.contains_key(job) {
-            return Err(format!("there is no job `{job}`"));
+fn spool(daemon: &RunningDaemon<'_>, pid: i32, jobs: &BTreeSet<String>) -> Exit {
+    let unknown = daemon.unknown(jobs.iter());
+    if !unknown.is_empty() {
+        for job in unknown {
+            eprintln!("tableferry: {job}: there is no such job");
         }
-        Spool::of(runtime_dir)
-            .put(job)
-            .map_err(|error| error.to_string())?;
+        return Exit::Usage;
     }
-    kill(Pid::from_raw(pid), Signal::SIGUSR1)
-        .map_err(|error| format!("the daemon (pid {pid}) can't be signalled: {error}"))?;
+    let spool = Spool::of(&daemon.runtime_dir);
+    for job in jobs {
+        if let Err(error) = spool.put(job) {
+            eprintln!("tableferry: {job}: {error}");
+            return Exit::Failed;
+        }
+    }
+    if let Err(error) = kill(Pid::from_raw(pid), Signal::SIGUSR1) {
+        eprintln!("tableferry: the daemon (pid {pid}) can't be signalled: {error}");
+        return Exit::Failed;
+    }
     print_text("spooled, and the daemon was told by SIGUSR1");
-    Ok(())
+    Exit::Done
 }
 
-pub(super) async fn reload(config: &Config) -> Exit {
-    let mut answers = match client::ask(&config.daemon.runtime_dir, &Request::Reload).await {
+pub(super) async fn reload(daemon: &RunningDaemon<'_>) -> Exit {
+    let mut answers = match daemon.ask(&Request::Reload).await {
         Ok(answers) => answers,
-        Err(error) => return no_daemon(config, &error),
+        Err(error) => return daemon.absent(&error),
     };
     match answers.next().await {
         Ok(Some(Reply::Reloaded {
@@ -110,12 +113,4 @@ pub(super) async fn reload(config: &Config) -> Exit {
             Exit::Failed
         }
     }
-}
-
-fn no_daemon(config: &Config, error: &io::Error) -> Exit {
-    eprintln!(
-        "tableferry: no daemon answers in {}: {error}",
-        config.daemon.runtime_dir.display()
-    );
-    Exit::Failed
 }

@@ -96,6 +96,16 @@ fn check_job_keys(raw: &RawJob, path: &KeyPath, findings: &mut Findings) {
         let message = "must not be shorter than `backoff`, the first pause";
         findings.error(&path.child("retry").child("max_backoff"), message);
     }
+    if let Some(mode) = raw.mode
+        && raw.recreate_views
+        && mode != Mode::Swap
+    {
+        let message = format!(
+            "is only for mode swap; this job's mode is {}",
+            mode.as_str()
+        );
+        findings.error(&path.child("recreate_views"), message);
+    }
     let guard = path.child("guard");
     if matches!(raw.mode, Some(Mode::Append | Mode::Upsert)) && findings.is_set(&guard) {
         let message = "has no effect in a mode that keeps the target's old rows";

@@ -1,6 +1,8 @@
 //! Every key there is. Unknown keys, suggestions, types, defaults and the reading of environment
 //! variables all follow from this table; a test holds `config/tableferry.toml` against it.
 
+use std::sync::LazyLock;
+
 use super::error::KeyPath;
 use super::kind::Kind::{self, Bool, Choice, Integer, Secret, Text, TextOrNumber, Texts};
 use super::syntax::*;
@@ -40,6 +42,7 @@ pub(super) const KEYS: &[Key] = &[
     key("daemon.state_dir",        Text(&TEXT),         None,        "what must survive a restart"),
     key("daemon.listen",           Text(&ADDRESS),      None,        "status page and metrics"),
     key("daemon.timezone",         Text(&TIMEZONE),     Some("UTC"), "for `cron` where a job names none"),
+    key("daemon.log_level",        Choice(&["error", "warn", "info", "debug", "trace"]), Some("info"), "what the daemon logs"),
     key("daemon.history",          Choice(&["target", "local", "off"]), Some("target"), "where runs are recorded"),
     key("daemon.history_keep",     Text(&SOME_DURATION), Some("90d"), "how long the ledger keeps a run"),
 
@@ -142,15 +145,29 @@ pub(super) enum Known {
 /// Looks a path up.
 pub(super) fn lookup(path: &KeyPath) -> Known {
     let mut found = Known::Not;
-    for key in KEYS {
-        match steps_below(key.path, path) {
-            Some(0) => return Known::Key(key),
-            Some(_) => found = Known::Table,
-            None => {}
+    for (segments, key) in SPLIT.iter() {
+        let (Some(above), Some(below)) =
+            (segments.get(..path.0.len()), segments.get(path.0.len()..))
+        else {
+            continue;
+        };
+        let fits = |(segment, step): (&&str, &String)| segment == step || segment.starts_with('<');
+        if above.iter().zip(&path.0).all(fits) {
+            if below.is_empty() {
+                return Known::Key(key);
+            }
+            found = Known::Table;
         }
     }
     found
 }
+
+/// The paths in segments: every key of every one of thousands of jobs is looked up.
+static SPLIT: LazyLock<Vec<(Vec<&str>, &Key)>> = LazyLock::new(|| {
+    KEYS.iter()
+        .map(|key| (key.path.split('.').collect(), key))
+        .collect()
+});
 
 /// The form of the chosen name that a path ends in.
 pub(super) fn chosen_name(path: &KeyPath) -> Option<&'static Syntax> {

@@ -43,6 +43,15 @@ impl Layer {
             Err(error) => {
                 layer.is_broken = true;
                 let start = error.span().map_or(0, |span| span.start);
+                // What stands above the error may still say where the daemon lives.
+                let above = text.get(..start).and_then(|above| above.rsplit_once('\n'));
+                if let Some((above, _)) = above
+                    && let Ok(document) = Document::parse(above)
+                {
+                    layer.read_table(document.as_table(), &KeyPath::default(), &file);
+                    // Its other mistakes are reported once it is TOML.
+                    layer.errors.clear();
+                }
                 layer.errors.push(ConfigError {
                     origin: Some(file.column_of(start)),
                     key: KeyPath::default(),
@@ -84,21 +93,38 @@ impl Layer {
     pub fn defaults(named: &Origins) -> Layer {
         let mut layer = Layer::default();
         let root = KeyPath::default();
+        // By place, for there are few of those and there may be thousands of jobs.
+        let mut places: BTreeMap<&str, Vec<(&str, Value)>> = BTreeMap::new();
         for key in KEYS {
-            let Some(value) = key.default.and_then(|text| key.kind.check_text(text).ok()) else {
-                continue;
-            };
-            let (place, rest) = key.split();
+            if let Some(value) = key.default.and_then(|text| key.kind.check_text(text).ok()) {
+                let (place, rest) = key.split();
+                places.entry(place).or_default().push((rest, value));
+            }
+        }
+        for (place, defaults) in places {
             for table in named
                 .keys()
                 .chain([&root])
                 .filter(|t| keys::is_at(place, t))
             {
-                let path = rest.split('.').fold(table.clone(), |p, s| p.child(s));
-                layer.set(&path, value.clone());
+                for (rest, value) in &defaults {
+                    let path = rest.split('.').fold(table.clone(), |p, s| p.child(s));
+                    layer.set(&path, value.clone());
+                }
             }
         }
         layer
+    }
+
+    /// The text of this key of a table that is no table of tables.
+    pub fn text(&self, table: &str, key: &str) -> Option<&str> {
+        let ValueKind::Table(keys) = &self.values.get(table)?.kind else {
+            return None;
+        };
+        match &keys.get(key)?.kind {
+            ValueKind::String(text) => Some(text),
+            _ => None,
+        }
     }
 
     /// The texts of this key in every table of this kind, e.g. every server's conninfo.

@@ -59,7 +59,28 @@ pub fn load(request: &Request) -> Result<Config, ConfigErrors> {
     assemble(file, texts, request)
 }
 
-/// The same, once the files are read.
+/// Where the daemon of this configuration lives, as far as that can be told when the configuration
+/// is wrong: a daemon that runs with an earlier one can then still be asked.
+pub fn runtime_dir(request: &Request) -> PathBuf {
+    let files = locate::main_file(request)
+        .map(|file| locate::read(&file))
+        .unwrap_or_default();
+    let files = files.into_iter().filter_map(|file| {
+        let text = file.text.ok()?;
+        Some(Layer::from_toml(&file.path, &text))
+    });
+    let others = [
+        Layer::from_texts(variables(request)),
+        Layer::from_texts(flags(request)),
+    ];
+    files
+        .chain(others)
+        .filter_map(|layer| layer.text("daemon", "runtime_dir").map(PathBuf::from))
+        .last()
+        .unwrap_or_else(|| locate::directories(request).runtime)
+}
+
+/// The same as [`load`], once the files are read.
 pub(super) fn assemble(
     file: PathBuf,
     texts: Vec<FileText>,

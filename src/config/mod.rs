@@ -30,6 +30,6 @@ mod tests;
 mod validate;
 
 pub use error::{ConfigError, ConfigErrors, KeyPath, Origin};
-pub use load::{Request, load};
+pub use load::{Request, load, runtime_dir};
 pub use pattern::PatternError;
-pub use syntax::{CronSyntaxError, is_name, parse_cron};
+pub use syntax::{CronSyntaxError, duration, is_name, parse_cron};

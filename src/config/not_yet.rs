@@ -2,7 +2,7 @@
 
 use super::error::KeyPath;
 use super::raw::RawJob;
-use super::spec::{Indexes, Mode, OnError};
+use super::spec::{Indexes, OnError};
 
 /// What a job asks for in vain: the key, below the job, and how it was written.
 pub(super) fn not_yet(job: &RawJob) -> Vec<(KeyPath, String)> {
@@ -12,12 +12,6 @@ pub(super) fn not_yet(job: &RawJob) -> Vec<(KeyPath, String)> {
             found.push((KeyPath::from(key), written.to_owned()));
         }
     };
-    match job.mode {
-        Some(Mode::Swap) => unless(false, "mode", "mode = \"swap\""),
-        Some(Mode::Merge) => unless(false, "mode", "mode = \"merge\""),
-        Some(Mode::Upsert) => unless(false, "mode", "mode = \"upsert\""),
-        Some(Mode::Append | Mode::Truncate) | None => {}
-    }
     unless(
         job.workers == 1,
         "workers",
@@ -33,22 +27,11 @@ pub(super) fn not_yet(job: &RawJob) -> Vec<(KeyPath, String)> {
         "indexes",
         "indexes = \"rebuild\"",
     );
-    unless(
-        !job.recreate_views,
-        "recreate_views",
-        "recreate_views = true",
-    );
     unless(job.rate_limit.is_none(), "rate_limit", "rate_limit");
     unless(
         job.max_snapshot_age.is_none(),
         "max_snapshot_age",
         "max_snapshot_age",
     );
-    for (name, table) in &job.table {
-        if table.watermark.is_some() {
-            let key = KeyPath::from("table").child(name).child("watermark");
-            found.push((key, "watermark".to_owned()));
-        }
-    }
     found
 }

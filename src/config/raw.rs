@@ -32,6 +32,7 @@ pub(super) struct RawDaemon {
     pub state_dir: Option<PathBuf>,
     pub listen: Option<std::net::SocketAddr>,
     pub timezone: String,
+    pub log_level: LogLevel,
     pub history: History,
     #[serde(deserialize_with = "duration")]
     pub history_keep: Duration,

@@ -38,10 +38,37 @@ pub struct DaemonSpec {
     pub listen: Option<std::net::SocketAddr>,
     /// The time zone of `cron` where a job names none.
     pub timezone: jiff::tz::TimeZone,
+    /// What it logs, unless a flag says otherwise.
+    pub log_level: LogLevel,
     /// Where runs are recorded.
     pub history: History,
     /// How long the ledger keeps a run.
     pub history_keep: Duration,
+}
+
+/// How much the daemon logs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[expect(missing_docs, reason = "the names say it")]
+pub enum LogLevel {
+    Error,
+    Warn,
+    Info,
+    Debug,
+    Trace,
+}
+
+impl LogLevel {
+    /// As it is written.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            LogLevel::Error => "error",
+            LogLevel::Warn => "warn",
+            LogLevel::Info => "info",
+            LogLevel::Debug => "debug",
+            LogLevel::Trace => "trace",
+        }
+    }
 }
 
 /// Where runs are recorded.

@@ -150,7 +150,7 @@ pub fn is_name(text: &str) -> bool {
 }
 
 /// `30s`, `1h30m`, `250ms`, `1d` (24 hours).
-pub(super) fn duration(text: &str) -> Result<Duration, String> {
+pub fn duration(text: &str) -> Result<Duration, String> {
     let reason = |e: jiff::Error| e.to_string();
     let span: jiff::Span = text.parse().map_err(|_| String::new())?;
     let signed = span

@@ -101,6 +101,7 @@ fn daemon(raw: RawDaemon, own: &locate::Directories) -> DaemonSpec {
         listen: raw.listen,
         // The name was checked with its layer.
         timezone: jiff::tz::TimeZone::get(&raw.timezone).unwrap_or(jiff::tz::TimeZone::UTC),
+        log_level: raw.log_level,
         history: raw.history,
         history_keep: raw.history_keep,
     }

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use tokio::sync::mpsc;
 
 use super::control::Reply;
-use super::event::{Answer, Changes, Ticket};
+use super::event::{Answer, Changes, SkipReason, Ticket};
 
 /// Everybody who waits.
 #[derive(Debug, Default)]
@@ -42,10 +42,7 @@ impl Askers {
         waiting.jobs.remove(&job);
         let reply = match answer {
             Answer::Ended(outcome) => Reply::Ended { job, outcome },
-            Answer::Refused(why) => Reply::Refused {
-                job,
-                why: why.to_string(),
-            },
+            Answer::Refused(why) => refusal(job, why),
         };
         let gone = waiting.replies.try_send(reply).is_err();
         if gone || waiting.jobs.is_empty() {
@@ -54,18 +51,11 @@ impl Askers {
     }
 
     /// The answer to somebody who does not wait.
-    pub fn acknowledge(replies: &mpsc::Sender<Reply>, job: &str, known: bool, accepts: bool) {
+    pub fn acknowledge(replies: &mpsc::Sender<Reply>, job: &str, refused: Option<SkipReason>) {
         let job = job.to_owned();
-        let _ = replies.try_send(match (known, accepts) {
-            (true, true) => Reply::Accepted { job },
-            (true, false) => Reply::Refused {
-                job,
-                why: "the daemon is stopping".to_owned(),
-            },
-            (false, _) => Reply::Refused {
-                job,
-                why: "there is no such job".to_owned(),
-            },
+        let _ = replies.try_send(match refused {
+            None => Reply::Accepted { job },
+            Some(why) => refusal(job, why),
         });
     }
 
@@ -95,5 +85,13 @@ impl Askers {
                 errors: errors.to_owned(),
             });
         }
+    }
+}
+
+fn refusal(job: String, why: SkipReason) -> Reply {
+    Reply::Refused {
+        job,
+        why: why.to_string(),
+        unknown: why == SkipReason::Unknown,
     }
 }

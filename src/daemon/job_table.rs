@@ -140,7 +140,8 @@ impl JobTable {
         (table, actions)
     }
 
-    /// Takes an event in. Fire times up to `now` come first, whatever the event.
+    /// Takes an event in. Fire times up to `now` come first, whatever the event, but not more than
+    /// can be taken in without a stop: ask [`JobTable::wake_at`].
     pub fn handle(&mut self, event: Event, now: Timestamp) -> Vec<Action> {
         let mut actions = Vec::new();
         self.fire_what_is_due(now, &mut actions);

@@ -24,7 +24,7 @@ use std::io;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
-pub use serve::serve;
+pub use serve::{InForce, serve};
 
 /// Why the daemon can't start.
 #[derive(Debug, thiserror::Error)]

@@ -1,9 +1,12 @@
-//! What must survive a restart: which fire times are done with, in `state_dir/past.json`.
+//! What must survive a restart: which fire times are done with, in `state_dir/past.jsonl`.
 //!
-//! Written whenever a run starts or ends, so that a daemon that was killed in the middle of a run
-//! catches it up, and one that was killed after it does not run it again.
+//! A line is added whenever a run starts or ends, so that a daemon that was killed in the middle of a
+//! run catches it up, and one that was killed after it does not run it again. Lines and not the whole
+//! each time, because there may be 10 000 jobs; the later line of a job counts.
 
-use std::collections::BTreeMap;
+use std::borrow::Cow;
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs::File;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
@@ -15,11 +18,19 @@ use crate::daemon::job_table::Past;
 /// The only version so far; another one was written by a newer tableferry.
 const VERSION: u32 = 1;
 
+/// Lines that may be outdated before the file is written anew.
+const OUTDATED_MAX: usize = 10_000;
+
 /// The memory of one daemon.
 #[derive(Debug)]
 pub struct Memory {
-    file: PathBuf,
+    path: PathBuf,
+    /// Open for appending.
+    file: File,
     jobs: BTreeMap<String, JobMemory>,
+    /// Jobs whose line is not up to date.
+    changed: BTreeSet<String>,
+    lines: usize,
 }
 
 #[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
@@ -30,30 +41,35 @@ struct JobMemory {
 }
 
 #[derive(Serialize, Deserialize)]
-struct File {
+struct Header {
     version: u32,
-    jobs: BTreeMap<String, JobMemory>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Line<'l> {
+    job: Cow<'l, str>,
+    #[serde(flatten)]
+    memory: JobMemory,
 }
 
 impl Memory {
-    /// Reads `past.json`; there is none at the first start. *Errors:* it can't be read, or is not
+    /// Reads the file; there is none at the first start. *Errors:* it can't be read, or is not
     /// ours: better to stop than to forget what was missed.
     pub fn open(state_dir: &Path) -> io::Result<Self> {
         std::fs::create_dir_all(state_dir)?;
-        let file = state_dir.join("past.json");
-        let jobs = match std::fs::read(&file) {
-            Ok(text) => {
-                let read: File = serde_json::from_slice(&text).map_err(io::Error::other)?;
-                if read.version != VERSION {
-                    let message = format!("{} was written by a newer version", file.display());
-                    return Err(io::Error::other(message));
-                }
-                read.jobs
-            }
+        let path = state_dir.join("past.jsonl");
+        let jobs = match std::fs::read_to_string(&path) {
+            Ok(text) => read(&text)?,
             Err(error) if error.kind() == io::ErrorKind::NotFound => BTreeMap::new(),
             Err(error) => return Err(error),
         };
-        Ok(Memory { file, jobs })
+        Ok(Memory {
+            file: write_anew(&path, &jobs)?,
+            lines: jobs.len(),
+            path,
+            jobs,
+            changed: BTreeSet::new(),
+        })
     }
 
     /// What the job table wants to know. A job that was never seen counts from `now`: its first
@@ -66,7 +82,10 @@ impl Memory {
         let mut past = BTreeMap::new();
         for name in jobs {
             let known = self.jobs.entry(name.clone()).or_default();
-            known.due_at.get_or_insert(now);
+            if known.due_at.is_none() {
+                known.due_at = Some(now);
+                self.changed.insert(name.clone());
+            }
             past.insert(
                 name,
                 Past {
@@ -81,32 +100,105 @@ impl Memory {
 
     /// A run has started.
     pub fn started(&mut self, job: &str, now: Timestamp) {
-        self.jobs.entry(job.to_owned()).or_default().started_at = Some(now);
+        self.change(job).started_at = Some(now);
     }
 
     /// A run has committed.
     pub fn committed(&mut self, job: &str, now: Timestamp) {
-        self.jobs.entry(job.to_owned()).or_default().committed_at = Some(now);
+        self.change(job).committed_at = Some(now);
     }
 
     /// Fire times up to this one need no catching up.
     pub fn settled(&mut self, job: &str, due_at: Timestamp) {
-        self.jobs.entry(job.to_owned()).or_default().due_at = Some(due_at);
+        self.change(job).due_at = Some(due_at);
     }
 
-    /// Writes the file: the old one or the new one, whatever happens.
-    pub fn save(&self) -> io::Result<()> {
-        let text = serde_json::to_vec_pretty(&File {
-            version: VERSION,
-            jobs: self.jobs.clone(),
-        })
-        .map_err(io::Error::other)?;
-        let temporary = self.file.with_extension("json.new");
-        let mut file = std::fs::File::create(&temporary)?;
-        file.write_all(&text)?;
-        file.sync_all()?;
-        std::fs::rename(&temporary, &self.file)
+    fn change(&mut self, job: &str) -> &mut JobMemory {
+        if !self.changed.contains(job) {
+            self.changed.insert(job.to_owned());
+        }
+        self.jobs.entry(job.to_owned()).or_default()
     }
+
+    /// Writes what has changed since the last time, and waits for the disk.
+    pub fn save(&mut self) -> io::Result<()> {
+        if self.changed.is_empty() {
+            return Ok(());
+        }
+        if self.lines > self.jobs.len() + OUTDATED_MAX {
+            self.file = write_anew(&self.path, &self.jobs)?;
+            self.lines = self.jobs.len();
+        } else {
+            let changed = self.changed.iter();
+            let text = lines(changed.filter_map(|job| self.jobs.get_key_value(job)))?;
+            // One write: a daemon that is killed leaves whole lines.
+            if let Err(error) = self
+                .file
+                .write_all(&text)
+                .and_then(|()| self.file.sync_data())
+            {
+                // Half a line may be there now: nothing may be added to it.
+                self.lines = usize::MAX;
+                return Err(error);
+            }
+            self.lines += self.changed.len();
+        }
+        self.changed.clear();
+        Ok(())
+    }
+}
+
+fn read(text: &str) -> io::Result<BTreeMap<String, JobMemory>> {
+    // After the last line break: what a machine that lost its power had not finished.
+    let mut lines = text
+        .split_inclusive('\n')
+        .filter(|line| line.ends_with('\n'));
+    let Some(first) = lines.next() else {
+        return Ok(BTreeMap::new());
+    };
+    let Header { version } = serde_json::from_str(first).map_err(io::Error::other)?;
+    if version != VERSION {
+        return Err(io::Error::other(format!(
+            "past.jsonl was written by another version (its format is {version}, not {VERSION})"
+        )));
+    }
+    lines
+        .map(|line| {
+            let Line { job, memory } = serde_json::from_str(line).map_err(io::Error::other)?;
+            Ok((job.into_owned(), memory))
+        })
+        .collect()
+}
+
+/// The old file or the new one, whatever happens.
+fn write_anew(path: &Path, jobs: &BTreeMap<String, JobMemory>) -> io::Result<File> {
+    let temporary = path.with_extension("jsonl.new");
+    let mut text = serde_json::to_vec(&Header { version: VERSION }).map_err(io::Error::other)?;
+    text.push(b'\n');
+    text.extend(lines(jobs)?);
+    // One that an earlier daemon was killed over.
+    let _ = std::fs::remove_file(&temporary);
+    let mut file = File::options()
+        .append(true)
+        .create_new(true)
+        .open(&temporary)?;
+    file.write_all(&text)?;
+    file.sync_all()?;
+    std::fs::rename(&temporary, path)?;
+    Ok(file)
+}
+
+fn lines<'j>(jobs: impl IntoIterator<Item = (&'j String, &'j JobMemory)>) -> io::Result<Vec<u8>> {
+    let mut text = Vec::new();
+    for (job, memory) in jobs {
+        let line = Line {
+            job: Cow::Borrowed(job),
+            memory: *memory,
+        };
+        serde_json::to_writer(&mut text, &line).map_err(io::Error::other)?;
+        text.push(b'\n');
+    }
+    Ok(text)
 }
 
 #[cfg(test)]
@@ -142,10 +234,27 @@ mod tests {
     fn a_file_that_is_not_ours_is_not_overwritten() {
         let dir = tempfile::tempdir().unwrap();
         std::fs::write(
-            dir.path().join("past.json"),
-            "{\"version\": 2, \"jobs\": {}}",
+            dir.path().join("past.jsonl"),
+            "{\"version\":2,\"jobs\":{}}\n",
         )
         .unwrap();
         assert!(Memory::open(dir.path()).is_err());
+    }
+
+    #[test]
+    fn the_file_does_not_grow_for_ever_and_a_torn_line_counts_for_nothing() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut memory = Memory::open(dir.path()).unwrap();
+        memory.lines = OUTDATED_MAX;
+        for second in 1..=3 {
+            memory.settled("j", at(second));
+            memory.save().unwrap();
+        }
+        let path = dir.path().join("past.jsonl");
+        let text = std::fs::read_to_string(&path).unwrap();
+        assert_eq!(text.lines().count(), 2, "{text}");
+        std::fs::write(&path, format!("{text}{{\"job\":\"j\",\"due")).unwrap();
+        let mut memory = Memory::open(dir.path()).unwrap();
+        assert_eq!(due_at(&mut memory), Some(at(3)));
     }
 }

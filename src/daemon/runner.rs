@@ -118,3 +118,65 @@ fn text_of(panic: &(dyn std::any::Any + Send)) -> &str {
         .or_else(|| panic.downcast_ref::<String>().map(String::as_str))
         .unwrap_or("no message")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config;
+    use crate::report::{Event, Outcome, Trigger};
+
+    struct Panics;
+
+    impl Listener for Panics {
+        fn on(&self, job: &str, _: uuid::Uuid, _: &Event) {
+            assert_ne!(job, "bad", "by the test");
+        }
+    }
+
+    fn start(job: &str) -> Start {
+        let directory = tempfile::tempdir().unwrap();
+        let file = directory.path().join("t.toml");
+        let keys = "source = 'a'\ntarget = 'b'\nmode = 'append'\ntables = ['a.b']\nretry.max = 0\n";
+        let text = format!(
+            "[servers.a]\nconninfo = 'host=/nonexistent'\n\
+             [servers.b]\nconninfo = 'host=/nonexistent'\n[jobs.bad]\n{keys}[jobs.good]\n{keys}"
+        );
+        std::fs::write(&file, text).unwrap();
+        let request = config::Request {
+            explicit: Some(file),
+            ..config::Request::default()
+        };
+        let config = config::load(&request).unwrap_or_else(|errors| panic!("{errors}"));
+        Start {
+            job: job.into(),
+            trigger: Trigger::Manual,
+            due_at: None,
+            config: Arc::new(config),
+        }
+    }
+
+    #[test]
+    fn a_panic_ends_its_run_only() {
+        let (sender, mut ended) = mpsc::channel(2);
+        let mut runner = Runner::new(sender, Arc::new(Panics));
+        runner.start(start("bad"));
+        runner.start(start("good"));
+        for _ in 0..2 {
+            let Ended { job, report } = ended.blocking_recv().unwrap();
+            runner.forget(&job);
+            match (&*job, report) {
+                ("bad", Err(error)) => {
+                    assert!(
+                        error.message.contains("the run panicked"),
+                        "{}",
+                        error.message
+                    );
+                    assert!(error.message.contains("by the test"), "{}", error.message);
+                }
+                ("good", Ok(report)) => assert_eq!(report.outcome, Outcome::RolledBack),
+                (job, report) => panic!("{job}: {report:?}"),
+            }
+        }
+        assert!(runner.runs.is_empty());
+    }
+}

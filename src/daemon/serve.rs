@@ -12,7 +12,7 @@ use super::armed::ArmedConfig;
 use super::askers::Askers;
 use super::control::server::{Asked, Server};
 use super::control::{Reply, Request};
-use super::event::{Action, Event, Outcome, Trigger};
+use super::event::{Action, Event, Outcome, SkipReason, Trigger};
 use super::instance::Instance;
 use super::job_table::JobTable;
 use super::past::Memory;
@@ -29,14 +29,21 @@ use crate::report::Listener;
 /// The wall clock may be set: it is looked at no later than after this.
 const LOOK_AT_CLOCK: Duration = Duration::from_secs(60);
 
+/// Far away.
+const SLEEP_MAX: Duration = Duration::from_secs(24 * 60 * 60);
+
 /// Requests that wait for the loop's attention.
 const ASKED_MAX: usize = 64;
 
 /// Connections that a run takes on either side.
 const CONNECTIONS_A_SIDE: u32 = 1;
 
-/// What cancelling may take after the grace is over, before systemd should lose patience.
+/// How much longer stopping may take than until the loop's next turn, before systemd should lose
+/// patience: what cancelling may take.
 const CANCEL_WAIT: Duration = Duration::from_secs(45);
+
+/// Called with every configuration that comes into force, the first one excepted.
+pub type InForce = Box<dyn Fn(&Config)>;
 
 /// Runs until SIGTERM has been obeyed. Returns when no run is left.
 ///
@@ -46,12 +53,13 @@ pub async fn serve(
     config: Config,
     request: config::Request,
     listener: Arc<dyn Listener>,
+    in_force: InForce,
 ) -> Result<(), StartError> {
     let (ended_tx, mut ended) = mpsc::channel(config.daemon.max_running_jobs.max(1));
     let (asked_tx, mut asked) = mpsc::channel(ASKED_MAX);
     let mut signals = SignalEvents::listen().map_err(StartError::Signals)?;
-    let mut daemon = Daemon::start(config, request, Runner::new(ended_tx, listener))?;
-    let _server =
+    let mut daemon = Daemon::start(config, request, Runner::new(ended_tx, listener), in_force)?;
+    let server =
         Server::start(&daemon.runtime_dir, asked_tx).map_err(|error| StartError::Directory {
             path: daemon.runtime_dir.clone(),
             error,
@@ -67,12 +75,15 @@ pub async fn serve(
         }
         daemon.tell_supervisor();
     }
+    drop((asked, std::mem::take(&mut daemon.askers)));
+    server.finish().await;
     tracing::info!("stopped");
     Ok(())
 }
 
 struct Daemon {
     request: config::Request,
+    in_force: InForce,
     runtime_dir: std::path::PathBuf,
     table: JobTable,
     runner: Runner,
@@ -91,7 +102,12 @@ struct Daemon {
 }
 
 impl Daemon {
-    fn start(config: Config, request: config::Request, runner: Runner) -> Result<Self, StartError> {
+    fn start(
+        config: Config,
+        request: config::Request,
+        runner: Runner,
+        in_force: InForce,
+    ) -> Result<Self, StartError> {
         let runtime_dir = config.daemon.runtime_dir.clone();
         let state_dir = config.daemon.state_dir.clone();
         super::private_dir(&runtime_dir)?;
@@ -109,6 +125,7 @@ impl Daemon {
         let (table, actions) = JobTable::new(armed, |_| CONNECTIONS_A_SIDE, &past, now);
         let mut daemon = Daemon {
             request,
+            in_force,
             runtime_dir,
             table,
             runner,
@@ -124,7 +141,6 @@ impl Daemon {
             done: false,
             _instance: instance,
         };
-        daemon.save();
         daemon.act(actions);
         Ok(daemon)
     }
@@ -140,9 +156,12 @@ impl Daemon {
 
     /// How long the loop may sleep.
     fn time_to_wake(&self) -> Duration {
+        // Only a time can be missed: a daemon that waits for nothing sleeps on.
         let until_fire = self.table.wake_at().map(|at| {
             let wait = at.duration_since(Timestamp::now());
-            Duration::try_from(wait).unwrap_or_default()
+            Duration::try_from(wait)
+                .unwrap_or_default()
+                .min(LOOK_AT_CLOCK)
         });
         let until_fed = self
             .watchdog
@@ -150,7 +169,7 @@ impl Daemon {
         [until_fire, until_fed]
             .into_iter()
             .flatten()
-            .fold(LOOK_AT_CLOCK, Duration::min)
+            .fold(SLEEP_MAX, Duration::min)
     }
 
     fn apply(&mut self, event: Event) {
@@ -159,20 +178,24 @@ impl Daemon {
     }
 
     fn act(&mut self, actions: Vec<Action>) {
-        let mut remember = false;
+        for action in &actions {
+            match action {
+                Action::Start(start) => self.memory.started(&start.job, Timestamp::now()),
+                Action::Settled { job, due_at } => self.memory.settled(job, *due_at),
+                Action::Reloaded(changes) => {
+                    let added = changes.added.iter().map(ToString::to_string);
+                    self.memory.recall(added, Timestamp::now());
+                }
+                _ => {}
+            }
+        }
+        // All at once, and before a run can have published anything.
+        self.save();
         for action in actions {
             match action {
-                Action::Start(start) => {
-                    self.memory.started(&start.job, Timestamp::now());
-                    // Before the run can have published anything.
-                    self.save();
-                    self.runner.start(start);
-                }
+                Action::Start(start) => self.runner.start(start),
                 Action::Cancel(job) => self.runner.cancel(&job),
-                Action::Settled { job, due_at } => {
-                    self.memory.settled(&job, due_at);
-                    remember = true;
-                }
+                Action::Settled { .. } => {}
                 Action::Skipped { job, due_at, why } => {
                     let due_at = due_at.map(tracing::field::display);
                     tracing::warn!(job = &*job, due_at, "not run: {why}");
@@ -188,9 +211,6 @@ impl Daemon {
                 }
                 Action::Exit => self.done = true,
             }
-        }
-        if remember {
-            self.save();
         }
     }
 
@@ -225,7 +245,6 @@ impl Daemon {
             self.supervisor
                 .stopping(&format!("waiting for {running} runs")),
         );
-        self.tell(self.supervisor.extend_timeout(grace + CANCEL_WAIT));
         self.apply(Event::Stop);
     }
 
@@ -234,6 +253,7 @@ impl Daemon {
         let read = reload::read(&self.request, self.table.armed().config());
         let result = match read {
             Ok(armed) => {
+                (self.in_force)(armed.config());
                 self.apply(Event::Reload(armed));
                 Ok(())
             }
@@ -284,10 +304,12 @@ impl Daemon {
                 });
             }
             Request::Trigger { jobs, wait: false } => {
-                let accepts = !self.table.is_stopping();
                 for job in &jobs {
-                    let known = self.table.armed().job(job).is_some();
-                    Askers::acknowledge(&replies, job, known, accepts);
+                    let refused = match self.table.armed().job(job) {
+                        None => Some(SkipReason::Unknown),
+                        Some(_) => self.table.is_stopping().then_some(SkipReason::Stopping),
+                    };
+                    Askers::acknowledge(&replies, job, refused);
                 }
                 self.apply(Event::Trigger {
                     jobs,
@@ -320,13 +342,12 @@ impl Daemon {
         };
         if outcome == Outcome::Committed {
             self.memory.committed(&job, now);
-            self.save();
         }
         self.last_runs.insert(&job, outcome, error, now);
         self.apply(Event::Finished { job, outcome });
     }
 
-    fn save(&self) {
+    fn save(&mut self) {
         if let Err(error) = self.memory.save() {
             tracing::error!("what was run can't be remembered across a restart: {error}");
         }
@@ -340,8 +361,13 @@ impl Daemon {
             self.watchdog_fed = Instant::now();
             self.tell(self.supervisor.watchdog());
         }
+        if self.table.is_stopping() {
+            // Again and again, for systemd grants at most 71 minutes at a time.
+            let wait = self.time_to_wake() + CANCEL_WAIT;
+            return self.tell(self.supervisor.extend_timeout(wait));
+        }
         let line = status::line(&self.table);
-        if line != self.status_told && !self.table.is_stopping() {
+        if line != self.status_told {
             self.tell(self.supervisor.status(&line));
             self.status_told = line;
         }

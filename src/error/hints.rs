@@ -10,6 +10,14 @@ pub(super) fn of_sqlstate(sqlstate: &str, phase: Phase, side: Side) -> Option<&'
             "rows with the same key are already there, or twice in the source: `append` only adds; \
              `truncate` replaces all rows"
         }
+        ("23505", _) if phase == Phase::Publish => {
+            "another unique constraint than the key's is violated on the way from the old rows to the \
+             new ones: make it DEFERRABLE, or use mode `truncate`"
+        }
+        ("23503", _) if phase == Phase::Publish => {
+            "rows refer to a row that is to be deleted, or to one that is not on the target: copy both \
+             tables in the same job, and make the foreign key DEFERRABLE"
+        }
         ("23502", _) if copying_in => {
             "the source has a NULL there: add NOT NULL on the source, a `where`, or `set.COLUMN = \
              \"coalesce(…)\"`"

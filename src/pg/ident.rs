@@ -110,6 +110,11 @@ impl QualifiedName {
         }
     }
 
+    /// A number that stands for the name, the same on every machine and in every release.
+    pub fn digest(&self) -> u64 {
+        fnv1a(self.sql().as_bytes())
+    }
+
     /// `"schema"."name"`, ready for SQL.
     pub fn sql(&self) -> String {
         format!("{}.{}", self.schema.sql(), self.name.sql())
@@ -136,6 +141,13 @@ pub fn quote_literal(text: &str) -> String {
     } else {
         format!("'{doubled}'")
     }
+}
+
+/// FNV-1a, 64 bits: the same on every machine and in every release.
+pub fn fnv1a(bytes: &[u8]) -> u64 {
+    bytes.iter().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
+        (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3)
+    })
 }
 
 /// Splits `a."B".c` into identifiers.

@@ -160,6 +160,14 @@ impl Session {
             .map_err(|error| self.error(phase, error))
     }
 
+    /// Runs one statement and returns how many rows it changed.
+    pub async fn execute(&self, phase: Phase, sql: &str) -> Result<u64> {
+        self.client
+            .execute(sql, &[])
+            .await
+            .map_err(|error| self.error(phase, error))
+    }
+
     /// Runs a query.
     pub async fn query(
         &self,

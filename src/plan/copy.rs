@@ -5,6 +5,9 @@ use std::fmt;
 use crate::catalog::desc::RelationKind;
 use crate::pg::ident::{Ident, QualifiedName};
 use crate::plan::compare::Comparison;
+use crate::plan::staged::{Apply, Staged};
+use crate::plan::swap::Shadow;
+use crate::plan::watermark::Watermark;
 
 /// How all tables of a job will be copied.
 #[derive(Clone, Debug, PartialEq)]
@@ -32,6 +35,10 @@ pub struct CopyPlan {
     pub target: QualifiedName,
     /// What the target is.
     pub target_kind: RelationKind,
+    /// Triggers on the target fire.
+    pub target_has_triggers: bool,
+    /// Where COPY writes.
+    pub load: Load,
     /// The columns that are written, in the order of both COPY statements.
     pub columns: Vec<ColumnPlan>,
     /// The COPY format and, for text, why.
@@ -40,6 +47,8 @@ pub struct CopyPlan {
     pub copy_out: String,
     /// `COPY … FROM STDIN (…)`.
     pub copy_in: String,
+    /// Only what is new is read.
+    pub watermark: Option<Watermark>,
     /// How the rows of both sides are compared.
     pub comparison: Comparison,
     /// Sequences to move past the copied values.
@@ -50,11 +59,54 @@ pub struct CopyPlan {
     pub warnings: Vec<String>,
 }
 
+/// Where the target's COPY writes, and what makes the target's rows of it.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Load {
+    /// Into the target itself.
+    Direct,
+    /// Into a staging table.
+    Staged(Box<Staged>),
+    /// Into a new table that then takes the target's place.
+    Shadow(Box<Shadow>),
+}
+
 impl CopyPlan {
     /// What an error of the source is about: the relation that is read, or for a query the one
     /// that it feeds.
     pub fn read_relation(&self) -> &QualifiedName {
         self.source_relation.as_ref().unwrap_or(&self.target)
+    }
+
+    /// The rows of the target that a refresh would replace, after FROM.
+    pub fn replaced_rows(&self) -> String {
+        let scope = match &self.load {
+            Load::Staged(staged) => match &staged.apply {
+                Apply::Merge(merge) => merge.scope.as_ref(),
+                Apply::Upsert(_) => None,
+            },
+            Load::Direct | Load::Shadow(_) => None,
+        };
+        match scope {
+            Some(filter) => format!("{} WHERE ({filter})", self.target_from()),
+            None => self.target_from(),
+        }
+    }
+
+    /// The table that holds the rows until they are published.
+    pub fn loaded(&self) -> &QualifiedName {
+        match &self.load {
+            Load::Direct | Load::Staged(_) => &self.target,
+            Load::Shadow(shadow) => &shadow.name,
+        }
+    }
+
+    /// The same as a FROM item: the rows that this run has written are in it, and no others where
+    /// the mode replaces all.
+    pub fn loaded_from(&self) -> String {
+        match &self.load {
+            Load::Direct | Load::Staged(_) => self.target_from(),
+            Load::Shadow(shadow) => format!("ONLY {}", shadow.name.sql()),
+        }
     }
 
     /// The target as a FROM item: without the rows of a plain table's inheritance children, which

@@ -3,10 +3,13 @@
 use serde::Serialize;
 
 use crate::catalog::desc::RelationKind;
-use crate::config::spec::{JobSpec, Mode};
+use crate::config::spec::{JobSpec, Mode, Verify};
 use crate::error::Side;
+use crate::plan::checksum::{self, Alphabet};
+use crate::plan::compare::Writer;
 use crate::plan::copy::{CopyPlan, JobPlan};
-use crate::plan::sql;
+use crate::plan::swap::{self, Moment};
+use crate::plan::{split, sql, staged};
 
 /// What a run of the job would do.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -135,6 +138,15 @@ fn statements(plan: &JobPlan, job: &JobSpec) -> Vec<Statement> {
     if let Some(lock) = source_lock(plan) {
         on(Side::Source, &lock);
     }
+    let parts = split::transactions(job, plan.clone());
+    for (at, part) in parts.iter().enumerate() {
+        transaction(job, part, at + 1 == parts.len(), &mut on);
+    }
+    list
+}
+
+/// One of the target's transactions. The source's ends with the last one's load.
+fn transaction(job: &JobSpec, plan: &JobPlan, last: bool, on: &mut impl FnMut(Side, &str)) {
     on(
         Side::Target,
         "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE",
@@ -146,22 +158,55 @@ fn statements(plan: &JobPlan, job: &JobSpec) -> Vec<Statement> {
     for statement in [&first, &plan.defer].into_iter().flatten() {
         on(Side::Target, statement);
     }
+    for (_, staged) in staged::of(plan) {
+        on(Side::Target, &staged.create);
+    }
+    for statement in swap::statements(plan, Moment::Make) {
+        on(Side::Target, statement);
+    }
     for table in &plan.tables {
         on(Side::Source, &table.copy_out);
         on(Side::Target, &table.copy_in);
     }
-    on(Side::Source, "COMMIT");
+    let checksum = job.verify == Verify::Checksum;
+    if last && !checksum {
+        on(Side::Source, "COMMIT");
+    }
+    for statement in staged::statements(plan) {
+        on(Side::Target, statement);
+    }
     on(Side::Target, "SET CONSTRAINTS ALL IMMEDIATE");
+    for statement in swap::statements(plan, Moment::Build) {
+        on(Side::Target, statement);
+    }
     for sequence in plan.tables.iter().flat_map(|table| &table.sequences) {
         on(Side::Target, &sequence.sql);
     }
+    for statement in swap::statements(plan, Moment::Attach) {
+        on(Side::Target, statement);
+    }
+    for table in plan.tables.iter().filter(|_| checksum) {
+        // Which encodings they have, only the servers know.
+        let sql = |writer| {
+            let from = table.loaded_from();
+            checksum::digest(&table.comparison, writer, &Alphabet::Plain, &from)
+        };
+        on(Side::Source, &sql(Writer::Source));
+        on(Side::Target, &sql(Writer::Target));
+    }
+    if last && checksum {
+        on(Side::Source, "COMMIT");
+    }
+    let publish = swap::publish(&plan.tables);
+    for statement in publish.lock.iter().chain(&publish.swap) {
+        on(Side::Target, statement);
+    }
     on(Side::Target, "COMMIT");
-    if job.analyze {
+    if job.analyze && job.mode != Mode::Swap {
         for table in &plan.tables {
             on(Side::Target, &format!("ANALYZE {}", table.target.sql()));
         }
     }
-    list
 }
 
 /// The LOCK of what the plan names. What a query reads is only known to the source.
@@ -202,6 +247,10 @@ fn locks(plan: &JobPlan, job: &JobSpec) -> Vec<Lock> {
     for table in &plan.tables {
         let (lock, blocks) = match job.mode {
             Mode::Truncate => ("ACCESS EXCLUSIVE", "everybody, readers too, until COMMIT"),
+            Mode::Swap => (
+                "SHARE UPDATE EXCLUSIVE, then ACCESS EXCLUSIVE",
+                "DDL and VACUUM; everybody for the moment of publishing",
+            ),
             _ => (
                 "ROW EXCLUSIVE",
                 "DDL, CREATE INDEX and VACUUM FULL, until COMMIT",
@@ -214,6 +263,7 @@ fn locks(plan: &JobPlan, job: &JobSpec) -> Vec<Lock> {
             blocks,
         });
     }
+    list.extend(swap::other_locks(&plan.tables));
     list
 }
 

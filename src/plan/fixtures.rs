@@ -162,6 +162,8 @@ pub fn table(name: &str, columns: Vec<ColumnDesc>) -> RelationDesc {
         server_version: 150_000,
         columns,
         primary_key: Vec::new(),
+        unique_indexes: Vec::new(),
+        delete_actions: Vec::new(),
         foreign_keys: Vec::new(),
         referenced_by: Vec::new(),
         rules: Vec::new(),
@@ -180,6 +182,7 @@ pub fn table(name: &str, columns: Vec<ColumnDesc>) -> RelationDesc {
             usage: true,
             analyze: true,
             skip_triggers: true,
+            temporary: true,
         },
         lc_monetary: "C".to_owned(),
     }
@@ -201,8 +204,10 @@ pub fn inspected(source: RelationDesc, target: RelationDesc) -> Inspected {
             set: BTreeMap::new(),
         },
         source: Some(source),
+        attachments: None,
         target: Some(target),
         set: BTreeMap::new(),
+        since: None,
     }
 }
 

@@ -8,18 +8,9 @@ use crate::error::{ErrorKind, Side};
 use crate::pg::ident::QualifiedName;
 use crate::plan::copy::{CopyPlan, JobPlan};
 use crate::plan::refusal::Refusal;
-use crate::plan::{checks, order, sql, table};
+use crate::plan::{checks, order, sql, swap, table};
 
-/// Why a mode cannot be used, if it can't.
-pub fn unavailable(mode: Mode) -> Option<String> {
-    let name = match mode {
-        Mode::Append | Mode::Truncate => return None,
-        Mode::Swap => "swap",
-        Mode::Merge => "merge",
-        Mode::Upsert => "upsert",
-    };
-    Some(format!("mode `{name}` is not available in this version"))
-}
+const DEFER: &str = "SET CONSTRAINTS ALL DEFERRED";
 
 /// Plans a job. `same_place` says that source and target are one database of one server.
 ///
@@ -32,9 +23,10 @@ pub fn job(
     let mut refusals = Vec::new();
     let mut warnings = Vec::new();
     check_job(job, &tables, &mut refusals);
-    let plans: Vec<Option<CopyPlan>> = tables
+    let mut plans: Vec<Option<CopyPlan>> = tables
         .iter()
-        .map(|inspected| table::plan(job, inspected, same_place, &mut refusals))
+        .enumerate()
+        .map(|(at, inspected)| table::plan(job, inspected, at + 1, same_place, &mut refusals))
         .collect();
     let targets: Vec<&RelationDesc> = tables.iter().filter_map(|t| t.target.as_ref()).collect();
     for target in targets.iter().filter(|target| is_table(target)) {
@@ -43,12 +35,16 @@ pub fn job(
     if job.mode == Mode::Truncate {
         check_references(job, &targets, &mut refusals);
     }
+    if job.mode == Mode::Swap {
+        swap::plan(job, &tables, &mut plans, &mut refusals);
+    }
     if !refusals.is_empty() {
         return Err(refusals);
     }
     let order = order::by_foreign_keys(&targets);
-    let defer = circles(job, &order, &mut warnings);
-    let mut plans = plans;
+    let defer = circles(job, &order, &mut warnings)
+        // Rows are changed one after the other: what may be checked at the end, is.
+        .or_else(|| matches!(job.mode, Mode::Merge | Mode::Upsert).then(|| DEFER.to_owned()));
     let tables = order
         .positions
         .iter()
@@ -70,14 +66,6 @@ fn is_table(target: &RelationDesc) -> bool {
 }
 
 fn check_job(job: &JobSpec, tables: &[Inspected], refusals: &mut Vec<Refusal>) {
-    if let Some(message) = unavailable(job.mode) {
-        let refusal = Refusal::mismatch(Side::Local, format!("job `{}`", job.name), message);
-        refusals.push(
-            refusal
-                .of_kind(ErrorKind::Config)
-                .hinted("use `append` or `truncate`"),
-        );
-    }
     if job.verify == Verify::Checksum && matches!(job.mode, Mode::Append | Mode::Upsert) {
         let message = format!(
             "`verify = \"checksum\"` compares whole tables, and mode `{}` keeps rows that the source \
@@ -168,7 +156,8 @@ fn check_references(job: &JobSpec, targets: &[&RelationDesc], refusals: &mut Vec
 /// Tables that refer to each other in a circle: their foreign keys are checked at COMMIT where that
 /// is possible, and said where it isn't.
 fn circles(job: &JobSpec, order: &order::Order<'_>, warnings: &mut Vec<String>) -> Option<String> {
-    if job.triggers == Triggers::Skip {
+    // Swap adds foreign keys when all tables are loaded.
+    if job.triggers == Triggers::Skip || job.mode == Mode::Swap {
         return None;
     }
     let (late, early): (Vec<&ForeignKey>, Vec<&ForeignKey>) = order
@@ -199,7 +188,7 @@ fn circles(job: &JobSpec, order: &order::Order<'_>, warnings: &mut Vec<String>) 
     }
     // By name it would fail where another table of the schema has a constraint of the same name
     // that is not deferrable.
-    (!late.is_empty()).then(|| "SET CONSTRAINTS ALL DEFERRED".to_owned())
+    (!late.is_empty()).then(|| DEFER.to_owned())
 }
 
 #[cfg(test)]

@@ -197,17 +197,6 @@ fn all_reasons_of_all_tables_are_reported_at_once() {
     }
 }
 
-#[rstest]
-#[case(Mode::Swap, "mode `swap` is not available in this version")]
-#[case(Mode::Merge, "mode `merge` is not available in this version")]
-#[case(Mode::Upsert, "mode `upsert` is not available in this version")]
-fn modes_that_are_not_built_are_refused(#[case] mode: Mode, #[case] expected: &str) {
-    assert_eq!(
-        reasons(plan(mode, vec![entry(|_| {})])),
-        [format!("job `j`: {expected}")]
-    );
-}
-
 #[test]
 fn one_table_cannot_be_its_own_target_nor_a_target_twice() {
     let itself = job(&fixtures::job(Mode::Append), vec![entry(|_| {})], true);

@@ -10,8 +10,12 @@ pub fn transactions(job: &JobSpec, plan: JobPlan) -> Vec<JobPlan> {
     }
     let common = JobPlan {
         tables: Vec::new(),
-        // What is deferred is checked at the end of its own transaction, where nothing has changed.
-        defer: None,
+        // A foreign key that is deferred is checked at the end of its own transaction, where nothing
+        // has changed; but rows that change one after the other also pass through other states.
+        defer: plan
+            .defer
+            .clone()
+            .filter(|_| matches!(job.mode, Mode::Merge | Mode::Upsert)),
         ..plan.clone()
     };
     plan.tables

@@ -3,7 +3,7 @@
 use crate::catalog::desc::{RelationDesc, RelationKind};
 use crate::config::spec::TableInput;
 use crate::pg::ident::{Ident, QualifiedName, quote_literal};
-use crate::plan::copy::{ColumnPlan, CopyFormat, CopyPlan};
+use crate::plan::copy::{ColumnPlan, CopyFormat, CopyPlan, Load};
 
 /// What follows FROM: the relation, `ONLY` its own rows where it may have inheritance children, or
 /// the query in parentheses.
@@ -69,6 +69,11 @@ pub fn copy_in(target: &QualifiedName, columns: &[ColumnPlan], format: &CopyForm
     )
 }
 
+/// COPY into a table that was made in the same transaction, with rows that need no VACUUM.
+pub fn frozen(copy_in: &str) -> String {
+    format!("{}, FREEZE)", copy_in.trim_end_matches(')'))
+}
+
 /// One TRUNCATE for all targets. Never CASCADE: it would empty tables that nobody named.
 pub fn truncate(targets: &[&RelationDesc]) -> Option<String> {
     let list: Vec<String> = targets
@@ -85,12 +90,12 @@ pub fn truncate(targets: &[&RelationDesc]) -> Option<String> {
 /// was planned stays true.
 pub fn lock_targets(tables: &[CopyPlan]) -> Option<String> {
     let list: Vec<String> = tables.iter().map(|table| table.target.sql()).collect();
-    (!list.is_empty()).then(|| {
-        format!(
-            "LOCK TABLE ONLY {} IN ROW EXCLUSIVE MODE",
-            list.join(", ONLY ")
-        )
-    })
+    // Who makes a new table from what is attached to the old one keeps all DDL away from it.
+    let mode = match tables.first().map(|table| &table.load) {
+        Some(Load::Shadow(_)) => "SHARE UPDATE EXCLUSIVE",
+        Some(Load::Direct | Load::Staged(_)) | None => "ROW EXCLUSIVE",
+    };
+    (!list.is_empty()).then(|| format!("LOCK TABLE ONLY {} IN {mode} MODE", list.join(", ONLY ")))
 }
 
 /// Moves a sequence past its column's values: upwards (downwards where it counts down), never back,

@@ -1,18 +1,19 @@
 //! The plan of one table, or every reason why there is none.
 
 use crate::catalog::desc::{Inspected, RelationDesc};
-use crate::config::spec::{FormatChoice, JobSpec, TableInput, Verify};
+use crate::config::spec::{FormatChoice, JobSpec, TableInput, Triggers, Verify};
 use crate::error::{ErrorKind, Side};
 use crate::plan::columns::{self, Pair};
-use crate::plan::copy::{ColumnPlan, CopyFormat, CopyPlan, FormatReason, SequencePlan};
+use crate::plan::copy::{ColumnPlan, CopyFormat, CopyPlan, FormatReason, Load, SequencePlan};
 use crate::plan::format::{self, Carrier, Ends, Verdict};
 use crate::plan::refusal::Refusal;
-use crate::plan::{checks, compare, pairs, sql};
+use crate::plan::{checks, compare, pairs, sql, staged, watermark};
 
 /// Plans one table. None where `refusals` got at least one entry.
 pub fn plan(
     job: &JobSpec,
     inspected: &Inspected,
+    number: usize,
     same_place: bool,
     refusals: &mut Vec<Refusal>,
 ) -> Option<CopyPlan> {
@@ -48,12 +49,35 @@ pub fn plan(
     let format = choose(job, inspected, &judged, refusals, &mut warnings);
     let planned: Vec<ColumnPlan> = judged.iter().map(column_plan).collect();
     let sequences = sequences(job, target, &pairs, refusals);
+    let load = if staged::is_staged(job, spec) {
+        let columns = pairs.iter().map(|pair| pair.target).collect();
+        staged::plan(job, spec, target, columns, number, refusals, &mut warnings)
+            .map(|staged| Load::Staged(Box::new(staged)))
+    } else {
+        Some(Load::Direct)
+    };
+    let from = sql::from_item(&spec.input, source.kind);
+    let everything = sql::select(&from, &planned, spec.filter.as_deref());
+    let reading = spec.watermark.as_ref().and_then(|column| {
+        let read = (everything.as_str(), from.as_str());
+        let since = inspected.since.as_ref();
+        watermark::plan(spec, column, source, read, since, refusals, &mut warnings)
+    });
     if refusals.len() > before {
         return None;
     }
-    let from = sql::from_item(&spec.input, source.kind);
-    let select = sql::select(&from, &planned, spec.filter.as_deref());
-    let comparison = compare::comparison(spec, &judged, target, &format, select.clone());
+    let load = load?;
+    let written = match &load {
+        Load::Direct => &target.name,
+        Load::Staged(staged) => &staged.stage,
+        Load::Shadow(shadow) => &shadow.name,
+    };
+    let condition = reading
+        .as_ref()
+        .and_then(|reading| reading.condition.as_deref());
+    let filter = watermark::and(spec.filter.as_deref(), condition);
+    let select = sql::select(&from, &planned, filter.as_deref());
+    let comparison = compare::comparison(spec, &judged, target, &format, everything.clone());
     if job.verify == Verify::Checksum {
         refusals.extend(comparison.refusals(target));
         if refusals.len() > before {
@@ -73,13 +97,16 @@ pub fn plan(
         target: target.name.clone(),
         target_kind: target.kind,
         copy_out: sql::copy_out(&select, &format),
-        copy_in: sql::copy_in(&target.name, &planned, &format),
+        copy_in: sql::copy_in(written, &planned, &format),
+        target_has_triggers: job.triggers == Triggers::Fire && !target.triggers.is_empty(),
+        load,
         comparison,
         columns: planned,
         format,
         sequences,
         // How many rows a filter leaves is anybody's guess.
-        rows_estimate: source.rows_estimate.filter(|_| spec.filter.is_none()),
+        rows_estimate: source.rows_estimate.filter(|_| filter.is_none()),
+        watermark: reading.map(|reading| reading.watermark),
         warnings,
     })
 }

@@ -7,7 +7,8 @@ use std::time::{Duration, Instant};
 use super::inspect::{self, Inspection};
 use super::pipe::{self, Pace, Totals};
 use super::settle::{self, Fate};
-use super::{Cancelled, Context, checksum, claim, gate, ledger, publish};
+use super::watermark::{self, Reached};
+use super::{Cancelled, Context, checksum, claim, gate, ledger, modes, publish};
 use crate::catalog::desc::RelationDesc;
 use crate::config::spec::JobSpec;
 use crate::error::{Error, ErrorKind, Phase, Result, Side};
@@ -35,6 +36,8 @@ pub struct Record {
     pub attempt: u32,
     /// The source's snapshot.
     pub snapshot: Option<Snapshot>,
+    /// Up to where tables with a watermark were read.
+    pub reached: Vec<Reached>,
     /// The tables that were loaded.
     pub tables: Vec<TableReport>,
 }
@@ -207,8 +210,9 @@ async fn load(
     let before = gate::count_before(target, &context.job, plan, seen).await?;
     publish::prepare(target, plan).await?;
     claim::unchanged(target, plan, seen).await?;
+    modes::stage(target, plan).await?;
 
-    let first = record.tables.len();
+    let (first, first_reached) = (record.tables.len(), record.reached.len());
     copy_all(context, source, target, part, record).await?;
     let checksum = checksum::wanted(&context.job);
     if part.last && !checksum {
@@ -217,6 +221,7 @@ async fn load(
     }
 
     gate::check(&context.job, target, &before, &mut record.tables[first..])?;
+    modes::apply(target, &context.job, plan, &mut record.tables[first..]).await?;
     publish::finish(target, &context.job, plan).await?;
     if checksum {
         checksum::check(context, source, target, plan).await?;
@@ -225,8 +230,11 @@ async fn load(
         source.run(Phase::Gate, "COMMIT").await?;
     }
     context.tell(Event::Publishing);
-    ledger::publish(context, target, record, &record.tables[first..], part.last).await?;
-    settle::fate(context, target, record).await
+    watermark::record(context, target, &record.reached[first_reached..]).await?;
+    ledger::publish(context, target, record, first, part.last).await?;
+    let fate = settle::fate(context, target, &record.tables[first..]).await?;
+    publish::now(target, &context.job, plan).await?;
+    Ok(fate)
 }
 
 async fn copy_all(
@@ -254,6 +262,9 @@ async fn copy_all(
             on_progress: &on_progress,
         };
         let copied = pipe::copy(source, target, table, pace).await?;
+        record
+            .reached
+            .extend(watermark::reached(source, table).await?);
         let totals = Totals {
             rows: copied.rows_read,
             bytes: copied.bytes,

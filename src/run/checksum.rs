@@ -53,7 +53,7 @@ async fn check_table(
     alphabets: &Alphabets,
     table: &CopyPlan,
 ) -> Result<()> {
-    let from = table.target_from();
+    let from = table.loaded_from();
     let sql = |writer, alphabet| checksum::digest(&table.comparison, writer, alphabet, &from);
     let source_sql = sql(Writer::Source, &alphabets.source);
     let target_sql = sql(Writer::Target, &alphabets.target);
@@ -75,8 +75,8 @@ async fn check_table(
             .at(target.server())
             .on(&table.target)
             .hinted(format!(
-                "a trigger on the target changes values, or an expression gives another value each \
-                 time it is computed; with `verify = \"count\"` the rows are published, and \
+                "a trigger on the target changes values, somebody else writes to it, or an \
+                 expression gives another value each time it is computed; with `verify = \"count\"` the rows are published, and \
                  `tableferry verify {}` shows which of them differ",
                 context.job.name
             )),

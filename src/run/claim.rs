@@ -7,7 +7,7 @@ use crate::catalog;
 use crate::catalog::desc::RelationDesc;
 use crate::config::spec::{JobSpec, Mode};
 use crate::error::{Error, ErrorKind, Phase, Result, Side};
-use crate::pg::ident::QualifiedName;
+use crate::pg::ident::{QualifiedName, fnv1a};
 use crate::pg::session::Session;
 use crate::plan::copy::JobPlan;
 
@@ -59,12 +59,7 @@ async fn try_lock(target: &Session, function: &str, what: &str) -> Result<bool> 
 
 /// The same key on every machine and in every release: FNV-1a, 64 bits.
 pub(super) fn lock_key(what: &str) -> i64 {
-    let hash = "tableferry "
-        .bytes()
-        .chain(what.bytes())
-        .fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
-            (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
-        });
+    let hash = fnv1a(format!("tableferry {what}").as_bytes());
     i64::from_ne_bytes(hash.to_ne_bytes())
 }
 

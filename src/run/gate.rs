@@ -38,7 +38,7 @@ pub(super) async fn count_before(
 }
 
 async fn count(target: &Session, table: &crate::plan::copy::CopyPlan) -> Result<u64> {
-    let sql = format!("SELECT pg_catalog.count(*) FROM {}", table.target_from());
+    let sql = format!("SELECT pg_catalog.count(*) FROM {}", table.replaced_rows());
     let rows = target
         .query(Phase::Gate, &sql, &[])
         .await

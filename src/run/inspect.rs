@@ -5,11 +5,11 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use super::Context;
+use super::{Context, modes, watermark};
 use crate::catalog;
 use crate::catalog::LockTarget;
 use crate::catalog::desc::RelationDesc;
-use crate::config::spec::{ServerSpec, TableInput, TableSpec, Triggers};
+use crate::config::spec::{Mode, ServerSpec, TableInput, TableSpec, Triggers};
 use crate::error::{Error, ErrorKind, Phase, Result, Side};
 use crate::pg::ident::QualifiedName;
 use crate::pg::session::{Session, SessionSettings};
@@ -74,14 +74,22 @@ pub async fn inspect(context: &Context, source: &Session, target: &Session) -> R
         catalog::read(source, &source_names),
         catalog::read(target, &target_names)
     )?;
+    let mut attachments = match job.mode {
+        Mode::Swap => catalog::attachments(target, &target_names).await?,
+        _ => BTreeMap::new(),
+    };
     let mut inspected = Vec::with_capacity(tables.len());
     for spec in tables {
         let source_desc = match &spec.input {
             TableInput::Relation(name) => from.get(name).cloned(),
             TableInput::Query(_) => None,
         };
-        inspected.push(Inspected::new(source, spec, source_desc, &to).await?);
+        let mut entry = Inspected::new(source, spec, source_desc, &to).await?;
+        entry.attachments = attachments.remove(&entry.spec.target);
+        modes::check_scope(target, job, &entry).await?;
+        inspected.push(entry);
     }
+    watermark::resume(context, source, target, &mut inspected).await?;
     let mut plan = plan::job(job, inspected, same_place);
     if let Ok(plan) = &mut plan {
         plan.warnings.extend(locks.iter().filter_map(unlocked));

@@ -6,11 +6,13 @@ mod claim;
 mod gate;
 pub mod inspect;
 pub mod ledger;
+mod modes;
 pub mod pipe;
 mod publish;
 mod retry;
 mod settle;
 pub mod verify;
+mod watermark;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -39,6 +41,8 @@ pub struct Context {
     pub run_id: Uuid,
     /// What made it run.
     pub trigger: Trigger,
+    /// Read everything, whatever the watermarks say.
+    pub full: bool,
     /// The fire time that made it run.
     pub due_at: Option<Timestamp>,
     /// When it began.
@@ -79,6 +83,7 @@ impl Context {
             job: job.clone(),
             run_id: Uuid::now_v7(),
             trigger,
+            full: false,
             due_at: None,
             started_at: Timestamp::now(),
             history: config.daemon.history,

@@ -1,11 +1,13 @@
 //! What happens on the target around the load: TRUNCATE or a lock before it, sequences and
 //! deferred constraints after it, ANALYZE when all is published.
 
-use crate::config::spec::JobSpec;
+use super::modes;
+use crate::config::spec::{JobSpec, Mode};
 use crate::error::{Phase, Result};
 use crate::pg::ident::QualifiedName;
 use crate::pg::session::Session;
 use crate::plan::copy::JobPlan;
+use crate::plan::sql;
 use crate::report::TableReport;
 
 /// Locks the target's relations as the mode needs them, and empties them where it does that.
@@ -13,14 +15,12 @@ pub(super) async fn prepare(target: &Session, plan: &JobPlan) -> Result<()> {
     match &plan.truncate {
         Some(truncate) => target.run(Phase::Prepare, truncate).await?,
         None => {
-            let names: Vec<_> = plan.tables.iter().map(|table| table.target.sql()).collect();
-            let sql = format!(
-                "LOCK TABLE ONLY {} IN ROW EXCLUSIVE MODE",
-                names.join(", ONLY ")
-            );
-            target.run(Phase::Lock, &sql).await?;
+            if let Some(lock) = sql::lock_targets(&plan.tables) {
+                target.run(Phase::Lock, &lock).await?;
+            }
         }
     }
+    modes::swap::prepare(target, plan).await?;
     match &plan.defer {
         Some(defer) => target.run(Phase::Prepare, defer).await,
         None => Ok(()),
@@ -33,6 +33,7 @@ pub(super) async fn finish(target: &Session, job: &JobSpec, plan: &JobPlan) -> R
     target
         .run(Phase::Gate, "SET CONSTRAINTS ALL IMMEDIATE")
         .await?;
+    modes::swap::build(target, plan).await?;
     if job.sequences {
         for table in &plan.tables {
             for owned in &table.sequences {
@@ -41,12 +42,18 @@ pub(super) async fn finish(target: &Session, job: &JobSpec, plan: &JobPlan) -> R
             }
         }
     }
-    Ok(())
+    modes::swap::attach(target, plan).await
+}
+
+/// What keeps readers waiting until COMMIT, and so comes last.
+pub(super) async fn now(target: &Session, job: &JobSpec, plan: &JobPlan) -> Result<()> {
+    modes::swap::publish(target, job, plan).await
 }
 
 /// Refreshes the planner's statistics.
 pub(super) async fn analyze(target: &Session, job: &JobSpec, tables: &[TableReport]) -> Result<()> {
-    if !job.analyze {
+    // A shadow was analysed before it was published.
+    if !job.analyze || job.mode == Mode::Swap {
         return Ok(());
     }
     for table in tables {

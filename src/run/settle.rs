@@ -4,10 +4,11 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::{Cancelled, Context, Record, inspect, ledger};
+use super::{Cancelled, Context, inspect, ledger};
 use crate::config::spec::History;
 use crate::error::{Error, ErrorKind, Phase, Result, Side};
 use crate::pg::session::Session;
+use crate::report::TableReport;
 
 /// How long to look for an answer before the run is reported as in doubt.
 const SETTLE_WAIT: Duration = Duration::from_secs(60);
@@ -33,9 +34,13 @@ pub(super) enum Fate {
 const SERVER_SQL: &str = "(SELECT system_identifier FROM pg_catalog.pg_control_system())::pg_catalog.text || '/' || \
      (SELECT timeline_id FROM pg_catalog.pg_control_checkpoint())::pg_catalog.text";
 
-/// Asked inside the transaction, just before COMMIT.
-pub(super) async fn fate(context: &Context, target: &Session, record: &Record) -> Result<Fate> {
-    if let (History::Target, Some(table)) = (context.history, record.tables.last()) {
+/// Asked inside the transaction that publishes these tables, just before COMMIT.
+pub(super) async fn fate(
+    context: &Context,
+    target: &Session,
+    tables: &[TableReport],
+) -> Result<Fate> {
+    if let (History::Target, Some(table)) = (context.history, tables.first()) {
         return Ok(Fate::Ledger(table.target.clone()));
     }
     let sql = format!("SELECT pg_catalog.pg_current_xact_id()::pg_catalog.text, {SERVER_SQL}");

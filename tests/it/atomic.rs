@@ -1,8 +1,12 @@
 //! All tables at once, or with `atomic = false` one after the other: what readers see, what is reported.
 
+use rstest::rstest;
 use serde_json::Value;
 
-use crate::support::{Databases, Outcome, PATIENCE, databases, job, wait_until};
+use crate::support::proxy::{Fault, Rule, Trigger, Way};
+use crate::support::{
+    Databases, Outcome, PATIENCE, Proxy, databases, job, job_between, wait_until,
+};
 
 fn jobs(mode: &str, more: &str) -> String {
     format!(
@@ -109,6 +113,63 @@ fn a_failure_leaves_what_was_published_before_and_says_what() {
 }
 
 #[test]
+fn the_ledger_names_what_was_published() {
+    let db = three("ledger");
+    let ledger = "SELECT state, (SELECT string_agg(target, ' ' ORDER BY target) \
+                  FROM tableferry.run_table t WHERE t.run_id = r.run_id) \
+                  FROM tableferry.run r ORDER BY started_at DESC LIMIT 1";
+    let told =
+        |state: &str, tables: &str| vec![vec![Some(state.to_owned()), Some(tables.to_owned())]];
+    let job = job(&db, &jobs("append", "atomic = false"));
+    assert_eq!(job.run(&["run", "j"]).code, Some(0));
+    assert_eq!(
+        db.target.rows(ledger),
+        told("committed", "public.a public.b public.c")
+    );
+
+    db.source
+        .sql("ALTER TABLE b DROP CONSTRAINT b_id_check; INSERT INTO b VALUES (-1)");
+
+    assert_eq!(job.run(&["run", "j"]).code, Some(1));
+    assert_eq!(db.target.rows(ledger), told("rolled_back", "public.a"));
+}
+
+#[test]
+fn a_connection_cut_at_any_message_leaves_each_table_as_the_report_says() {
+    let db = three("cut");
+    let mut at = 1;
+    let mut halves = 0;
+    loop {
+        let proxy = Proxy::start(db.target.cluster.port());
+        let through = proxy.conninfo(&db.target.conninfo());
+        let rule = Rule::new(Way::ToServer, Trigger::Message(at), Fault::Cut).on_connection(1);
+        let armed = proxy.arm(rule);
+        let outcome = job_between(
+            &db.source.conninfo(),
+            &through,
+            &jobs("append", "atomic = false"),
+        )
+        .run(&["run", "j", "--json"]);
+        let report = outcome.report();
+        let tables = report["tables"].as_array().unwrap();
+        let said = ["public.a", "public.b", "public.c"].map(|name| {
+            let of = tables.iter().find(|table| table["target"] == name);
+            u64::from(of.is_some_and(|table| table["committed"] == true))
+        });
+        assert_eq!(counts(&db), said, "cut at message {at}: {outcome}");
+        let done = report["outcome"] == "committed";
+        assert_eq!(done, said == [1, 1, 1], "cut at message {at}: {outcome}");
+        halves += u64::from(!done && said != [0, 0, 0]);
+        db.target.sql("TRUNCATE a, b, c");
+        if !armed.has_struck() {
+            break;
+        }
+        at += 1 + at / 40;
+    }
+    assert!(halves > 2, "{halves} cuts between two tables");
+}
+
+#[test]
 fn a_table_that_the_gate_refuses_is_reported_as_not_committed() {
     let db = three("gate");
     db.target.sql(
@@ -169,6 +230,41 @@ fn tables_that_refer_to_each_other_are_loaded_in_order_and_not_truncated_one_by_
     let outcome = job(&db, &jobs("append", "atomic = false")).run(&["run", "j", "--json"]);
     assert_eq!(outcome.code, Some(0), "{outcome}");
     db.assert_same("a_child");
+}
+
+/// Where tables refer to each other, each mode either refuses or leaves all of it as it should be.
+#[rstest]
+fn tables_that_refer_to_each_other_are_swapped_merged_and_upserted_one_by_one(
+    #[values("swap", "merge", "upsert")] mode: &str,
+) {
+    let db = databases("fk_modes");
+    db.both(
+        "CREATE TABLE b_parent (id int PRIMARY KEY, v int);
+         CREATE TABLE a_child (id int PRIMARY KEY, parent int CONSTRAINT to_parent REFERENCES b_parent)",
+    );
+    db.target
+        .sql("INSERT INTO b_parent VALUES (1, 0); INSERT INTO a_child VALUES (1, 1)");
+    db.source.sql(
+        "INSERT INTO b_parent VALUES (1, 1), (2, 2); INSERT INTO a_child VALUES (1, 2), (3, 1)",
+    );
+
+    let outcome = job(&db, &jobs(mode, "atomic = false")).run(&["run", "j", "--json"]);
+
+    let keys = "pg_constraint WHERE conname = 'to_parent' AND confrelid = 'b_parent'::regclass \
+                AND conrelid = 'a_child'::regclass AND convalidated";
+    assert_eq!(
+        db.target.count(keys),
+        1,
+        "the foreign key is lost: {outcome}"
+    );
+    if outcome.code == Some(0) {
+        db.assert_same("b_parent");
+        db.assert_same("a_child");
+    } else {
+        assert_eq!(mode, "swap", "{outcome}");
+        assert!(outcome.stderr.contains("atomic"), "{outcome}");
+        assert_eq!(db.target.count("b_parent"), 1, "{outcome}");
+    }
 }
 
 #[test]

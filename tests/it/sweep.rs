@@ -38,7 +38,13 @@ fn assert_old_or_new(db: &Databases<'_>, mode: &str, outcome: &Outcome, what: &s
         .target
         .count("t WHERE id > 0 AND filler = repeat('x', 100)");
     let all = db.target.count("t");
-    let published = new == NEW_ROWS && old == if mode == "append" { OLD_ROWS } else { 0 };
+    let published = new == NEW_ROWS
+        && old
+            == if matches!(mode, "append" | "upsert") {
+                OLD_ROWS
+            } else {
+                0
+            };
     let untouched = new == 0 && old == OLD_ROWS;
     assert!(
         (published || untouched) && all == old + new,
@@ -78,7 +84,7 @@ fn restore(db: &Databases<'_>) {
 
 #[rstest]
 fn a_connection_cut_at_any_message_leaves_old_or_new(
-    #[values("append", "truncate")] mode: &str,
+    #[values("append", "truncate", "swap", "merge", "upsert")] mode: &str,
     #[values("binary", "text")] format: &str,
     #[values("source", "target")] side: &str,
     #[values(Way::ToServer, Way::ToClient)] way: Way,
@@ -116,7 +122,7 @@ fn a_connection_cut_at_any_message_leaves_old_or_new(
 
 #[rstest]
 fn a_killed_backend_rolls_back_and_is_named(
-    #[values("append", "truncate")] mode: &str,
+    #[values("append", "truncate", "swap", "merge", "upsert")] mode: &str,
     #[values("source", "target")] side: &str,
 ) {
     let db = tables("killed");

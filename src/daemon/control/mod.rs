@@ -47,6 +47,8 @@ pub enum Reply {
         job: String,
         /// Why, for people.
         why: String,
+        /// There is no such job: it was the asker's mistake.
+        unknown: bool,
     },
     /// A run that started after the request has ended.
     Ended {

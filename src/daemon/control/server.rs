@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{UnixListener, UnixStream};
-use tokio::sync::{Semaphore, mpsc};
-use tokio::task::JoinHandle;
+use tokio::sync::{Semaphore, mpsc, oneshot};
+use tokio::task::{JoinHandle, JoinSet};
 
 use super::{LINE_BYTES_MAX, Reply, Request, SOCKET_NAME};
 
@@ -30,10 +30,14 @@ pub struct Asked {
     pub replies: mpsc::Sender<Reply>,
 }
 
-/// Listens until dropped.
+/// How long askers are given to read what they were answered when the daemon leaves.
+const LAST_ANSWERS_WAIT: Duration = Duration::from_secs(1);
+
+/// Listens until [`Server::finish`], or the end of the runtime.
 #[derive(Debug)]
 pub struct Server {
     task: JoinHandle<()>,
+    leaving: oneshot::Sender<()>,
 }
 
 impl Server {
@@ -47,20 +51,30 @@ impl Server {
         }
         let listener = UnixListener::bind(&path)?;
         std::fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(0o600))?;
-        let task = tokio::spawn(accept(listener, asked));
-        Ok(Server { task })
+        let (leaving, left) = oneshot::channel();
+        let task = tokio::spawn(async move {
+            let mut talks = JoinSet::new();
+            tokio::select! {
+                () = accept(listener, asked, &mut talks) => {}
+                _ = left => {}
+            }
+            while talks.join_next().await.is_some() {}
+        });
+        Ok(Server { task, leaving })
     }
-}
 
-impl Drop for Server {
-    fn drop(&mut self) {
+    /// Hears nobody any more, and lets the answers that were given reach those who asked. The
+    /// senders that came with their requests must have been dropped.
+    pub async fn finish(mut self) {
+        if self.leaving.send(()).is_ok() {
+            let _ = tokio::time::timeout(LAST_ANSWERS_WAIT, &mut self.task).await;
+        }
         self.task.abort();
     }
 }
 
-async fn accept(listener: UnixListener, asked: mpsc::Sender<Asked>) {
+async fn accept(listener: UnixListener, asked: mpsc::Sender<Asked>, talks: &mut JoinSet<()>) {
     let places = Arc::new(Semaphore::new(ASKERS_MAX));
-    let mut talks = tokio::task::JoinSet::new();
     loop {
         let Ok(place) = Arc::clone(&places).acquire_owned().await else {
             return;

@@ -12,6 +12,11 @@ use crate::report::Trigger;
 /// A fire that is handled no later than this was on time, and `missed` does not apply.
 const ON_TIME: SignedDuration = SignedDuration::from_secs(60);
 
+/// Fires taken in before those that may start do so: when thousands of jobs are due at once, the first
+/// does not wait until the last one's next time is known. The rest is due still, so that
+/// [`JobTable::wake_at`] has passed, and the next tick comes at once.
+const FIRES_AT_ONCE: usize = 256;
+
 /// A clock set back by more than this means another day, and the fire times are computed anew.
 /// Vixie cron draws the line at the same place.
 const CLOCK_SET_BACK: SignedDuration = SignedDuration::from_hours(3);
@@ -43,9 +48,13 @@ impl JobTable {
             }
         }
         self.clock = now;
-        while let Some((due, job)) = self.fires.first().cloned()
-            && due <= now
-        {
+        for _ in 0..FIRES_AT_ONCE {
+            let Some((due, job)) = self.fires.first().cloned() else {
+                break;
+            };
+            if due > now {
+                break;
+            }
             self.fires.pop_first();
             let Some((_, schedule)) = armed.job(&job) else {
                 continue;

@@ -111,6 +111,7 @@ fn config(max_running_jobs: usize, jobs: Vec<JobSpec>) -> Config {
             state_dir: PathBuf::new(),
             listen: None,
             timezone: TimeZone::UTC,
+            log_level: crate::config::spec::LogLevel::Info,
             history: History::Off,
             history_keep: Duration::from_secs(60),
         },

@@ -123,16 +123,21 @@ impl Entry {
         }
     }
 
-    /// A run that is about to be committed.
-    pub(super) fn committed(
+    /// A run of which these tables are about to be committed, and with the last ones all of it.
+    pub(super) fn publishing(
         context: &Context,
         attempts: u32,
         snapshot: Option<&Snapshot>,
         tables: &[TableReport],
+        last: bool,
     ) -> Self {
         Entry {
-            state: State::Committed,
-            finished_at: Some(Timestamp::now()),
+            state: if last {
+                State::Committed
+            } else {
+                State::Running
+            },
+            finished_at: last.then(Timestamp::now),
             tables: tables.iter().map(EntryTable::new).collect(),
             ..Entry::running(context, attempts).read(snapshot)
         }
@@ -146,15 +151,19 @@ impl Entry {
             Outcome::Cancelled => State::Cancelled,
             Outcome::InDoubt => State::Lost,
         };
-        let published: &[TableReport] = match state {
-            State::Committed => &report.tables,
-            State::Running | State::RolledBack | State::Cancelled | State::Lost => &[],
-        };
+        // With `atomic = false` some tables may be published although the run failed.
+        let published =
+            |table: &&TableReport| state == State::Committed || table.committed == Some(true);
         Entry {
             state,
             finished_at: Some(report.finished_at),
             error: error.map(|text| text.chars().take(ERROR_CHARS_MAX).collect()),
-            tables: published.iter().map(EntryTable::new).collect(),
+            tables: report
+                .tables
+                .iter()
+                .filter(published)
+                .map(EntryTable::new)
+                .collect(),
             ..Entry::running(context, report.attempts).read(report.snapshot.as_ref())
         }
     }

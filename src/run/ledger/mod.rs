@@ -16,14 +16,13 @@ use super::{Context, Record};
 use crate::config::spec::{History, JobSpec};
 use crate::error::{Error, Phase, Result, Side};
 use crate::pg::session::{Session, SessionSettings};
-use crate::report::{Event, Outcome, RunReport, TableReport};
+use crate::report::{Event, Outcome, RunReport};
 
 pub use check::{Readiness, check};
 pub use ddl::script;
 pub use entry::{Entry, EntryTable, State};
 pub use history::history;
 pub use record::set_next_due;
-#[expect(unused_imports, reason = "watermarks are on their way")]
 pub(super) use record::{record_watermark, watermark};
 
 /// How long a failed run may take to say so in the ledger.
@@ -61,30 +60,32 @@ pub(super) async fn begin(context: &Context, target: &Session, attempt: u32) -> 
     }
 }
 
+/// Is there a ledger on the target? Changes nothing.
+pub(super) async fn is_there(target: &Session) -> Result<bool> {
+    Ok(ddl::look(target).await? == ddl::Found::Ready)
+}
+
 /// Watermarks have no other place.
 fn needs_schema(context: &Context) -> bool {
     let has_watermark = |job: &JobSpec| job.table.values().any(|table| table.watermark.is_some());
     context.history == History::Target || has_watermark(&context.job)
 }
 
-/// Says in the open transaction that it publishes these tables, and with the `last` of them the
-/// whole run: the last thing before COMMIT.
+/// Says in the open transaction that it publishes the run's tables from `first` on, and if they are
+/// the last ones that the run is committed: the last thing before COMMIT.
 pub(super) async fn publish(
     context: &Context,
     target: &Session,
     record: &Record,
-    tables: &[TableReport],
+    first: usize,
     last: bool,
 ) -> Result<()> {
     if context.history != History::Target {
         return Ok(());
     }
     let snapshot = record.snapshot.as_ref();
-    let mut entry = Entry::committed(context, record.attempt, snapshot, tables);
-    if !last {
-        entry.state = State::Running;
-        entry.finished_at = None;
-    }
+    let tables = record.tables.get(first..).unwrap_or_default();
+    let entry = Entry::publishing(context, record.attempt, snapshot, tables, last);
     record::run(target, &entry, Phase::Publish).await?;
     record::tables(target, context.run_id, &entry.tables).await
 }
@@ -116,17 +117,17 @@ pub(super) async fn ended(context: &Context, report: &RunReport, error: Option<&
         // Written with the rows; and of what is in doubt there is nothing to say.
         (History::Target, Outcome::Committed | Outcome::InDoubt | Outcome::Skipped) => return,
         (History::Target, Outcome::RolledBack | Outcome::Cancelled) => {
-            if error.is_some_and(ddl::is_about_ledger) {
-                return;
-            }
             let recording = record_ended(context, &entry);
             tokio::time::timeout(ENDED_WAIT, recording)
                 .await
                 .unwrap_or_else(|_| Err(no_answer(context)))
         }
     };
-    if let Err(error) = recorded {
-        let warning = format!("how the run ended could not be recorded: {error}");
+    // What the run itself could not write needs no second complaint.
+    if let Err(again) = recorded
+        && !error.is_some_and(ddl::is_about_ledger)
+    {
+        let warning = format!("how the run ended could not be recorded: {again}");
         context.tell(Event::Warned(warning));
     }
 }

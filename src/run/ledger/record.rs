@@ -94,7 +94,6 @@ pub(super) async fn is_published(target: &Session, run_id: Uuid, relation: &str)
 }
 
 /// Up to where `relation` has been read by the job, as the last run that was published recorded it.
-#[expect(dead_code, reason = "watermarks are on their way")]
 pub(in crate::run) async fn watermark(
     target: &Session,
     job: &str,
@@ -110,7 +109,6 @@ pub(in crate::run) async fn watermark(
 
 /// Records up to where `relation` has been read. To be called in the transaction that publishes
 /// the rows, before `ledger::publish`.
-#[expect(dead_code, reason = "watermarks are on their way")]
 pub(in crate::run) async fn record_watermark(
     target: &Session,
     run_id: Uuid,

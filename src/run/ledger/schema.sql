@@ -30,7 +30,7 @@ CREATE TABLE IF NOT EXISTS tableferry.run (
 COMMENT ON TABLE tableferry.run IS 'One row for each run of a job';
 COMMENT ON COLUMN tableferry.run.run_id IS 'The run, as in tableferry''s log and JSON report';
 COMMENT ON COLUMN tableferry.run.job IS 'The job''s name in the configuration';
-COMMENT ON COLUMN tableferry.run.state IS 'running; committed: the target holds its rows, since the very transaction that wrote this; rolled_back or cancelled: the target is as it was; lost: whoever ran it is gone';
+COMMENT ON COLUMN tableferry.run.state IS 'running; committed: the target holds its rows, since the very transaction that wrote this; rolled_back or cancelled: the target is as it was, but for the tables that run_table names; lost: whoever ran it is gone';
 COMMENT ON COLUMN tableferry.run.trigger IS 'What made it run: manual, schedule, signal, missed, after';
 COMMENT ON COLUMN tableferry.run.due_at IS 'The fire time of its schedule, where that made it run';
 COMMENT ON COLUMN tableferry.run.started_at IS 'When it began, by the clock of tableferry''s host';

@@ -74,6 +74,7 @@ async fn all(
         .plan
         .map_err(|refusals| plan::to_error(&refusals))?;
     snapshot(target, &plan).await?;
+    target.verify(Phase::Verify).await?;
     claim::unchanged(target, &plan, &inspected.target).await?;
     let alphabets = checksum::agree(context, source, target, Phase::Verify).await?;
     let mut equal = true;

@@ -79,7 +79,7 @@ fn a_full_disk_leaves_the_old_rows() {
     db.source
         .sql("INSERT INTO t SELECT i, repeat('x', 200) FROM generate_series(1, 60000) i");
 
-    for mode in super::MODES {
+    for mode in ["append", "truncate"] {
         let outcome = job(&db, &jobs(mode, "")).run(&["run", "j", "--json"]);
         assert_eq!(outcome.code, Some(1), "{outcome}");
         assert_eq!(outcome.report()["error"]["sqlstate"], "53100", "{outcome}");
@@ -98,7 +98,7 @@ fn a_copy_through_a_pooler_in_transaction_mode_is_exact_or_refused() {
     let Some(pooler) = Pooler::before([db.source.cluster, db.target.cluster]) else {
         return;
     };
-    for mode in super::MODES {
+    for mode in ["append", "truncate"] {
         db.target.sql("TRUNCATE t");
         let outcome = job_between(
             &pooler.conninfo("source", db.source.name()),

@@ -17,11 +17,13 @@
 )]
 
 mod cluster;
+pub mod daemon;
 mod database;
 mod job;
 pub mod looking;
 pub mod proxy;
 mod runtime;
+mod schema;
 
 use std::time::{Duration, Instant};
 
@@ -29,6 +31,7 @@ pub use cluster::{Cluster, ClusterOptions, pair};
 pub use database::{Connection, Database, Databases, databases, databases_on};
 pub use job::{Job, Outcome, Running, job, job_between, job_with};
 pub use proxy::Proxy;
+pub use schema::schema_of;
 
 /// How long a test waits for something that is sure to come: only a broken build ever waits this long.
 pub const PATIENCE: Duration = Duration::from_secs(60);

@@ -1,0 +1,461 @@
+//! Everything that people attach to a table: what a new table in its place has to have again.
+//!
+//! Plain data with names and the server's own definitions, no OIDs: what was read of the old table
+//! can be compared with what is read of the new one.
+
+use std::collections::BTreeMap;
+
+use serde::Deserialize;
+use tokio_postgres::{Row, Statement};
+
+use crate::error::{Error, ErrorKind, Phase, Result};
+use crate::pg::ident::QualifiedName;
+use crate::pg::session::Session;
+
+const ATTACHMENTS: &str = include_str!("attachments.sql");
+
+/// The objects on which others may depend where they mean the table.
+const OWN: &str = "\
+(SELECT 1259::oid AS classid, c.oid \
+  UNION ALL SELECT 1259, x.indexrelid FROM pg_catalog.pg_index AS x WHERE x.indrelid = c.oid \
+  UNION ALL SELECT 1247, c.reltype \
+  UNION ALL SELECT 1247, row_type.typarray \
+  UNION ALL SELECT 2606, k.oid FROM pg_catalog.pg_constraint AS k WHERE k.conrelid = c.oid) AS own";
+
+/// What is attached to one ordinary table.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+pub struct Attachments {
+    /// Its schema.
+    pub schema: String,
+    /// Its name.
+    pub name: String,
+    /// Both, quoted as the server does in its definitions.
+    pub sql_name: String,
+    /// Its owner.
+    pub owner: String,
+    /// UNLOGGED.
+    pub unlogged: bool,
+    /// TEMPORARY.
+    pub temporary: bool,
+    /// Its access method, `heap` as a rule.
+    pub access_method: Option<String>,
+    /// Its tablespace, if it isn't the database's.
+    pub tablespace: Option<String>,
+    /// `fillfactor=70`.
+    pub options: Vec<String>,
+    /// The same of its TOAST table.
+    pub toast_options: Vec<String>,
+    /// ENABLE ROW LEVEL SECURITY.
+    pub row_security: bool,
+    /// FORCE ROW LEVEL SECURITY.
+    pub force_row_security: bool,
+    /// `d` default, `n` nothing, `f` full, `i` an index.
+    pub replica_identity: String,
+    /// Its comment.
+    pub comment: Option<String>,
+    /// CREATE TABLE … OF.
+    pub typed: bool,
+    /// Nobody ever granted or revoked anything.
+    pub acl_is_default: bool,
+    /// May our role create in the schema?
+    pub may_create: bool,
+    /// May the owner?
+    pub owner_may_create: bool,
+    /// The extension that it belongs to.
+    pub extension: Option<String>,
+    /// A publication of all tables, or of the schema's, would publish a table under any name.
+    pub published_unnamed: bool,
+    /// The parents of plain inheritance.
+    pub inherits: Vec<String>,
+    /// What it is a partition of.
+    pub partition: Option<Partition>,
+    /// Who gets something on each new table or sequence of our role; None is PUBLIC.
+    pub default_grantees: Vec<Option<String>>,
+    /// Privileges on the table and its columns, in the order in which they were granted.
+    pub grants: Vec<Grant>,
+    /// Its live columns.
+    pub columns: Vec<Column>,
+    /// CHECK constraints, and since version 18 NOT NULL ones.
+    pub checks: Vec<Check>,
+    /// Its own foreign keys.
+    pub foreign_keys: Vec<ForeignKey>,
+    /// Its valid indexes.
+    pub indexes: Vec<Index>,
+    /// What a failed CREATE INDEX CONCURRENTLY left behind.
+    pub invalid_indexes: Vec<String>,
+    /// Its own triggers.
+    pub triggers: Vec<Trigger>,
+    /// Its row security policies.
+    pub policies: Vec<Policy>,
+    /// Its extended statistics.
+    pub statistics: Vec<Statistics>,
+    /// The publications that name it.
+    pub publications: Vec<Publication>,
+    /// Its security labels, and those of its columns.
+    pub labels: Vec<Label>,
+    /// Views that read it themselves.
+    pub views: Vec<View>,
+    /// Whatever else is bound to this very table: `function f()`, `materialized view m`.
+    pub bound: Vec<String>,
+}
+
+/// What a table is a partition of.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+pub struct Partition {
+    /// The parent's schema.
+    pub schema: String,
+    /// The parent's name.
+    pub name: String,
+    /// May our role alter the parent?
+    pub owned: bool,
+    /// `FOR VALUES …` or `DEFAULT`.
+    pub bound: String,
+    /// The bound as a condition over the columns.
+    pub condition: Option<String>,
+}
+
+/// One privilege of one role.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
+pub struct Grant {
+    /// The column, where it isn't the whole table.
+    pub column: Option<String>,
+    /// Who granted it.
+    pub grantor: String,
+    /// Who has it; None is PUBLIC.
+    pub grantee: Option<String>,
+    /// `SELECT`.
+    pub privilege: String,
+    /// WITH GRANT OPTION.
+    pub grantable: bool,
+}
+
+/// A column and all that belongs to it alone.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+pub struct Column {
+    /// Its name.
+    pub name: String,
+    /// `numeric(12,2)`.
+    #[serde(rename = "type")]
+    pub type_text: String,
+    /// Its collation, quoted, if it isn't its type's.
+    pub collation: Option<String>,
+    /// NOT NULL.
+    pub not_null: bool,
+    /// Its default, or what generates it.
+    pub expression: Option<String>,
+    /// `s` stored, `v` virtual, or empty.
+    pub generated: String,
+    /// `a` always, `d` by default, or empty.
+    pub identity: String,
+    /// STORAGE, if it isn't its type's.
+    pub storage: Option<String>,
+    /// COMPRESSION, if it isn't the default.
+    pub compression: Option<String>,
+    /// Its statistics target.
+    pub statistics: Option<i32>,
+    /// `n_distinct=5`.
+    pub options: Vec<String>,
+    /// Its comment.
+    pub comment: Option<String>,
+    /// The sequence of an identity column. A partition has none of its own since version 17.
+    pub identity_sequence: Option<IdentitySequence>,
+    /// The sequences that it owns otherwise.
+    pub sequences: Vec<OwnedSequence>,
+}
+
+/// The sequence of an identity column, which cannot be given to another table.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+pub struct IdentitySequence {
+    /// Its schema.
+    pub schema: String,
+    /// Its name.
+    pub name: String,
+    /// START.
+    pub start: i64,
+    /// INCREMENT.
+    pub increment: i64,
+    /// MINVALUE.
+    pub min: i64,
+    /// MAXVALUE.
+    pub max: i64,
+    /// CACHE.
+    pub cache: i64,
+    /// CYCLE.
+    pub cycle: bool,
+    /// Its comment.
+    pub comment: Option<String>,
+    /// Nobody ever granted or revoked anything.
+    pub acl_is_default: bool,
+    /// Its privileges.
+    pub grants: Vec<Grant>,
+}
+
+/// A sequence that a column owns, and that can be given to another.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+pub struct OwnedSequence {
+    /// Its schema.
+    pub schema: String,
+    /// Its name.
+    pub name: String,
+}
+
+/// A CHECK or NOT NULL constraint.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+pub struct Check {
+    /// Its name.
+    pub name: String,
+    /// `CHECK (…) NOT VALID`.
+    pub definition: String,
+    /// NOT NULL.
+    pub not_null: bool,
+    /// Its comment.
+    pub comment: Option<String>,
+}
+
+/// A foreign key of the table.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+pub struct ForeignKey {
+    /// Its name.
+    pub name: String,
+    /// The schema of the table that it points to.
+    pub to_schema: String,
+    /// The name of the table that it points to.
+    pub to_name: String,
+    /// `FOREIGN KEY (a, b) REFERENCES `.
+    pub head: String,
+    /// `(x, y) ON DELETE …`; None for a form that is not known.
+    pub tail: Option<String>,
+    /// May our role refer to that table?
+    pub may_reference: bool,
+    /// Its comment.
+    pub comment: Option<String>,
+}
+
+/// An index.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+pub struct Index {
+    /// Its name.
+    pub name: String,
+    /// UNIQUE.
+    pub unique: bool,
+    /// `USING btree (…)`; None for a form that is not known.
+    pub tail: Option<String>,
+    /// Its tablespace, if it isn't the database's.
+    pub tablespace: Option<String>,
+    /// `fillfactor=70`.
+    pub options: Vec<String>,
+    /// The table is CLUSTERed by it.
+    pub clustered: bool,
+    /// It is the replica identity.
+    pub replica_identity: bool,
+    /// Its comment.
+    pub comment: Option<String>,
+    /// Column numbers and statistics targets, where they aren't the default.
+    pub statistics: Vec<(i32, i32)>,
+    /// The constraint that it is for.
+    pub constraint: Option<IndexConstraint>,
+}
+
+/// A PRIMARY KEY, UNIQUE or EXCLUDE constraint; its name is its index's.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+pub struct IndexConstraint {
+    /// `p`, `u` or `x`.
+    pub kind: String,
+    /// The server's definition.
+    pub definition: String,
+    /// It can be made from a finished index.
+    pub plain: bool,
+    /// DEFERRABLE.
+    pub deferrable: bool,
+    /// INITIALLY DEFERRED.
+    pub deferred: bool,
+    /// Its comment.
+    pub comment: Option<String>,
+}
+
+/// A trigger.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+pub struct Trigger {
+    /// Its name.
+    pub name: String,
+    /// The server's definition.
+    pub definition: String,
+    /// `O`, `D`, `R` or `A`.
+    pub enabled: String,
+    /// Its comment.
+    pub comment: Option<String>,
+}
+
+/// A row security policy.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+pub struct Policy {
+    /// Its name.
+    pub name: String,
+    /// PERMISSIVE or RESTRICTIVE.
+    pub permissive: bool,
+    /// `*`, `r`, `a`, `w` or `d`.
+    pub command: String,
+    /// To whom; None is PUBLIC.
+    pub roles: Vec<Option<String>>,
+    /// USING.
+    pub using: Option<String>,
+    /// WITH CHECK.
+    pub check: Option<String>,
+    /// Its comment.
+    pub comment: Option<String>,
+}
+
+/// Extended statistics.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+pub struct Statistics {
+    /// Their schema.
+    pub schema: String,
+    /// Their name.
+    pub name: String,
+    /// Their owner.
+    pub owner: String,
+    /// Is our role a member of it?
+    pub owned: bool,
+    /// Their statistics target.
+    pub target: Option<i32>,
+    /// Their comment.
+    pub comment: Option<String>,
+    /// `(ndistinct) ON a, b`; None for a form that is not known.
+    pub middle: Option<String>,
+}
+
+/// A publication that names the table.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+pub struct Publication {
+    /// Its name.
+    pub name: String,
+    /// May our role alter it?
+    pub owned: bool,
+    /// Its columns, if not all.
+    pub columns: Option<Vec<String>>,
+    /// Its row filter.
+    pub filter: Option<String>,
+}
+
+/// A security label.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+pub struct Label {
+    /// Whose.
+    pub provider: String,
+    /// The label.
+    pub label: String,
+    /// The column, where it isn't the table's.
+    pub column: Option<String>,
+}
+
+/// A view that reads the table.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+pub struct View {
+    /// Its schema.
+    pub schema: String,
+    /// Its name.
+    pub name: String,
+    /// Its owner.
+    pub owner: String,
+    /// May our role alter it?
+    pub owned: bool,
+    /// `security_barrier=true`.
+    pub options: Vec<String>,
+    /// Its query.
+    pub definition: String,
+}
+
+/// Reads what is attached to these tables, in one query. What is no ordinary table is not in the
+/// result.
+pub async fn attachments(
+    session: &Session,
+    names: &[QualifiedName],
+) -> Result<BTreeMap<QualifiedName, Attachments>> {
+    Question::prepare(session).await?.ask(session, names).await
+}
+
+/// The query, prepared: planning it takes longer than answering it, and what is asked while readers
+/// wait has to be answered at once.
+pub struct Question(Statement);
+
+impl Question {
+    /// Prepares the query in this session.
+    pub async fn prepare(session: &Session) -> Result<Self> {
+        let sql = sql(session.version());
+        let prepared = session.answer(Phase::Inspect, session.client().prepare(&sql));
+        prepared
+            .await?
+            .map(Question)
+            .map_err(|error| session.error(Phase::Inspect, error))
+    }
+
+    /// Asks it, in the session that it was prepared in.
+    pub async fn ask(
+        &self,
+        session: &Session,
+        names: &[QualifiedName],
+    ) -> Result<BTreeMap<QualifiedName, Attachments>> {
+        let schemas: Vec<&str> = names.iter().map(|name| name.schema.as_str()).collect();
+        let relations: Vec<&str> = names.iter().map(|name| name.name.as_str()).collect();
+        let rows = session
+            .client()
+            .query(&self.0, &[&schemas, &relations])
+            .await
+            .map_err(|error| session.error(Phase::Inspect, error))?;
+        read(session, &rows)
+    }
+}
+
+fn read(session: &Session, rows: &[Row]) -> Result<BTreeMap<QualifiedName, Attachments>> {
+    rows.iter()
+        .map(|row| {
+            let attachments: Attachments = serde_json::from_str(row.get(1)).map_err(|error| {
+                let message = "what is attached to a table has an unknown form";
+                Error::new(ErrorKind::Bug, Phase::Inspect, session.side(), message)
+                    .at(session.server())
+                    .caused_by(error)
+            })?;
+            let name = QualifiedName::new(&attachments.schema, &attachments.name);
+            Ok((name, attachments))
+        })
+        .collect()
+}
+
+fn sql(version: u32) -> String {
+    let since = |since: u32, then: &'static str, or: &'static str| {
+        if version >= since { then } else { or }
+    };
+    ATTACHMENTS
+        .replace("@OWN@", OWN)
+        .replace(
+            "@COMPRESSION@",
+            since(
+                140_000,
+                "CASE a.attcompression WHEN 'p' THEN 'pglz' WHEN 'l' THEN 'lz4' END",
+                "NULL",
+            ),
+        )
+        .replace(
+            "@PUBLISHED_SCHEMA@",
+            since(
+                150_000,
+                "OR EXISTS (SELECT FROM pg_catalog.pg_publication_namespace AS s \
+                    WHERE s.pnpubid = p.oid AND s.pnnspid = n.oid)",
+                "",
+            ),
+        )
+        .replace(
+            "@PUBLISHED_COLUMNS@",
+            since(
+                150_000,
+                "CASE WHEN r.prattrs IS NOT NULL THEN ARRAY( \
+                    SELECT a.attname FROM pg_catalog.pg_attribute AS a \
+                     WHERE a.attrelid = c.oid AND a.attnum = ANY (r.prattrs) ORDER BY a.attnum) END",
+                "NULL",
+            ),
+        )
+        .replace(
+            "@PUBLISHED_ROWS@",
+            since(150_000, "pg_get_expr(r.prqual, r.prrelid)", "NULL"),
+        )
+}

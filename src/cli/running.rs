@@ -1,0 +1,51 @@
+//! The running daemon, as the other commands find it: also when the configuration on disk has become
+//! wrong in the meantime, for the daemon goes on with the one it has.
+
+use std::io;
+use std::path::PathBuf;
+
+use super::Exit;
+use crate::config;
+use crate::daemon::control::{Request, client};
+
+/// Where a daemon would be. The rest of the configuration is read only where it matters.
+pub(super) struct RunningDaemon<'r> {
+    pub runtime_dir: PathBuf,
+    request: &'r config::Request,
+}
+
+impl<'r> RunningDaemon<'r> {
+    pub(super) fn find(request: &'r config::Request) -> Self {
+        RunningDaemon {
+            runtime_dir: config::runtime_dir(request),
+            request,
+        }
+    }
+
+    /// Those of the jobs that the file on disk does not have, if it can be read.
+    pub(super) fn unknown<'j>(&self, jobs: impl Iterator<Item = &'j String>) -> Vec<&'j String> {
+        match config::load(self.request) {
+            Ok(config) => jobs.filter(|job| !config.jobs.contains_key(*job)).collect(),
+            Err(_) => Vec::new(),
+        }
+    }
+
+    pub(super) async fn ask(&self, request: &Request) -> io::Result<client::Answers> {
+        client::ask(&self.runtime_dir, request).await
+    }
+
+    /// Nobody answered. Perhaps because a wrong configuration led to the wrong place.
+    pub(super) fn absent(&self, error: &io::Error) -> Exit {
+        eprintln!(
+            "tableferry: no daemon answers in {}: {error}",
+            self.runtime_dir.display()
+        );
+        match config::load(self.request) {
+            Ok(_) => Exit::Failed,
+            Err(errors) => {
+                eprintln!("{errors}");
+                Exit::Config
+            }
+        }
+    }
+}

@@ -1,0 +1,183 @@
+//! Mode `merge`: the target becomes the same as the staging table, row by row.
+//!
+//! One join finds all differences; the statements that follow touch only those rows. It is one join
+//! and not three because reading both tables whole is what a merge with few changes costs.
+
+use crate::pg::ident::QualifiedName;
+use crate::plan::sql::closed;
+use crate::plan::staged::{self, Parts};
+
+/// The statements of a merge.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Merge {
+    /// Makes the table of changes.
+    pub make_changes: String,
+    /// Gives the planner its statistics.
+    pub analyze_changes: String,
+    /// Gives the numbers of gone, changed and new rows.
+    pub count_changes: String,
+    /// Gives the number of rows whose identity column, which is not in the key, would change; None
+    /// without such a column.
+    pub fixed_changes: Option<String>,
+    /// The condition on the target's rows that limits what may be gone.
+    pub scope: Option<String>,
+    /// Deletes what is gone.
+    pub deletes: Vec<String>,
+    /// Updates what differs; None where nothing can differ but the key.
+    pub update: Option<String>,
+    /// Inserts what is new.
+    pub insert: String,
+    /// Another unique index than the key's could still hold a value that a new row needs.
+    pub has_other_unique: bool,
+    /// The table.
+    pub target: QualifiedName,
+    /// The tables that it refers to by foreign keys.
+    pub refers_to: Vec<QualifiedName>,
+}
+
+/// One step of merging several tables.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Step {
+    /// Delete what is gone.
+    Delete,
+    /// Update what differs.
+    Update,
+    /// Insert what is new.
+    Insert,
+}
+
+/// The order of steps, by the tables' places; referenced tables stand before those that refer to
+/// them.
+///
+/// Foreign keys want deletes last: a row that refers to a gone one is changed or deleted before. But
+/// another unique index than the key's wants them first, before its values are given to other rows;
+/// then what refers to such a table has to be deleted first, too.
+pub fn steps(merges: &[&Merge]) -> Vec<(usize, Step)> {
+    let mut first: Vec<bool> = merges.iter().map(|merge| merge.has_other_unique).collect();
+    let refers =
+        |from: usize, to: usize| from != to && merges[from].refers_to.contains(&merges[to].target);
+    while let Some(next) = (0..merges.len())
+        .find(|from| !first[*from] && (0..merges.len()).any(|to| first[to] && refers(*from, to)))
+    {
+        first[next] = true;
+    }
+    let deletes = |wanted: bool| {
+        let places = (0..merges.len()).rev().filter(|at| first[*at] == wanted);
+        places.map(|at| (at, Step::Delete)).collect::<Vec<_>>()
+    };
+    let changes = (0..merges.len()).flat_map(|at| match first[at] {
+        true => [(at, Step::Update), (at, Step::Insert)],
+        // A changed row may refer to a new one of its own table.
+        false => [(at, Step::Insert), (at, Step::Update)],
+    });
+    [deletes(true), changes.collect(), deletes(false)].concat()
+}
+
+impl Merge {
+    /// The statements of one step.
+    pub fn statements(&self, step: Step) -> &[String] {
+        match step {
+            Step::Delete => &self.deletes,
+            Step::Update => self.update.as_slice(),
+            Step::Insert => std::slice::from_ref(&self.insert),
+        }
+    }
+}
+
+pub(super) fn plan(parts: &Parts<'_>, warnings: &mut Vec<String>) -> Merge {
+    for action in &parts.target.delete_actions {
+        warnings.push(format!(
+            "foreign key {} of {} is ON DELETE {}: deleting what is gone changes rows there, too",
+            action.constraint, action.table, action.action
+        ));
+    }
+    let filter = parts.delete_filter();
+    let changes = parts.changes.sql();
+    let settable = parts.settable();
+    let fixed = parts.fixed();
+    let key_may_be_null = parts.key.columns.iter().any(|key| {
+        let column = parts.target.column(&key.name);
+        column.is_none_or(|column| !column.not_null)
+    });
+    let mut deletes = vec![match filter {
+        None => format!(
+            "DELETE FROM {} AS \"target\" USING {changes} AS \"change\" \
+             WHERE \"change\".\"row\" IS NULL AND {}",
+            parts.target_from(),
+            parts.same_key("\"target\"", |at, _| format!(
+                "\"change\".{}",
+                staged::key_name(at)
+            )),
+        ),
+        // The filter stands where no other relation than the target is in sight.
+        Some(filter) => format!(
+            "DELETE FROM {} WHERE ({}) AND NOT EXISTS (SELECT FROM {} AS \"staged\" WHERE {})",
+            parts.target_from(),
+            closed(filter),
+            parts.stage.sql(),
+            parts.same_as_staged(&parts.target.name.sql()),
+        ),
+    }];
+    if key_may_be_null && filter.is_none() {
+        deletes.push(null_keys(parts));
+    }
+    Merge {
+        make_changes: parts.make_changes(if filter.is_none() { "FULL" } else { "LEFT" }),
+        analyze_changes: format!("ANALYZE {changes}"),
+        count_changes: parts.count_changes(),
+        fixed_changes: staged::differs("\"target\"", "\"staged\"", fixed.iter().copied()).map(
+            |differs| {
+                format!(
+                    "SELECT pg_catalog.count(*) FROM {} JOIN {} AS \"target\" ON {} WHERE {differs}",
+                    parts.changed_rows(),
+                    parts.target_from(),
+                    parts.same_as_staged("\"target\""),
+                )
+            },
+        ),
+        scope: filter.map(closed),
+        deletes,
+        update: (!settable.is_empty()).then(|| {
+            format!(
+                "UPDATE {} AS \"target\" SET {} FROM {} WHERE NOT \"change\".\"is_new\" AND {}",
+                parts.target_from(),
+                staged::assignments(&settable, "\"staged\""),
+                parts.changed_rows(),
+                parts.same_as_staged("\"target\""),
+            )
+        }),
+        insert: format!(
+            "{} SELECT {} FROM {} WHERE \"change\".\"is_new\"",
+            parts.insert_into(),
+            parts.columns_sql("\"staged\"."),
+            parts.changed_rows(),
+        ),
+        has_other_unique: parts
+            .target
+            .unique_indexes
+            .iter()
+            .any(|index| index.name != parts.key.name && index.immediate),
+        target: parts.target.name.clone(),
+        refers_to: parts
+            .target
+            .foreign_keys
+            .iter()
+            .map(|key| key.to.clone())
+            .collect(),
+    }
+}
+
+/// Rows without a whole key are in no source: no key finds them.
+fn null_keys(parts: &Parts<'_>) -> String {
+    let terms: Vec<String> = parts
+        .key
+        .columns
+        .iter()
+        .map(|column| format!("{} IS NULL", column.name.sql()))
+        .collect();
+    format!(
+        "DELETE FROM {} WHERE {}",
+        parts.target_from(),
+        terms.join(" OR ")
+    )
+}

@@ -1,0 +1,63 @@
+//! Privileges: nobody has one on the new table that he does not have on the old one.
+
+use std::collections::BTreeSet;
+
+use super::quoted;
+use crate::catalog::attachments::Grant;
+
+/// The statements that give `object` (`TABLE "s"."t"`) exactly these privileges, whatever
+/// ALTER DEFAULT PRIVILEGES gave it when it was made.
+pub(super) fn acl(
+    object: &str,
+    owner: &str,
+    is_default: bool,
+    default_grantees: &[Option<String>],
+    grants: &[Grant],
+) -> Vec<String> {
+    if is_default && default_grantees.is_empty() && grants.iter().all(|g| g.column.is_none()) {
+        return Vec::new();
+    }
+    let mut statements = Vec::new();
+    if !is_default || !default_grantees.is_empty() {
+        let mut everybody = BTreeSet::from(["PUBLIC".to_owned(), quoted(owner)]);
+        everybody.extend(
+            default_grantees
+                .iter()
+                .map(|grantee| role(grantee.as_deref())),
+        );
+        let everybody: Vec<String> = everybody.into_iter().collect();
+        statements.push(format!(
+            "REVOKE ALL ON {object} FROM {}",
+            everybody.join(", ")
+        ));
+    }
+    for grant in grants {
+        let column = match &grant.column {
+            Some(column) => format!(" ({})", quoted(column)),
+            None => String::new(),
+        };
+        let option = if grant.grantable {
+            " WITH GRANT OPTION"
+        } else {
+            ""
+        };
+        let sql = format!(
+            "GRANT {}{column} ON {object} TO {}{option}",
+            grant.privilege,
+            role(grant.grantee.as_deref())
+        );
+        if grant.grantor == owner {
+            statements.push(sql);
+        } else {
+            statements.push(format!("SET LOCAL ROLE {}", quoted(&grant.grantor)));
+            statements.push(sql);
+            statements.push("RESET ROLE".to_owned());
+        }
+    }
+    statements
+}
+
+/// A role as GRANT and CREATE POLICY take it.
+pub(super) fn role(name: Option<&str>) -> String {
+    name.map_or_else(|| "PUBLIC".to_owned(), quoted)
+}

@@ -1,0 +1,206 @@
+//! What the new table gets when its rows are there.
+
+use std::collections::BTreeMap;
+
+use super::{Names, acl, comment, literal, quoted};
+use crate::catalog::attachments::{Attachments, ForeignKey, Index, IndexConstraint, Statistics};
+use crate::pg::ident::QualifiedName;
+
+/// Indexes and their constraints, statistics, comments, labels.
+pub(super) fn build(names: &Names, old: &Attachments, analyze: bool) -> Vec<String> {
+    let shadow = names.shadow.sql();
+    let mut list = Vec::new();
+    for (number, index) in old.indexes.iter().enumerate() {
+        list.extend(create_index(names, number, index));
+    }
+    match old.replica_identity.as_str() {
+        "f" => list.push(format!("ALTER TABLE {shadow} REPLICA IDENTITY FULL")),
+        "n" => list.push(format!("ALTER TABLE {shadow} REPLICA IDENTITY NOTHING")),
+        _ => {}
+    }
+    for (number, statistics) in old.statistics.iter().enumerate() {
+        list.extend(create_statistics(names, number, statistics));
+    }
+    for check in &old.checks {
+        let what = format!("CONSTRAINT {} ON {shadow}", quoted(&check.name));
+        list.extend(comment(&what, check.comment.as_ref()));
+    }
+    for column in &old.columns {
+        let what = format!("COLUMN {shadow}.{}", quoted(&column.name));
+        list.extend(comment(&what, column.comment.as_ref()));
+    }
+    for label in &old.labels {
+        let what = match &label.column {
+            Some(column) => format!("COLUMN {shadow}.{}", quoted(column)),
+            None => format!("TABLE {shadow}"),
+        };
+        list.push(format!(
+            "SECURITY LABEL FOR {} ON {what} IS {}",
+            quoted(&label.provider),
+            literal(Some(&label.label))
+        ));
+    }
+    if analyze {
+        list.push(format!("ANALYZE {shadow}"));
+    }
+    list
+}
+
+fn create_index(names: &Names, number: usize, index: &Index) -> Vec<String> {
+    let shadow = names.shadow.sql();
+    let name = names.index(number);
+    let (bare, full) = (name.name.sql(), name.sql());
+    let mut list = Vec::new();
+    let tablespace = |name: &str| format!("SET LOCAL default_tablespace = {}", literal(Some(name)));
+    list.extend(index.tablespace.as_deref().map(tablespace));
+    match &index.constraint {
+        // EXCLUDE, and keys WITHOUT OVERLAPS.
+        Some(constraint) if !constraint.plain => {
+            let definition = &constraint.definition;
+            list.push(format!(
+                "ALTER TABLE {shadow} ADD CONSTRAINT {bare} {definition}"
+            ));
+            if constraint.kind != "x" && !index.options.is_empty() {
+                let options = super::options(&index.options);
+                list.push(format!("ALTER INDEX {full} SET ({options})"));
+            }
+        }
+        constraint => {
+            let unique = if index.unique { "UNIQUE " } else { "" };
+            let tail = index.tail.as_deref().unwrap_or_default();
+            list.push(format!("CREATE {unique}INDEX {bare} ON {shadow} {tail}"));
+            list.extend(constraint.as_ref().map(|c| using_index(&shadow, &bare, c)));
+        }
+    }
+    list.extend(index.tablespace.as_ref().map(|_| tablespace("")));
+    for (column, target) in &index.statistics {
+        list.push(format!(
+            "ALTER INDEX {full} ALTER COLUMN {column} SET STATISTICS {target}"
+        ));
+    }
+    if index.clustered {
+        list.push(format!("ALTER TABLE {shadow} CLUSTER ON {bare}"));
+    }
+    if index.replica_identity {
+        list.push(format!(
+            "ALTER TABLE {shadow} REPLICA IDENTITY USING INDEX {bare}"
+        ));
+    }
+    list.extend(comment(&format!("INDEX {full}"), index.comment.as_ref()));
+    let constraint_comment = index.constraint.as_ref().and_then(|c| c.comment.as_ref());
+    list.extend(comment(
+        &format!("CONSTRAINT {bare} ON {shadow}"),
+        constraint_comment,
+    ));
+    list
+}
+
+fn using_index(shadow: &str, name: &str, constraint: &IndexConstraint) -> String {
+    let kind = if constraint.kind == "p" {
+        "PRIMARY KEY"
+    } else {
+        "UNIQUE"
+    };
+    let deferrable = match (constraint.deferrable, constraint.deferred) {
+        (_, true) => " DEFERRABLE INITIALLY DEFERRED",
+        (true, false) => " DEFERRABLE",
+        (false, false) => "",
+    };
+    format!("ALTER TABLE {shadow} ADD CONSTRAINT {name} {kind} USING INDEX {name}{deferrable}")
+}
+
+fn create_statistics(names: &Names, number: usize, statistics: &Statistics) -> Vec<String> {
+    let name = names.part(&statistics.schema, 'x', number).sql();
+    let middle = statistics.middle.as_deref().unwrap_or_default();
+    let mut list = vec![format!(
+        "CREATE STATISTICS {name} {middle} FROM {}",
+        names.shadow.sql()
+    )];
+    let target = statistics.target;
+    list.extend(target.map(|target| format!("ALTER STATISTICS {name} SET STATISTICS {target}")));
+    list.extend(comment(
+        &format!("STATISTICS {name}"),
+        statistics.comment.as_ref(),
+    ));
+    list.push(format!(
+        "ALTER STATISTICS {name} OWNER TO {}",
+        quoted(&statistics.owner)
+    ));
+    list
+}
+
+/// Foreign keys, publications, the table's comment, privileges.
+pub(super) fn attach(
+    names: &Names,
+    old: &Attachments,
+    shadows: &BTreeMap<QualifiedName, QualifiedName>,
+) -> Vec<String> {
+    let shadow = names.shadow.sql();
+    let mut list = Vec::new();
+    for key in &old.foreign_keys {
+        list.extend(add_foreign_key(&shadow, key, shadows));
+    }
+    for publication in &old.publications {
+        let mut sql = format!(
+            "ALTER PUBLICATION {} ADD TABLE ONLY {shadow}",
+            quoted(&publication.name)
+        );
+        if let Some(columns) = &publication.columns {
+            let columns: Vec<String> = columns.iter().map(|name| quoted(name)).collect();
+            sql.push_str(&format!(" ({})", columns.join(", ")));
+        }
+        if let Some(filter) = &publication.filter {
+            sql.push_str(&format!(" WHERE ({filter})"));
+        }
+        list.push(sql);
+    }
+    for (number, column) in old.columns.iter().enumerate() {
+        if let Some(sequence) = &column.identity_sequence {
+            let object = format!(
+                "SEQUENCE {}",
+                names.part(&sequence.schema, 's', number).sql()
+            );
+            list.extend(comment(&object, sequence.comment.as_ref()));
+            list.extend(acl::acl(
+                &object,
+                &old.owner,
+                sequence.acl_is_default,
+                &old.default_grantees,
+                &sequence.grants,
+            ));
+        }
+    }
+    list.push(format!(
+        "COMMENT ON TABLE {shadow} IS {}",
+        literal(old.comment.as_deref())
+    ));
+    list.extend(acl::acl(
+        &format!("TABLE {shadow}"),
+        &old.owner,
+        old.acl_is_default,
+        &old.default_grantees,
+        &old.grants,
+    ));
+    list
+}
+
+/// A key that points to a table which is swapped in the same job points to its shadow.
+fn add_foreign_key(
+    shadow: &str,
+    key: &ForeignKey,
+    shadows: &BTreeMap<QualifiedName, QualifiedName>,
+) -> Vec<String> {
+    let to = QualifiedName::new(&key.to_schema, &key.to_name);
+    let to = shadows.get(&to).unwrap_or(&to).sql();
+    let tail = key.tail.as_deref().unwrap_or_default();
+    let name = quoted(&key.name);
+    let mut list = vec![format!(
+        "ALTER TABLE {shadow} ADD CONSTRAINT {name} {}{to}{tail}",
+        key.head
+    )];
+    list.extend(comment(
+        &format!("CONSTRAINT {name} ON {shadow}"),
+        key.comment.as_ref(),
+    ));
+    list
+}

@@ -1,0 +1,193 @@
+//! The new table before it is loaded.
+
+use super::{MARK, Names, literal, option, quoted};
+use crate::catalog::attachments::{Attachments, Column, IdentitySequence, Trigger};
+use crate::pg::ident::QualifiedName;
+
+/// The constraint that keeps ATTACH PARTITION from reading the whole table under its lock.
+pub(super) const BOUND: &str = "tableferry_bound";
+
+pub(super) fn make(names: &Names, old: &Attachments, server_version: u32) -> Vec<String> {
+    let shadow = names.shadow.sql();
+    // A role's or database's own default would put tables without a TABLESPACE somewhere else.
+    let mut list = vec!["SET LOCAL default_tablespace = ''".to_owned()];
+    list.push(create(&shadow, old, server_version));
+    let target = QualifiedName::new(&old.schema, &old.name);
+    let mark = format!("{MARK}{target}");
+    list.push(format!(
+        "COMMENT ON TABLE {shadow} IS {}",
+        literal(Some(&mark))
+    ));
+    list.push(format!(
+        "ALTER TABLE {shadow} OWNER TO {}",
+        quoted(&old.owner)
+    ));
+    for check in &old.checks {
+        list.push(format!(
+            "ALTER TABLE {shadow} ADD CONSTRAINT {} {}",
+            quoted(&check.name),
+            check.definition
+        ));
+    }
+    if let Some(condition) = bound_condition(old) {
+        list.push(format!(
+            "ALTER TABLE {shadow} ADD CONSTRAINT {BOUND} CHECK ({condition})"
+        ));
+    }
+    for (number, column) in old.columns.iter().enumerate() {
+        list.extend(column_settings(&shadow, column));
+        if let Some(sequence) = &column.identity_sequence {
+            list.extend(identity(names, number, column, sequence));
+        }
+    }
+    for trigger in &old.triggers {
+        list.extend(create_trigger(&shadow, old, trigger));
+    }
+    list
+}
+
+pub(super) fn bound_condition(old: &Attachments) -> Option<&String> {
+    old.partition.as_ref()?.condition.as_ref()
+}
+
+fn create(shadow: &str, old: &Attachments, server_version: u32) -> String {
+    // Since version 18 NOT NULL is a constraint with a name, and made as such.
+    let named_not_null = server_version >= 180_000;
+    let columns: Vec<String> = old
+        .columns
+        .iter()
+        .map(|column| column_definition(column, named_not_null))
+        .collect();
+    let mut sql = format!(
+        "CREATE {}TABLE {shadow} ({})",
+        if old.unlogged { "UNLOGGED " } else { "" },
+        columns.join(", ")
+    );
+    if let Some(method) = &old.access_method {
+        sql.push_str(&format!(" USING {}", quoted(method)));
+    }
+    let toast = old
+        .toast_options
+        .iter()
+        .map(|text| format!("toast.{}", option(text)));
+    let options: Vec<String> = old
+        .options
+        .iter()
+        .map(|text| option(text))
+        .chain(toast)
+        .collect();
+    if !options.is_empty() {
+        sql.push_str(&format!(" WITH ({})", options.join(", ")));
+    }
+    if let Some(tablespace) = &old.tablespace {
+        sql.push_str(&format!(" TABLESPACE {}", quoted(tablespace)));
+    }
+    sql
+}
+
+fn column_definition(column: &Column, named_not_null: bool) -> String {
+    let mut sql = format!("{} {}", quoted(&column.name), column.type_text);
+    if let Some(collation) = &column.collation {
+        sql.push_str(&format!(" COLLATE {collation}"));
+    }
+    match (&column.expression, column.generated.as_str()) {
+        (Some(expression), "") => sql.push_str(&format!(" DEFAULT {expression}")),
+        (Some(expression), kind) => {
+            let kind = if kind == "v" { "VIRTUAL" } else { "STORED" };
+            sql.push_str(&format!(" GENERATED ALWAYS AS ({expression}) {kind}"));
+        }
+        (None, _) => {}
+    }
+    if column.not_null && !named_not_null {
+        sql.push_str(" NOT NULL");
+    }
+    sql
+}
+
+fn column_settings(shadow: &str, column: &Column) -> Vec<String> {
+    let alter = |what: String| {
+        format!(
+            "ALTER TABLE {shadow} ALTER COLUMN {} {what}",
+            quoted(&column.name)
+        )
+    };
+    let mut list = Vec::new();
+    list.extend(
+        column
+            .storage
+            .iter()
+            .map(|s| alter(format!("SET STORAGE {s}"))),
+    );
+    list.extend(
+        column
+            .compression
+            .iter()
+            .map(|c| alter(format!("SET COMPRESSION {c}"))),
+    );
+    list.extend(
+        column
+            .statistics
+            .iter()
+            .map(|n| alter(format!("SET STATISTICS {n}"))),
+    );
+    if !column.options.is_empty() {
+        list.push(alter(format!("SET ({})", super::options(&column.options))));
+    }
+    list
+}
+
+/// The sequence of an identity column cannot change its table: a new one goes on where it stands.
+fn identity(
+    names: &Names,
+    number: usize,
+    column: &Column,
+    sequence: &IdentitySequence,
+) -> [String; 2] {
+    let passing = names.part(&sequence.schema, 's', number);
+    let kind = if column.identity == "a" {
+        "ALWAYS"
+    } else {
+        "BY DEFAULT"
+    };
+    let cycle = if sequence.cycle { "CYCLE" } else { "NO CYCLE" };
+    let add = format!(
+        "ALTER TABLE {} ALTER COLUMN {} ADD GENERATED {kind} AS IDENTITY (SEQUENCE NAME {} \
+         START WITH {} INCREMENT BY {} MINVALUE {} MAXVALUE {} CACHE {} {cycle})",
+        names.shadow.sql(),
+        quoted(&column.name),
+        passing.sql(),
+        sequence.start,
+        sequence.increment,
+        sequence.min,
+        sequence.max,
+        sequence.cache,
+    );
+    let old = QualifiedName::new(&sequence.schema, &sequence.name).sql();
+    let go_on = format!(
+        "SELECT pg_catalog.setval({}::pg_catalog.regclass, last_value, is_called) FROM {old}",
+        literal(Some(&passing.sql()))
+    );
+    [add, go_on]
+}
+
+/// Made before the load, because the target's triggers fire for its rows.
+fn create_trigger(shadow: &str, old: &Attachments, trigger: &Trigger) -> Vec<String> {
+    let on = format!(" ON {} ", old.sql_name);
+    let definition = trigger
+        .definition
+        .replacen(&on, &format!(" ON {shadow} "), 1);
+    let name = quoted(&trigger.name);
+    let state = match trigger.enabled.as_str() {
+        "D" => Some("DISABLE"),
+        "R" => Some("ENABLE REPLICA"),
+        "A" => Some("ENABLE ALWAYS"),
+        _ => None,
+    };
+    let mut list = vec![definition];
+    list.extend(state.map(|state| format!("ALTER TABLE {shadow} {state} TRIGGER {name}")));
+    list.extend(super::comment(
+        &format!("TRIGGER {name} ON {shadow}"),
+        trigger.comment.as_ref(),
+    ));
+    list
+}

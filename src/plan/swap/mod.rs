@@ -1,0 +1,215 @@
+//! Mode `swap`: which statements make a new table that has everything the old one has, and put it
+//! in the old one's place; or every reason why that cannot be.
+
+mod acl;
+mod build;
+mod compare;
+mod make;
+mod publish;
+mod refuse;
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeMap;
+
+use crate::catalog::attachments::Attachments;
+use crate::catalog::desc::{Inspected, RelationDesc};
+use crate::config::spec::JobSpec;
+use crate::error::Side;
+use crate::pg::ident::{Ident, QualifiedName, quote_literal};
+use crate::plan::copy::{CopyPlan, JobPlan, Load};
+use crate::plan::refusal::Refusal;
+use crate::plan::sql;
+
+pub use compare::differences;
+pub use publish::{Publish, other_locks, publish};
+
+/// What the comment of a shadow begins with: how a leftover is told from a table of somebody else.
+pub const MARK: &str = "tableferry: shadow of ";
+
+/// A new table that will take the target's place.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Shadow {
+    /// Its name until then.
+    pub name: QualifiedName,
+    /// The old table's name from then until it is dropped, in the same transaction.
+    pub retired: QualifiedName,
+    /// Before the load: the table and all that has a say in which rows it takes.
+    pub make: Vec<String>,
+    /// After the load: indexes, their constraints, statistics, comments.
+    pub build: Vec<String>,
+    /// When all shadows of the job are built: what refers to other tables, and privileges last,
+    /// because the owner's own may be among those that lack.
+    pub attach: Vec<String>,
+    /// What the old table has, for comparing.
+    pub attachments: Attachments,
+}
+
+/// When a shadow's statements run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Moment {
+    /// Before the load.
+    Make,
+    /// After it.
+    Build,
+    /// When all shadows are built.
+    Attach,
+}
+
+/// The statements of all shadows of a job at one moment, in order.
+pub fn statements(plan: &JobPlan, moment: Moment) -> impl Iterator<Item = &str> {
+    let shadows = plan.tables.iter().filter_map(|table| match &table.load {
+        Load::Shadow(shadow) => Some(shadow),
+        Load::Direct | Load::Staged(_) => None,
+    });
+    shadows
+        .flat_map(move |shadow| match moment {
+            Moment::Make => &shadow.make,
+            Moment::Build => &shadow.build,
+            Moment::Attach => &shadow.attach,
+        })
+        .map(String::as_str)
+}
+
+/// Turns the plans of a job's tables into plans that load shadows.
+pub fn plan(
+    job: &JobSpec,
+    tables: &[Inspected],
+    plans: &mut [Option<CopyPlan>],
+    refusals: &mut Vec<Refusal>,
+) {
+    let shadows: BTreeMap<QualifiedName, QualifiedName> = tables
+        .iter()
+        .map(|table| (table.spec.target.clone(), shadow_name(&table.spec.target)))
+        .collect();
+    for (inspected, plan) in tables.iter().zip(plans) {
+        // Tables that are published one by one have no shadows at the same time.
+        let name = &inspected.spec.target;
+        let alone = BTreeMap::from([(name.clone(), shadow_name(name))]);
+        let shadows = if job.atomic { &shadows } else { &alone };
+        let Some(target) = &inspected.target else {
+            continue;
+        };
+        let before = refusals.len();
+        refuse::check(
+            job,
+            target,
+            inspected.attachments.as_ref(),
+            shadows,
+            refusals,
+        );
+        let (Some(attachments), Some(plan)) = (&inspected.attachments, plan) else {
+            continue;
+        };
+        if refusals.len() == before {
+            refuse::warn(job, target, attachments, &mut plan.warnings);
+            into_shadow(job, target, attachments, shadows, plan);
+        }
+    }
+}
+
+fn into_shadow(
+    job: &JobSpec,
+    target: &RelationDesc,
+    attachments: &Attachments,
+    shadows: &BTreeMap<QualifiedName, QualifiedName>,
+    plan: &mut CopyPlan,
+) {
+    let names = Names::new(&target.name);
+    let shadow = Shadow {
+        make: make::make(&names, attachments, target.server_version),
+        build: build::build(&names, attachments, job.analyze),
+        attach: build::attach(&names, attachments, shadows),
+        name: names.shadow.clone(),
+        retired: names.retired,
+        attachments: attachments.clone(),
+    };
+    plan.copy_in = sql::copy_in(&shadow.name, &plan.columns, &plan.format);
+    if attachments.access_method.as_deref() == Some("heap") {
+        // Rows that are visible to every snapshot, however old: nobody sees the new table empty.
+        plan.copy_in = sql::frozen(&plan.copy_in);
+    }
+    let loaded = RelationDesc {
+        name: shadow.name.clone(),
+        ..target.clone()
+    };
+    for owned in &mut plan.sequences {
+        owned.sql = sql::set_sequence(&loaded, &owned.column, &owned.sequence);
+    }
+    plan.load = Load::Shadow(Box::new(shadow));
+}
+
+/// A shadow's name: always the same for one target, because one run at a time may write it.
+pub fn shadow_name(target: &QualifiedName) -> QualifiedName {
+    named(target, "shadow")
+}
+
+fn named(target: &QualifiedName, what: &str) -> QualifiedName {
+    QualifiedName {
+        schema: target.schema.clone(),
+        name: Ident::new(format!("tableferry_{what}_{:016x}", target.digest())),
+    }
+}
+
+/// The names that exist only inside of the transaction.
+struct Names {
+    shadow: QualifiedName,
+    retired: QualifiedName,
+}
+
+impl Names {
+    fn new(target: &QualifiedName) -> Self {
+        Names {
+            shadow: shadow_name(target),
+            retired: named(target, "old"),
+        }
+    }
+
+    /// The passing name of something whose own name is taken in its schema.
+    fn part(&self, schema: &str, kind: char, number: usize) -> QualifiedName {
+        QualifiedName::new(
+            schema,
+            format!("{}_{kind}{number}", self.shadow.name.as_str()),
+        )
+    }
+
+    fn index(&self, number: usize) -> QualifiedName {
+        self.part(self.shadow.schema.as_str(), 'i', number)
+    }
+}
+
+fn quoted(name: &str) -> String {
+    Ident::new(name).sql()
+}
+
+fn literal(text: Option<&str>) -> String {
+    match text {
+        Some(text) => quote_literal(text).trim_start().to_owned(),
+        None => "NULL".to_owned(),
+    }
+}
+
+/// `COMMENT ON what IS 'text'`; nothing where there is no comment.
+fn comment(what: &str, text: Option<&String>) -> Option<String> {
+    text.map(|text| format!("COMMENT ON {what} IS {}", literal(Some(text))))
+}
+
+/// `fillfactor=70` as `"fillfactor"='70'`.
+fn option(text: &str) -> String {
+    match text.split_once('=') {
+        Some((name, value)) => format!("{}={}", quoted(name), literal(Some(value))),
+        None => quoted(text),
+    }
+}
+
+fn options(list: &[String]) -> String {
+    list.iter()
+        .map(|text| option(text))
+        .collect::<Vec<_>>()
+        .join(", ")
+}
+
+/// A refusal with the way out that always works.
+fn cannot_follow(target: &RelationDesc, message: impl ToString) -> Refusal {
+    Refusal::mismatch(Side::Target, &target.name, message).hinted("use `mode = \"merge\"`")
+}

@@ -1,0 +1,272 @@
+//! The short part: the locks, and the statements that put the new tables in the old ones' places.
+
+use std::collections::BTreeMap;
+
+use super::{Names, Shadow, acl, comment, literal, make, options, quoted};
+use crate::catalog::attachments::{Attachments, Policy, View};
+use crate::error::Side;
+use crate::pg::ident::QualifiedName;
+use crate::plan::copy::{CopyPlan, Load};
+use crate::plan::explain::Lock;
+
+/// The statements of the publishing moment.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Publish {
+    /// Takes every lock that readers could notice.
+    pub lock: Vec<String>,
+    /// Changes catalogues only.
+    pub swap: Vec<String>,
+}
+
+/// The publishing moment of all of a job's tables that load a shadow.
+pub fn publish(tables: &[CopyPlan]) -> Publish {
+    let swapped: Vec<(&CopyPlan, &Shadow)> = tables
+        .iter()
+        .filter_map(|table| match &table.load {
+            Load::Shadow(shadow) => Some((table, &**shadow)),
+            Load::Direct | Load::Staged(_) => None,
+        })
+        .collect();
+    if swapped.is_empty() {
+        return Publish::default();
+    }
+    let views: BTreeMap<QualifiedName, &View> = swapped
+        .iter()
+        .flat_map(|(_, shadow)| &shadow.attachments.views)
+        .map(|view| (QualifiedName::new(&view.schema, &view.name), view))
+        .collect();
+    let mut parts = Publish {
+        lock: lock(&swapped, &views),
+        swap: Vec::new(),
+    };
+    for (table, shadow) in &swapped {
+        parts.swap.extend(rename(&table.target, shadow));
+    }
+    // The view stays the same object, with its owner, privileges, comments, triggers and whatever
+    // depends on it; only its query is read again, and finds the new table under the old name.
+    for (name, view) in &views {
+        parts.swap.push(replace_view(name, view));
+    }
+    let retired: Vec<String> = swapped.iter().map(|(_, s)| s.retired.sql()).collect();
+    parts
+        .swap
+        .push(format!("DROP TABLE {}", retired.join(", ")));
+    for (table, shadow) in &swapped {
+        parts
+            .swap
+            .extend(settle_in(&table.target, &shadow.attachments));
+    }
+    parts
+}
+
+/// The locks on what is no target of the job.
+pub fn other_locks(tables: &[CopyPlan]) -> Vec<Lock> {
+    let mut locks: BTreeMap<QualifiedName, (&'static str, &'static str)> = BTreeMap::new();
+    for table in tables {
+        let Load::Shadow(shadow) = &table.load else {
+            continue;
+        };
+        let moment = (
+            "ACCESS EXCLUSIVE",
+            "everybody, for the moment of publishing",
+        );
+        let old = &shadow.attachments;
+        let views = old.views.iter().map(|view| (&view.schema, &view.name));
+        let parents = old
+            .partition
+            .iter()
+            .map(|parent| (&parent.schema, &parent.name));
+        for (schema, name) in views.chain(parents) {
+            locks.insert(QualifiedName::new(schema, name), moment);
+        }
+        for key in &old.foreign_keys {
+            let lock = (
+                "SHARE ROW EXCLUSIVE, then ACCESS EXCLUSIVE",
+                "writers, while the foreign key is checked; everybody for the moment of publishing",
+            );
+            locks.insert(QualifiedName::new(&key.to_schema, &key.to_name), lock);
+        }
+    }
+    for table in tables {
+        locks.remove(&table.target);
+    }
+    let lock = |(relation, (lock, blocks)): (QualifiedName, _)| Lock {
+        side: Side::Target,
+        relation: relation.to_string(),
+        lock,
+        blocks,
+    };
+    locks.into_iter().map(lock).collect()
+}
+
+/// Views first: a reader of a view that has come as far as the table would find it dropped. LOCK
+/// would lock all tables of a view; a change of its owner to the same one locks just the view.
+fn lock(swapped: &[(&CopyPlan, &Shadow)], views: &BTreeMap<QualifiedName, &View>) -> Vec<String> {
+    let mut list: Vec<String> = views
+        .iter()
+        .map(|(name, view)| format!("ALTER VIEW {} OWNER TO {}", name.sql(), quoted(&view.owner)))
+        .collect();
+    let parents = swapped.iter().filter_map(|(_, shadow)| {
+        let partition = shadow.attachments.partition.as_ref()?;
+        Some(QualifiedName::new(&partition.schema, &partition.name).sql())
+    });
+    let mut tables: Vec<String> = Vec::new();
+    for name in parents.chain(swapped.iter().map(|(table, _)| table.target.sql())) {
+        if !tables.contains(&name) {
+            tables.push(name);
+        }
+    }
+    list.push(format!(
+        "LOCK TABLE ONLY {} IN ACCESS EXCLUSIVE MODE",
+        tables.join(", ONLY ")
+    ));
+    list
+}
+
+fn rename(target: &QualifiedName, shadow: &Shadow) -> Vec<String> {
+    let names = Names::new(target);
+    let mut list = Vec::new();
+    if let Some(partition) = &shadow.attachments.partition {
+        list.push(format!(
+            "ALTER TABLE {} DETACH PARTITION {}",
+            QualifiedName::new(&partition.schema, &partition.name).sql(),
+            target.sql()
+        ));
+    }
+    for (number, column) in shadow.attachments.columns.iter().enumerate() {
+        if let Some(old) = &column.identity_sequence {
+            let passing = names.part(&old.schema, 's', number).sql();
+            let further = if old.increment > 0 { '>' } else { '<' };
+            list.push(format!(
+                "SELECT pg_catalog.setval({}::pg_catalog.regclass, old.last_value, old.is_called) \
+                 FROM {} AS old, {passing} AS new WHERE old.last_value {further} new.last_value \
+                 OR old.last_value = new.last_value AND old.is_called",
+                literal(Some(&passing)),
+                QualifiedName::new(&old.schema, &old.name).sql(),
+            ));
+        }
+        for sequence in &column.sequences {
+            list.push(format!(
+                "ALTER SEQUENCE {} OWNED BY {}.{}",
+                QualifiedName::new(&sequence.schema, &sequence.name).sql(),
+                shadow.name.sql(),
+                quoted(&column.name)
+            ));
+        }
+    }
+    list.push(format!(
+        "ALTER TABLE {} RENAME TO {}",
+        target.sql(),
+        shadow.retired.name.sql()
+    ));
+    list.push(format!(
+        "ALTER TABLE {} RENAME TO {}",
+        shadow.name.sql(),
+        target.name.sql()
+    ));
+    list
+}
+
+fn replace_view(name: &QualifiedName, view: &View) -> String {
+    let with = if view.options.is_empty() {
+        String::new()
+    } else {
+        format!(" WITH ({})", options(&view.options))
+    };
+    format!(
+        "CREATE OR REPLACE VIEW {}{with} AS {}",
+        name.sql(),
+        view.definition.trim().trim_end_matches(';')
+    )
+}
+
+/// What could not have its name as long as the old table was there; and policies, whose
+/// expressions may call the table by its name.
+fn settle_in(target: &QualifiedName, old: &Attachments) -> Vec<String> {
+    let names = Names::new(target);
+    let table = target.sql();
+    let mut list = Vec::new();
+    for (number, index) in old.indexes.iter().enumerate() {
+        list.push(format!(
+            "ALTER INDEX {} RENAME TO {}",
+            names.index(number).sql(),
+            quoted(&index.name)
+        ));
+    }
+    for (number, column) in old.columns.iter().enumerate() {
+        if let Some(sequence) = &column.identity_sequence {
+            list.push(format!(
+                "ALTER SEQUENCE {} RENAME TO {}",
+                names.part(&sequence.schema, 's', number).sql(),
+                quoted(&sequence.name)
+            ));
+        }
+    }
+    for (number, statistics) in old.statistics.iter().enumerate() {
+        list.push(format!(
+            "ALTER STATISTICS {} RENAME TO {}",
+            names.part(&statistics.schema, 'x', number).sql(),
+            quoted(&statistics.name)
+        ));
+    }
+    for policy in &old.policies {
+        list.extend(create_policy(&table, policy));
+    }
+    if old.row_security {
+        list.push(format!("ALTER TABLE {table} ENABLE ROW LEVEL SECURITY"));
+    }
+    if old.force_row_security {
+        list.push(format!("ALTER TABLE {table} FORCE ROW LEVEL SECURITY"));
+    }
+    if let Some(partition) = &old.partition {
+        list.push(format!(
+            "ALTER TABLE {} ATTACH PARTITION {table} {}",
+            QualifiedName::new(&partition.schema, &partition.name).sql(),
+            partition.bound
+        ));
+        if make::bound_condition(old).is_some() {
+            list.push(format!(
+                "ALTER TABLE {table} DROP CONSTRAINT {}",
+                make::BOUND
+            ));
+        }
+    }
+    list
+}
+
+fn create_policy(table: &str, policy: &Policy) -> Vec<String> {
+    let name = quoted(&policy.name);
+    let kind = if policy.permissive {
+        "PERMISSIVE"
+    } else {
+        "RESTRICTIVE"
+    };
+    let command = match policy.command.as_str() {
+        "r" => "SELECT",
+        "a" => "INSERT",
+        "w" => "UPDATE",
+        "d" => "DELETE",
+        _ => "ALL",
+    };
+    let roles: Vec<String> = policy
+        .roles
+        .iter()
+        .map(|r| acl::role(r.as_deref()))
+        .collect();
+    let mut sql = format!(
+        "CREATE POLICY {name} ON {table} AS {kind} FOR {command} TO {}",
+        roles.join(", ")
+    );
+    if let Some(using) = &policy.using {
+        sql.push_str(&format!(" USING ({using})"));
+    }
+    if let Some(check) = &policy.check {
+        sql.push_str(&format!(" WITH CHECK ({check})"));
+    }
+    let mut list = vec![sql];
+    list.extend(comment(
+        &format!("POLICY {name} ON {table}"),
+        policy.comment.as_ref(),
+    ));
+    list
+}

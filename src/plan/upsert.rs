@@ -1,0 +1,102 @@
+//! Mode `upsert`, and `append` with a watermark: the staged rows by key, other rows stay.
+
+use crate::config::spec::{JobSpec, Mode};
+use crate::error::Side;
+use crate::plan::refusal::Refusal;
+use crate::plan::staged::{self, Parts};
+
+/// The statements of an upsert.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Upsert {
+    /// Makes the table of changes, and statistics for it. Worth its join where most staged rows are
+    /// on the target already: ON CONFLICT locks, and logs, every row that it meets.
+    pub make_changes: Vec<String>,
+    /// Gives the number of staged rows whose key the target does not have.
+    pub count_new: String,
+    /// `INSERT … ON CONFLICT …`.
+    pub insert: String,
+}
+
+pub(super) fn plan(
+    job: &JobSpec,
+    parts: &Parts<'_>,
+    refusals: &mut Vec<Refusal>,
+    warnings: &mut Vec<String>,
+) -> Upsert {
+    let key: Vec<_> = parts
+        .key
+        .columns
+        .iter()
+        .map(|column| &column.name)
+        .collect();
+    let names = staged::list(key.iter().copied());
+    // ON CONFLICT (columns) means every unique index over them.
+    let deferrable = parts.target.unique_indexes.iter().find(|index| {
+        !index.immediate
+            && index.is_plain
+            && index.columns.len() == key.len()
+            && index
+                .columns
+                .iter()
+                .all(|column| key.contains(&&column.name))
+    });
+    if let Some(index) = deferrable {
+        refusals.push(
+            Refusal::mismatch(
+                Side::Target,
+                &parts.target.name,
+                format!(
+                    "{} over the key ({names}) is DEFERRABLE, and PostgreSQL has no ON CONFLICT for \
+                     it",
+                    index.name
+                ),
+            )
+            .hinted("use a unique constraint that is not deferrable, or mode `merge`"),
+        );
+    }
+    let updates = job.mode == Mode::Upsert;
+    let fixed = parts.fixed();
+    if updates && !fixed.is_empty() {
+        warnings.push(format!(
+            "GENERATED ALWAYS AS IDENTITY cannot be updated: rows that are there keep their {}",
+            staged::list(fixed.into_iter())
+        ));
+    }
+    let settable = parts.settable();
+    let update = staged::differs("\"target\"", "EXCLUDED", settable.iter().copied())
+        .filter(|_| updates)
+        .map(|differs| {
+            let set = staged::assignments(&settable, "EXCLUDED");
+            format!("UPDATE SET {set} WHERE {differs}")
+        });
+    let changes = parts.changes.sql();
+    // What a watermark lets through is mostly new.
+    let finds_changes_first = updates && parts.spec.watermark.is_none();
+    let (make_changes, count_new, from) = if finds_changes_first {
+        (
+            vec![parts.make_changes("LEFT"), format!("ANALYZE {changes}")],
+            format!("SELECT pg_catalog.count(*) FROM {changes} WHERE \"is_new\""),
+            parts.changed_rows(),
+        )
+    } else {
+        let stage = format!("{} AS \"staged\"", parts.stage.sql());
+        let count = format!(
+            "SELECT pg_catalog.count(*) FROM {stage} WHERE NOT EXISTS (\
+             SELECT FROM {} AS \"target\" WHERE {})",
+            parts.target_from(),
+            parts.same_as_staged("\"target\"")
+        );
+        (Vec::new(), count, stage)
+    };
+    Upsert {
+        make_changes,
+        count_new,
+        insert: format!(
+            "{} SELECT {} FROM {from} ON CONFLICT ({}) DO {}",
+            parts.insert_into(),
+            parts.columns_sql("\"staged\"."),
+            staged::sql_list("", key.into_iter()),
+            update.unwrap_or_else(|| "NOTHING".to_owned()),
+        ),
+    }
+}

@@ -1,0 +1,38 @@
+//! Every staged row needs a key, and each key has one row.
+
+use super::{Loaded, counts};
+use crate::config::spec::JobSpec;
+use crate::error::{Error, ErrorKind, Phase, Result, Side};
+use crate::pg::session::Session;
+
+/// Refuses NULL and repeated keys, with their numbers; the keys themselves only with `log_values`.
+pub(super) async fn check(target: &Session, job: &JobSpec, loaded: &Loaded<'_>) -> Result<()> {
+    let staged = loaded.staged;
+    target.run(Phase::Prepare, &staged.analyze).await?;
+    let [nulls] = counts(target, &staged.null_keys).await?;
+    if nulls > 0 {
+        let message = format!("{nulls} rows of the source have a NULL in the key");
+        return Err(
+            refused(message).hinted("leave them out with a `where`, or choose another `key`")
+        );
+    }
+    let [keys, rows] = counts(target, &staged.repeated_keys).await?;
+    if keys == 0 {
+        return Ok(());
+    }
+    let message = format!("{keys} keys are there more than once in the source, in {rows} rows");
+    let error = refused(message)
+        .hinted("choose a `key` that is unique in the source, or read each row once by a `query`");
+    if !job.log_values {
+        return Err(error);
+    }
+    let examples = target
+        .query(Phase::Gate, &staged.repeated_examples, &[])
+        .await?;
+    let examples: Vec<String> = examples.iter().map(|row| row.get(0)).collect();
+    Err(error.with_detail(format!("such as {}", examples.join(", "))))
+}
+
+fn refused(message: String) -> Error {
+    Error::new(ErrorKind::DataRejected, Phase::Gate, Side::Source, message)
+}

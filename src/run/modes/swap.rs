@@ -1,0 +1,222 @@
+//! Mode `swap`: makes the shadows, builds them, and publishes them, all in the target's one
+//! transaction, so that whatever ends it leaves nothing behind.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use crate::catalog::attachments::Question;
+use crate::config::spec::JobSpec;
+use crate::error::{Error, ErrorKind, Phase, Result, Side};
+use crate::pg::ident::QualifiedName;
+use crate::pg::session::Session;
+use crate::plan::copy::{CopyPlan, JobPlan, Load};
+use crate::plan::swap::{self, MARK, Shadow};
+
+/// How long to wait for the publishing locks at a time. Whoever comes meanwhile queues behind us,
+/// so this, and what is done under the locks, is what a reader waits at most.
+const LOCK_SLICE: &str = "80ms";
+
+/// The same for locks that are only noticed while the others are held.
+const LOCK_SLICE_WITHIN: &str = "40ms";
+
+/// Between two attempts to get the locks: readers that queued must get through.
+const PAUSE_MIN: Duration = Duration::from_millis(50);
+const PAUSE_MAX: Duration = Duration::from_secs(1);
+
+fn shadows(plan: &JobPlan) -> impl Iterator<Item = (&CopyPlan, &Shadow)> {
+    plan.tables.iter().filter_map(|table| match &table.load {
+        Load::Shadow(shadow) => Some((table, &**shadow)),
+        Load::Direct | Load::Staged(_) => None,
+    })
+}
+
+/// Drops what a dead run left, and makes the shadows.
+pub(in crate::run) async fn prepare(target: &Session, plan: &JobPlan) -> Result<()> {
+    if shadows(plan).next().is_none() {
+        return Ok(());
+    }
+    let question = Question::prepare(target).await?;
+    unchanged(target, plan, &question).await?;
+    for (table, shadow) in shadows(plan) {
+        for name in [&shadow.name, &shadow.retired] {
+            drop_leftover(target, name)
+                .await
+                .map_err(|error| error.on(&table.target))?;
+        }
+        run_all(target, Phase::Prepare, table, &shadow.make).await?;
+    }
+    Ok(())
+}
+
+/// Drops a table of this name if it is a shadow. Its run is dead: we hold the advisory lock of the
+/// target that the name stands for.
+async fn drop_leftover(target: &Session, name: &QualifiedName) -> Result<()> {
+    let sql = "SELECT COALESCE(pg_catalog.obj_description(c.oid, 'pg_class'), '') \
+                 FROM pg_catalog.pg_class AS c \
+                 JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace \
+                WHERE n.nspname = $1 AND c.relname = $2";
+    let (schema, table) = (name.schema.as_str(), name.name.as_str());
+    let rows = target
+        .query(Phase::Prepare, sql, &[&schema, &table])
+        .await?;
+    let Some(row) = rows.first() else {
+        return Ok(());
+    };
+    if !row.get::<_, String>(0).starts_with(MARK) {
+        let message = format!("{name} exists, and is no shadow that a run left");
+        return Err(Error::new(
+            ErrorKind::SchemaMismatch,
+            Phase::Prepare,
+            Side::Target,
+            message,
+        )
+        .at(target.server())
+        .hinted("rename or drop it"));
+    }
+    target
+        .run(Phase::Prepare, &format!("DROP TABLE {}", name.sql()))
+        .await
+}
+
+async fn run_all(
+    target: &Session,
+    phase: Phase,
+    table: &CopyPlan,
+    statements: &[String],
+) -> Result<()> {
+    for sql in statements {
+        let done = target.run(phase, sql).await;
+        done.map_err(|error| error.on(&table.target))?;
+    }
+    Ok(())
+}
+
+/// Builds what the loaded shadows need, before anybody is kept waiting.
+pub(in crate::run) async fn build(target: &Session, plan: &JobPlan) -> Result<()> {
+    for (table, shadow) in shadows(plan) {
+        run_all(target, Phase::Publish, table, &shadow.build).await?;
+    }
+    Ok(())
+}
+
+/// Gives the built shadows what refers to other tables, and their privileges.
+pub(in crate::run) async fn attach(target: &Session, plan: &JobPlan) -> Result<()> {
+    for (table, shadow) in shadows(plan) {
+        run_all(target, Phase::Publish, table, &shadow.attach).await?;
+    }
+    Ok(())
+}
+
+/// Puts the shadows into their targets' places. COMMIT has to follow at once: from here on
+/// readers wait.
+pub(in crate::run) async fn publish(target: &Session, job: &JobSpec, plan: &JobPlan) -> Result<()> {
+    let publish = swap::publish(&plan.tables);
+    if publish.swap.is_empty() {
+        return Ok(());
+    }
+    // One plan for all times that it is asked from here on, made before anybody waits.
+    target
+        .run(
+            Phase::Publish,
+            "SET LOCAL plan_cache_mode = force_generic_plan",
+        )
+        .await?;
+    let question = Question::prepare(target).await?;
+    unchanged(target, plan, &question).await?;
+    let began = Instant::now();
+    let mut pause = PAUSE_MIN;
+    loop {
+        let error = match publish_now(target, plan, &publish, &question).await {
+            Ok(()) => return Ok(()),
+            Err(error) => error,
+        };
+        let patient = job.lock_timeout.is_zero() || began.elapsed() < job.lock_timeout;
+        if error.kind() != ErrorKind::Locked || !patient {
+            return Err(named(error, plan));
+        }
+        target
+            .run(Phase::Publish, "ROLLBACK TO SAVEPOINT tableferry_publish")
+            .await?;
+        tokio::time::sleep(pause).await;
+        pause = (pause * 2).min(PAUSE_MAX);
+    }
+}
+
+/// Several tables are published by one batch of statements: only of a single one it is known that
+/// the error is about it.
+fn named(error: Error, plan: &JobPlan) -> Error {
+    match plan.tables.as_slice() {
+        [only] => error.on(&only.target),
+        _ => error,
+    }
+}
+
+async fn publish_now(
+    target: &Session,
+    plan: &JobPlan,
+    publish: &swap::Publish,
+    question: &Question,
+) -> Result<()> {
+    let lock = format!(
+        "SAVEPOINT tableferry_publish; SET LOCAL lock_timeout = '{LOCK_SLICE}'; {}; \
+         SET LOCAL lock_timeout = '{LOCK_SLICE_WITHIN}'",
+        publish.lock.join("; ")
+    );
+    target.run(Phase::Publish, &lock).await?;
+    unchanged(target, plan, question).await?;
+    target
+        .run(Phase::Publish, &publish.swap.join(";\n"))
+        .await?;
+    verify(target, plan, question).await
+}
+
+/// GRANT and CREATE VIEW are kept out by no lock that readers would not notice.
+async fn unchanged(target: &Session, plan: &JobPlan, question: &Question) -> Result<()> {
+    compare(target, plan, question, |differences| {
+        let message =
+            format!("what is attached to it changed while the copy was at work: {differences}");
+        Error::new(ErrorKind::Conflict, Phase::Publish, Side::Target, message)
+    })
+    .await
+}
+
+/// The proof that nothing was forgotten, as long as everything can still be taken back.
+async fn verify(target: &Session, plan: &JobPlan, question: &Question) -> Result<()> {
+    compare(target, plan, question, |differences| {
+        let message =
+            format!("the new table would lack something that the old one had: {differences}");
+        Error::new(
+            ErrorKind::SchemaMismatch,
+            Phase::Publish,
+            Side::Target,
+            message,
+        )
+        .hinted("use `mode = \"merge\"`, and report this")
+    })
+    .await
+}
+
+async fn compare(
+    target: &Session,
+    plan: &JobPlan,
+    question: &Question,
+    error: impl Fn(String) -> Error,
+) -> Result<()> {
+    let names: Vec<_> = shadows(plan)
+        .map(|(table, _)| table.target.clone())
+        .collect();
+    let now = question.ask(target, &names).await?;
+    for (table, shadow) in shadows(plan) {
+        let differences = match now.get(&table.target) {
+            Some(now) => swap::differences(&shadow.attachments, now),
+            None => vec!["the table"],
+        };
+        if !differences.is_empty() {
+            return Err(error(differences.join(", "))
+                .at(target.server())
+                .on(&table.target));
+        }
+    }
+    Ok(())
+}

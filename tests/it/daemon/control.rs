@@ -1,0 +1,178 @@
+//! The commands that talk to a running daemon.
+
+use super::tables;
+use crate::support::daemon::{Daemon, configuration, home, truncate_job};
+
+#[test]
+fn trigger_wait_ends_as_the_run_does() {
+    let db = tables("trigger");
+    let jobs = format!(
+        "{}{}",
+        truncate_job("good", ""),
+        truncate_job("bad", "").replace("public.t", "public.missing")
+    );
+    let home = home(&configuration(&db, &jobs));
+    let daemon = Daemon::start(&home);
+    let good = daemon.ask(&["trigger", "good", "good", "--wait"]);
+    assert_eq!(
+        (good.code, good.stdout.trim()),
+        (Some(0), "good: committed"),
+        "{good}"
+    );
+    let bad = daemon.ask(&["trigger", "bad", "good", "--wait"]);
+    assert_eq!(bad.code, Some(1), "{bad}");
+    assert!(bad.stdout.contains("bad: rolled_back") && bad.stdout.contains("good: committed"));
+    for wait in [&["trigger", "nobody", "--wait"][..], &["trigger", "nobody"]] {
+        let unknown = daemon.ask(wait);
+        assert_eq!(unknown.code, Some(2), "{unknown}");
+        assert!(
+            unknown.stderr.contains("nobody: there is no such job"),
+            "{unknown}"
+        );
+    }
+    // 3 is in `signals`.
+    daemon.stop();
+    let none = home.run(&["trigger", "good"]);
+    assert_eq!(none.code, Some(1), "{none}");
+    assert!(none.stderr.contains("no daemon answers in"), "{none}");
+    db.assert_same("t");
+}
+
+#[test]
+fn trigger_without_a_socket_goes_by_spool_and_signal() {
+    let db = tables("spool");
+    let home = home(&configuration(&db, &truncate_job("j", "")));
+    let daemon = Daemon::start(&home);
+    std::fs::remove_file(home.directory().join("run/control.sock")).unwrap();
+    let unknown = daemon.ask(&["trigger", "nobody"]);
+    assert_eq!(unknown.code, Some(2), "{unknown}");
+    let outcome = daemon.ask(&["trigger", "j"]);
+    assert_eq!(outcome.code, Some(0), "{outcome}");
+    assert!(outcome.stdout.contains("SIGUSR1"), "{outcome}");
+    daemon.wait_for(1, "committed", "j");
+    daemon.stop();
+    db.assert_same("t");
+}
+
+#[test]
+fn status_and_jobs_say_it_to_scripts() {
+    let db = tables("scripts");
+    let jobs = format!(
+        "{}{}",
+        truncate_job("j", "cron = '0 3 * * *'\ntimezone = 'Europe/Berlin'"),
+        truncate_job("k", "after = ['j']")
+    );
+    let home = home(&configuration(&db, &jobs));
+    let without = home.run(&["status"]);
+    assert_eq!(without.code, Some(1), "{without}");
+    let daemon = Daemon::start(&home);
+    daemon.ask(&["trigger", "j", "--wait"]);
+
+    let status = daemon.ask(&["status", "--json"]);
+    assert_eq!(status.reports.len(), 2, "{status}");
+    let j = &status.reports[0];
+    assert_eq!(j["job"], "j");
+    assert_eq!(j["last_outcome"], "committed");
+    assert!(
+        j["next_run_at"].is_string() && j["last_finished_at"].is_string(),
+        "{status}"
+    );
+    let people = daemon.ask(&["status", "j"]);
+    assert!(
+        people.stdout.contains("committed") && !people.stdout.contains("\nk "),
+        "{people}"
+    );
+    assert_eq!(daemon.ask(&["status", "nobody"]).code, Some(2));
+
+    let jobs = daemon.ask(&["jobs", "--json"]);
+    assert_eq!(
+        jobs.reports[0]["next_run_at"].as_array().unwrap().len(),
+        5,
+        "{jobs}"
+    );
+    assert_eq!(jobs.reports[0]["next_run_at"][0], j["next_run_at"]);
+    assert_eq!(jobs.reports[1]["after"][0], "j");
+    daemon.stop();
+}
+
+#[test]
+fn an_unreachable_server_at_start_is_a_degraded_job() {
+    let db = tables("unreachable");
+    let jobs = format!(
+        "[servers.gone]\nconninfo = 'host=127.0.0.1 port=1 user=u dbname=d connect_timeout=2'\n{}{}",
+        truncate_job("good", ""),
+        truncate_job("bad", "every = '1s'").replace("'source'", "'gone'")
+    );
+    let home = home(&configuration(&db, &jobs));
+    let daemon = Daemon::start(&home);
+    daemon.wait_for(1, "127.0.0.1", "bad");
+    let status = daemon.ask(&["status", "bad", "--json"]);
+    assert_eq!(status.report()["last_outcome"], "rolled_back", "{status}");
+    assert!(
+        status.report()["last_error"]
+            .as_str()
+            .unwrap()
+            .contains("127.0.0.1"),
+        "{status}"
+    );
+    assert_eq!(daemon.ask(&["trigger", "good", "--wait"]).code, Some(0));
+    daemon.stop();
+    db.assert_same("t");
+}
+
+#[test]
+fn a_file_that_has_become_wrong_does_not_cut_off_the_daemon() {
+    let db = tables("wrong");
+    let job = truncate_job("j", "");
+    // The directory by key, which can be read as long as it stands above what is not TOML.
+    let plain = crate::support::job_with("");
+    let key = |name: &str| plain.directory().join(name).display().to_string();
+    let daemon_keys = format!(
+        "[daemon]\nruntime_dir = '{}'\nstate_dir = '{}'\n",
+        key("r"),
+        key("s")
+    );
+    let good = configuration(&db, &format!("{daemon_keys}{job}"));
+    plain.file("tableferry.toml", &good);
+    let daemon = Daemon::start(&plain);
+    for wrong in [
+        format!("{good}[jobs.x]\nmode = 'no'\n"),
+        format!("{good}[jobs.\n"),
+    ] {
+        plain.file("tableferry.toml", &wrong);
+        let status = daemon.ask(&["status", "j", "--json"]);
+        assert_eq!(status.code, Some(0), "{status}");
+        let trigger = daemon.ask(&["trigger", "j", "--wait"]);
+        assert_eq!(trigger.code, Some(0), "{trigger}");
+        let reload = daemon.ask(&["reload"]);
+        assert_eq!(reload.code, Some(78), "{reload}");
+        assert!(
+            reload
+                .stderr
+                .contains("the old configuration stays in force"),
+            "{reload}"
+        );
+    }
+    daemon.stop();
+    assert_eq!(plain.run(&["status"]).code, Some(78));
+}
+
+#[test]
+fn a_reload_changes_what_is_logged_unless_a_flag_says_it() {
+    let db = tables("level");
+    let text = |level: &str| {
+        configuration(
+            &db,
+            &format!("[daemon]\nlog_level = '{level}'\n{}", truncate_job("j", "")),
+        )
+    };
+    let home = home(&text("info"));
+    let daemon = Daemon::start(&home);
+    daemon.ask(&["trigger", "j", "--wait"]);
+    assert_eq!(daemon.count("copying", "j"), 0);
+    home.file("tableferry.toml", text("debug"));
+    assert_eq!(daemon.ask(&["reload"]).code, Some(0));
+    daemon.ask(&["trigger", "j", "--wait"]);
+    assert_eq!(daemon.count("copying", "j"), 1);
+    daemon.stop();
+}

@@ -1,0 +1,27 @@
+//! `tableferry daemon`: the real binary between real servers.
+
+mod control;
+mod notify;
+mod restart;
+mod schedule;
+mod signals;
+
+use crate::support::{Databases, databases};
+
+/// 1000 rows on the source, 10 others on the target.
+fn tables(name: &str) -> Databases<'static> {
+    let db = databases(name);
+    db.both("CREATE TABLE t (id int PRIMARY KEY, v text)");
+    db.source
+        .sql("INSERT INTO t SELECT i, 'new' FROM generate_series(1, 1000) i");
+    db.target
+        .sql("INSERT INTO t SELECT -i, 'old' FROM generate_series(1, 10) i");
+    db
+}
+
+/// The target is as it was.
+#[track_caller]
+fn assert_old(db: &Databases<'_>) {
+    assert_eq!(db.target.count("t"), 10);
+    assert_eq!(db.target.count("t WHERE id < 0"), 10);
+}
