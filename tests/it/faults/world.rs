@@ -143,6 +143,7 @@ impl World {
                  FROM generate_series(1, {rows}) i;"
             )
         };
+        self.db.both("TRUNCATE t, u");
         // Without a key, rows that came twice would be there twice.
         let keyed = !matches!(mode, "append" | "truncate");
         for table in ["t", "u"] {
@@ -155,7 +156,6 @@ impl World {
             }
         }
         let (before, after) = (2 * generation, 2 * generation + 1);
-        self.db.both("TRUNCATE t, u");
         let half = OLD_ROWS / 2;
         self.db.source.sql(&insert("t", after, 1, NEW_ROWS));
         self.db.source.sql(&insert("u", after, 1, NEW_ROWS / 6));
