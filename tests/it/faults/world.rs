@@ -254,17 +254,15 @@ impl World {
                 } else {
                     "QUIT"
                 };
-                let struck = self.held(setup, proxies, dice, |world, _, dice| {
-                    let side = [&mut world.db.source, &mut world.db.target];
-                    let [source, target] = side;
+                self.held(setup, proxies, dice, |world, _, dice| {
+                    let (source, target) = (&mut world.db.source, &mut world.db.target);
                     let db = if dice.once_in(2) { source } else { target };
                     db.cluster.stop(signal);
                     db.cluster.start_again();
                     db.reconnect();
                     db.sql("SET lock_timeout = '20s'");
                     true
-                });
-                struck
+                })
             }
             Kind::ReadOnly => {
                 let name = self.db.target.name().to_owned();
