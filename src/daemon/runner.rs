@@ -6,13 +6,15 @@ use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 
+use jiff::Timestamp;
 use tokio::sync::mpsc;
 
 use crate::daemon::armed::JobName;
 use crate::daemon::event::Start;
+use crate::daemon::schedule::Schedule;
 use crate::error::{Error, ErrorKind, Phase, Result, Side};
 use crate::report::{ErrorReport, Listener, RunReport};
-use crate::run::{self, Cancelled, Canceller, Context};
+use crate::run::{self, Cancelled, Canceller, Context, NextDue};
 
 /// A run that has ended.
 #[derive(Debug)]
@@ -98,6 +100,7 @@ impl Runner {
 fn one_run(start: &Start, cancelled: &Cancelled, listener: Arc<dyn Listener>) -> Result<RunReport> {
     let context = Context {
         due_at: start.due_at,
+        next_due: NextDue::Known(next_due(start)),
         ..Context::new(&start.config, &start.job, start.trigger, listener)?
     };
     let runtime = tokio::runtime::Builder::new_current_thread()
@@ -105,6 +108,13 @@ fn one_run(start: &Start, cancelled: &Cancelled, listener: Arc<dyn Listener>) ->
         .build()
         .map_err(|error| bug(format!("no runtime could be started: {error}")))?;
     Ok(runtime.block_on(run::run(&context, cancelled)))
+}
+
+/// The job's first fire time from now on.
+fn next_due(start: &Start) -> Option<Timestamp> {
+    let spec = &start.config.jobs.get(&*start.job)?.schedule;
+    let schedule = Schedule::new(&start.job, spec, &start.config.daemon.timezone).ok()?;
+    schedule.next_after(Timestamp::now())
 }
 
 fn bug(message: String) -> Error {

@@ -45,6 +45,8 @@ pub struct Context {
     pub full: bool,
     /// The fire time that made it run.
     pub due_at: Option<Timestamp>,
+    /// When the job is due next, for the ledger.
+    pub next_due: NextDue,
     /// When it began.
     pub started_at: Timestamp,
     /// Where it is recorded.
@@ -55,6 +57,15 @@ pub struct Context {
     pub state_dir: PathBuf,
     /// Who is told.
     pub listener: Arc<dyn Listener>,
+}
+
+/// When a job is due next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NextDue {
+    /// No daemon runs it, so nobody can say.
+    Unknown,
+    /// Then; `None`: on demand only.
+    Known(Option<Timestamp>),
 }
 
 impl Context {
@@ -85,6 +96,7 @@ impl Context {
             trigger,
             full: false,
             due_at: None,
+            next_due: NextDue::Unknown,
             started_at: Timestamp::now(),
             history: config.daemon.history,
             history_keep: config.daemon.history_keep,

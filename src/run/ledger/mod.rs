@@ -12,7 +12,7 @@ mod record;
 
 use std::time::Duration;
 
-use super::{Context, Record};
+use super::{Context, NextDue, Record};
 use crate::config::spec::{History, JobSpec};
 use crate::error::{Error, Phase, Result, Side};
 use crate::pg::session::{Session, SessionSettings};
@@ -22,7 +22,6 @@ pub use check::{Readiness, check};
 pub use ddl::script;
 pub use entry::{Entry, EntryTable, State};
 pub use history::history;
-pub use record::set_next_due;
 pub(super) use record::{record_watermark, watermark};
 
 /// How long a failed run may take to say so in the ledger.
@@ -53,6 +52,9 @@ pub(super) async fn begin(context: &Context, target: &Session, attempt: u32) -> 
             target.run(Phase::Prepare, begin).await?;
             let entry = Entry::running(context, attempt);
             record::run(target, &entry, Phase::Prepare).await?;
+            if let NextDue::Known(due) = context.next_due {
+                record::set_next_due(target, &context.job.name, due).await?;
+            }
             target.run(Phase::Prepare, "COMMIT").await
         }
         History::Local => local::ready(&context.state_dir),

@@ -128,7 +128,11 @@ pub(in crate::run) async fn record_watermark(
 }
 
 /// Says when the job is due next, for `job_status`.
-pub async fn set_next_due(target: &Session, job: &str, due: Option<Timestamp>) -> Result<()> {
+pub(super) async fn set_next_due(
+    target: &Session,
+    job: &str,
+    due: Option<Timestamp>,
+) -> Result<()> {
     let sql = "INSERT INTO tableferry.job (job, next_due_at) \
                VALUES ($1, $2::pg_catalog.text::pg_catalog.timestamptz) \
                ON CONFLICT (job) DO UPDATE SET next_due_at = EXCLUDED.next_due_at, \

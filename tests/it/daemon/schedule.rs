@@ -21,6 +21,10 @@ fn every_second_keeps_the_tables_equal_while_rows_change() {
         wait_until(PATIENCE, || db.target.value(sum) == expected);
     }
     daemon.stop();
+    // What a DBA reads in psql.
+    let status = "tableferry.job_status WHERE job = 'j' AND last_success <= now() \
+                  AND freshness < '1 minute' AND next_due > last_success - interval '1 second'";
+    assert_eq!(db.target.count(status), 1);
     assert_nothing_left(&db);
 }
 
