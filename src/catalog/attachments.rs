@@ -397,10 +397,11 @@ impl Question {
     ) -> Result<BTreeMap<QualifiedName, Attachments>> {
         let schemas: Vec<&str> = names.iter().map(|name| name.schema.as_str()).collect();
         let relations: Vec<&str> = names.iter().map(|name| name.name.as_str()).collect();
+        let parameters: [&(dyn tokio_postgres::types::ToSql + Sync); 2] = [&schemas, &relations];
+        let asked = session.client().query(&self.0, &parameters);
         let rows = session
-            .client()
-            .query(&self.0, &[&schemas, &relations])
-            .await
+            .answer(Phase::Inspect, asked)
+            .await?
             .map_err(|error| session.error(Phase::Inspect, error))?;
         read(session, &rows)
     }

@@ -61,7 +61,8 @@ fn history(seed: u64, faults: u64) -> Tally {
     while tally.injected() < faults {
         // Every round throws its own dice: what it does hangs on no other round.
         let mut dice = Dice::new(seed.wrapping_mul(0x9e37_79b9).wrapping_add(round));
-        let kind = Kind::ALL[usize::try_from(round).unwrap() % Kind::ALL.len()];
+        let kinds = kinds();
+        let kind = kinds[usize::try_from(round).unwrap() % kinds.len()];
         let mode = match kind {
             // The other modes take their locks in another order.
             Kind::Deadlock => dice.one_of(&MODES[..2]),
@@ -72,6 +73,13 @@ fn history(seed: u64, faults: u64) -> Tally {
         assert!(round < faults * 4 + 100, "hardly a fault strikes:\n{tally}");
     }
     tally
+}
+
+/// All, or the one that `TABLEFERRY_FAULTS_KIND` names, such as `Stall`.
+fn kinds() -> Vec<Kind> {
+    let only = std::env::var("TABLEFERRY_FAULTS_KIND").unwrap_or_default();
+    let wanted = |kind: &Kind| only.is_empty() || format!("{kind:?}") == only;
+    Kind::ALL.into_iter().filter(wanted).collect()
 }
 
 fn number(variable: &str) -> Option<u64> {

@@ -45,6 +45,7 @@ struct Usual {
 }
 
 /// How a round's job differs from the others'.
+#[derive(Debug)]
 struct Setup {
     mode: &'static str,
     format: &'static str,
@@ -110,14 +111,14 @@ impl World {
             proxy.resume();
             proxy.cut();
         }
-        let ended = struck.outcome.and_then(|outcome| {
-            self.check(&rows, kind, &setup, &outcome)
-                .and_then(|ended| match &struck.complaint {
-                    Some(complaint) => Err(complaint.clone()),
-                    None => Ok(ended),
-                })
-                .map_err(|what| format!("round {number}, {mode}: {what}\n{outcome}"))
-        });
+        let checked = match (&struck.outcome, struck.complaint) {
+            (Err(hangs), _) => Err(hangs.clone()),
+            (Ok(outcome), Some(complaint)) => Err(format!("{complaint}\n{outcome}")),
+            (Ok(outcome), None) => self
+                .check(&rows, kind, &setup, outcome)
+                .map_err(|what| format!("{what}\n{outcome}")),
+        };
+        let ended = checked.map_err(|what| format!("round {number}, {setup:?}: {what}"));
         RoundResult {
             injected: struck.injected,
             ended,
@@ -599,7 +600,8 @@ impl Background {
         let began = Instant::now();
         while !self.running.has_ended() {
             if began.elapsed() > RUN_WAIT {
-                return Err(format!("hangs: {}", self.running.stderr()));
+                let left = format!("{}{}", self.running.stdout(), self.running.stderr());
+                return Err(format!("hangs: {left}"));
             }
             thread::sleep(Duration::from_millis(2));
         }
