@@ -382,8 +382,9 @@ impl Question {
     /// Prepares the query in this session.
     pub async fn prepare(session: &Session) -> Result<Self> {
         let sql = sql(session.version());
-        let prepared = session.client().prepare(&sql).await;
+        let prepared = session.answer(Phase::Inspect, session.client().prepare(&sql));
         prepared
+            .await?
             .map(Question)
             .map_err(|error| session.error(Phase::Inspect, error))
     }
@@ -396,10 +397,11 @@ impl Question {
     ) -> Result<BTreeMap<QualifiedName, Attachments>> {
         let schemas: Vec<&str> = names.iter().map(|name| name.schema.as_str()).collect();
         let relations: Vec<&str> = names.iter().map(|name| name.name.as_str()).collect();
+        let parameters: [&(dyn tokio_postgres::types::ToSql + Sync); 2] = [&schemas, &relations];
+        let asked = session.client().query(&self.0, &parameters);
         let rows = session
-            .client()
-            .query(&self.0, &[&schemas, &relations])
-            .await
+            .answer(Phase::Inspect, asked)
+            .await?
             .map_err(|error| session.error(Phase::Inspect, error))?;
         read(session, &rows)
     }

@@ -148,10 +148,11 @@ pub async fn lock(source: &Session, targets: &[LockTarget]) -> Result<()> {
     let Some(sql) = lock_statement(targets) else {
         return Ok(());
     };
-    source.client().batch_execute(&sql).await.map_err(|error| {
+    let locked = source.answer(Phase::Lock, source.client().batch_execute(&sql));
+    locked.await?.map_err(|error| {
         // The server names the relation without its schema, and only in its message.
         let message = error.as_db_error().map(|db| db.message().to_owned());
-        let made = Error::pg(Phase::Lock, source.side(), error).at(source.server());
+        let made = source.error(Phase::Lock, error);
         let mut named = targets
             .iter()
             .filter(|target| names(message.as_deref(), target));
@@ -180,11 +181,8 @@ async fn relations_of(source: &Session, query: &str) -> Result<Vec<QualifiedName
     output::prepare(source, query).await?;
     let wrapped = format!("EXPLAIN (VERBOSE, FORMAT JSON) SELECT * FROM ({query}\n) AS \"source\"");
     let failed = |error| output::not_a_query(source, error);
-    let messages = source
-        .client()
-        .simple_query(&wrapped)
-        .await
-        .map_err(failed)?;
+    let explained = source.answer(Phase::Inspect, source.client().simple_query(&wrapped));
+    let messages = explained.await?.map_err(failed)?;
     let text: String = messages
         .iter()
         .filter_map(|message| match message {

@@ -47,7 +47,9 @@ pub async fn output_columns(session: &Session, sql: &str) -> Result<Vec<ColumnDe
 
 /// Has the server parse one statement; it never runs.
 pub(super) async fn prepare(session: &Session, sql: &str) -> Result<tokio_postgres::Statement> {
-    let prepared = session.client().prepare(sql).await;
+    let prepared = session
+        .answer(Phase::Inspect, session.client().prepare(sql))
+        .await?;
     let statement = prepared.map_err(|error| not_a_query(session, error))?;
     if statement.params().is_empty() {
         return Ok(statement);

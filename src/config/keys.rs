@@ -73,7 +73,7 @@ pub(super) const KEYS: &[Key] = &[
 
     key("jobs.<job>.timeout",           Text(&SOME_DURATION), None,        "of the whole attempt"),
     key("jobs.<job>.lock_timeout",      Text(&SOME_DURATION), Some("30s"), "of waiting for a lock"),
-    key("jobs.<job>.stall_timeout",     Text(&SOME_DURATION), Some("5m"),  "when no byte moves on a side"),
+    key("jobs.<job>.stall_timeout",     Text(&SOME_DURATION), Some("5m"),  "of silence, until the server is asked whether it is at work"),
     key("jobs.<job>.retry.max",         Integer { min: 0 },   Some("3"),   "tries after the first"),
     key("jobs.<job>.retry.backoff",     Text(&SOME_DURATION), Some("5s"),  "the first pause"),
     key("jobs.<job>.retry.max_backoff", Text(&SOME_DURATION), Some("5m"),  "the longest pause"),

@@ -368,4 +368,16 @@ mod tests {
         assert_eq!(storm.wanted(&nothing, after(1.99)), Wanted::Echo);
         assert_eq!(storm.wanted(&nothing, after(2.0)), Wanted::OnDemand);
     }
+
+    proptest::proptest! {
+        #[test]
+        fn any_file_name_is_a_job_or_refused_in_printable_words(name: Vec<u8>) {
+            let name = OsStr::from_bytes(&name);
+            let shown = printable(name);
+            proptest::prop_assert!(!shown.chars().any(char::is_control), "{shown:?}");
+            if name.to_str().is_some_and(is_job_name) {
+                proptest::prop_assert!(!shown.contains('/'));
+            }
+        }
+    }
 }

@@ -33,6 +33,15 @@ pub(super) struct Dialled {
     pub major: u32,
     /// `connect_timeout`, for what belongs to connecting and is still to be done.
     pub limit: Option<Duration>,
+    /// Where the connection goes.
+    pub place: Place,
+}
+
+/// One address of one host: the way back to the same server.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Place {
+    host: HostSpec,
+    address: Address,
 }
 
 /// Connects to the first host of a server's conninfo that will do.
@@ -49,6 +58,23 @@ pub(super) async fn dial(
         application_name,
     };
     dialler.dial().await
+}
+
+/// Connects once more to where a session is connected already.
+pub(super) async fn dial_again(
+    server: &ServerSpec,
+    side: Side,
+    application_name: &str,
+    place: &Place,
+) -> Result<Dialled> {
+    let login = Login::read(server)?;
+    let dialler = Dialler {
+        login: &login,
+        server: &server.name,
+        side,
+        application_name,
+    };
+    dialler.dial_address(&place.host, &place.address).await
 }
 
 struct Dialler<'a> {
@@ -175,7 +201,7 @@ impl Dialler<'_> {
                 let stream = Tap::new(socket, Arc::clone(&tap));
                 let (client, connection) =
                     config.connect_raw(stream, NoTls).await.map_err(failed)?;
-                Ok(self.dialled(client, connection, tap, route))
+                Ok(self.dialled(host, client, connection, tap, route))
             }
             Some(tls) => {
                 let tls = TappedTls {
@@ -183,13 +209,14 @@ impl Dialler<'_> {
                     state: Arc::clone(&tap),
                 };
                 let (client, connection) = config.connect_raw(socket, tls).await.map_err(failed)?;
-                Ok(self.dialled(client, connection, tap, route))
+                Ok(self.dialled(host, client, connection, tap, route))
             }
         }
     }
 
     fn dialled<S, T>(
         &self,
+        host: &HostSpec,
         client: Client,
         connection: Connection<S, T>,
         tap: Arc<TapState>,
@@ -201,6 +228,10 @@ impl Dialler<'_> {
     {
         Dialled {
             limit: self.login.conninfo.connect_timeout,
+            place: Place {
+                host: host.clone(),
+                address: route.address.clone(),
+            },
             major: major(connection.parameter("server_version")),
             canceller: Canceller::new(client.cancel_token(), Arc::new(route)),
             task: ConnectionTask::spawn(connection, self.server.to_owned()),

@@ -14,6 +14,7 @@ pub mod socket;
 pub mod tap;
 mod task;
 pub mod tls;
+pub mod watchdog;
 
 pub use cancel::Canceller;
 pub use session::{Session, SessionSettings};

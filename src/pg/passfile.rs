@@ -149,4 +149,20 @@ mod tests {
         fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
         assert_eq!(read(&path).is_ok(), good);
     }
+
+    proptest::proptest! {
+        #[test]
+        fn any_password_comes_back_and_any_text_is_read(
+            noise in "(?s).{0,80}",
+            host in "[^\n\r\0#*][^\n\r\0]{0,11}",
+            password in "[^\n\r\0]{1,12}",
+        ) {
+            let wanted = Wanted { host: &host, port: 5432, dbname: "db", user: "u" };
+            let _ = find(&noise, &wanted);
+            let escape = |text: &str| text.replace('\\', "\\\\").replace(':', "\\:");
+            let line = format!("{}:*:db:u:{}", escape(&host), escape(&password));
+            let found = find(&line, &wanted).map(|found| found.expose_secret().to_owned());
+            proptest::prop_assert_eq!(found, Some(password));
+        }
+    }
 }

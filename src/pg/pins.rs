@@ -44,7 +44,7 @@ pub(super) async fn pin(
             .await
             .map_err(|error| hinted(Error::pg(Phase::Connect, side, error)))
     };
-    set(set_sql(settings, major)).await?;
+    set(set_sql(side, settings, major)).await?;
     let mut seen = look(client, Phase::Connect, side, settings, major).await?;
     // Setting the replication role takes a right that few have, so it isn't touched without need;
     // but a role that has `replica` among its own settings would silently skip triggers.
@@ -62,9 +62,9 @@ pub(super) async fn verify(
     side: Side,
     settings: &SessionSettings,
     major: u32,
-) -> Result<()> {
+) -> Result<Pinned> {
     let seen = look(client, phase, side, settings, major).await?;
-    judge(seen, phase, side).map(drop)
+    judge(seen, phase, side)
 }
 
 fn hinted(error: Error) -> Error {
@@ -185,7 +185,11 @@ fn pins(settings: &SessionSettings, major: u32) -> Vec<Pin> {
 
 /// One batch. The server's own keepalives make it notice within a minute that we are gone, or a
 /// black-holed session would keep its locks for hours; over a Unix socket they do nothing.
-fn set_sql(settings: &SessionSettings, major: u32) -> String {
+///
+/// Keepalives are silent while an answer waits to be acknowledged; there `tcp_user_timeout` counts. It
+/// also counts a window that stays shut, and a source's window does while the target is slow: so it
+/// is only for the target, which is the side that holds locks against others.
+fn set_sql(side: Side, settings: &SessionSettings, major: u32) -> String {
     let mut sql = String::new();
     let pins = pins(settings, major);
     for pin in pins.iter().filter(|pin| pin.name != ROLE) {
@@ -198,6 +202,9 @@ fn set_sql(settings: &SessionSettings, major: u32) -> String {
     sql.push_str("SET tcp_keepalives_idle = 30;");
     sql.push_str("SET tcp_keepalives_interval = 10;");
     sql.push_str("SET tcp_keepalives_count = 3;");
+    if side == Side::Target {
+        sql.push_str("SET tcp_user_timeout = '60s';");
+    }
     sql.push_str(&format!(
         "SET {ENCODING} = {};",
         quote_literal(encoding(settings))

@@ -79,4 +79,11 @@ mod tests {
         assert_eq!(find(text, "s"), Err(expected));
         assert_eq!(find(text, "t"), Ok(None));
     }
+
+    proptest::proptest! {
+        #[test]
+        fn any_text_is_read_without_a_panic(text in "(\\[a\\]\n)?(?s).{0,100}") {
+            let _ = find(&text, "a");
+        }
+    }
 }

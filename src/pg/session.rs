@@ -2,6 +2,7 @@
 //! cancel.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicI32, Ordering};
 use std::time::Duration;
 
 use tokio_postgres::error::Severity;
@@ -13,6 +14,7 @@ use super::dial::{self, Dialled};
 use super::pins;
 use super::tap::TapState;
 use super::task::ConnectionTask;
+use super::watchdog::Watchdog;
 use crate::config::spec::ServerSpec;
 use crate::error::{Error, ErrorKind, Phase, Result, ServerError, Side};
 
@@ -42,7 +44,9 @@ pub struct Session {
     side: Side,
     settings: SessionSettings,
     version: u32,
-    pid: i32,
+    /// A pooler may give each transaction another backend.
+    pid: AtomicI32,
+    watchdog: Watchdog,
 }
 
 impl Session {
@@ -62,6 +66,7 @@ impl Session {
             canceller,
             major,
             limit,
+            place,
         } = dial::dial(server, side, &settings.application_name)
             .await
             .map_err(|error| error.at(&server.name))?;
@@ -74,7 +79,8 @@ impl Session {
             side,
             settings: settings.clone(),
             version: 0,
-            pid: 0,
+            pid: AtomicI32::new(0),
+            watchdog: Watchdog::new(server, place),
         };
         let pinning = pins::pin(&session.client, side, settings, major);
         let pinned = dial::within(limit, pinning)
@@ -82,7 +88,7 @@ impl Session {
             .unwrap_or_else(|| Err(dial::no_answer(side, limit)))
             .map_err(|error| error.at(&server.name))?;
         session.version = pinned.version;
-        session.pid = pinned.pid;
+        session.pid = AtomicI32::new(pinned.pid);
         Ok(session)
     }
 
@@ -113,7 +119,22 @@ impl Session {
 
     /// The backend's process id.
     pub fn pid(&self) -> i32 {
-        self.pid
+        self.pid.load(Ordering::Relaxed)
+    }
+
+    /// How long it may be silent before it is looked at: see `watchdog`.
+    #[must_use]
+    pub fn with_stall_timeout(mut self, stall_timeout: Duration) -> Self {
+        self.watchdog.stall_timeout = stall_timeout;
+        self
+    }
+
+    pub(super) fn watchdog(&self) -> &Watchdog {
+        &self.watchdog
+    }
+
+    pub(super) fn settings(&self) -> &SessionSettings {
+        &self.settings
     }
 
     /// A way to cancel what the session is doing.
@@ -125,16 +146,17 @@ impl Session {
     /// chosen another backend than the one that was set up.
     pub async fn verify(&self, phase: Phase) -> Result<()> {
         let major = self.version / 10_000;
-        pins::verify(&self.client, phase, self.side, &self.settings, major)
-            .await
-            .map_err(|error| error.at(&self.server))
+        let verified = pins::verify(&self.client, phase, self.side, &self.settings, major);
+        let pinned = self.answer(phase, verified).await?;
+        let pinned = pinned.map_err(|error| error.at(&self.server))?;
+        self.pid.store(pinned.pid, Ordering::Relaxed);
+        Ok(())
     }
 
     /// Runs statements that return nothing of interest.
     pub async fn run(&self, phase: Phase, sql: &str) -> Result<()> {
-        self.client
-            .batch_execute(sql)
-            .await
+        self.answer(phase, self.client.batch_execute(sql))
+            .await?
             .map_err(|error| self.error(phase, error))
     }
 
@@ -153,9 +175,8 @@ impl Session {
         sql: &str,
         parameters: &[&(dyn ToSql + Sync)],
     ) -> Result<Vec<Row>> {
-        self.client
-            .query(sql, parameters)
-            .await
+        self.answer(phase, self.client.query(sql, parameters))
+            .await?
             .map_err(|error| self.error(phase, error))
     }
 
@@ -166,13 +187,14 @@ impl Session {
             Some(_) => None,
             None => self.tap.last_error(),
         };
-        match last_words {
+        let error = match last_words {
             Some(body) => {
                 Error::reported(phase, self.side, &ServerError::parse(&body)).caused_by(error)
             }
             None => Error::pg(phase, self.side, error),
         }
-        .at(&self.server)
+        .at(&self.server);
+        self.watchdog.name_holder(error)
     }
 
     /// Commits, and proves it: `COMMIT` in a failed transaction answers the tag `ROLLBACK`
@@ -184,8 +206,11 @@ impl Session {
         // Answers 25P02 in a failed transaction.
         self.run(Phase::Commit, "SELECT 1").await?;
         self.tap.take_tag();
-        if let Err(error) = self.client.batch_execute("COMMIT").await {
-            return Err(self.commit_error(error));
+        let committed = self.answer(Phase::Commit, self.client.batch_execute("COMMIT"));
+        match committed.await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => return Err(self.commit_error(error)),
+            Err(stalled) => return Err(stalled.of_kind(ErrorKind::InDoubt)),
         }
         match self.tap.take_tag().as_deref() {
             Some("COMMIT") => Ok(()),

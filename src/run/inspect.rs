@@ -43,7 +43,8 @@ pub async fn open(context: &Context, side: Side) -> Result<Session> {
         application_name: format!("tableferry {}", context.job.name),
         replica: side == Side::Target && context.job.triggers == Triggers::Skip,
     };
-    Session::open(server, side, &settings).await
+    let session = Session::open(server, side, &settings).await?;
+    Ok(session.with_stall_timeout(context.job.stall_timeout))
 }
 
 /// Begins the source's snapshot transaction, with its locks, and plans against the target.

@@ -12,6 +12,7 @@ mod atomic;
 mod catalog;
 mod checksum;
 mod daemon;
+mod faults;
 mod harness;
 mod large;
 mod ledger;

@@ -352,4 +352,21 @@ mod tests {
     fn pairs(#[case] text: &str, #[case] expected: &str) {
         assert_eq!(shown(text), expected);
     }
+
+    proptest::proptest! {
+        #[test]
+        fn any_value_comes_back_in_quotes_and_in_a_uri(value in "(?s)[^\0]{0,20}") {
+            let quoted = value.replace('\\', "\\\\").replace('\'', "\\'");
+            let parsed = parse(&format!("user='{quoted}' host=h")).unwrap();
+            proptest::prop_assert_eq!(&parsed["user"], &value);
+        }
+
+        #[test]
+        fn any_text_is_read_without_a_panic(
+            scheme in "(postgres(ql)?://)?",
+            text in "([a-z]{1,4}|[@:/?&=%'\\\\\\[\\], ]|%[0-9a-f]{2}|(?s).){0,25}",
+        ) {
+            let _ = parse(&format!("{scheme}{text}"));
+        }
+    }
 }

@@ -32,7 +32,8 @@ pub(super) async fn check_scope(target: &Session, job: &JobSpec, entry: &Inspect
     };
     let from = sql::from_item(&TableInput::Relation(desc.name.clone()), desc.kind);
     let sql = format!("SELECT FROM {from} WHERE ({})", sql::closed(filter));
-    let prepared = target.client().prepare(&sql).await.map_err(|error| {
+    let prepared = target.answer(Phase::Inspect, target.client().prepare(&sql));
+    let prepared = prepared.await?.map_err(|error| {
         let error = Error::pg(Phase::Inspect, Side::Target, error);
         error.at(target.server()).on(&desc.name).hinted(
             "`scope = \"where\"` asks `where` of the target's rows, too: it may only use columns \

@@ -44,7 +44,7 @@ pub(super) async fn pump(
                 fed = sink.feed(block.bytes.clone()) => fed.map_err(failed)?,
             },
             Some(Item::End(_)) => {
-                meter.waits_for(Waiting::Finish);
+                meter.waits_for(Waiting::Target);
                 return sink.finish().await.map_err(failed);
             }
             None => {

@@ -3,12 +3,13 @@
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::Duration;
 
-use tokio::time::{Instant, MissedTickBehavior};
+use tokio::time::MissedTickBehavior;
 
 use super::{Pace, Totals};
-use crate::error::{Error, ErrorKind, Phase, Side};
+use crate::error::{Error, Phase};
 use crate::pg::session::Session;
 use crate::pg::tap::TapState;
+use crate::pg::watchdog::Silence;
 use crate::plan::copy::{CopyFormat, CopyPlan};
 
 /// How often progress is told and stalls are looked for.
@@ -22,8 +23,6 @@ pub(super) enum Waiting {
     Source = 0,
     /// Room towards the target.
     Target = 1,
-    /// The target's `COPY n`: triggers and foreign keys are checked then, and no byte moves.
-    Finish = 2,
 }
 
 /// Reads the counters of both taps, relative to where they stood when the copy began.
@@ -63,48 +62,30 @@ impl<'a> Meter<'a> {
         self.waiting.store(whom as u8, Ordering::Relaxed);
     }
 
-    /// Tells progress; returns only when no byte has moved for `stall_timeout`.
+    /// Tells progress; returns only when nothing moves and the side that is waited for is not at
+    /// work: a slow one is waited for.
     pub(super) async fn watch(&self, source: &Session, target: &Session, pace: &Pace<'_>) -> Error {
         let mut ticks = tokio::time::interval(TICK);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let mut moved_at = Instant::now();
-        let mut moved = self.moved();
+        let mut silence = Silence::new(target, pace.stall_timeout, self.moved());
         loop {
             ticks.tick().await;
             (pace.on_progress)(self.read_so_far());
-            let now_moved = self.moved();
-            let finishing = self.waiting.load(Ordering::Relaxed) == Waiting::Finish as u8;
-            if now_moved != moved || finishing {
-                moved = now_moved;
-                moved_at = Instant::now();
-            } else if moved_at.elapsed() >= pace.stall_timeout {
-                return self.stalled(source, target, pace.stall_timeout);
+            if !silence.is_due(self.moved()) {
+                continue;
+            }
+            let for_source = self.waiting.load(Ordering::Relaxed) == Waiting::Source as u8;
+            let looked = match for_source {
+                true => silence.look(source, Phase::CopyOut, || self.moved()).await,
+                false => silence.look(target, Phase::CopyIn, || self.moved()).await,
+            };
+            if let Some(error) = looked {
+                return error;
             }
         }
     }
 
     fn moved(&self) -> (u64, u64) {
         (self.source.received(), self.target.sent())
-    }
-
-    fn stalled(&self, source: &Session, target: &Session, bound: Duration) -> Error {
-        let for_source = self.waiting.load(Ordering::Relaxed) == Waiting::Source as u8;
-        let (phase, side, session, what) = if for_source {
-            (Phase::CopyOut, Side::Source, source, "has sent nothing")
-        } else {
-            (Phase::CopyIn, Side::Target, target, "has taken nothing")
-        };
-        Error::new(
-            ErrorKind::Stalled,
-            phase,
-            side,
-            format!("backend {} {what} for {} s", session.pid(), bound.as_secs()),
-        )
-        .at(session.server())
-        .hinted(format!(
-            "look at pg_stat_activity there for pid {}: a lock, a slow query or trigger, or a \
-             network that lost the connection; `stall_timeout` says how long to wait",
-            session.pid()
-        ))
     }
 }

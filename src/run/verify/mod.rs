@@ -276,10 +276,10 @@ struct Lines<'a> {
 
 impl<'a> Lines<'a> {
     async fn open(session: &'a Session, sql: &str) -> Result<Self> {
+        let asked = session.client().query_raw(sql, Vec::<i32>::new());
         let stream = session
-            .client()
-            .query_raw(sql, Vec::<i32>::new())
-            .await
+            .answer(Phase::Verify, asked)
+            .await?
             .map_err(|error| session.error(Phase::Verify, error))?;
         Ok(Lines {
             session,
@@ -288,7 +288,8 @@ impl<'a> Lines<'a> {
     }
 
     async fn next(&mut self) -> Result<Option<Line>> {
-        let row = self.stream.next().await.transpose();
+        let row = self.session.answer(Phase::Verify, self.stream.next());
+        let row = row.await?.transpose();
         let row = row.map_err(|error| self.session.error(Phase::Verify, error))?;
         Ok(row.map(|row| Line {
             key: row.get(0),

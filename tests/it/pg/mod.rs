@@ -7,7 +7,7 @@ use tableferry::config::spec::{PasswordSource, ServerSpec};
 use tableferry::error::{Error, Side};
 use tableferry::pg::{Session, SessionSettings};
 
-mod certificates;
+pub mod certificates;
 mod copy;
 mod login;
 mod session;

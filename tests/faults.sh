@@ -1,0 +1,21 @@
+#!/bin/sh
+# The fault suite: injects faults into copies and checks that each left the old rows or the new ones, and that the
+# report, the exit code and the ledger say which. Prints what was injected; exits 1 on a violation.
+#
+#   sh tests/faults.sh [FAULTS] [SEED]      1000 faults; 200 are the short form, which `cargo test` also runs
+set -eu
+cd "$(dirname "$0")/.."
+# shellcheck source=deploy/lib.sh
+. deploy/lib.sh
+
+need_everything
+# Without these two, the tests that need them say so and are left out.
+if ! has pgbouncer; then install_packages pgbouncer pgbouncer pgbouncer; fi
+if ! has ip; then install_packages iproute2 iproute iproute2; fi
+TABLEFERRY_FAULTS=${1:-1000}
+export TABLEFERRY_FAULTS
+if [ -n "${2:-}" ]; then
+    TABLEFERRY_FAULTS_SEED=$2
+    export TABLEFERRY_FAULTS_SEED
+fi
+exec cargo test --locked --test it faults:: -- --nocapture

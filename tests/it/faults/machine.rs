@@ -1,0 +1,481 @@
+//! Faults of the machine around a server: a standby, a full disk, a pooler, a black hole. Where this machine
+//! does not allow one, the test says why and is left out.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use nix::sys::signal::{self, Signal};
+use nix::unistd::{Pid, Uid};
+use tempfile::TempDir;
+
+use super::places::{jobs, tables};
+use crate::support::{
+    Cluster, ClusterOptions, Connection, Databases, PATIENCE, databases_on, job, job_between, pair,
+    wait_until,
+};
+
+/// A copy that stops at row 2000 until the source's advisory lock 4713 is free.
+const SLOW: &str = "CREATE FUNCTION slow(i int) RETURNS int LANGUAGE plpgsql VOLATILE AS
+    'BEGIN IF i = 2000 THEN PERFORM pg_advisory_lock_shared(4713); END IF; RETURN i; END'";
+const SLOWLY: &str = "\n[jobs.j.table.'public.t']\nset.id = 'public.slow(id)'\n";
+
+#[test]
+fn a_recovery_conflict_on_a_standby_is_tried_again() {
+    let primary = Cluster::start_with(&ClusterOptions::default().source());
+    let (_, target) = pair();
+    let db = databases_on(&primary, target, "standby");
+    fill(&db);
+    db.source.sql(SLOW);
+    db.source
+        .sql("CREATE TABLE noise AS SELECT i FROM generate_series(1, 1000) i");
+    let Some(standby) = Standby::of(&primary) else {
+        return;
+    };
+    let conninfo = standby.conninfo(db.source.name());
+    let there = Connection::open(&conninfo);
+    there.sql("SELECT pg_advisory_lock(4713)");
+    let config = jobs("truncate", SLOWLY).replace("max = 0", "max = 3, backoff = '100ms'");
+    let job = job_between(&conninfo, &db.target.conninfo(), &config);
+    let running = job.spawn(&["run", "j", "--json"]);
+    let waiting = "pg_locks WHERE locktype = 'advisory' AND NOT granted";
+    wait_until(PATIENCE, || there.count(waiting) == 1);
+
+    db.source.sql("DELETE FROM noise");
+    db.source.sql("VACUUM noise");
+
+    wait_until(PATIENCE, || {
+        there.count("pg_stat_database_conflicts WHERE confl_snapshot > 0") == 1
+    });
+    there.sql("SELECT pg_advisory_unlock(4713)");
+    let outcome = running.wait(PATIENCE);
+    assert_eq!(outcome.code, Some(0), "{outcome}");
+    assert!(
+        outcome.report()["attempts"].as_u64().unwrap() > 1,
+        "{outcome}"
+    );
+    db.assert_same("t");
+}
+
+#[test]
+fn a_full_disk_leaves_the_old_rows() {
+    let db = tables("full");
+    let directory = tempfile::Builder::new()
+        .prefix("tableferry-disk.")
+        .tempdir_in("/tmp")
+        .unwrap();
+    let Some(_disk) = Mounted::on(directory.path()) else {
+        return;
+    };
+    let space = format!("small_{}", db.target.name());
+    db.target.sql(&format!(
+        "CREATE TABLESPACE {space} LOCATION '{}'",
+        directory.path().display()
+    ));
+    db.target.sql(&format!(
+        "ALTER TABLE t SET TABLESPACE {space}; INSERT INTO t VALUES (-1, 'old')"
+    ));
+    db.source
+        .sql("INSERT INTO t SELECT i, repeat('x', 200) FROM generate_series(1, 60000) i");
+
+    for mode in ["append", "truncate"] {
+        let outcome = job(&db, &jobs(mode, "")).run(&["run", "j", "--json"]);
+        assert_eq!(outcome.code, Some(1), "{outcome}");
+        assert_eq!(outcome.report()["error"]["sqlstate"], "53100", "{outcome}");
+        assert_eq!(
+            db.target.value("SELECT string_agg(id::text, ',') FROM t"),
+            "-1"
+        );
+    }
+    db.target.sql("DROP TABLE t");
+    db.target.sql(&format!("DROP TABLESPACE {space}"));
+}
+
+#[test]
+fn a_copy_through_a_pooler_in_transaction_mode_is_exact_or_refused() {
+    let db = tables("pooler");
+    let Some(pooler) = Pooler::before([db.source.cluster, db.target.cluster]) else {
+        return;
+    };
+    for mode in ["append", "truncate"] {
+        db.target.sql("TRUNCATE t");
+        let outcome = job_between(
+            &pooler.conninfo("source", db.source.name()),
+            &pooler.conninfo("target", db.target.name()),
+            &jobs(mode, ""),
+        )
+        .run(&["run", "j", "--json"]);
+        match outcome.code {
+            Some(0) => db.assert_same("t"),
+            _ => {
+                let hint = outcome.report()["error"]["hint"].to_string();
+                assert!(hint.contains("pooler"), "{outcome}");
+                assert_eq!(db.target.count("t"), 0, "{outcome}");
+            }
+        }
+        println!(
+            "pgBouncer, transaction mode, {mode}: exit code {:?}",
+            outcome.code
+        );
+    }
+    // Its own connections to the databases would keep them.
+    drop(pooler);
+}
+
+#[test]
+fn a_black_hole_ends_the_run_and_frees_the_target_in_about_a_minute() {
+    let Some(hole) = BlackHole::new() else {
+        return;
+    };
+    let options = || ClusterOptions::default().setting("listen_addresses", "*");
+    let (source, target) = (
+        Cluster::start_with(&options()),
+        Cluster::start_with(&options()),
+    );
+    for cluster in [&source, &target] {
+        cluster.set_hba(
+            "local all all trust\nhost all all 127.0.0.1/32 trust\nhost all all 10.0.0.0/8 trust\n",
+        );
+    }
+    let db = databases_on(&source, &target, "hole");
+    fill(&db);
+    db.source.sql(SLOW);
+    db.source.sql("SELECT pg_advisory_lock(4713)");
+    let far = |plain: String| plain.replace("host=127.0.0.1", &format!("host={}", hole.address));
+    let config = jobs("truncate", &format!("stall_timeout = '5s'{SLOWLY}"));
+    let job = job_between(
+        &far(db.source.conninfo()),
+        &far(db.target.conninfo()),
+        &config,
+    );
+    let mut run = Command::new("ip")
+        .args([
+            "netns",
+            "exec",
+            &hole.name,
+            env!("CARGO_BIN_EXE_tableferry"),
+            "run",
+            "j",
+            "--json",
+        ])
+        .env("TABLEFERRY_CONFIG", job.configuration())
+        .stdout(fs::File::create(job.directory().join("report")).unwrap())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let waiting = "pg_locks WHERE locktype = 'advisory' AND NOT granted";
+    wait_until(PATIENCE, || db.source.count(waiting) == 1);
+    let lock = "pg_locks WHERE relation = 't'::regclass AND mode = 'AccessExclusiveLock'";
+    assert_eq!(db.target.count(lock), 1);
+
+    hole.open();
+    let began = Instant::now();
+
+    let status = run.wait().unwrap();
+    let ended = began.elapsed();
+    let report = fs::read_to_string(job.directory().join("report")).unwrap();
+    assert_eq!(status.code(), Some(1), "{report}");
+    assert!(report.contains("\"stalled\""), "{report}");
+    assert!(ended < Duration::from_secs(35), "{ended:?}");
+    wait_until(Duration::from_secs(110), || db.target.count(lock) == 0);
+    let freed = began.elapsed();
+    println!(
+        "black hole: the run ended after {ended:.0?}, the target's lock was free after {freed:.0?}"
+    );
+    db.source.sql("SELECT pg_advisory_unlock(4713)");
+    assert!(freed < Duration::from_secs(90), "{freed:?}");
+}
+
+fn fill(db: &Databases<'_>) {
+    db.both("CREATE TABLE t (id int, filler text)");
+    db.source
+        .sql("INSERT INTO t SELECT i, repeat('x', 100) FROM generate_series(1, 4000) i");
+}
+
+fn left_out(what: &str, why: &str) {
+    println!("left out: {what}: {why}");
+}
+
+/// Runs as the servers' user, and not longer than this thread.
+fn unprivileged(program: impl AsRef<Path>) -> Command {
+    let mut command = Command::new("setpriv");
+    command.args(["--pdeathsig", "KILL"]);
+    if Uid::effective().is_root() {
+        command.args(["--reuid=postgres", "--regid=postgres", "--clear-groups"]);
+    }
+    command
+        .arg(program.as_ref())
+        .current_dir("/")
+        .stdin(Stdio::null());
+    command
+}
+
+fn own_directory() -> TempDir {
+    let directory = tempfile::Builder::new()
+        .prefix("tableferry-it.")
+        .tempdir_in("/tmp")
+        .unwrap();
+    give(directory.path());
+    directory
+}
+
+fn give(path: &Path) {
+    if Uid::effective().is_root() {
+        assert!(run(
+            "chown",
+            &["-R", "postgres:postgres", &path.display().to_string()]
+        ));
+    }
+}
+
+fn run(program: &str, arguments: &[&str]) -> bool {
+    let output = Command::new(program).args(arguments).output();
+    output.is_ok_and(|output| output.status.success())
+}
+
+fn free_port() -> u16 {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    listener.local_addr().unwrap().port()
+}
+
+/// A program in the background that ends by `signal`.
+struct Service {
+    child: Child,
+    signal: Signal,
+}
+
+impl Drop for Service {
+    fn drop(&mut self) {
+        let _ = signal::kill(Pid::from_raw(self.child.id().cast_signed()), self.signal);
+        let _ = self.child.wait();
+    }
+}
+
+struct Standby {
+    _service: Service,
+    _directory: TempDir,
+    port: u16,
+}
+
+impl Standby {
+    fn of(primary: &Cluster) -> Option<Self> {
+        let bin = primary
+            .administrator()
+            .value("SELECT setting FROM pg_config WHERE name = 'BINDIR'");
+        let bin = PathBuf::from(bin);
+        if !bin.join("pg_basebackup").exists() {
+            left_out("a standby", "this PostgreSQL has no pg_basebackup");
+            return None;
+        }
+        let directory = own_directory();
+        let data = directory.path().join("data");
+        let copied = unprivileged(bin.join("pg_basebackup"))
+            .args([
+                "-h",
+                "127.0.0.1",
+                "-U",
+                "postgres",
+                "-R",
+                "-c",
+                "fast",
+                "-X",
+                "stream",
+                "-p",
+            ])
+            .arg(primary.port().to_string())
+            .arg("-D")
+            .arg(&data)
+            .output()
+            .unwrap();
+        assert!(
+            copied.status.success(),
+            "{}",
+            String::from_utf8_lossy(&copied.stderr)
+        );
+        let port = free_port();
+        let child = unprivileged(bin.join("postgres"))
+            .arg("-D")
+            .arg(&data)
+            .args(["-c", "max_standby_streaming_delay=0", "-c"])
+            .arg(format!("port={port}"))
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        let service = Service {
+            child,
+            signal: Signal::SIGQUIT,
+        };
+        let standby = Standby {
+            _service: service,
+            _directory: directory,
+            port,
+        };
+        wait_until(PATIENCE, || {
+            Connection::try_open(&standby.conninfo("postgres")).is_ok()
+        });
+        Some(standby)
+    }
+
+    fn conninfo(&self, database: &str) -> String {
+        format!(
+            "host=127.0.0.1 port={} user=postgres dbname={database} sslmode=disable",
+            self.port
+        )
+    }
+}
+
+/// A file system of a few megabytes.
+struct Mounted(PathBuf);
+
+impl Mounted {
+    fn on(path: &Path) -> Option<Self> {
+        let place = path.display().to_string();
+        if !run(
+            "mount",
+            &["-t", "tmpfs", "-o", "size=4m", "tableferry", &place],
+        ) {
+            left_out("a full disk", "no tmpfs can be mounted here");
+            return None;
+        }
+        give(path);
+        Some(Mounted(path.to_owned()))
+    }
+}
+
+impl Drop for Mounted {
+    fn drop(&mut self) {
+        run("umount", &["-l", &self.0.display().to_string()]);
+    }
+}
+
+struct Pooler {
+    _service: Service,
+    _directory: TempDir,
+    port: u16,
+}
+
+impl Pooler {
+    fn before([source, target]: [&Cluster; 2]) -> Option<Self> {
+        let paths = ["/usr/sbin/pgbouncer", "/usr/bin/pgbouncer"].map(PathBuf::from);
+        let Some(program) = paths.into_iter().find(|path| path.exists()) else {
+            left_out(
+                "a pooler",
+                "pgbouncer is not installed; `sh tests/faults.sh` does that",
+            );
+            return None;
+        };
+        let directory = own_directory();
+        let port = free_port();
+        let file = directory.path().join("pgbouncer.ini");
+        let users = directory.path().join("users");
+        fs::write(&users, "\"postgres\" \"\"\n").unwrap();
+        // Both servers' databases, told apart by what the name begins with.
+        let settings = format!(
+            "[databases]\n{}\n{}\n[pgbouncer]\nlisten_addr = 127.0.0.1\nlisten_port = {port}\n\
+             unix_socket_dir =\nauth_type = trust\nauth_file = {}\npool_mode = transaction\n\
+             default_pool_size = 5\nignore_startup_parameters = extra_float_digits,options\n",
+            place_of(source, "source"),
+            place_of(target, "target"),
+            users.display()
+        );
+        fs::write(&file, settings).unwrap();
+        give(directory.path());
+        let child = unprivileged(program)
+            .args(["-q"])
+            .arg(&file)
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        let service = Service {
+            child,
+            signal: Signal::SIGINT,
+        };
+        wait_until(PATIENCE, || {
+            std::net::TcpStream::connect(("127.0.0.1", port)).is_ok()
+        });
+        Some(Pooler {
+            _service: service,
+            _directory: directory,
+            port,
+        })
+    }
+
+    fn conninfo(&self, side: &str, _database: &str) -> String {
+        format!(
+            "host=127.0.0.1 port={} user=postgres dbname=via_{side} sslmode=disable",
+            self.port
+        )
+    }
+}
+
+fn place_of(cluster: &Cluster, side: &str) -> String {
+    let name = cluster.administrator().value(&format!(
+        "SELECT datname FROM pg_database WHERE datname LIKE 'pooler_{side}%' ORDER BY oid DESC LIMIT 1"
+    ));
+    format!(
+        "via_{side} = host=127.0.0.1 port={} dbname={name}",
+        cluster.port()
+    )
+}
+
+/// A network namespace behind a bridge. A port that has left its bridge swallows all, and tells nobody.
+struct BlackHole {
+    name: String,
+    bridge: String,
+    port: String,
+    address: String,
+}
+
+impl BlackHole {
+    fn new() -> Option<Self> {
+        let id = std::process::id() % 60_000;
+        let net = format!("10.213.{}", 1 + id % 250);
+        let hole = BlackHole {
+            name: format!("tableferry-{id}"),
+            bridge: format!("tfb{id}"),
+            port: format!("tfp{id}"),
+            address: format!("{net}.1"),
+        };
+        let (name, bridge, port) = (&hole.name, &hole.bridge, &hole.port);
+        let inside = format!("tfi{id}");
+        let made = Uid::effective().is_root()
+            && [
+                format!("netns add {name}"),
+                format!("link add {bridge} type bridge"),
+                // Of its own: with its port's address, packets would still come in by that port.
+                format!("link set {bridge} address 02:00:0a:d5:00:01"),
+                format!("addr add {net}.1/24 dev {bridge}"),
+                format!("link set {bridge} up"),
+                format!("link add {port} type veth peer name {inside}"),
+                format!("link set {inside} netns {name}"),
+                format!("link set {port} master {bridge} up"),
+                format!("-n {name} addr add {net}.2/24 dev {inside}"),
+                format!("-n {name} link set {inside} up"),
+            ]
+            .iter()
+            .all(|command| run("ip", &command.split(' ').collect::<Vec<_>>()));
+        if !made {
+            left_out(
+                "a black hole",
+                "no network namespace with a bridge can be made here",
+            );
+            return None;
+        }
+        Some(hole)
+    }
+
+    fn open(&self) {
+        assert!(run("ip", &["link", "set", &self.port, "nomaster"]));
+    }
+}
+
+impl Drop for BlackHole {
+    fn drop(&mut self) {
+        run("ip", &["link", "del", &self.port]);
+        run("ip", &["link", "del", &self.bridge]);
+        run("ip", &["netns", "del", &self.name]);
+    }
+}

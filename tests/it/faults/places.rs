@@ -1,0 +1,78 @@
+//! What the watchdog tells: slow from dead, and who holds a lock.
+
+use std::time::{Duration, Instant};
+
+use crate::support::proxy::{Fault, Rule, Trigger, Way};
+use crate::support::{Databases, PATIENCE, Proxy, databases, job, job_between, wait_until};
+
+pub fn jobs(mode: &str, more: &str) -> String {
+    format!(
+        "[jobs.j]\nsource = 'source'\ntarget = 'target'\nmode = '{mode}'\ntables = ['public.t']\n\
+         retry = {{ max = 0 }}\nanalyze = false\n{more}\n"
+    )
+}
+
+pub fn tables(name: &str) -> Databases<'static> {
+    let db = databases(name);
+    db.both("CREATE TABLE t (id int, filler text)");
+    db.source
+        .sql("INSERT INTO t SELECT i, repeat('x', 100) FROM generate_series(1, 4000) i");
+    db
+}
+
+#[test]
+fn the_holder_of_a_lock_that_was_waited_for_in_vain_is_named() {
+    let db = tables("held");
+    let other = db.target.connect();
+    other.sql("BEGIN; LOCK TABLE t IN ACCESS EXCLUSIVE MODE");
+    let pid = other.value("SELECT pg_backend_pid()");
+    let config = jobs("truncate", "lock_timeout = '2s'");
+
+    let outcome = job(&db, &config)
+        .env("TABLEFERRY_LOG", "debug")
+        .run(&["run", "j", "--json"]);
+
+    let error = &outcome.report()["error"];
+    assert_eq!(error["kind"], "locked", "{outcome}");
+    let hint = error["hint"].as_str().unwrap();
+    assert!(hint.contains(&format!("held by pid {pid}")), "{outcome}");
+}
+
+#[test]
+fn a_slow_trigger_is_waited_for_however_long_stall_timeout_is() {
+    let db = tables("slow");
+    db.target.sql(
+        "CREATE FUNCTION slow() RETURNS trigger LANGUAGE plpgsql AS
+           'BEGIN PERFORM pg_catalog.pg_sleep(3); RETURN NULL; END';
+         CREATE TRIGGER slow AFTER INSERT ON t FOR EACH STATEMENT EXECUTE FUNCTION slow()",
+    );
+    let outcome = job(&db, &jobs("append", "stall_timeout = '1s'")).run(&["run", "j", "--json"]);
+    assert_eq!(outcome.code, Some(0), "{outcome}");
+    assert!(outcome.stderr.contains("still at work"), "{outcome}");
+}
+
+#[test]
+fn the_locks_of_a_connection_that_was_lost_are_free_when_the_run_ends() {
+    let db = tables("lost");
+    let proxy = Proxy::start(db.target.cluster.port());
+    let rule = Rule::new(Way::ToServer, Trigger::Typed(b'd', 1), Fault::Stall).on_connection(1);
+    let armed = proxy.arm(rule);
+    let config = jobs("truncate", "stall_timeout = '1s'");
+    let began = Instant::now();
+    let outcome = job_between(
+        &db.source.conninfo(),
+        &proxy.conninfo(&db.target.conninfo()),
+        &config,
+    )
+    .run(&["run", "j", "--json"]);
+
+    assert!(armed.has_struck());
+    assert_eq!(outcome.report()["error"]["kind"], "stalled", "{outcome}");
+    assert!(began.elapsed() < Duration::from_secs(20), "{outcome}");
+    // The proxy still holds both of its sockets: nobody but the run could tell the server.
+    wait_until(PATIENCE, || {
+        db.target
+            .count("pg_locks WHERE relation = 't'::regclass AND mode = 'AccessExclusiveLock'")
+            == 0
+    });
+}
