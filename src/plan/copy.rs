@@ -100,8 +100,7 @@ impl CopyPlan {
         }
     }
 
-    /// The same as a FROM item: the rows that this run has written are in it, and no others where
-    /// the mode replaces all.
+    /// The FROM item with the rows that this run has written, before they are published.
     pub fn loaded_from(&self) -> String {
         match &self.load {
             Load::Direct | Load::Staged(_) => self.target_from(),

@@ -181,3 +181,59 @@ fn null_keys(parts: &Parts<'_>) -> String {
         terms.join(" OR ")
     )
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rstest::rstest;
+
+    fn table(name: &str, refers_to: &str, has_other_unique: bool) -> Merge {
+        let named = |name: &str| QualifiedName::new("public", name);
+        Merge {
+            make_changes: String::new(),
+            analyze_changes: String::new(),
+            count_changes: String::new(),
+            fixed_changes: None,
+            scope: None,
+            deletes: Vec::new(),
+            update: None,
+            insert: String::new(),
+            has_other_unique,
+            target: named(name),
+            refers_to: Vec::from_iter((!refers_to.is_empty()).then(|| named(refers_to))),
+        }
+    }
+
+    /// D, U, I and the table's place.
+    #[rstest]
+    #[case::alone(&[("a", "", false)], "I0 U0 D0")]
+    #[case::other_unique(&[("a", "", true)], "D0 U0 I0")]
+    #[case::child_after_parent(&[("a", "", false), ("b", "a", false)], "I0 U0 I1 U1 D1 D0")]
+    #[case::what_refers_goes_first(
+        &[("a", "", true), ("b", "a", false), ("c", "b", false), ("d", "", false)],
+        "D2 D1 D0 U0 I0 U1 I1 U2 I2 I3 U3 D3"
+    )]
+    #[case::unique_child(&[("a", "", false), ("b", "a", true)], "D1 I0 U0 U1 I1 D0")]
+    #[case::itself(&[("a", "a", false)], "I0 U0 D0")]
+    fn steps_respect_foreign_keys_and_unique_indexes(
+        #[case] tables: &[(&str, &str, bool)],
+        #[case] expected: &str,
+    ) {
+        let merges: Vec<Merge> = tables
+            .iter()
+            .map(|(name, refers_to, unique)| table(name, refers_to, *unique))
+            .collect();
+        let taken: Vec<String> = steps(&merges.iter().collect::<Vec<_>>())
+            .iter()
+            .map(|(at, step)| {
+                let letter = match step {
+                    Step::Delete => 'D',
+                    Step::Update => 'U',
+                    Step::Insert => 'I',
+                };
+                format!("{letter}{at}")
+            })
+            .collect();
+        assert_eq!(taken.join(" "), expected);
+    }
+}

@@ -214,3 +214,78 @@ pub fn starts_over(relation: &QualifiedName) -> String {
          far ahead: everything is read again"
     )
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::plan::fixtures::{self, column, table};
+    use rstest::rstest;
+
+    fn condition_of(
+        ty: &str,
+        overlap: Option<&str>,
+        value: Option<&str>,
+        kind: RelationKind,
+    ) -> Result<String, String> {
+        let mut source = table("t", vec![column("id", "int4"), column("w", ty)]);
+        source.kind = kind;
+        let mut spec = fixtures::inspected(source.clone(), source.clone()).spec;
+        spec.watermark_overlap = overlap.map(str::to_owned);
+        let mark = Mark {
+            value: value.map(str::to_owned),
+            xmin: (1 << 32) + 7,
+            system: "1".to_owned(),
+            query: hash("SELECT"),
+        };
+        let (mut refusals, mut warnings) = (Vec::new(), Vec::new());
+        let (column, read) = (Ident::new("w"), ("SELECT", "t"));
+        let planned = plan(
+            &spec,
+            &column,
+            &source,
+            read,
+            Some(&mark),
+            &mut refusals,
+            &mut warnings,
+        );
+        match planned {
+            Some(reading) => Ok(reading.condition.unwrap_or_default()),
+            None => Err(refusals.iter().map(ToString::to_string).collect()),
+        }
+    }
+
+    const NEW: &str = "((xmin::pg_catalog.text::pg_catalog.int8 - 7) & 4294967295) < 2147483648";
+
+    #[rstest]
+    #[case("int4", None, Some("5"), RelationKind::Table, format!("\"w\" >= '5'::pg_catalog.int8 OR {NEW}"))]
+    #[case("date", Some("1d"), Some("2026-01-01"), RelationKind::Partitioned,
+        format!("\"w\" >= ('2026-01-01'::pg_catalog.date - '86400 seconds'::pg_catalog.interval) OR {NEW}"))]
+    #[case("numeric(9,2)", None, None, RelationKind::Table, NEW.to_owned())]
+    #[case("int8", Some("10"), Some("5"), RelationKind::View,
+        "\"w\" >= ('5'::pg_catalog.int8 - '10'::pg_catalog.int8) OR \"w\" IS NULL".to_owned())]
+    #[case("int8", Some("10"), None, RelationKind::Query, "\"w\" IS NULL OR true".to_owned())]
+    fn new_rows_are_told_by_value_and_transaction(
+        #[case] ty: &str,
+        #[case] overlap: Option<&str>,
+        #[case] value: Option<&str>,
+        #[case] kind: RelationKind,
+        #[case] expected: String,
+    ) {
+        assert_eq!(condition_of(ty, overlap, value, kind), Ok(expected));
+    }
+
+    #[rstest]
+    #[case("text", None, RelationKind::Table, "cannot be a watermark")]
+    #[case("int4", Some("1m"), RelationKind::Table, "has to be a number")]
+    #[case("timestamptz", Some("5"), RelationKind::Table, "has to be a duration")]
+    #[case("timestamptz", None, RelationKind::View, "committed late")]
+    fn what_could_miss_rows_is_refused(
+        #[case] ty: &str,
+        #[case] overlap: Option<&str>,
+        #[case] kind: RelationKind,
+        #[case] reason: &str,
+    ) {
+        let refused = condition_of(ty, overlap, Some("5"), kind).unwrap_err();
+        assert!(refused.contains(reason), "{refused}");
+    }
+}

@@ -637,6 +637,26 @@ fn odd_tables_are_swapped() {
     );
 }
 
+#[rstest]
+#[case("verify = 'checksum'")]
+#[case("atomic = false")]
+#[case("format = 'text'\nanalyze = false\nsequences = false\ntriggers = 'skip'")]
+fn other_keys_go_with_swap(#[case] more: &str) {
+    let db = databases("keys");
+    db.both("CREATE TABLE t (id serial PRIMARY KEY, v text); CREATE TABLE u (id int PRIMARY KEY, n numeric)");
+    db.source.sql(
+        "INSERT INTO t (v) SELECT i FROM generate_series(1, 100) i; INSERT INTO u SELECT i, i / 7.0 FROM generate_series(1, 100) i",
+    );
+    let before = schema(&db.target);
+
+    assert_committed(&run(&db, &swap_of("public.*", more)));
+
+    assert_same_schema(&before, &db.target);
+    db.assert_same("t");
+    db.assert_same("u");
+    assert_nothing_left(&db);
+}
+
 /// What only newer versions have.
 #[test]
 fn newer_features_are_kept() {

@@ -242,35 +242,3 @@ fn a_source_that_falls_silent_is_given_up_after_stall_timeout() {
         "stalled source"
     ));
 }
-
-#[test]
-fn a_lost_answer_to_commit_is_settled() {
-    let db = tables("commit");
-    // The server's answer to COMMIT is the last CommandComplete: let the message pass to the
-    // server, and cut before the answer comes back.
-    let proxy = Proxy::start(db.target.cluster.port());
-    let count = |proxy: &Proxy| proxy.messages(Way::ToServer);
-    let config = jobs("append", "auto");
-    let conninfo = proxy.conninfo(&db.target.conninfo());
-    let whole = job_between(&db.source.conninfo(), &conninfo, &config).run(&["run", "j", "--json"]);
-    assert_eq!(whole.code, Some(0), "{whole}");
-    restore(&db);
-    let messages = count(&proxy);
-    drop(proxy);
-
-    let mut settled = 0;
-    for at in messages.saturating_sub(6)..=messages {
-        let proxy = Proxy::start(db.target.cluster.port());
-        let conninfo = proxy.conninfo(&db.target.conninfo());
-        let rule = Rule::new(Way::ToServer, Trigger::Message(at), Fault::Cut);
-        let armed = proxy.arm(rule.after().on_connection(1));
-        let outcome =
-            job_between(&db.source.conninfo(), &conninfo, &config).run(&["run", "j", "--json"]);
-        let published = assert_old_or_new(&db, "append", &outcome, &format!("cut after {at}"));
-        if published && armed.has_struck() {
-            settled += 1;
-        }
-        restore(&db);
-    }
-    assert!(settled >= 1, "no COMMIT lost its answer");
-}
