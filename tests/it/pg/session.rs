@@ -31,7 +31,7 @@ async fn hostile_settings_of_a_role_are_overruled() {
         "extra_float_digits = -10",
         "array_nulls = off",
         "client_encoding = 'LATIN1'",
-        "statement_timeout = '1ms'",
+        "statement_timeout = '100ms'",
         "idle_in_transaction_session_timeout = '1ms'",
         "lock_timeout = '1ms'",
         "search_path = 'public, pg_temp'",
