@@ -618,7 +618,7 @@ fn other_keys_go_with_swap(#[case] more: &str) {
     db.source.sql(
         "INSERT INTO t (v) SELECT i FROM generate_series(1, 100) i; INSERT INTO u SELECT i, i / 7.0 FROM generate_series(1, 100) i",
     );
-    let before = schema(&db.target);
+    let before = schema_of(&db.target);
 
     assert_committed(&run(&db, &swap_of("public.*", more)));
 
