@@ -5,7 +5,7 @@ use std::future::Future;
 use std::time::{Duration, Instant};
 
 use super::inspect::{self, Inspection};
-use super::pipe::{self, Pace, Totals};
+use super::pipe::{self, Pace, RateLimit, Totals};
 use super::settle::{self, Fate};
 use super::watermark::{self, Reached};
 use super::{Cancelled, Context, checksum, claim, gate, ledger, modes, publish};
@@ -101,6 +101,7 @@ async fn publish_all(
     };
     let (plan, seen) = bound.of(begin(context, sides, record)).await?;
     let of = plan.tables.len();
+    let limit = context.job.rate_limit.map(RateLimit::new);
     let mut parts: Vec<JobPlan> = split::transactions(&context.job, plan);
     parts.retain(|part| {
         !part
@@ -120,6 +121,7 @@ async fn publish_all(
             seen: &seen,
             last: index + 1 == count,
             of,
+            limit: limit.as_ref(),
         };
         let fate = bound.of(load(context, sides, part, record)).await?;
         let committed = commit(context, sides, &fate, cancelled).await;
@@ -184,6 +186,8 @@ struct Part<'a> {
     last: bool,
     /// Tables in the whole job.
     of: usize,
+    /// How fast the source may be read.
+    limit: Option<&'a RateLimit>,
 }
 
 /// Everything of one of the target's transactions up to, and not including, COMMIT. After the last
@@ -259,6 +263,7 @@ async fn copy_all(
         let on_progress = |moved| context.tell(Event::TableMoved(progress(moved)));
         let pace = Pace {
             stall_timeout: context.job.stall_timeout,
+            limit: part.limit,
             on_progress: &on_progress,
         };
         let copied = pipe::copy(source, target, table, pace).await?;

@@ -16,6 +16,7 @@ mod faults;
 mod harness;
 mod large;
 mod ledger;
+mod limits;
 mod merge;
 mod pg;
 mod run;
