@@ -27,10 +27,5 @@ pub(super) fn not_yet(job: &RawJob) -> Vec<(KeyPath, String)> {
         "indexes",
         "indexes = \"rebuild\"",
     );
-    unless(
-        job.max_snapshot_age.is_none(),
-        "max_snapshot_age",
-        "max_snapshot_age",
-    );
     found
 }

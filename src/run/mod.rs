@@ -4,6 +4,7 @@ mod attempt;
 mod checksum;
 mod claim;
 mod gate;
+pub mod hold;
 pub mod inspect;
 pub mod ledger;
 mod modes;
