@@ -12,6 +12,7 @@ mod atomic;
 mod catalog;
 mod checksum;
 mod daemon;
+mod failover;
 mod faults;
 mod harness;
 mod large;
