@@ -1,6 +1,7 @@
 //! `tableferry daemon`: the real binary between real servers.
 
 mod control;
+mod doubt;
 mod fleet;
 mod notify;
 mod restart;
