@@ -64,6 +64,7 @@ fn a_recovery_conflict_on_a_standby_is_tried_again() {
 #[test]
 fn a_full_disk_leaves_the_old_rows() {
     let db = tables("full");
+    db.both("ALTER TABLE t ADD PRIMARY KEY (id)");
     let directory = tempfile::Builder::new()
         .prefix("tableferry-disk.")
         .tempdir_in("/tmp")
@@ -80,9 +81,9 @@ fn a_full_disk_leaves_the_old_rows() {
         "ALTER TABLE t SET TABLESPACE {space}; INSERT INTO t VALUES (-1, 'old')"
     ));
     db.source
-        .sql("INSERT INTO t SELECT i, repeat('x', 200) FROM generate_series(1, 60000) i");
+        .sql("INSERT INTO t SELECT i, repeat('x', 200) FROM generate_series(4001, 64000) i");
 
-    for mode in ["append", "truncate"] {
+    for mode in super::MODES {
         let outcome = job(&db, &jobs(mode, "")).run(&["run", "j", "--json"]);
         assert_eq!(outcome.code, Some(1), "{outcome}");
         assert_eq!(outcome.report()["error"]["sqlstate"], "53100", "{outcome}");
@@ -101,7 +102,8 @@ fn a_copy_through_a_pooler_in_transaction_mode_is_exact_or_refused() {
     let Some(pooler) = Pooler::before([db.source.cluster, db.target.cluster]) else {
         return;
     };
-    for mode in ["append", "truncate"] {
+    db.both("ALTER TABLE t ADD PRIMARY KEY (id)");
+    for mode in super::MODES {
         db.target.sql("TRUNCATE t");
         let outcome = job_between(
             &pooler.conninfo("source", db.source.name()),
