@@ -34,21 +34,15 @@ impl Layer {
         let mut layer = Layer::default();
         let mut file = TomlFile::new(path, text, crons);
         match Document::parse(text) {
-            Ok(document) => layer.read_file(&document, &mut file),
+            Ok(document) => {
+                let root = document.as_table();
+                layer.read_table(root, Node::root(), &KeyPath::default(), &mut file);
+            }
+            // Its other mistakes are reported once it is TOML.
             Err(error) => {
                 layer.is_broken = true;
-                let start = error.span().map_or(0, |span| span.start);
-                // What stands above the error may still say where the daemon lives.
-                let above = text.get(..start).and_then(|above| above.rsplit_once('\n'));
-                if let Some((above, _)) = above
-                    && let Ok(document) = Document::parse(above)
-                {
-                    layer.read_file(&document, &mut file);
-                    // Its other mistakes are reported once it is TOML.
-                    layer.errors.clear();
-                }
                 layer.errors.push(ConfigError {
-                    origin: Some(file.column_of(start)),
+                    origin: Some(file.column_of(start_of(&error))),
                     key: KeyPath::default(),
                     message: format!("not TOML: {}", error.message()),
                 });
@@ -111,10 +105,6 @@ impl Layer {
                 },
                 _ => None,
             })
-    }
-
-    fn read_file(&mut self, document: &Document<&str>, file: &mut TomlFile) {
-        self.read_table(document.as_table(), Node::root(), &KeyPath::default(), file);
     }
 
     fn read_table(
@@ -244,6 +234,25 @@ pub(super) fn set_in<'n>(
     table.insert(last.to_owned(), value);
 }
 
+/// The text of this key of this table of a file, whatever is wrong with the rest. In a file that is not
+/// TOML, only what stands above the mistake counts.
+pub(super) fn text_in(toml: &str, table: &str, key: &str) -> Option<String> {
+    let document = Document::parse(toml).or_else(|error| {
+        let above = toml
+            .get(..start_of(&error))
+            .and_then(|above| above.rsplit_once('\n'));
+        Document::parse(above.map_or("", |(above, _)| above))
+    });
+    let document = document.ok()?;
+    let text = document.as_table().get(table)?.get(key)?.as_str()?;
+    (!text.trim().is_empty()).then(|| text.to_owned())
+}
+
+/// The byte at which it is no TOML.
+fn start_of(error: &toml_edit::TomlError) -> usize {
+    error.span().map_or(0, |span| span.start)
+}
+
 /// A file, to turn byte offsets into places.
 struct TomlFile<'f> {
     path: Arc<Path>,
@@ -280,5 +289,25 @@ impl<'f> TomlFile<'f> {
             line: breaks + 1,
             column: before.chars().count() + 1,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rstest::rstest;
+
+    #[rstest]
+    #[case(
+        "[daemon]\nruntime_dir = '/a'\nlog = 3\n[jobs.x]\nmode = 7",
+        Some("/a")
+    )]
+    #[case("daemon.runtime_dir = '/a'\n[jobs.x", Some("/a"))]
+    #[case("[jobs.x\n[daemon]\nruntime_dir = '/a'", None)]
+    #[case("[daemon]\nruntime_dir = ''", None)]
+    #[case("[daemon]\nruntime_dir = 3", None)]
+    #[case("daemon = 3", None)]
+    fn one_text_of_a_file_that_may_be_wrong(#[case] toml: &str, #[case] expected: Option<&str>) {
+        assert_eq!(text_in(toml, "daemon", "runtime_dir").as_deref(), expected);
     }
 }

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use super::error::{ConfigErrors, KeyPath, Origin};
 use super::keys::{self, Known};
 use super::kind::Crons;
-use super::layer::{Layer, Origins};
+use super::layer::{Layer, Origins, text_in};
 use super::locate::{self, FileText};
 use super::merge::Stacks;
 use super::password::{has_password, shared_password};
@@ -66,19 +66,17 @@ pub fn runtime_dir(request: &Request) -> PathBuf {
     let files = locate::main_file(request)
         .map(|file| locate::read(&file))
         .unwrap_or_default();
-    let mut crons = Crons::default();
-    let files = files.into_iter().filter_map(|file| {
-        let text = file.text.ok()?;
-        Some(Layer::from_toml(&file.path, &text, &mut crons))
-    });
-    let others = [
-        Layer::from_texts(variables(request)),
-        Layer::from_texts(flags(request)),
-    ];
-    files
-        .chain(others)
-        .filter_map(|layer| layer.text("daemon", "runtime_dir").map(PathBuf::from))
+    let in_files = files
+        .into_iter()
+        .filter_map(|file| text_in(&file.text.ok()?, "daemon", "runtime_dir"));
+    let in_others = [variables(request), flags(request)]
+        .map(Layer::from_texts)
+        .into_iter()
+        .filter_map(|layer| Some(layer.text("daemon", "runtime_dir")?.to_owned()));
+    in_files
+        .chain(in_others)
         .last()
+        .map(PathBuf::from)
         .unwrap_or_else(|| locate::directories(request).runtime)
 }
 
