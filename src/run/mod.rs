@@ -139,7 +139,7 @@ pub async fn run(context: &Context, cancelled: &Cancelled) -> RunReport {
         pending::<Never>().await
     };
     let alive = async {
-        ledger::lost(context).await;
+        ledger::until_lost(context).await;
         canceller.cancel_because(Why::Lost);
         pending::<Never>().await
     };

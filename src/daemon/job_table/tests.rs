@@ -12,6 +12,7 @@ use crate::config::spec::{
     Config, DaemonSpec, FormatChoice, GuardSpec, History, Indexes, Missed, Mode, OnError, Overlap,
     PasswordSource, RetrySpec, ScheduleSpec, ServerSpec, Triggers, Verify,
 };
+use crate::daemon::event::{Orphan, Start};
 
 mod elsewhere;
 mod properties;

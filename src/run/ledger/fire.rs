@@ -1,31 +1,20 @@
-//! Which run a fire time belongs to, where several daemons know the job, and what becomes of runs
-//! whose owner is gone.
+//! Which run a fire time belongs to, where several daemons know the job.
 //!
 //! There is no leader: the first daemon that inserts the fire's row has it. The others look again
-//! until that run has ended, or is no longer heard of; then one of them takes its fire over. A run
-//! that was declared lost cannot publish any more, for its row has to be `running` then.
+//! until that run has ended, or is no longer heard of; then one of them takes its fire over.
 
 use std::collections::BTreeSet;
-use std::time::Duration;
 
-use tokio::time::Instant;
 use uuid::Uuid;
 
 use super::ddl::unusable;
-use super::entry::{State, instance};
+use super::entry::State;
+use super::lost::{Owner, declare_lost, declare_silent_lost, owner, uuid};
 use crate::config::spec::Overlap;
 use crate::error::{Phase, Result};
 use crate::pg::session::Session;
 use crate::report::Elsewhere;
-use crate::run::claim::{self, Holder};
 use crate::run::{Context, Orphan};
-
-/// A run that was not heard of for so long has no owner any more. Also in `schema.sql`.
-pub(super) const LOST_AFTER: Duration = Duration::from_secs(30);
-
-/// How long the backends of a lost run may take to end.
-const EVICT_WAIT: Duration = Duration::from_secs(5);
-const EVICT_PAUSE: Duration = Duration::from_millis(100);
 
 /// Whose work a run's is.
 #[derive(Debug, PartialEq, Eq)]
@@ -35,17 +24,6 @@ pub(in crate::run) enum Claim {
     Ours(BTreeSet<String>),
     /// Another run's, and who that is.
     Theirs(Elsewhere, String),
-}
-
-/// The run that has the fire.
-#[derive(Clone, Debug)]
-struct Owner {
-    run_id: Uuid,
-    /// `None`: forgotten long ago.
-    state: Option<State>,
-    instance: String,
-    /// Not heard of for `LOST_AFTER`.
-    is_silent: bool,
 }
 
 /// What to do about a fire that was claimed before.
@@ -77,7 +55,7 @@ fn judge(owner: &Owner, ours: Uuid, orphan: Option<Uuid>) -> Verdict {
 }
 
 /// Declares lost what is lost, and claims the run's fire. To be called in a transaction, before the
-/// run's own row is written; then, after COMMIT, [`evict`] the lost runs.
+/// run's own row is written; then, after COMMIT, the lost runs are to be evicted.
 ///
 /// *Errors:* `Locked` where a lost run's transaction is not decided yet.
 pub(super) async fn claim(
@@ -164,80 +142,6 @@ async fn take_over(context: &Context, target: &Session, due_at: &str) -> Result<
     taken.map(drop).map_err(unusable)
 }
 
-async fn owner(target: &Session, run_id: Uuid) -> Result<Owner> {
-    let sql = "SELECT state, instance, \
-                   heartbeat_at < pg_catalog.clock_timestamp() - pg_catalog.make_interval(secs => $2) \
-               FROM tableferry.run WHERE run_id = $1::pg_catalog.text::pg_catalog.uuid";
-    let rows = target
-        .query(
-            Phase::Prepare,
-            sql,
-            &[&run_id.to_string(), &LOST_AFTER.as_secs_f64()],
-        )
-        .await
-        .map_err(unusable)?;
-    Ok(match rows.first() {
-        None => Owner {
-            run_id,
-            state: None,
-            instance: "a daemon that is forgotten".to_owned(),
-            is_silent: true,
-        },
-        Some(row) => Owner {
-            run_id,
-            state: State::parse(row.get(0)),
-            instance: row.get(1),
-            is_silent: row.get(2),
-        },
-    })
-}
-
-/// Waits for a transaction that may be publishing the run: if that commits, the run is not lost.
-async fn declare_lost(target: &Session, run_id: Uuid) -> Result<bool> {
-    let sql = format!(
-        "UPDATE tableferry.run {LOST} \
-         WHERE run_id = $2::pg_catalog.text::pg_catalog.uuid AND state = 'running' RETURNING job"
-    );
-    let rows = target
-        .query(Phase::Prepare, &sql, &[&why_lost(), &run_id.to_string()])
-        .await;
-    Ok(!rows.map_err(unusable)?.is_empty())
-}
-
-const LOST: &str = "SET state = 'lost', finished_at = pg_catalog.clock_timestamp(), \
-                    error = COALESCE(error, $1)";
-
-fn why_lost() -> String {
-    format!("whoever ran it is gone; declared lost by {}", instance())
-}
-
-/// All other runs of the job that were not heard of for too long, but for those that a transaction
-/// is about to decide.
-async fn declare_silent_lost(context: &Context, target: &Session) -> Result<Vec<Uuid>> {
-    let sql = format!(
-        "UPDATE tableferry.run {LOST} WHERE run_id IN (\
-             SELECT run_id FROM tableferry.run WHERE job = $2 AND state = 'running' \
-             AND run_id <> $3::pg_catalog.text::pg_catalog.uuid AND heartbeat_at < \
-                 pg_catalog.clock_timestamp() - pg_catalog.make_interval(secs => $4) \
-             FOR UPDATE SKIP LOCKED) \
-         RETURNING run_id::pg_catalog.text"
-    );
-    let rows = target
-        .query(
-            Phase::Prepare,
-            &sql,
-            &[
-                &why_lost(),
-                &context.job.name,
-                &context.run_id.to_string(),
-                &LOST_AFTER.as_secs_f64(),
-            ],
-        )
-        .await
-        .map_err(unusable)?;
-    Ok(rows.iter().filter_map(|row| uuid(row.get(0))).collect())
-}
-
 /// Another run of the job that is alive.
 async fn at_work(context: &Context, target: &Session) -> Result<Option<String>> {
     let sql = "SELECT run_id::pg_catalog.text, instance FROM tableferry.run \
@@ -282,31 +186,6 @@ async fn published(context: &Context, target: &Session) -> Result<BTreeSet<Strin
         .await
         .map_err(unusable)?;
     Ok(rows.iter().map(|row| row.get(0)).collect())
-}
-
-/// Ends the backends of runs that were declared lost, should they still hold locks: those of a
-/// process that was stopped, or cut off. What they did is rolled back.
-pub(super) async fn evict(target: &Session, lost: &[Uuid]) -> Result<()> {
-    let deadline = Instant::now() + EVICT_WAIT;
-    for run_id in lost {
-        let key = claim::run_key(*run_id);
-        while Instant::now() < deadline {
-            let holders = claim::holders(target, key).await?;
-            if holders.is_empty() {
-                break;
-            }
-            for Holder { pid, .. } in holders {
-                let sql = format!("SELECT pg_catalog.pg_terminate_backend({pid})");
-                target.run(Phase::Prepare, &sql).await?;
-            }
-            tokio::time::sleep(EVICT_PAUSE).await;
-        }
-    }
-    Ok(())
-}
-
-fn uuid(text: String) -> Option<Uuid> {
-    text.parse().ok()
 }
 
 #[cfg(test)]

@@ -9,6 +9,7 @@ mod entry;
 mod fire;
 mod history;
 pub mod local;
+mod lost;
 mod pulse;
 mod record;
 
@@ -26,7 +27,7 @@ pub use ddl::script;
 pub use entry::{Entry, EntryTable, State};
 pub(super) use fire::Claim;
 pub use history::history;
-pub(super) use pulse::lost;
+pub(super) use pulse::until_lost;
 pub(super) use record::{record_watermark, watermark};
 
 /// How long a failed run may take to say so in the ledger.
@@ -87,7 +88,7 @@ async fn begin_on_target(
         let warning = format!("run {run_id} was lost: whoever ran it is gone");
         context.tell(Event::Warned(warning));
     }
-    fire::evict(target, &lost).await?;
+    lost::evict(target, &lost).await?;
     Ok(claim)
 }
 

@@ -21,7 +21,7 @@ const HEARTBEAT_LOCK_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Says from time to time that the run is alive. Returns when the ledger says that it is lost: then
 /// it can't be published any more, and another one may need what it holds.
-pub(in crate::run) async fn lost(context: &Context) {
+pub(in crate::run) async fn until_lost(context: &Context) {
     if context.history != History::Target {
         return std::future::pending().await;
     }

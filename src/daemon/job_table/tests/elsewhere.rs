@@ -1,6 +1,7 @@
 //! Several daemons: what one makes of a run that another has taken, or that was left in doubt.
 
 use super::*;
+use crate::daemon::event::Elsewhere;
 
 fn with_ledger(jobs: Vec<JobSpec>) -> JobTable {
     let mut config = config(4, jobs);
