@@ -17,6 +17,9 @@ use crate::run::{Context, inspect};
 /// How long a server may take to end a session.
 const CLOSE_WAIT: Duration = Duration::from_secs(2);
 
+/// How long a catalogue may be locked by somebody else.
+const LOCK_TIMEOUT: Duration = Duration::from_secs(5);
+
 pub(super) async fn run(config: &Config, wanted: CheckArgs) -> Exit {
     print_text(&format!(
         "{}: {} servers, {} jobs: the configuration is valid",
@@ -88,7 +91,7 @@ async fn login(server: &ServerSpec) -> Result<String> {
 async fn open(server: &ServerSpec, side: Side) -> Result<Session> {
     let settings = SessionSettings {
         encoding: server.encoding.clone(),
-        lock_timeout: Duration::from_secs(5),
+        lock_timeout: LOCK_TIMEOUT,
         application_name: "tableferry check".to_owned(),
         replica: false,
     };

@@ -9,6 +9,7 @@
 )]
 
 mod atomic;
+mod bounds;
 mod catalog;
 mod checksum;
 mod daemon;
