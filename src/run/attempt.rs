@@ -212,7 +212,7 @@ async fn begin(
         let claim = &*sides
             .claim
             .insert(inspect::open(context, Side::Target).await?);
-        claim.run(Phase::Lock, "BEGIN").await?;
+        claim.begin(Phase::Lock, "").await?;
         claim::mark(claim, context.run_id).await?;
         claim::claim_job(claim, &context.job).await?;
     }
@@ -245,10 +245,7 @@ async fn load(
     let Part { plan, seen, .. } = part;
     let (source, target) = (sides.source()?, sides.target()?);
     target
-        .run(
-            Phase::Prepare,
-            "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE",
-        )
+        .begin(Phase::Prepare, "ISOLATION LEVEL READ COMMITTED READ WRITE")
         .await?;
     target.verify(Phase::Prepare).await?;
     claim::mark(target, context.run_id).await?;

@@ -60,13 +60,12 @@ pub async fn inspect(
     hold: &Hold,
 ) -> Result<Inspection> {
     let job = &context.job;
+    source.hold(Phase::Inspect).await?;
     let tables = catalog::expand(source, job).await?;
     let locks = catalog::lock_list(source, &tables).await?;
+    source.let_go(Phase::Inspect).await?;
     source
-        .run(
-            Phase::Lock,
-            "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY",
-        )
+        .begin(Phase::Lock, "ISOLATION LEVEL REPEATABLE READ READ ONLY")
         .await?;
     catalog::lock(source, &locks).await?;
     hold.begin();
@@ -74,6 +73,7 @@ pub async fn inspect(
     // A pooler may have given the transaction a backend that never saw our settings.
     source.verify(Phase::Inspect).await?;
 
+    target.hold(Phase::Inspect).await?;
     let same_place = place(source).await? == place(target).await?;
     // Two servers: their round trips go side by side.
     let (source_names, target_names) = (names(&tables, Side::Source), names(&tables, Side::Target));
@@ -97,6 +97,7 @@ pub async fn inspect(
         inspected.push(entry);
     }
     watermark::resume(context, source, target, &mut inspected).await?;
+    target.let_go(Phase::Inspect).await?;
     let mut plan = plan::job(job, inspected, same_place);
     if let Ok(plan) = &mut plan {
         plan.warnings.extend(locks.iter().filter_map(unlocked));

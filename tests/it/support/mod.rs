@@ -22,6 +22,7 @@ mod database;
 pub mod hang;
 mod job;
 pub mod looking;
+pub mod pooler;
 pub mod proxy;
 mod runtime;
 mod schema;
