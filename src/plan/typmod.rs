@@ -59,6 +59,15 @@ pub fn with_typmod(ty: &TypeDesc, typmod: i32) -> String {
     }
 }
 
+/// The same, as a cast writes it: there, `character` and `bit` alone mean a length of 1.
+pub fn for_sql(ty: &TypeDesc, typmod: i32) -> String {
+    match pairs::key(ty) {
+        Some("bpchar") if typmod < 0 => "bpchar".to_owned(),
+        Some("bit") if typmod < 0 => "\"bit\"".to_owned(),
+        _ => with_typmod(ty, typmod),
+    }
+}
+
 fn numeric(from: &str, source_typmod: i32, target_typmod: i32) -> Loss {
     let (_, target_scale) = numeric_parts(target_typmod);
     let source_scale = match from {

@@ -11,6 +11,7 @@
 mod atomic;
 mod catalog;
 mod checksum;
+mod conversions;
 mod daemon;
 mod faults;
 mod harness;
