@@ -48,7 +48,7 @@ pub async fn verify(
     let target = inspect::open(context, Side::Target).await?;
     let result = tokio::select! {
         biased;
-        () = cancelled.cancelled() => Err(Error::new(
+        _ = cancelled.cancelled() => Err(Error::new(
             ErrorKind::Cancelled,
             Phase::Verify,
             Side::Local,
