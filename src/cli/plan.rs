@@ -12,6 +12,7 @@ use crate::plan::{self, Refusal};
 use crate::report::log::LogListener;
 use crate::report::{ErrorReport, Listener, Trigger};
 use crate::run::{Context, inspect};
+use crate::words::counted;
 
 pub(super) async fn run(config: &Config, wanted: JobsArgs) -> Exit {
     let Some(jobs) = chosen(config, wanted.jobs) else {
@@ -88,10 +89,10 @@ fn refusals_text(job: &str, refusals: &[Refusal]) -> String {
 fn text(explanation: &Explanation) -> String {
     let mode = serde_json::to_value(explanation.mode).unwrap_or_default();
     let mut text = format!(
-        "job `{}`: {} of {} tables\n",
+        "job `{}`: {} of {}\n",
         explanation.job,
         mode.as_str().unwrap_or_default(),
-        explanation.tables.len()
+        counted(explanation.tables.len(), "table")
     );
     for table in &explanation.tables {
         text.push_str(&table_text(table));
@@ -121,7 +122,7 @@ fn table_text(table: &TableExplanation) -> String {
         let _ = write!(text, ", because {reason}");
     }
     if let Some(rows) = table.rows_estimate {
-        let _ = write!(text, "; about {rows} rows");
+        let _ = write!(text, "; about {}", counted(rows, "row"));
     }
     let mut columns = plain_table(["  column", "source type", "target type", "format"]);
     for column in &table.columns {

@@ -13,6 +13,7 @@ use crate::config::spec::Config;
 use crate::report::log::LogListener;
 use crate::report::{ErrorReport, Event, Listener, Outcome, RunReport, Trigger, progress};
 use crate::run::{self, Cancelled, Context};
+use crate::words::counted;
 
 pub(super) async fn run(config: &Config, wanted: RunArgs) -> Exit {
     let Some(jobs) = chosen(config, wanted.jobs.clone()) else {
@@ -90,10 +91,10 @@ fn print_summary(report: &RunReport) {
     }
     print_text(&table.trim_fmt());
     print_text(&format!(
-        "{}: committed {} rows in {} tables, {}, {:.2} s",
+        "{}: committed {} in {}, {}, {:.2} s",
         report.job,
-        report.rows_written(),
-        report.tables.len(),
+        counted(report.rows_written(), "row"),
+        counted(report.tables.len(), "table"),
         ByteSize(report.bytes()),
         report.duration().as_secs_f64()
     ));

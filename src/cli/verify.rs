@@ -18,6 +18,7 @@ use crate::report::log::LogListener;
 use crate::report::{ErrorReport, Listener, Trigger};
 use crate::run::verify::{Watcher, verify};
 use crate::run::{self, Context};
+use crate::words::counted;
 
 pub(super) async fn run(config: &Config, wanted: VerifyArgs) -> Exit {
     let Some(jobs) = chosen(config, wanted.jobs) else {
@@ -123,17 +124,17 @@ fn text(found: &TableDifference) -> String {
     let mut text = format!("{} → {}: ", found.source, found.target);
     let same = found.missing + found.extra + found.different == 0;
     let _ = if same {
-        write!(text, "equal, {} rows", found.rows_source)
+        write!(text, "equal, {}", counted(found.rows_source, "row"))
     } else {
         write!(
             text,
-            "{}, {} rows on the source, {} on the target: {} missing, {} extra, {} different",
+            "{}, {} on the source, {} on the target: {} missing, {} extra, {} different",
             if found.equal {
                 "holds all of the source's rows"
             } else {
                 "DIFFERENT"
             },
-            found.rows_source,
+            counted(found.rows_source, "row"),
             found.rows_target,
             found.missing,
             found.extra,

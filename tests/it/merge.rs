@@ -322,11 +322,11 @@ fn what_cannot_be_merged_is_refused_before_a_row_moves(
 #[rstest]
 #[case(
     "INSERT INTO t VALUES (NULL, 'secret'), (NULL, 'b'), (1, 'c')",
-    "2 rows of the source have a NULL"
+    "a NULL in the key of 2 rows"
 )]
 #[case(
     "INSERT INTO t VALUES (31337, 'a'), (31337, 'b'), (31337, 'c'), (5, 'd')",
-    "1 keys are there more than once in the source, in 3 rows"
+    "the source has 1 key more than once, in 3 rows"
 )]
 fn keys_that_identify_no_row_are_counted_and_shown_only_on_demand(
     #[case] insert: &str,
@@ -364,7 +364,7 @@ fn an_identity_that_would_have_to_change_is_refused() {
     assert_refused(
         &run(&db, &all_of_public("")),
         "data_rejected",
-        &["1 rows", "IDENTITY", "BY DEFAULT"],
+        &["in 1 row,", "IDENTITY", "BY DEFAULT"],
     );
     assert_eq!(db.target.count("t WHERE k = 'c'"), 1);
 }
@@ -468,7 +468,7 @@ fn a_trigger_that_drops_a_change_is_noticed_and_can_be_left_out(
     db.source.sql("UPDATE t SET v = 'c' WHERE id = 1; DELETE FROM t WHERE id = 2; INSERT INTO t VALUES (3, 'd')");
 
     let outcome = run(&db, &all_of_public(""));
-    assert_refused(&outcome, "data_rejected", &["1 rows were to be", "trigger"]);
+    assert_refused(&outcome, "data_rejected", &["0 of 1 row", "trigger"]);
     assert_eq!(db.target.count("t WHERE v IN ('a', 'b')"), 2);
 
     assert_committed(&run(&db, &all_of_public("triggers = 'skip'")));

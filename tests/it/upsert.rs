@@ -162,7 +162,11 @@ fn repeated_keys_and_other_unique_constraints_are_errors_with_advice() {
     db.target
         .sql("CREATE TABLE t (id int PRIMARY KEY, v text UNIQUE); INSERT INTO t VALUES (9, 'z')");
 
-    assert_refused(&run(&db, &jobs("")), "data_rejected", &["1 keys", "2 rows"]);
+    assert_refused(
+        &run(&db, &jobs("")),
+        "data_rejected",
+        &["1 key more than once", "2 rows"],
+    );
     db.source.sql("DELETE FROM t WHERE v = 'y'");
     assert_refused(&run(&db, &jobs("")), "data_rejected", &["23505", "t_v_key"]);
     assert_eq!(db.target.count("t"), 1);
