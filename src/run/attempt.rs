@@ -4,9 +4,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::future::Future;
 use std::time::{Duration, Instant};
 
+use super::hold::{self, Hold};
 use super::inspect::{self, Inspection};
 use super::ledger::Claim;
-use super::pipe::{self, Pace, Totals};
+use super::pipe::{self, Pace, RateLimit, Totals};
 use super::settle::{self, Fate};
 use super::watermark::{self, Reached};
 use super::{Cancelled, Context, Why, checksum, claim, gate, ledger, modes, publish};
@@ -116,10 +117,12 @@ async fn publish_all(
     cancelled: &Cancelled,
     record: &mut Record,
 ) -> Result<Done> {
+    let hold = Hold::default();
     let bound = Bound {
-        job: &context.job,
+        context,
         cancelled,
         began: Instant::now(),
+        hold: &hold,
     };
     match bound.of(claim_run(context, sides, record)).await? {
         Claim::Ours(published) => {
@@ -128,8 +131,9 @@ async fn publish_all(
         }
         Claim::Theirs(elsewhere, who) => return Ok(Done::Elsewhere(elsewhere, who)),
     }
-    let (plan, seen) = bound.of(begin(context, sides, record)).await?;
+    let (plan, seen) = bound.of(begin(context, sides, &hold, record)).await?;
     let of = plan.tables.len();
+    let limit = context.job.rate_limit.map(RateLimit::new);
     let mut parts: Vec<JobPlan> = split::transactions(&context.job, plan);
     parts.retain(|part| {
         !part
@@ -149,6 +153,8 @@ async fn publish_all(
             seen: &seen,
             last: index + 1 == count,
             of,
+            limit: limit.as_ref(),
+            hold: &hold,
         };
         let fate = bound.of(load(context, sides, part, record)).await?;
         let committed = commit(context, sides, &fate, cancelled).await;
@@ -183,6 +189,7 @@ async fn claim_run(context: &Context, sides: &mut Sides, record: &mut Record) ->
 async fn begin(
     context: &Context,
     sides: &mut Sides,
+    hold: &Hold,
     record: &mut Record,
 ) -> Result<(JobPlan, Seen)> {
     let source = &*sides
@@ -194,7 +201,7 @@ async fn begin(
         plan,
         target: seen,
         snapshot,
-    } = inspect::inspect(context, source, target).await?;
+    } = inspect::inspect(context, source, target, hold).await?;
     record.snapshot = Some(snapshot);
     let plan = plan.map_err(|refusals| plan::to_error(&refusals))?;
     context.tell(Event::Planned {
@@ -205,7 +212,7 @@ async fn begin(
         let claim = &*sides
             .claim
             .insert(inspect::open(context, Side::Target).await?);
-        claim.run(Phase::Lock, "BEGIN").await?;
+        claim.begin(Phase::Lock, "").await?;
         claim::mark(claim, context.run_id).await?;
         claim::claim_job(claim, &context.job).await?;
     }
@@ -222,6 +229,9 @@ struct Part<'a> {
     last: bool,
     /// Tables in the whole job.
     of: usize,
+    /// How fast the source may be read.
+    limit: Option<&'a RateLimit>,
+    hold: &'a Hold,
 }
 
 /// Everything of one of the target's transactions up to, and not including, COMMIT. After the last
@@ -235,10 +245,7 @@ async fn load(
     let Part { plan, seen, .. } = part;
     let (source, target) = (sides.source()?, sides.target()?);
     target
-        .run(
-            Phase::Prepare,
-            "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE",
-        )
+        .begin(Phase::Prepare, "ISOLATION LEVEL READ COMMITTED READ WRITE")
         .await?;
     target.verify(Phase::Prepare).await?;
     claim::mark(target, context.run_id).await?;
@@ -257,6 +264,7 @@ async fn load(
     if part.last && !checksum {
         // The snapshot holds back the source's vacuum: let it go before the target does its part.
         source.run(Phase::CopyOut, "COMMIT").await?;
+        part.hold.end();
     }
 
     gate::check(&context.job, target, &before, &mut record.tables[first..])?;
@@ -267,6 +275,7 @@ async fn load(
     }
     if part.last && checksum {
         source.run(Phase::Gate, "COMMIT").await?;
+        part.hold.end();
     }
     context.tell(Event::Publishing);
     watermark::record(context, target, &record.reached[first_reached..]).await?;
@@ -298,6 +307,7 @@ async fn copy_all(
         let on_progress = |moved| context.tell(Event::TableMoved(progress(moved)));
         let pace = Pace {
             stall_timeout: context.job.stall_timeout,
+            limit: part.limit,
             on_progress: &on_progress,
         };
         let copied = pipe::copy(source, target, table, pace).await?;
@@ -387,17 +397,19 @@ async fn after(context: &Context, sides: &Sides, cancelled: &Cancelled, tables: 
     }
 }
 
-/// Ends the work when the run is cancelled or the attempt's time is up.
+/// Ends the work when the run is cancelled, the attempt's time is up, or the source's snapshot too old.
 struct Bound<'a> {
-    job: &'a JobSpec,
+    context: &'a Context,
     cancelled: &'a Cancelled,
     began: Instant,
+    hold: &'a Hold,
 }
 
 impl Bound<'_> {
     async fn of<T>(&self, work: impl Future<Output = Result<T>>) -> Result<T> {
+        let job = &self.context.job;
         let time_is_up = async {
-            match self.job.timeout {
+            match job.timeout {
                 Some(timeout) => {
                     tokio::time::sleep(timeout.saturating_sub(self.began.elapsed())).await;
                 }
@@ -413,10 +425,11 @@ impl Bound<'_> {
                     not heard of for too long".to_owned()),
             }),
             () = time_is_up => {
-                let seconds = self.job.timeout.unwrap_or_default().as_secs_f64();
+                let seconds = job.timeout.unwrap_or_default().as_secs_f64();
                 Err(stopped(ErrorKind::Timeout, format!("not done within {seconds} s"))
                     .hinted("`timeout` of the job bounds a whole attempt"))
             }
+            () = self.hold.outlasts(job.max_snapshot_age) => Err(hold::too_old(self.context)),
             done = work => done,
         }
     }

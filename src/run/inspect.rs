@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
+use super::hold::Hold;
 use super::{Context, modes, watermark};
 use crate::catalog;
 use crate::catalog::LockTarget;
@@ -52,21 +53,27 @@ pub async fn open(context: &Context, side: Side) -> Result<Session> {
 /// The locks come before the snapshot: a snapshot that is older than somebody's TRUNCATE would
 /// read no rows, without an error. What must be known before the locks (which tables a wildcard
 /// means) is asked before the transaction begins.
-pub async fn inspect(context: &Context, source: &Session, target: &Session) -> Result<Inspection> {
+pub async fn inspect(
+    context: &Context,
+    source: &Session,
+    target: &Session,
+    hold: &Hold,
+) -> Result<Inspection> {
     let job = &context.job;
+    source.hold(Phase::Inspect).await?;
     let tables = catalog::expand(source, job).await?;
     let locks = catalog::lock_list(source, &tables).await?;
+    source.let_go(Phase::Inspect).await?;
     source
-        .run(
-            Phase::Lock,
-            "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY",
-        )
+        .begin(Phase::Lock, "ISOLATION LEVEL REPEATABLE READ READ ONLY")
         .await?;
     catalog::lock(source, &locks).await?;
+    hold.begin();
     let snapshot = snapshot(source).await?;
     // A pooler may have given the transaction a backend that never saw our settings.
     source.verify(Phase::Inspect).await?;
 
+    target.hold(Phase::Inspect).await?;
     let same_place = place(source).await? == place(target).await?;
     // Two servers: their round trips go side by side.
     let (source_names, target_names) = (names(&tables, Side::Source), names(&tables, Side::Target));
@@ -90,6 +97,7 @@ pub async fn inspect(context: &Context, source: &Session, target: &Session) -> R
         inspected.push(entry);
     }
     watermark::resume(context, source, target, &mut inspected).await?;
+    target.let_go(Phase::Inspect).await?;
     let mut plan = plan::job(job, inspected, same_place);
     if let Ok(plan) = &mut plan {
         plan.warnings.extend(locks.iter().filter_map(unlocked));
@@ -160,7 +168,7 @@ fn no_row(session: &Session) -> Error {
 pub async fn plan_only(context: &Context) -> Result<Result<JobPlan, Vec<Refusal>>> {
     let source = open(context, Side::Source).await?;
     let target = open(context, Side::Target).await?;
-    let inspected = inspect(context, &source, &target).await;
+    let inspected = inspect(context, &source, &target, &Hold::default()).await;
     tokio::join!(source.close(CLOSE_WAIT), target.close(CLOSE_WAIT));
     Ok(inspected?.plan)
 }

@@ -5,6 +5,7 @@ mod cancel;
 mod checksum;
 mod claim;
 mod gate;
+pub mod hold;
 pub mod inspect;
 pub mod ledger;
 mod modes;

@@ -1,7 +1,7 @@
 //! What a [`super::Tap`] has seen, shared with those who want to know.
 
 use std::pin::pin;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use tokio::sync::Notify;
@@ -18,8 +18,10 @@ pub struct TapState {
     sent: AtomicU64,
     error_seen: AtomicBool,
     error_notice: Notify,
+    closed: AtomicBool,
     error: Mutex<Option<Vec<u8>>>,
     tag: Mutex<Option<String>>,
+    backend: AtomicI32,
 }
 
 /// What one call of the framer saw.
@@ -57,7 +59,7 @@ impl TapState {
         self.error_seen.load(Ordering::Acquire)
     }
 
-    /// Waits until an ErrorResponse passes; at once if one has.
+    /// Waits until an ErrorResponse passes, or the connection is gone; at once if that has been.
     ///
     /// *Cancellation:* nothing is lost by dropping the future.
     pub async fn error_arrived(&self) {
@@ -65,7 +67,7 @@ impl TapState {
             let mut notice = pin!(self.error_notice.notified());
             // Enlist before looking, or an error between the two would go unnoticed.
             notice.as_mut().enable();
-            if self.error_seen() {
+            if self.error_seen() || self.closed.load(Ordering::Acquire) {
                 return;
             }
             notice.await;
@@ -75,6 +77,15 @@ impl TapState {
     /// Forgets an error that was dealt with.
     pub fn forget_error(&self) {
         self.error_seen.store(false, Ordering::Release);
+    }
+
+    /// The process that was announced at login for cancelling. A pooler announces one of its own
+    /// making.
+    pub fn announced_pid(&self) -> Option<i32> {
+        match self.backend.load(Ordering::Relaxed) {
+            0 => None,
+            pid => Some(pid),
+        }
     }
 
     /// Takes the tag of the last command that completed, such as `COMMIT`, `ROLLBACK`, `COPY 12`.
@@ -107,6 +118,18 @@ impl TapState {
             *self.error_slot() = Some(body);
         }
         self.error_seen.store(true, Ordering::Release);
+        self.error_notice.notify_waiters();
+    }
+
+    pub(super) fn note_backend(&self, body: &[u8]) {
+        if let Some(pid) = body.first_chunk() {
+            self.backend
+                .store(i32::from_be_bytes(*pid), Ordering::Relaxed);
+        }
+    }
+
+    pub(super) fn note_closed(&self) {
+        self.closed.store(true, Ordering::Release);
         self.error_notice.notify_waiters();
     }
 

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use tokio::time::timeout;
 use tokio_postgres::Row;
+use tokio_postgres::types::Type;
 use tracing::debug;
 
 use crate::error::{Error, Phase, Result};
@@ -87,7 +88,7 @@ impl Session {
         let name = &self.settings().application_name;
         let Dialled { client, task, .. } =
             dial::dial_again(&watchdog.server, self.side(), name, &watchdog.place).await?;
-        let rows = client.query(sql, &[&self.pid()]).await;
+        let rows = client.query_typed(sql, &[(&self.pid(), Type::INT4)]).await;
         drop(client);
         task.end(CLOSE_WAIT).await;
         rows.map_err(|error| Error::pg(Phase::Connect, self.side(), error))

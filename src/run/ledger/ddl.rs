@@ -132,12 +132,14 @@ pub(super) async fn make(target: &Session) -> Result<()> {
     if look(target).await? == Found::Ready {
         return Ok(());
     }
-    let begin = format!(
-        "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE; \
-         SELECT pg_catalog.pg_advisory_xact_lock({})",
+    target
+        .begin(Phase::Prepare, "ISOLATION LEVEL READ COMMITTED READ WRITE")
+        .await?;
+    let lock = format!(
+        "SELECT pg_catalog.pg_advisory_xact_lock({})",
         lock_key(LOCK)
     );
-    target.run(Phase::Prepare, &begin).await?;
+    target.run(Phase::Prepare, &lock).await?;
     // Somebody else may have made it while we waited.
     let schema = match look(target).await? {
         Found::Ready => return target.run(Phase::Prepare, "ROLLBACK").await,

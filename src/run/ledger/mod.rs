@@ -71,9 +71,12 @@ async fn begin_on_target(
 ) -> Result<Claim> {
     // Should a crash of the server lose what is written here, our sessions are gone with it: the
     // next attempt writes it again.
-    let begin = "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE; \
-                 SET LOCAL synchronous_commit = off";
-    target.run(Phase::Prepare, begin).await?;
+    target
+        .begin(
+            Phase::Prepare,
+            "ISOLATION LEVEL READ COMMITTED READ WRITE; SET LOCAL synchronous_commit = off",
+        )
+        .await?;
     let mut lost = Vec::new();
     let claim = fire::claim(context, target, &mut lost).await?;
     if let Claim::Ours(_) = claim {

@@ -76,8 +76,9 @@ pub(super) async fn is_published(target: &Session, run_id: Uuid, relation: &str)
                    rows_written, rows_inserted, rows_updated, rows_deleted, bytes) VALUES \
                ($1::pg_catalog.text::pg_catalog.uuid, $2, '', '', '', 0, 0, 0, 0, 0, 0) \
                ON CONFLICT DO NOTHING RETURNING target";
-    let begin = "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE";
-    target.run(Phase::Commit, begin).await?;
+    target
+        .begin(Phase::Commit, "ISOLATION LEVEL READ COMMITTED READ WRITE")
+        .await?;
     let run_id = run_id.to_string();
     let asked = target
         .query(Phase::Commit, sql, &[&run_id, &relation])

@@ -15,6 +15,7 @@ use tokio_postgres::RowStream;
 use self::narrow::{Narrowed, Part};
 use self::tally::{Line, Step, Tally};
 use super::checksum::{self, Alphabets, Digest};
+use super::hold::Hold;
 use super::{Cancelled, Context, claim, inspect};
 use crate::error::{Error, ErrorKind, Phase, Result, Side};
 use crate::pg::session::Session;
@@ -69,7 +70,7 @@ async fn all(
     target: &Session,
     watcher: &dyn Watcher,
 ) -> Result<bool> {
-    let inspected = inspect::inspect(context, source, target).await?;
+    let inspected = inspect::inspect(context, source, target, &Hold::default()).await?;
     let plan = inspected
         .plan
         .map_err(|refusals| plan::to_error(&refusals))?;
@@ -93,17 +94,15 @@ async fn all(
 /// would see no rows.
 async fn snapshot(target: &Session, plan: &JobPlan) -> Result<()> {
     target
-        .run(
-            Phase::Lock,
-            "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY",
-        )
+        .begin(Phase::Lock, "ISOLATION LEVEL REPEATABLE READ READ ONLY")
         .await?;
     let names: Vec<String> = plan.tables.iter().map(CopyPlan::target_from).collect();
     if names.is_empty() {
         return Ok(());
     }
     let sql = format!("LOCK TABLE {} IN ACCESS SHARE MODE", names.join(", "));
-    target.run(Phase::Lock, &sql).await
+    target.run(Phase::Lock, &sql).await?;
+    target.verify(Phase::Verify).await
 }
 
 /// Both sides of one table.
