@@ -4,13 +4,13 @@ use std::fmt::Write as _;
 use std::sync::Arc;
 
 use super::args::JobsArgs;
-use super::{Exit, chosen, plain_table, print_error, print_json, print_text};
+use super::{Exit, chosen, plain_table, print_job_error, print_json, print_text};
 use crate::config::spec::Config;
 use crate::error::Side;
 use crate::plan::explain::{Explanation, TableExplanation};
 use crate::plan::{self, Refusal};
 use crate::report::log::LogListener;
-use crate::report::{ErrorReport, Listener, Trigger};
+use crate::report::{Listener, Trigger};
 use crate::run::{Context, inspect};
 use crate::words::counted;
 
@@ -49,14 +49,7 @@ pub(super) async fn run(config: &Config, wanted: JobsArgs) -> Exit {
             }
             Err(error) => {
                 exit = Exit::Failed;
-                let log_values = config.jobs.get(job).is_some_and(|spec| spec.log_values);
-                if wanted.json {
-                    print_json(&Failed {
-                        job,
-                        error: ErrorReport::new(&error, log_values),
-                    });
-                }
-                print_error(job, &error, log_values);
+                print_job_error(config, job, &error, wanted.json);
             }
         }
     }
@@ -67,12 +60,6 @@ pub(super) async fn run(config: &Config, wanted: JobsArgs) -> Exit {
 struct Refused<'a> {
     job: &'a str,
     refusals: &'a [Refusal],
-}
-
-#[derive(serde::Serialize)]
-struct Failed<'a> {
-    job: &'a str,
-    error: ErrorReport,
 }
 
 fn refusals_text(job: &str, refusals: &[Refusal]) -> String {

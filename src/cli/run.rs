@@ -20,12 +20,8 @@ pub(super) async fn run(config: &Config, wanted: RunArgs) -> Exit {
         return Exit::Usage;
     };
     let (canceller, cancelled) = run::cancellation();
-    let _watch = match InterruptWatch::start(canceller) {
-        Ok(watch) => watch,
-        Err(error) => {
-            eprintln!("tableferry: signals cannot be handled: {error}");
-            return Exit::Failed;
-        }
+    let Some(_watch) = InterruptWatch::start(canceller) else {
+        return Exit::Failed;
     };
     let listener: Arc<dyn Listener> = Arc::new(Foreground {
         log: LogListener,

@@ -3,12 +3,12 @@
 use rstest::rstest;
 use serde_json::Value;
 
-use crate::support::{Databases, Outcome, PATIENCE, databases, job, wait_until};
+use crate::support::{
+    Databases, Outcome, PATIENCE, all_of_public, databases, job, run, wait_until,
+};
 
 fn jobs(more: &str) -> String {
-    format!(
-        "[jobs.j]\nsource = 'source'\ntarget = 'target'\nmode = 'truncate'\ntables = ['public.*']\n{more}"
-    )
+    all_of_public("truncate", more)
 }
 
 #[track_caller]
@@ -246,7 +246,7 @@ fn types_that_differ_are_compared_by_value() {
     );
     db.target
         .sql("CREATE TABLE t (id numeric PRIMARY KEY, n numeric(14,6), u uuid, at timestamptz)");
-    let copied = job(&db, &jobs("verify = 'checksum'")).run(&["run", "j", "--json"]);
+    let copied = run(&db, &jobs("verify = 'checksum'"));
     assert_eq!(copied.code, Some(0), "{copied}");
     assert_found(&verify(&db, ""), (0, 0, 0));
     db.target
@@ -389,13 +389,6 @@ fn a_signal_ends_it_and_both_servers_are_free() {
 
     let outcome = running.wait(PATIENCE);
     assert_eq!(outcome.code, Some(3), "{outcome}");
-    for side in [&db.source, &db.target] {
-        wait_until(PATIENCE, || {
-            side.count(
-                "pg_stat_activity WHERE datname = current_database() \
-                 AND application_name LIKE 'tableferry%'",
-            ) == 0
-        });
-    }
+    db.wait_until_left();
     holder.sql("COMMIT");
 }
