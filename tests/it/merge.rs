@@ -4,7 +4,7 @@ use rstest::rstest;
 
 use crate::support::{
     Cluster, ClusterOptions, Databases, PATIENCE, all_of_public, assert_committed, assert_refused,
-    changes, databases, databases_on, job, only_t, pair, run, schema_of, wait_until,
+    changes, databases, databases_on, job, only_t, pair, run, schema_of,
 };
 
 /// In these tests tables shrink.
@@ -400,11 +400,8 @@ fn readers_and_writers_of_other_rows_never_wait() {
     holder.sql("BEGIN; SELECT FROM t WHERE id = 500 FOR UPDATE");
     let job = job(&db, &merge_all(""));
     let running = job.spawn(&["run", "j", "--json"]);
-    wait_until(PATIENCE, || {
-        db.target
-            .count("pg_locks WHERE NOT granted AND locktype IN ('transactionid', 'tuple')")
-            == 1
-    });
+    db.target
+        .wait_for_waiter("locktype IN ('transactionid', 'tuple')");
 
     db.target.sql("SET lock_timeout = '1ms'");
     assert_eq!(db.target.value("SELECT sum(v) FROM t"), "0");

@@ -503,11 +503,7 @@ fn a_table_truncated_by_somebody_while_the_copy_waits_is_read_as_it_is_then() {
 
     let running = job(&db, &all_of_public("append", ""));
     let running = running.spawn(&["run", "j", "--json"]);
-    support::wait_until(support::PATIENCE, || {
-        db.source
-            .count("pg_locks WHERE NOT granted AND mode = 'AccessShareLock'")
-            == 1
-    });
+    db.source.wait_for_waiter("mode = 'AccessShareLock'");
     other.sql("COMMIT");
 
     assert_committed(&running.wait(support::PATIENCE));

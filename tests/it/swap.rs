@@ -379,11 +379,7 @@ fn sigkill_in_the_middle_leaves_nothing() {
     db.target.sql("INSERT INTO t VALUES (-1, 'old')");
     let job = job(&db, &config);
     let running = job.spawn(&["run", "j", "--json"]);
-    wait_until(PATIENCE, || {
-        db.source
-            .count("pg_locks WHERE locktype = 'advisory' AND NOT granted")
-            == 1
-    });
+    db.source.wait_for_waiter("locktype = 'advisory'");
 
     running.kill(Signal::SIGKILL);
     running.wait(PATIENCE);
@@ -402,11 +398,7 @@ fn what_changes_during_the_load_is_noticed() {
     let config = waiting_source(&db, 4722, 2000);
     let job = job(&db, &config);
     let running = job.spawn(&["run", "j", "--json"]);
-    wait_until(PATIENCE, || {
-        db.source
-            .count("pg_locks WHERE locktype = 'advisory' AND NOT granted")
-            == 1
-    });
+    db.source.wait_for_waiter("locktype = 'advisory'");
 
     // DDL waits, but a view needs no lock that readers don't take.
     db.target.sql("CREATE VIEW late AS SELECT id FROM t");

@@ -4,9 +4,7 @@ use nix::sys::signal::Signal;
 use rstest::rstest;
 
 use crate::support::proxy::{Fault, Rule, Trigger, Way};
-use crate::support::{
-    Databases, Outcome, PATIENCE, Proxy, databases, job, job_between, wait_until,
-};
+use crate::support::{Databases, Outcome, PATIENCE, Proxy, databases, job, job_between};
 
 const NEW_ROWS: u64 = 4000;
 const OLD_ROWS: u64 = 10;
@@ -123,11 +121,7 @@ fn a_killed_backend_rolls_back_and_is_named(
     let config = format!("{}{more}", jobs(mode, "auto"));
     let running = job(&db, &config);
     let running = running.spawn(&["run", "j", "--json"]);
-    wait_until(PATIENCE, || {
-        db.source
-            .count("pg_locks WHERE locktype = 'advisory' AND NOT granted")
-            == 1
-    });
+    db.source.wait_for_waiter("locktype = 'advisory'");
 
     let victim = if side == "source" {
         &db.source
@@ -166,11 +160,7 @@ fn a_signal_in_the_middle_of_a_copy_rolls_back_on_both_servers(#[case] signal: S
     );
     let running = job(&db, &config);
     let running = running.spawn(&["run", "j", "--json"]);
-    wait_until(PATIENCE, || {
-        db.source
-            .count("pg_locks WHERE locktype = 'advisory' AND NOT granted")
-            == 1
-    });
+    db.source.wait_for_waiter("locktype = 'advisory'");
 
     running.kill(signal);
 

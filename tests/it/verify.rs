@@ -3,9 +3,7 @@
 use rstest::rstest;
 use serde_json::Value;
 
-use crate::support::{
-    Databases, Outcome, PATIENCE, all_of_public, databases, job, run, wait_until,
-};
+use crate::support::{Databases, Outcome, PATIENCE, all_of_public, databases, job, run};
 
 fn jobs(more: &str) -> String {
     all_of_public("truncate", more)
@@ -379,11 +377,7 @@ fn a_signal_ends_it_and_both_servers_are_free() {
     holder.sql("BEGIN; LOCK TABLE t IN ACCESS EXCLUSIVE MODE");
     let job = job(&db, &jobs(""));
     let running = job.spawn(&["verify", "j", "--json"]);
-    wait_until(PATIENCE, || {
-        db.target
-            .count("pg_locks WHERE NOT granted AND mode = 'AccessShareLock'")
-            == 1
-    });
+    db.target.wait_for_waiter("mode = 'AccessShareLock'");
 
     running.kill(nix::sys::signal::Signal::SIGINT);
 

@@ -100,6 +100,16 @@ impl<'a> Database<'a> {
         }
     }
 
+    /// Waits until one session of this database waits for a lock such as `locktype = 'advisory'`.
+    #[track_caller]
+    pub fn wait_for_waiter(&self, lock: &str) {
+        let waiting = format!(
+            "pg_locks JOIN pg_stat_activity USING (pid) \
+             WHERE datname = current_database() AND NOT granted AND {lock}"
+        );
+        wait_until(PATIENCE, || self.count(&waiting) == 1);
+    }
+
     /// The database's name; unique in its server, so also good as a prefix for a role.
     pub fn name(&self) -> &str {
         &self.name
