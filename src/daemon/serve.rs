@@ -18,6 +18,7 @@ use super::event::{Action, Elsewhere, Event, Outcome, SkipReason, Trigger};
 use super::instance::Instance;
 use super::job_table::JobTable;
 use super::past::Memory;
+use super::register::Registrar;
 use super::runner::{Ended, Runner};
 use super::signals::{SignalEvent, SignalEvents};
 use super::spool::{Spool, Storm, Wanted};
@@ -95,6 +96,7 @@ struct Daemon {
     storm: Storm,
     askers: Askers,
     last_runs: LastRuns,
+    registrar: Registrar,
     supervisor: Supervisor,
     watchdog: Option<Duration>,
     watchdog_fed: Instant,
@@ -137,6 +139,7 @@ impl Daemon {
             storm: Storm::default(),
             askers: Askers::default(),
             last_runs: LastRuns::default(),
+            registrar: Registrar::default(),
             supervisor: Supervisor::from_env().map_err(StartError::Supervisor)?,
             watchdog: systemd::watchdog_interval(),
             watchdog_fed: Instant::now(),
@@ -153,6 +156,7 @@ impl Daemon {
         tracing::info!(jobs, runtime_dir = %self.runtime_dir.display(), "ready");
         self.status_told = status::line(&self.table);
         self.tell(self.supervisor.ready(&self.status_told));
+        self.registrar.tell(self.table.armed(), Timestamp::now());
         // Whoever asked while no daemon ran is heard now.
         self.look_into_spool(false);
     }
@@ -220,6 +224,7 @@ impl Daemon {
                 Action::Reloaded(changes) => {
                     tracing::info!("configuration reloaded: {}", reload::text(&changes));
                     self.askers.reloaded(changes);
+                    self.registrar.tell(self.table.armed(), Timestamp::now());
                 }
                 Action::Exit => self.done = true,
             }

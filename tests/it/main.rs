@@ -24,6 +24,7 @@ mod pg;
 mod run;
 mod support;
 mod swap;
+mod swap_places;
 mod sweep;
 mod systemd_units;
 mod type_matrix;
