@@ -28,6 +28,7 @@ use super::{StartError, reload};
 use crate::config;
 use crate::config::spec::Config;
 use crate::report::Listener;
+use crate::words::counted;
 
 /// The wall clock may be set: it is looked at no later than after this.
 const LOOK_AT_CLOCK: Duration = Duration::from_secs(60);
@@ -259,7 +260,7 @@ impl Daemon {
         tracing::info!(running, grace_seconds = grace.as_secs(), "stopping");
         self.tell(
             self.supervisor
-                .stopping(&format!("waiting for {running} runs")),
+                .stopping(&format!("waiting for {}", counted(running, "run"))),
         );
         self.apply(Event::Stop);
     }

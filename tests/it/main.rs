@@ -12,6 +12,7 @@ mod atomic;
 mod bounds;
 mod catalog;
 mod checksum;
+mod conversions;
 mod daemon;
 mod failover;
 mod faults;
