@@ -72,6 +72,8 @@ other_versions() {
 }
 
 need_everything
+# Most tests wait for servers most of the time.
+export RUST_TEST_THREADS="${RUST_TEST_THREADS:-$(($(nproc) * 2))}"
 if [ "${1:-}" = --pg ]; then
     other_versions "${2:?--pg needs versions, such as 13,18}"
 else

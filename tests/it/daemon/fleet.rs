@@ -4,12 +4,14 @@ use std::time::Duration;
 
 use nix::sys::signal::Signal;
 
-use super::tables;
+use super::filled;
 use crate::support::daemon::{
     Daemon, assert_nothing_left, configuration, held, hold, home, release, truncate_job, wait_held,
 };
 use crate::support::pooler::Pooler;
-use crate::support::{Databases, Job, PATIENCE, databases, wait_until};
+use crate::support::{
+    Cluster, ClusterOptions, Databases, Job, PATIENCE, databases, databases_on, wait_until,
+};
 
 /// A job that adds the source's only row to `public.t<n>`.
 fn append_job(n: usize, more: &str) -> String {
@@ -90,6 +92,15 @@ fn each_fire_runs_once(db: &Databases<'_>, through: &dyn Fn(String) -> String) {
     assert_eq!(db.target.value(gaps), "0", "{outcomes:?}");
 }
 
+/// A backend that waits in COPY for a long time keeps the server from dropping any database, and so
+/// would hold up the other tests.
+fn own_servers() -> [Cluster; 2] {
+    [
+        Cluster::start_with(&ClusterOptions::default().source()),
+        Cluster::start_with(&ClusterOptions::default().target()),
+    ]
+}
+
 /// Two that find, when they start, that a fire was missed: the same one for both, and no other comes.
 fn two_that_missed_a_fire(db: &Databases<'_>) -> [Job; 2] {
     let times = "every = '1000h'\ncatchup_window = '2000h'";
@@ -106,7 +117,8 @@ fn two_that_missed_a_fire(db: &Databases<'_>) -> [Job; 2] {
 
 #[test]
 fn the_fire_of_a_daemon_that_is_killed_in_mid_copy_is_published_by_another() {
-    let db = tables("taken_over");
+    let [source, target] = own_servers();
+    let db = filled(databases_on(&source, &target, "taken_over"));
     hold(&db);
     let jobs = format!(
         "{}{}",
@@ -156,7 +168,8 @@ fn the_fire_of_a_daemon_that_is_killed_in_mid_copy_is_published_by_another() {
 
 #[test]
 fn a_daemon_that_was_stopped_in_mid_copy_cannot_publish_what_another_has_taken_over() {
-    let db = tables("frozen");
+    let [source, target] = own_servers();
+    let db = filled(databases_on(&source, &target, "frozen"));
     hold(&db);
     let homes = two_that_missed_a_fire(&db);
     let frozen = Daemon::start(&homes[0]);

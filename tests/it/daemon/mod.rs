@@ -12,7 +12,10 @@ use crate::support::{Databases, databases};
 
 /// 1000 rows on the source, 10 others on the target.
 fn tables(name: &str) -> Databases<'static> {
-    let db = databases(name);
+    filled(databases(name))
+}
+
+fn filled(db: Databases<'_>) -> Databases<'_> {
     db.both("CREATE TABLE t (id int PRIMARY KEY, v text)");
     db.source
         .sql("INSERT INTO t SELECT i, 'new' FROM generate_series(1, 1000) i");
