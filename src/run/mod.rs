@@ -3,9 +3,12 @@
 mod attempt;
 mod checksum;
 mod claim;
+mod copy;
+mod crew;
 mod gate;
 pub mod inspect;
 pub mod ledger;
+mod leftovers;
 mod modes;
 pub mod pipe;
 mod publish;

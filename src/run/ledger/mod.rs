@@ -16,8 +16,10 @@ use super::{Context, NextDue, Record};
 use crate::config::spec::{History, JobSpec};
 use crate::error::{Error, Phase, Result, Side};
 use crate::pg::session::{Session, SessionSettings};
+use crate::plan::shared::has_stages;
 use crate::report::{Event, Outcome, RunReport};
 
+pub(super) use check::refuse_stages;
 pub use check::{Readiness, check};
 pub use ddl::script;
 pub use entry::{Entry, EntryTable, State};
@@ -67,10 +69,10 @@ pub(super) async fn is_there(target: &Session) -> Result<bool> {
     Ok(ddl::look(target).await? == ddl::Found::Ready)
 }
 
-/// Watermarks have no other place.
+/// Watermarks and the staging tables of several workers have no other place.
 fn needs_schema(context: &Context) -> bool {
     let has_watermark = |job: &JobSpec| job.table.values().any(|table| table.watermark.is_some());
-    context.history == History::Target || has_watermark(&context.job)
+    context.history == History::Target || has_watermark(&context.job) || has_stages(&context.job)
 }
 
 /// Says in the open transaction that it publishes the run's tables from `first` on, and if they are

@@ -69,7 +69,7 @@ async fn all(
     target: &Session,
     watcher: &dyn Watcher,
 ) -> Result<bool> {
-    let inspected = inspect::inspect(context, source, target).await?;
+    let inspected = inspect::inspect(context, source, target, 1).await?;
     let plan = inspected
         .plan
         .map_err(|refusals| plan::to_error(&refusals))?;
