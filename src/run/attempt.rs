@@ -215,8 +215,8 @@ async fn load(
     let Sides {
         source,
         target,
+        claim,
         crew,
-        ..
     } = sides;
     let (source, target) = (ours(source, Side::Source)?, ours(target, Side::Target)?);
     target
@@ -243,7 +243,9 @@ async fn load(
     let (first, first_reached) = (record.tables.len(), record.reached.len());
     let pairs = crew.pairs(source, target);
     copy::all(context, &pairs, source, part, record).await?;
-    let older = modes::older::note(target, plan, &crew.readers(context, source)).await?;
+    let mut own = crew.readers(context, source);
+    own.extend(claim.as_ref().map(Session::pid));
+    let older = modes::older::note(target, plan, &own).await?;
     if part.last {
         crew.release().await;
     }

@@ -27,3 +27,4 @@ mod type_matrix;
 mod upsert;
 mod verify;
 mod watermark;
+mod workers;
