@@ -3,24 +3,11 @@
 //! Plain data with names and the server's own definitions, no OIDs: what was read of the old table
 //! can be compared with what is read of the new one.
 
-use std::collections::BTreeMap;
-
 use serde::Deserialize;
-use tokio_postgres::{Row, Statement};
 
-use crate::error::{Error, ErrorKind, Phase, Result};
-use crate::pg::ident::QualifiedName;
-use crate::pg::session::Session;
+mod question;
 
-const ATTACHMENTS: &str = include_str!("attachments.sql");
-
-/// The objects on which others may depend where they mean the table.
-const OWN: &str = "\
-(SELECT 1259::oid AS classid, c.oid \
-  UNION ALL SELECT 1259, x.indexrelid FROM pg_catalog.pg_index AS x WHERE x.indrelid = c.oid \
-  UNION ALL SELECT 1247, c.reltype \
-  UNION ALL SELECT 1247, row_type.typarray \
-  UNION ALL SELECT 2606, k.oid FROM pg_catalog.pg_constraint AS k WHERE k.conrelid = c.oid) AS own";
+pub use question::{Question, attachments};
 
 /// What is attached to one ordinary table.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
@@ -363,100 +350,4 @@ pub struct View {
     pub options: Vec<String>,
     /// Its query.
     pub definition: String,
-}
-
-/// Reads what is attached to these tables, in one query. What is no ordinary table is not in the
-/// result.
-pub async fn attachments(
-    session: &Session,
-    names: &[QualifiedName],
-) -> Result<BTreeMap<QualifiedName, Attachments>> {
-    Question::prepare(session).await?.ask(session, names).await
-}
-
-/// The query, prepared: planning it takes longer than answering it, and what is asked while readers
-/// wait has to be answered at once.
-pub struct Question(Statement);
-
-impl Question {
-    /// Prepares the query in this session.
-    pub async fn prepare(session: &Session) -> Result<Self> {
-        let sql = sql(session.version());
-        let prepared = session.answer(Phase::Inspect, session.client().prepare(&sql));
-        prepared
-            .await?
-            .map(Question)
-            .map_err(|error| session.error(Phase::Inspect, error))
-    }
-
-    /// Asks it, in the session that it was prepared in.
-    pub async fn ask(
-        &self,
-        session: &Session,
-        names: &[QualifiedName],
-    ) -> Result<BTreeMap<QualifiedName, Attachments>> {
-        let schemas: Vec<&str> = names.iter().map(|name| name.schema.as_str()).collect();
-        let relations: Vec<&str> = names.iter().map(|name| name.name.as_str()).collect();
-        let parameters: [&(dyn tokio_postgres::types::ToSql + Sync); 2] = [&schemas, &relations];
-        let asked = session.client().query(&self.0, &parameters);
-        let rows = session
-            .answer(Phase::Inspect, asked)
-            .await?
-            .map_err(|error| session.error(Phase::Inspect, error))?;
-        read(session, &rows)
-    }
-}
-
-fn read(session: &Session, rows: &[Row]) -> Result<BTreeMap<QualifiedName, Attachments>> {
-    rows.iter()
-        .map(|row| {
-            let attachments: Attachments = serde_json::from_str(row.get(1)).map_err(|error| {
-                let message = "what is attached to a table has an unknown form";
-                Error::new(ErrorKind::Bug, Phase::Inspect, session.side(), message)
-                    .at(session.server())
-                    .caused_by(error)
-            })?;
-            let name = QualifiedName::new(&attachments.schema, &attachments.name);
-            Ok((name, attachments))
-        })
-        .collect()
-}
-
-fn sql(version: u32) -> String {
-    let since = |since: u32, then: &'static str, or: &'static str| {
-        if version >= since { then } else { or }
-    };
-    ATTACHMENTS
-        .replace("@OWN@", OWN)
-        .replace(
-            "@COMPRESSION@",
-            since(
-                140_000,
-                "CASE a.attcompression WHEN 'p' THEN 'pglz' WHEN 'l' THEN 'lz4' END",
-                "NULL",
-            ),
-        )
-        .replace(
-            "@PUBLISHED_SCHEMA@",
-            since(
-                150_000,
-                "OR EXISTS (SELECT FROM pg_catalog.pg_publication_namespace AS s \
-                    WHERE s.pnpubid = p.oid AND s.pnnspid = n.oid)",
-                "",
-            ),
-        )
-        .replace(
-            "@PUBLISHED_COLUMNS@",
-            since(
-                150_000,
-                "CASE WHEN r.prattrs IS NOT NULL THEN ARRAY( \
-                    SELECT a.attname FROM pg_catalog.pg_attribute AS a \
-                     WHERE a.attrelid = c.oid AND a.attnum = ANY (r.prattrs) ORDER BY a.attnum) END",
-                "NULL",
-            ),
-        )
-        .replace(
-            "@PUBLISHED_ROWS@",
-            since(150_000, "pg_get_expr(r.prqual, r.prrelid)", "NULL"),
-        )
 }

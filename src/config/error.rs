@@ -1,7 +1,8 @@
 //! What is wrong with a configuration, and where.
 
 use std::fmt;
-use std::path::PathBuf;
+use std::path::Path;
+use std::sync::Arc;
 
 /// Where a value was set. Ordered as a reader goes through the layers.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -9,7 +10,7 @@ pub enum Origin {
     /// A file; line and column count from 1, and are 0 where the whole file (or line) is meant.
     File {
         /// The file.
-        path: PathBuf,
+        path: Arc<Path>,
         /// The line.
         line: usize,
         /// The character in the line.
@@ -40,39 +41,73 @@ impl fmt::Display for Origin {
 }
 
 /// The way to a key: `jobs.orders.table."mart.customers".where`.
+///
+/// One text, each name followed by [`END`]: the places of thousands of jobs' keys are kept.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
-pub struct KeyPath(pub(super) Vec<String>);
+pub struct KeyPath(String);
+
+/// Stands in no name, and sorts before all that does.
+const END: char = '\0';
 
 impl KeyPath {
     /// The path of a key in this table.
     #[must_use]
     pub fn child(&self, key: &str) -> KeyPath {
-        let mut segments = self.0.clone();
-        segments.push(key.to_owned());
-        KeyPath(segments)
+        let mut path = String::with_capacity(self.0.len() + key.len() + 1);
+        path.push_str(&self.0);
+        if key.contains(END) {
+            path.push_str(&key.replace(END, "\u{fffd}"));
+        } else {
+            path.push_str(key);
+        }
+        path.push(END);
+        KeyPath(path)
+    }
+
+    /// The path of a key whose path from this table on is `below`.
+    pub(super) fn join(&self, below: &KeyPath) -> KeyPath {
+        KeyPath(format!("{}{}", self.0, below.0))
     }
 
     /// The table that holds the key.
     pub(super) fn parent(&self) -> KeyPath {
-        KeyPath(self.0[..self.0.len().saturating_sub(1)].to_vec())
+        let above = self.0.strip_suffix(END).and_then(|path| path.rfind(END));
+        KeyPath(above.map_or(String::new(), |end| self.0[..=end].to_owned()))
+    }
+
+    /// Its names, from the outermost on.
+    pub(super) fn names(&self) -> impl DoubleEndedIterator<Item = &str> {
+        self.0.split_terminator(END)
     }
 
     /// The key itself; empty for the whole configuration.
     pub(super) fn last(&self) -> &str {
-        self.0.last().map_or("", String::as_str)
+        self.names().next_back().unwrap_or_default()
+    }
+
+    /// The whole configuration is meant.
+    pub(super) fn is_root(&self) -> bool {
+        self.0.is_empty()
+    }
+}
+
+impl<'n> FromIterator<&'n str> for KeyPath {
+    fn from_iter<N: IntoIterator<Item = &'n str>>(names: N) -> Self {
+        let root = KeyPath::default();
+        names.into_iter().fold(root, |path, name| path.child(name))
     }
 }
 
 impl From<&str> for KeyPath {
     /// A path of bare keys.
     fn from(dotted: &str) -> Self {
-        KeyPath(dotted.split('.').map(str::to_owned).collect())
+        dotted.split('.').collect()
     }
 }
 
 impl fmt::Display for KeyPath {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (at, segment) in self.0.iter().enumerate() {
+        for (at, segment) in self.names().enumerate() {
             let dot = if at == 0 { "" } else { "." };
             let bare = !segment.is_empty()
                 && segment
@@ -106,7 +141,7 @@ impl fmt::Display for ConfigError {
         if let Some(origin) = &self.origin {
             write!(f, "{origin}: ")?;
         }
-        if !self.key.0.is_empty() {
+        if !self.key.is_root() {
             write!(f, "{}: ", self.key)?;
         }
         f.write_str(&self.message)
@@ -138,12 +173,32 @@ impl From<ConfigError> for ConfigErrors {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use rstest::rstest;
+
+    #[rstest]
+    #[case(&[], &[], "")]
+    #[case(&["jobs"], &[], "jobs")]
+    #[case(&["jobs", "a.b"], &["jobs"], "a.b")]
+    #[case(&["jobs", "", "x"], &["jobs", ""], "x")]
+    #[case(&[""], &[], "")]
+    #[case(&["a\0b", "c"], &["a\u{fffd}b"], "c")]
+    fn a_path_has_a_parent_and_a_last_name(
+        #[case] names: &[&str],
+        #[case] parent: &[&str],
+        #[case] last: &str,
+    ) {
+        let path: KeyPath = names.iter().copied().collect();
+        assert_eq!(path.names().count(), names.len());
+        assert_eq!(path.is_root(), names.is_empty());
+        assert_eq!(path.parent(), parent.iter().copied().collect());
+        assert_eq!(path.last(), last);
+    }
 
     #[test]
     fn an_error_reads_place_key_message() {
         let error = ConfigError {
             origin: Some(Origin::File {
-                path: "config/tableferry.toml".into(),
+                path: Path::new("config/tableferry.toml").into(),
                 line: 12,
                 column: 0,
             }),

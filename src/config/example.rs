@@ -6,6 +6,7 @@ use toml_edit::{Document, TableLike};
 
 use super::error::KeyPath;
 use super::keys::{self, KEYS, Known};
+use super::kind::Crons;
 use super::layer::Layer;
 use super::load::{Request, load};
 
@@ -36,10 +37,13 @@ fn the_example_loads() {
 
 #[test]
 fn the_example_shows_every_key_and_no_other() {
-    let layer = Layer::from_toml(Path::new("example"), &with_optional_keys());
+    let text = with_optional_keys();
+    let layer = Layer::from_toml(Path::new("example"), &text, &mut Crons::default());
     assert_eq!(layer.errors, []);
+    let is =
+        |path: &KeyPath, key| matches!(keys::lookup(path), Known::Key(found) if found.path == key);
     for key in KEYS {
-        let shown = layer.origins.keys().any(|path| keys::is_at(key.path, path));
+        let shown = layer.origins.keys().any(|path| is(path, key.path));
         assert!(shown, "config/tableferry.toml does not show {}", key.path);
     }
 }

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use super::error::KeyPath;
 use super::keys::nearest;
+use super::merge::Stacks;
 use super::not_yet::not_yet;
 use super::raw::{RawJob, RawServer};
 use super::spec::{JobSpec, Mode, TableInput, TablePattern};
@@ -12,13 +13,14 @@ use super::{connections, schedule, table};
 
 /// All jobs that could be made sense of.
 pub(super) fn jobs(
-    raw: BTreeMap<String, RawJob>,
+    layers: &mut Stacks,
     servers: &BTreeMap<String, RawServer>,
     findings: &mut Findings,
-) -> BTreeMap<String, JobSpec> {
-    let names: Vec<String> = raw.keys().cloned().collect();
+) -> Result<BTreeMap<String, JobSpec>, config::ConfigError> {
+    let names = layers.job_names();
     let mut jobs = BTreeMap::new();
-    for (name, raw) in raw {
+    while let Some((name, raw)) = layers.next_job() {
+        let raw = raw?;
         let path = KeyPath::from("jobs").child(&name);
         for (key, server) in [("source", &raw.source), ("target", &raw.target)] {
             let path = path.child(key);
@@ -34,9 +36,8 @@ pub(super) fn jobs(
             }
         }
         for (key, written) in not_yet(&raw) {
-            let path = KeyPath(path.0.iter().chain(&key.0).cloned().collect());
             findings.error(
-                &path,
+                &path.join(&key),
                 format!("`{written}` is not available in this version"),
             );
         }
@@ -45,7 +46,7 @@ pub(super) fn jobs(
             jobs.insert(name, job);
         }
     }
-    jobs
+    Ok(jobs)
 }
 
 fn job(name: String, raw: RawJob, path: &KeyPath, findings: &mut Findings) -> Option<JobSpec> {

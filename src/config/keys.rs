@@ -133,6 +133,7 @@ impl Key {
 }
 
 /// What a path is.
+#[derive(Clone, Copy)]
 pub(super) enum Known {
     /// A key with a value.
     Key(&'static Key),
@@ -142,72 +143,83 @@ pub(super) enum Known {
     Not,
 }
 
-/// Looks a path up.
-pub(super) fn lookup(path: &KeyPath) -> Known {
-    let mut found = Known::Not;
-    for (segments, key) in SPLIT.iter() {
-        let (Some(above), Some(below)) =
-            (segments.get(..path.0.len()), segments.get(path.0.len()..))
-        else {
-            continue;
-        };
-        let fits = |(segment, step): (&&str, &String)| segment == step || segment.starts_with('<');
-        if above.iter().zip(&path.0).all(fits) {
-            if below.is_empty() {
-                return Known::Key(key);
-            }
-            found = Known::Table;
-        }
-    }
-    found
+/// The keys as a tree: every key of every one of thousands of jobs is looked up.
+pub(super) struct Node {
+    /// Its last segment.
+    segment: &'static str,
+    key: Option<&'static Key>,
+    below: Vec<Node>,
 }
 
-/// The paths in segments: every key of every one of thousands of jobs is looked up.
-static SPLIT: LazyLock<Vec<(Vec<&str>, &Key)>> = LazyLock::new(|| {
-    KEYS.iter()
-        .map(|key| (key.path.split('.').collect(), key))
-        .collect()
+static ROOT: LazyLock<Node> = LazyLock::new(|| {
+    let mut root = Node::new("");
+    for key in KEYS {
+        let mut node = &mut root;
+        for segment in key.path.split('.') {
+            let at = node.below.iter().position(|n| n.segment == segment);
+            let at = at.unwrap_or_else(|| {
+                node.below.push(Node::new(segment));
+                node.below.len() - 1
+            });
+            node = &mut node.below[at];
+        }
+        node.key = Some(key);
+    }
+    root
 });
 
-/// The form of the chosen name that a path ends in.
-pub(super) fn chosen_name(path: &KeyPath) -> Option<&'static Syntax> {
-    let key = KEYS
-        .iter()
-        .find(|key| steps_below(key.path, path).is_some())?;
-    match key.path.split('.').nth(path.0.len().checked_sub(1)?)? {
-        "<server>" | "<job>" => Some(&NAME),
-        "<relation>" => Some(&RELATION),
-        "<column>" => Some(&COLUMN),
-        _ => None,
-    }
-}
-
-/// Does this table's path fit the first part of a key's path?
-pub(super) fn is_at(pattern: &str, path: &KeyPath) -> bool {
-    steps_below(pattern, path) == Some(0)
-}
-
-/// How many segments the pattern goes on after the path; None when it goes elsewhere.
-fn steps_below(pattern: &str, path: &KeyPath) -> Option<usize> {
-    let mut segments = pattern.split('.').filter(|segment| !segment.is_empty());
-    for step in &path.0 {
-        let segment = segments.next()?;
-        if segment != step && !segment.starts_with('<') {
-            return None;
+impl Node {
+    fn new(segment: &'static str) -> Node {
+        Node {
+            segment,
+            key: None,
+            below: Vec::new(),
         }
     }
-    Some(segments.count())
+
+    /// The whole configuration.
+    pub fn root() -> &'static Node {
+        &ROOT
+    }
+
+    /// The key or table of this name.
+    pub fn child(&self, name: &str) -> Option<&Node> {
+        self.below
+            .iter()
+            .find(|node| node.segment == name || node.segment.starts_with('<'))
+    }
+
+    /// What stands at this place.
+    pub fn known(&self) -> Known {
+        self.key.map_or(Known::Table, Known::Key)
+    }
+
+    /// The form of the name, where the user chooses it.
+    pub fn chosen_name(&self) -> Option<&'static Syntax> {
+        match self.segment {
+            "<server>" | "<job>" => Some(&NAME),
+            "<relation>" => Some(&RELATION),
+            "<column>" => Some(&COLUMN),
+            _ => None,
+        }
+    }
+}
+
+fn find(path: &KeyPath) -> Option<&'static Node> {
+    path.names()
+        .try_fold(Node::root(), |node, name| node.child(name))
+}
+
+/// Looks a path up.
+pub(super) fn lookup(path: &KeyPath) -> Known {
+    find(path).map_or(Known::Not, Node::known)
 }
 
 /// What to say of a path that is not known.
 pub(super) fn unknown(path: &KeyPath) -> String {
-    let table = path.parent();
-    let mut siblings: Vec<&str> = KEYS
-        .iter()
-        .filter(|key| steps_below(key.path, &table).is_some())
-        .filter_map(|key| key.path.split('.').nth(table.0.len()))
-        .collect();
-    siblings.dedup();
+    let siblings: Vec<&str> = find(&path.parent())
+        .map(|table| table.below.iter().map(|node| node.segment).collect())
+        .unwrap_or_default();
     if let Some(near) = nearest(path.last(), siblings.iter().copied()) {
         return format!("unknown key; did you mean `{near}`?");
     }

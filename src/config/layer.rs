@@ -1,59 +1,48 @@
-//! One layer of the configuration: a file, the environment, the flags, or the defaults; checked
-//! against the table of keys, with the place of everything it sets.
+//! One layer of the configuration: a file, the environment, or the flags; checked against the table
+//! of keys, with the place of everything it sets.
 
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::sync::Arc;
 
 use config::{Map, Value, ValueKind};
 use toml_edit::{Document, Item, TableLike};
 
 use super::error::{ConfigError, KeyPath, Origin};
-use super::keys::{self, KEYS, Known};
+use super::keys::{self, Known, Node};
+use super::kind::Crons;
 
 /// Where each key and table was set.
 pub(super) type Origins = BTreeMap<KeyPath, Origin>;
 
+/// A table of values.
+pub(super) type Values = Map<String, Value>;
+
 /// What one layer sets. Values that do not fit are left out, and stand in `errors`.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Layer {
-    values: Map<String, Value>,
+    pub values: Values,
     pub origins: Origins,
     pub errors: Vec<ConfigError>,
     /// The file is not TOML: what it would have set is not known.
     pub is_broken: bool,
 }
 
-impl config::Source for Layer {
-    fn clone_into_box(&self) -> Box<dyn config::Source + Send + Sync> {
-        Box::new(self.clone())
-    }
-
-    fn collect(&self) -> Result<Map<String, Value>, config::ConfigError> {
-        Ok(self.values.clone())
-    }
-}
-
 impl Layer {
     /// A file's layer.
-    pub fn from_toml(path: &Path, text: &str) -> Layer {
+    pub fn from_toml(path: &Path, text: &str, crons: &mut Crons) -> Layer {
         let mut layer = Layer::default();
-        let file = TomlFile::new(path, text);
+        let mut file = TomlFile::new(path, text, crons);
         match Document::parse(text) {
-            Ok(document) => layer.read_table(document.as_table(), &KeyPath::default(), &file),
+            Ok(document) => {
+                let root = document.as_table();
+                layer.read_table(root, Node::root(), &KeyPath::default(), &mut file);
+            }
+            // Its other mistakes are reported once it is TOML.
             Err(error) => {
                 layer.is_broken = true;
-                let start = error.span().map_or(0, |span| span.start);
-                // What stands above the error may still say where the daemon lives.
-                let above = text.get(..start).and_then(|above| above.rsplit_once('\n'));
-                if let Some((above, _)) = above
-                    && let Ok(document) = Document::parse(above)
-                {
-                    layer.read_table(document.as_table(), &KeyPath::default(), &file);
-                    // Its other mistakes are reported once it is TOML.
-                    layer.errors.clear();
-                }
                 layer.errors.push(ConfigError {
-                    origin: Some(file.column_of(start)),
+                    origin: Some(file.column_of(start_of(&error))),
                     key: KeyPath::default(),
                     message: format!("not TOML: {}", error.message()),
                 });
@@ -65,7 +54,7 @@ impl Layer {
     /// A file that cannot be read.
     pub fn unreadable(path: &Path, message: String) -> Layer {
         let origin = Origin::File {
-            path: path.to_owned(),
+            path: path.into(),
             line: 0,
             column: 0,
         };
@@ -85,33 +74,6 @@ impl Layer {
         let mut layer = Layer::default();
         for (path, text, origin) in settings {
             layer.read_text(&path, &text, &origin);
-        }
-        layer
-    }
-
-    /// The layer of defaults, for the servers, jobs and tables that other layers name.
-    pub fn defaults(named: &Origins) -> Layer {
-        let mut layer = Layer::default();
-        let root = KeyPath::default();
-        // By place, for there are few of those and there may be thousands of jobs.
-        let mut places: BTreeMap<&str, Vec<(&str, Value)>> = BTreeMap::new();
-        for key in KEYS {
-            if let Some(value) = key.default.and_then(|text| key.kind.check_text(text).ok()) {
-                let (place, rest) = key.split();
-                places.entry(place).or_default().push((rest, value));
-            }
-        }
-        for (place, defaults) in places {
-            for table in named
-                .keys()
-                .chain([&root])
-                .filter(|t| keys::is_at(place, t))
-            {
-                for (rest, value) in &defaults {
-                    let path = rest.split('.').fold(table.clone(), |p, s| p.child(s));
-                    layer.set(&path, value.clone());
-                }
-            }
         }
         layer
     }
@@ -145,7 +107,13 @@ impl Layer {
             })
     }
 
-    fn read_table(&mut self, table: &dyn TableLike, at: &KeyPath, file: &TomlFile) {
+    fn read_table(
+        &mut self,
+        table: &dyn TableLike,
+        node: &'static Node,
+        at: &KeyPath,
+        file: &mut TomlFile,
+    ) {
         for (name, item) in table.iter() {
             let path = at.child(name);
             let header = match item {
@@ -154,13 +122,16 @@ impl Layer {
             };
             let span = table.key(name).and_then(|key| key.span());
             let origin = file.line_of(header.or(span).map_or(0, |span| span.start));
-            match self.resolve(&path, &origin) {
+            let Some(node) = self.resolve(node.child(name), &path, &origin) else {
+                continue;
+            };
+            match node.known() {
                 Known::Not => {}
                 Known::Table => match item.as_table_like() {
                     Some(inner) => {
-                        self.origins.insert(path.clone(), origin);
-                        self.set(&path, Map::<String, Value>::new().into());
-                        self.read_table(inner, &path, file);
+                        self.set(&path, Values::new().into());
+                        self.read_table(inner, node, &path, file);
+                        self.origins.insert(path, origin);
                     }
                     None => {
                         let got = item.type_name();
@@ -170,7 +141,7 @@ impl Layer {
                 },
                 Known::Key(key) => {
                     self.origins.insert(path.clone(), origin.clone());
-                    match item.as_value().map(|value| key.kind.check(value)) {
+                    match item.as_value().map(|value| file.crons.check(key, value)) {
                         Some(Ok(value)) => self.set(&path, value),
                         Some(Err(misfit)) => {
                             let place = misfit.offset.map(|offset| file.line_of(offset));
@@ -184,41 +155,49 @@ impl Layer {
     }
 
     fn read_text(&mut self, path: &KeyPath, text: &str, origin: &Origin) {
-        for depth in 1..path.0.len() {
-            let table = KeyPath(path.0[..depth].to_vec());
-            match self.resolve(&table, origin) {
-                Known::Table => self.origins.insert(table, origin.clone()),
-                Known::Key(key) => return self.error(&table, origin, key.kind.not("a table")),
-                Known::Not => return,
-            };
+        let mut node = Node::root();
+        let mut at = KeyPath::default();
+        for name in path.names() {
+            if let Known::Key(key) = node.known() {
+                return self.error(&at, origin, key.kind.not("a table"));
+            }
+            at = at.child(name);
+            match self.resolve(node.child(name), &at, origin) {
+                Some(found) => node = found,
+                None => return,
+            }
+            self.origins.insert(at.clone(), origin.clone());
         }
-        match self.resolve(path, origin) {
+        match node.known() {
             Known::Not => {}
             Known::Table => self.error(path, origin, "is a table: set one of its keys".to_owned()),
-            Known::Key(key) => {
-                self.origins.insert(path.clone(), origin.clone());
-                match key.kind.check_text(text) {
-                    Ok(value) => self.set(path, value),
-                    Err(misfit) => self.error(path, origin, misfit.message),
-                }
-            }
+            Known::Key(key) => match key.kind.check_text(text) {
+                Ok(value) => self.set(path, value),
+                Err(misfit) => self.error(path, origin, misfit.message),
+            },
         }
     }
 
-    /// Looks the path up, and reports it when it is unknown or ends in a name of the wrong form.
-    fn resolve(&mut self, path: &KeyPath, origin: &Origin) -> Known {
-        let known = keys::lookup(path);
-        if matches!(known, Known::Not) {
+    /// Reports a path that leads nowhere or ends in a name of the wrong form.
+    fn resolve(
+        &mut self,
+        node: Option<&'static Node>,
+        path: &KeyPath,
+        origin: &Origin,
+    ) -> Option<&'static Node> {
+        let Some(node) = node else {
             self.error(path, origin, keys::unknown(path));
-        } else if !self.origins.contains_key(path)
-            && let Some(syntax) = keys::chosen_name(path)
+            return None;
+        };
+        if let Some(syntax) = node.chosen_name()
+            && !self.origins.contains_key(path)
             && let Err(reason) = (syntax.check)(path.last())
         {
             let colon = if reason.is_empty() { "" } else { ": " };
             let message = format!("the name must be {}{colon}{reason}", syntax.expected);
             self.error(path, origin, message);
         }
-        known
+        Some(node)
     }
 
     fn error(&mut self, path: &KeyPath, origin: &Origin, message: String) {
@@ -230,48 +209,72 @@ impl Layer {
     }
 
     fn set(&mut self, path: &KeyPath, value: Value) {
-        set_in(&mut self.values, &path.0, value);
+        set_in(&mut self.values, path.names(), value);
     }
 }
 
 /// Puts a value where the path leads, and makes the tables on the way.
-fn set_in(table: &mut Map<String, Value>, path: &[String], value: Value) {
-    match path {
-        [] => {}
-        [last] => {
-            table.insert(last.clone(), value);
-        }
-        [first, rest @ ..] => {
-            let inner = table
-                .entry(first.clone())
-                .or_insert_with(|| Map::<String, Value>::new().into());
-            if let ValueKind::Table(inner) = &mut inner.kind {
-                set_in(inner, rest, value);
-            }
+pub(super) fn set_in<'n>(
+    mut table: &mut Values,
+    path: impl DoubleEndedIterator<Item = &'n str>,
+    value: Value,
+) {
+    let mut names = path;
+    let Some(last) = names.next_back() else {
+        return;
+    };
+    for name in names {
+        let inner = table.entry(name.to_owned());
+        let inner = inner.or_insert_with(|| Values::new().into());
+        match &mut inner.kind {
+            ValueKind::Table(inner) => table = inner,
+            _ => return,
         }
     }
+    table.insert(last.to_owned(), value);
+}
+
+/// The text of this key of this table of a file, whatever is wrong with the rest. In a file that is not
+/// TOML, only what stands above the mistake counts.
+pub(super) fn text_in(toml: &str, table: &str, key: &str) -> Option<String> {
+    let document = Document::parse(toml).or_else(|error| {
+        let above = toml
+            .get(..start_of(&error))
+            .and_then(|above| above.rsplit_once('\n'));
+        Document::parse(above.map_or("", |(above, _)| above))
+    });
+    let document = document.ok()?;
+    let text = document.as_table().get(table)?.get(key)?.as_str()?;
+    (!text.trim().is_empty()).then(|| text.to_owned())
+}
+
+/// The byte at which it is no TOML.
+fn start_of(error: &toml_edit::TomlError) -> usize {
+    error.span().map_or(0, |span| span.start)
 }
 
 /// A file, to turn byte offsets into places.
 struct TomlFile<'f> {
-    path: &'f Path,
+    path: Arc<Path>,
     text: &'f str,
     /// The byte after each line break.
     line_starts: Vec<usize>,
+    crons: &'f mut Crons,
 }
 
 impl<'f> TomlFile<'f> {
-    fn new(path: &'f Path, text: &'f str) -> Self {
+    fn new(path: &Path, text: &'f str, crons: &'f mut Crons) -> Self {
         TomlFile {
-            path,
+            path: path.into(),
             text,
             line_starts: text.match_indices('\n').map(|(at, _)| at + 1).collect(),
+            crons,
         }
     }
 
     fn line_of(&self, offset: usize) -> Origin {
         Origin::File {
-            path: self.path.to_owned(),
+            path: self.path.clone(),
             line: self.line_starts.partition_point(|start| *start <= offset) + 1,
             column: 0,
         }
@@ -282,9 +285,29 @@ impl<'f> TomlFile<'f> {
         let start = breaks.checked_sub(1).map_or(0, |at| self.line_starts[at]);
         let before = self.text.get(start..offset).unwrap_or_default();
         Origin::File {
-            path: self.path.to_owned(),
+            path: self.path.clone(),
             line: breaks + 1,
             column: before.chars().count() + 1,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rstest::rstest;
+
+    #[rstest]
+    #[case(
+        "[daemon]\nruntime_dir = '/a'\nlog = 3\n[jobs.x]\nmode = 7",
+        Some("/a")
+    )]
+    #[case("daemon.runtime_dir = '/a'\n[jobs.x", Some("/a"))]
+    #[case("[jobs.x\n[daemon]\nruntime_dir = '/a'", None)]
+    #[case("[daemon]\nruntime_dir = ''", None)]
+    #[case("[daemon]\nruntime_dir = 3", None)]
+    #[case("daemon = 3", None)]
+    fn one_text_of_a_file_that_may_be_wrong(#[case] toml: &str, #[case] expected: Option<&str>) {
+        assert_eq!(text_in(toml, "daemon", "runtime_dir").as_deref(), expected);
     }
 }

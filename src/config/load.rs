@@ -4,10 +4,11 @@ use std::path::PathBuf;
 
 use super::error::{ConfigErrors, KeyPath, Origin};
 use super::keys::{self, Known};
-use super::layer::{Layer, Origins};
+use super::kind::Crons;
+use super::layer::{Layer, Origins, text_in};
 use super::locate::{self, FileText};
+use super::merge::Stacks;
 use super::password::{has_password, shared_password};
-use super::raw::RawConfig;
 use super::spec::Config;
 use super::validate::{Findings, validate};
 
@@ -65,18 +66,17 @@ pub fn runtime_dir(request: &Request) -> PathBuf {
     let files = locate::main_file(request)
         .map(|file| locate::read(&file))
         .unwrap_or_default();
-    let files = files.into_iter().filter_map(|file| {
-        let text = file.text.ok()?;
-        Some(Layer::from_toml(&file.path, &text))
-    });
-    let others = [
-        Layer::from_texts(variables(request)),
-        Layer::from_texts(flags(request)),
-    ];
-    files
-        .chain(others)
-        .filter_map(|layer| layer.text("daemon", "runtime_dir").map(PathBuf::from))
+    let in_files = files
+        .into_iter()
+        .filter_map(|file| text_in(&file.text.ok()?, "daemon", "runtime_dir"));
+    let in_others = [variables(request), flags(request)]
+        .map(Layer::from_texts)
+        .into_iter()
+        .filter_map(|layer| Some(layer.text("daemon", "runtime_dir")?.to_owned()));
+    in_files
+        .chain(in_others)
         .last()
+        .map(PathBuf::from)
         .unwrap_or_else(|| locate::directories(request).runtime)
 }
 
@@ -88,6 +88,7 @@ pub(super) fn assemble(
 ) -> Result<Config, ConfigErrors> {
     let mut warnings = Vec::new();
     let mut layers = Vec::new();
+    let mut crons = Crons::default();
     for FileText {
         path,
         text,
@@ -95,7 +96,7 @@ pub(super) fn assemble(
     } in texts
     {
         let layer = match text {
-            Ok(text) => Layer::from_toml(&path, &text),
+            Ok(text) => Layer::from_toml(&path, &text, &mut crons),
             Err(error) => Layer::unreadable(&path, format!("cannot be read: {error}")),
         };
         if is_shared && layer.texts("servers", "conninfo").any(has_password) {
@@ -106,18 +107,21 @@ pub(super) fn assemble(
     layers.push(Layer::from_texts(variables(request)));
     layers.push(Layer::from_texts(flags(request)));
 
-    let origins = merge_origins(&layers);
-    let mut errors: Vec<_> = layers
-        .iter()
-        .flat_map(|layer| layer.errors.clone())
-        .collect();
     // What a file that is not TOML would have set is not known: nothing is "missing" then.
-    if !layers.iter().any(|layer| layer.is_broken) {
+    let is_broken = layers.iter().any(|layer| layer.is_broken);
+    let mut errors = Vec::new();
+    let mut origins = Origins::new();
+    let mut values = Vec::new();
+    for mut layer in layers {
+        errors.append(&mut layer.errors);
+        merge_origins(&mut origins, layer.origins);
+        values.push(layer.values);
+    }
+    if !is_broken {
         let mut findings = Findings::new(&origins);
-        match merge(&origins, layers) {
-            Ok(raw) => {
-                let own = locate::directories(request);
-                let mut config = validate(raw, file, &own, &mut findings);
+        let own = locate::directories(request);
+        match validate(Stacks::new(values), file, &own, &mut findings) {
+            Ok(mut config) => {
                 warnings.append(&mut findings.warnings);
                 if errors.is_empty() && findings.errors.is_empty() {
                     config.warnings = warnings;
@@ -141,7 +145,7 @@ fn variables(request: &Request) -> Vec<(KeyPath, String, Origin)> {
         .iter()
         .filter_map(|(name, value)| {
             let keys = name.strip_prefix(VARIABLE_PREFIX)?.to_ascii_lowercase();
-            let path = KeyPath(keys.split("__").map(str::to_owned).collect());
+            let path = keys.split("__").collect();
             Some((path, value.clone(), Origin::Environment(name.clone())))
         })
         .collect();
@@ -151,8 +155,8 @@ fn variables(request: &Request) -> Vec<(KeyPath, String, Origin)> {
 
 fn flags(request: &Request) -> Vec<(KeyPath, String, Origin)> {
     let path = |dotted: &str| match toml_edit::Key::parse(dotted) {
-        Ok(keys) => KeyPath(keys.iter().map(|key| key.get().to_owned()).collect()),
-        Err(_) => KeyPath(vec![dotted.to_owned()]),
+        Ok(keys) => keys.iter().map(toml_edit::Key::get).collect(),
+        Err(_) => KeyPath::default().child(dotted),
     };
     request
         .overrides
@@ -162,28 +166,19 @@ fn flags(request: &Request) -> Vec<(KeyPath, String, Origin)> {
 }
 
 /// A value was set where it was set last; a table where its first key was.
-fn merge_origins(layers: &[Layer]) -> Origins {
-    let mut merged = Origins::new();
-    for (path, origin) in layers.iter().flat_map(|layer| &layer.origins) {
-        match keys::lookup(path) {
+fn merge_origins(merged: &mut Origins, layer: Origins) {
+    if merged.is_empty() {
+        *merged = layer;
+        return;
+    }
+    for (path, origin) in layer {
+        match keys::lookup(&path) {
             Known::Key(_) => {
-                merged.insert(path.clone(), origin.clone());
+                merged.insert(path, origin);
             }
             Known::Table | Known::Not => {
-                merged.entry(path.clone()).or_insert_with(|| origin.clone());
+                merged.entry(path).or_insert(origin);
             }
         }
     }
-    merged
-}
-
-fn merge(origins: &Origins, layers: Vec<Layer>) -> Result<RawConfig, config::ConfigError> {
-    layers
-        .into_iter()
-        .fold(
-            config::Config::builder().add_source(Layer::defaults(origins)),
-            |builder, layer| builder.add_source(layer),
-        )
-        .build()?
-        .try_deserialize()
 }

@@ -3,7 +3,8 @@
 //! ```text
 //! locate   which files                                  (I/O)
 //! layer    each file, the environment, flags: checked against the table in `keys`, one layer each
-//! raw      the layers merged by the `config` crate and given types
+//! merge    the layers merged by the `config` crate, a table at a time
+//! raw      … and given types
 //! validate what concerns several keys at once: names, schedules, modes  → `spec::Config`
 //! ```
 //! No stage stops at its first error: all of them are reported together.
@@ -18,6 +19,7 @@ mod kind;
 mod layer;
 mod load;
 mod locate;
+mod merge;
 mod not_yet;
 mod password;
 mod pattern;

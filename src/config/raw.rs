@@ -1,4 +1,4 @@
-//! The layers merged and typed, before the keys are held against each other.
+//! The merged tables, typed, before the keys are held against each other.
 //!
 //! Every value has passed its own check already, so that reading it here cannot fail.
 
@@ -14,12 +14,8 @@ use super::syntax;
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct RawConfig {
+pub(super) struct RawRoot {
     pub daemon: RawDaemon,
-    #[serde(default)]
-    pub servers: BTreeMap<String, RawServer>,
-    #[serde(default)]
-    pub jobs: BTreeMap<String, RawJob>,
 }
 
 #[derive(Deserialize)]

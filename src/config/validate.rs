@@ -7,8 +7,9 @@ use secrecy::SecretString;
 use super::error::{ConfigError, KeyPath};
 use super::keys::{self, Known};
 use super::layer::Origins;
+use super::merge::Stacks;
 use super::password::has_password;
-use super::raw::{RawConfig, RawDaemon, RawServer};
+use super::raw::{RawDaemon, RawServer};
 use super::spec::{Config, DaemonSpec, PasswordSource, ServerSpec};
 use super::{job, locate, schedule};
 
@@ -59,8 +60,8 @@ impl<'o> Findings<'o> {
 
     fn placed(&self, key: &KeyPath, message: String) -> ConfigError {
         let mut place = key.clone();
-        while !place.0.is_empty() && !self.origins.contains_key(&place) {
-            place.0.pop();
+        while !place.is_root() && !self.origins.contains_key(&place) {
+            place = place.parent();
         }
         ConfigError {
             origin: self.origins.get(&place).cloned(),
@@ -70,26 +71,27 @@ impl<'o> Findings<'o> {
     }
 }
 
-/// Validates all of it. The result counts only when `findings` has no errors.
+/// Validates all of it. The result counts only when `findings` has no errors. *Errors:* a value that
+/// passed its check has no place in its type, which is a bug.
 pub(super) fn validate(
-    raw: RawConfig,
+    mut layers: Stacks,
     file: PathBuf,
     own: &locate::Directories,
     findings: &mut Findings,
-) -> Config {
-    let jobs = job::jobs(raw.jobs, &raw.servers, findings);
+) -> Result<Config, config::ConfigError> {
+    let servers = layers.servers()?;
+    let jobs = job::jobs(&mut layers, &servers, findings)?;
     schedule::check_between(&jobs, findings);
-    Config {
+    Ok(Config {
         file,
-        daemon: daemon(raw.daemon, own),
-        servers: raw
-            .servers
+        daemon: daemon(layers.root()?.daemon, own),
+        servers: servers
             .into_iter()
             .filter_map(|(name, raw)| Some((name.clone(), server(name, raw, findings)?)))
             .collect(),
         jobs,
         warnings: Vec::new(),
-    }
+    })
 }
 
 fn daemon(raw: RawDaemon, own: &locate::Directories) -> DaemonSpec {

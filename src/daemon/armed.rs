@@ -1,9 +1,10 @@
 //! A configuration whose schedules are known to work: what start-up and a reload hand to the job table.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::config::spec::{Config, JobSpec};
+use crate::daemon::cron::Expressions;
 use crate::daemon::schedule::{Schedule, ScheduleError};
 
 /// A job's name, shared by all that mention it.
@@ -22,17 +23,17 @@ impl ArmedConfig {
     pub fn new(config: Arc<Config>) -> Result<Self, Vec<ScheduleError>> {
         let mut schedules = BTreeMap::new();
         let mut dependants: BTreeMap<String, Vec<JobName>> = BTreeMap::new();
-        let mut expressions = BTreeSet::new();
+        let mut expressions = Expressions::default();
+        let zone = &config.daemon.timezone;
         let mut errors = Vec::new();
         for (name, job) in &config.jobs {
-            let mut schedule = match Schedule::new(name, &job.schedule, &config.daemon.timezone) {
+            let schedule = match Schedule::sharing(name, &job.schedule, zone, &mut expressions) {
                 Ok(schedule) => schedule,
                 Err(error) => {
                     errors.push(error);
                     continue;
                 }
             };
-            schedule.share(&mut expressions);
             let name = JobName::from(name.as_str());
             for dependency in &job.schedule.after {
                 let list = dependants.entry(dependency.clone()).or_default();

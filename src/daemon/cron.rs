@@ -3,7 +3,7 @@
 //! croner alone is not enough: it treats only single times (`30 2 * * *`) as fixed, so `0 2,14 * * *`
 //! would be lost when the clock skips two o'clock, and run twice when two o'clock comes twice.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use croner::{Cron, CronDateTime};
@@ -21,6 +21,22 @@ pub struct CronTimes {
     follows: Follows,
 }
 
+/// Cron expressions by their text. One takes 5 kB (croner keeps a byte for every year), and thousands
+/// of jobs have a handful of them.
+#[derive(Debug, Default)]
+pub struct Expressions(BTreeMap<String, Arc<Cron>>);
+
+impl Expressions {
+    fn get(&mut self, text: &str) -> Result<Arc<Cron>, CronSyntaxError> {
+        if let Some(cron) = self.0.get(text) {
+            return Ok(cron.clone());
+        }
+        let cron = Arc::new(parse_cron(text)?);
+        self.0.insert(text.to_owned(), cron.clone());
+        Ok(cron)
+    }
+}
+
 /// What a job does when the clock is put forward or back.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Follows {
@@ -33,8 +49,12 @@ enum Follows {
 }
 
 impl CronTimes {
-    /// Reads `minute hour day month weekday`.
-    pub fn parse(text: &str, zone: TimeZone) -> Result<Self, CronSyntaxError> {
+    /// Reads `minute hour day month weekday`, or takes it from those that were read before.
+    pub fn parse(
+        text: &str,
+        zone: TimeZone,
+        read: &mut Expressions,
+    ) -> Result<Self, CronSyntaxError> {
         // Vixie cron, too, looks at the first character of these two fields only.
         let star = text
             .split_whitespace()
@@ -46,21 +66,10 @@ impl CronTimes {
             Follows::Calendar
         };
         Ok(CronTimes {
-            cron: Arc::new(parse_cron(text)?),
+            cron: read.get(text)?,
             zone,
             follows,
         })
-    }
-
-    /// Uses the pool's copy of the expression, or adds its own. An expression takes 5 kB (croner keeps
-    /// a byte for every year), and thousands of jobs have a handful of them.
-    pub fn share(&mut self, pool: &mut BTreeSet<Arc<Cron>>) {
-        match pool.get(&self.cron) {
-            Some(same) => self.cron = same.clone(),
-            None => {
-                pool.insert(self.cron.clone());
-            }
-        }
     }
 
     /// The first fire time later than `after`; `None` beyond the calendar's end.
@@ -111,7 +120,8 @@ mod tests {
     const NEW_YORK: &str = "America/New_York";
 
     fn times(text: &str, zone: &str) -> CronTimes {
-        CronTimes::parse(text, TimeZone::get(zone).unwrap()).unwrap()
+        let zone = TimeZone::get(zone).unwrap();
+        CronTimes::parse(text, zone, &mut Expressions::default()).unwrap()
     }
 
     fn fires(text: &str, zone: &str, after: &str, count: usize) -> Vec<String> {

@@ -4,10 +4,12 @@
 use std::sync::Arc;
 
 use jiff::Timestamp;
+use uuid::Uuid;
 
 use crate::config::spec::Config;
 use crate::daemon::armed::{ArmedConfig, JobName};
-pub use crate::report::{Outcome, Trigger};
+pub use crate::report::{Elsewhere, Outcome, Trigger};
+pub use crate::run::Orphan;
 
 /// Who waits for the outcome of a run; the number is the asker's.
 pub type Ticket = u64;
@@ -34,8 +36,12 @@ pub enum Event {
     Finished {
         /// Its job.
         job: JobName,
+        /// The run.
+        run_id: Uuid,
         /// How.
         outcome: Outcome,
+        /// Where another daemon has taken its work.
+        elsewhere: Option<Elsewhere>,
     },
     /// The configuration has changed, and is valid.
     Reload(ArmedConfig),
@@ -92,6 +98,8 @@ pub struct Start {
     pub trigger: Trigger,
     /// The fire time that the run stands for.
     pub due_at: Option<Timestamp>,
+    /// A run of the job that has to be settled first.
+    pub orphan: Option<Orphan>,
     /// The configuration in force: the run keeps it, whatever a reload brings.
     pub config: Arc<Config>,
 }

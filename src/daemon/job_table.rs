@@ -5,17 +5,22 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use jiff::Timestamp;
+use uuid::Uuid;
 
 use crate::config::Connections;
 use crate::config::spec::JobSpec;
 use crate::daemon::armed::{ArmedConfig, JobName};
-use crate::daemon::event::{Action, Answer, Event, SkipReason, Start, Ticket};
+use crate::daemon::event::{Action, Answer, Event, SkipReason, Ticket};
 use crate::daemon::permits::{Needs, Permits};
 use crate::daemon::queue::{Queue, Request};
 use crate::report::{Outcome, Trigger};
 
+use elsewhere::Again;
+
+mod elsewhere;
 mod fires;
 mod reload;
+mod runs;
 #[cfg(test)]
 mod tests;
 
@@ -31,6 +36,8 @@ pub struct Past {
     pub started_at: Option<Timestamp>,
     /// When its last committed run ended.
     pub committed_at: Option<Timestamp>,
+    /// A run of which nobody said how it ended.
+    pub run_id: Option<Uuid>,
 }
 
 /// A job as `status` shows it.
@@ -65,6 +72,8 @@ pub struct JobTable {
     connections: fn(&JobSpec) -> Connections,
     jobs: BTreeMap<JobName, Entry>,
     fires: BTreeSet<(Timestamp, JobName)>,
+    /// When to look again at what is not settled.
+    looks: BTreeSet<(Timestamp, JobName)>,
     waiting: Queue,
     /// By job, for a job never runs twice at once, not even across its removal and return.
     running: BTreeMap<JobName, Running>,
@@ -76,18 +85,20 @@ pub struct JobTable {
 #[derive(Debug, Default)]
 struct Entry {
     next_fire: Option<Timestamp>,
-    /// Those of `after` that have committed since this job's last start.
-    committed: BTreeSet<JobName>,
+    /// Those of `after` that have committed since this job's last start, and for which fire.
+    committed: BTreeMap<JobName, Option<Timestamp>>,
     last: Option<(Outcome, Timestamp)>,
+    /// Its last run, unless it is known that it was committed.
+    orphan: Option<Uuid>,
+    again: Option<Again>,
 }
 
 #[derive(Debug)]
 struct Running {
     needs: Needs,
-    tickets: Vec<Ticket>,
+    request: Request,
+    orphan: Option<Uuid>,
     since: Timestamp,
-    /// The latest fire time that needs no catching up if this run comes to its end.
-    settles: Option<Timestamp>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -111,6 +122,7 @@ impl JobTable {
             connections,
             jobs: BTreeMap::new(),
             fires: BTreeSet::new(),
+            looks: BTreeSet::new(),
             waiting: Queue::default(),
             running: BTreeMap::new(),
             permits: Permits::default(),
@@ -123,7 +135,11 @@ impl JobTable {
             let Some((spec, schedule)) = armed.job(name) else {
                 continue;
             };
-            table.jobs.insert(name.clone(), Entry::default());
+            let entry = Entry {
+                orphan: of(name).run_id,
+                ..Entry::default()
+            };
+            table.jobs.insert(name.clone(), entry);
             if let Some(last) = of(name).due_at {
                 table.catch_up(name, schedule.catch_up(last, now), now, &mut actions);
             }
@@ -132,7 +148,8 @@ impl JobTable {
                 if of(dependency).committed_at > of(name).started_at
                     && let Some(entry) = table.jobs.get_mut(name)
                 {
-                    entry.committed.insert(JobName::from(dependency.as_str()));
+                    let dependency = JobName::from(dependency.as_str());
+                    entry.committed.insert(dependency, None);
                 }
             }
         }
@@ -146,6 +163,7 @@ impl JobTable {
     pub fn handle(&mut self, event: Event, now: Timestamp) -> Vec<Action> {
         let mut actions = Vec::new();
         self.fire_what_is_due(now, &mut actions);
+        self.look_again(now);
         match event {
             Event::Tick => {}
             Event::Trigger {
@@ -161,7 +179,12 @@ impl JobTable {
             Event::Signal(n) => {
                 self.signal(now, &mut actions, |spec| spec.schedule.signal == Some(n));
             }
-            Event::Finished { job, outcome } => self.finish(&job, outcome, now, &mut actions),
+            Event::Finished {
+                job,
+                run_id,
+                outcome,
+                elsewhere,
+            } => self.finish(&job, run_id, (outcome, elsewhere), now, &mut actions),
             Event::Reload(armed) => self.reload(armed, now, &mut actions),
             Event::Stop => self.stop(now, &mut actions),
         }
@@ -174,7 +197,10 @@ impl JobTable {
     /// and at least once a minute by the wall clock, for that may be set.
     pub fn wake_at(&self) -> Option<Timestamp> {
         match self.phase {
-            Phase::Serving => self.fires.first().map(|(due, _)| *due),
+            Phase::Serving => {
+                let first = [self.fires.first(), self.looks.first()];
+                first.into_iter().flatten().map(|(at, _)| *at).min()
+            }
             Phase::Draining { until } | Phase::Cancelling { until } => Some(until),
             Phase::Left => None,
         }
@@ -219,10 +245,14 @@ impl JobTable {
         ticket: Option<Ticket>,
         now: Timestamp,
     ) {
+        let is_fire = matches!(trigger, Trigger::Schedule | Trigger::Missed);
         self.waiting.push(Request {
             job: job.clone(),
             trigger,
             due_at,
+            settles: due_at.filter(|_| is_fire),
+            asked: due_at.is_none().then_some(trigger),
+            looks_again: false,
             tickets: Vec::from_iter(ticket),
             since: now,
         });
@@ -263,106 +293,6 @@ impl JobTable {
         }
     }
 
-    fn start_what_may(&mut self, now: Timestamp, actions: &mut Vec<Action>) {
-        if self.phase != Phase::Serving {
-            return;
-        }
-        let config = self.armed.config();
-        let mut short = BTreeSet::new();
-        let mut started = Vec::new();
-        for request in self.waiting.iter() {
-            if !self.permits.has_run(config) {
-                break;
-            }
-            let Some(spec) = config.jobs.get(&*request.job) else {
-                continue;
-            };
-            if self.running.contains_key(&request.job) {
-                continue;
-            }
-            let needs = Needs::new(config, spec, (self.connections)(spec));
-            if self.permits.take(config, &needs, &mut short) {
-                started.push((request.job.clone(), needs));
-            }
-        }
-        for (job, needs) in started {
-            let Some(request) = self.waiting.remove(&job) else {
-                continue;
-            };
-            if let Some(entry) = self.jobs.get_mut(&job) {
-                entry.committed.clear();
-            }
-            self.running.insert(
-                job.clone(),
-                Running {
-                    needs,
-                    tickets: request.tickets,
-                    since: now,
-                    settles: request.due_at,
-                },
-            );
-            actions.push(Action::Start(Start {
-                job,
-                trigger: request.trigger,
-                due_at: request.due_at,
-                config: self.armed.config().clone(),
-            }));
-        }
-    }
-
-    fn finish(
-        &mut self,
-        job: &JobName,
-        outcome: Outcome,
-        now: Timestamp,
-        actions: &mut Vec<Action>,
-    ) {
-        let Some(run) = self.running.remove(job) else {
-            return;
-        };
-        self.permits.give_back(&run.needs);
-        if let Some(due_at) = run.settles
-            && outcome != Outcome::Cancelled
-        {
-            let job = job.clone();
-            actions.push(Action::Settled { job, due_at });
-        }
-        for ticket in run.tickets {
-            actions.push(Action::Answer {
-                ticket,
-                job: job.clone(),
-                answer: Answer::Ended(outcome),
-            });
-        }
-        if let Some(entry) = self.jobs.get_mut(job) {
-            entry.last = Some((outcome, now));
-        }
-        if outcome == Outcome::Committed && self.phase == Phase::Serving {
-            let armed = self.armed.clone();
-            for dependant in armed.dependants(job) {
-                if let Some(entry) = self.jobs.get_mut(dependant) {
-                    entry.committed.insert(job.clone());
-                }
-            }
-            self.request_ready(armed.dependants(job), now);
-        }
-    }
-
-    // `after`.
-
-    /// Requests those of `jobs` whose conditions are met.
-    fn request_ready<'n>(&mut self, jobs: impl IntoIterator<Item = &'n JobName>, now: Timestamp) {
-        for job in jobs {
-            let (Some((spec, _)), Some(entry)) = (self.armed.job(job), self.jobs.get(job)) else {
-                continue;
-            };
-            let after = &spec.schedule.after;
-            if !after.is_empty() && after.iter().all(|name| entry.committed.contains(&**name)) {
-                self.enqueue(job, Trigger::After, None, None, now);
-            }
-        }
-    }
-
     // The end.
 
     fn stop(&mut self, now: Timestamp, actions: &mut Vec<Action>) {
@@ -372,6 +302,7 @@ impl JobTable {
                 self.phase = Phase::Draining {
                     until: later(now, grace),
                 };
+                self.looks.clear();
                 for request in self.waiting.take_all() {
                     drop_request(request, SkipReason::Stopping, actions);
                 }

@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
+use uuid::Uuid;
 
 use crate::daemon::job_table::Past;
 
@@ -38,6 +39,9 @@ struct JobMemory {
     due_at: Option<Timestamp>,
     started_at: Option<Timestamp>,
     committed_at: Option<Timestamp>,
+    /// The run that was started last, as long as it is not known how it ended.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    run_id: Option<Uuid>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -92,6 +96,7 @@ impl Memory {
                     due_at: known.due_at,
                     started_at: known.started_at,
                     committed_at: known.committed_at,
+                    run_id: known.run_id,
                 },
             );
         }
@@ -99,8 +104,15 @@ impl Memory {
     }
 
     /// A run has started.
-    pub fn started(&mut self, job: &str, now: Timestamp) {
-        self.change(job).started_at = Some(now);
+    pub fn started(&mut self, job: &str, run_id: Uuid, now: Timestamp) {
+        let memory = self.change(job);
+        memory.started_at = Some(now);
+        memory.run_id = Some(run_id);
+    }
+
+    /// It is known how the job's last run ended.
+    pub fn ended(&mut self, job: &str) {
+        self.change(job).run_id = None;
     }
 
     /// A run has committed.
@@ -213,21 +225,28 @@ mod tests {
         memory.recall(std::iter::once("j".to_owned()), at(0))["j"].due_at
     }
 
+    fn run_id(memory: &mut Memory) -> Option<Uuid> {
+        memory.recall(std::iter::once("j".to_owned()), at(0))["j"].run_id
+    }
+
     #[test]
     fn what_was_saved_is_recalled_and_a_new_job_counts_from_now() {
         let dir = tempfile::tempdir().unwrap();
         let mut memory = Memory::open(dir.path()).unwrap();
         assert_eq!(due_at(&mut memory), Some(at(0)));
-        memory.started("j", at(61));
+        memory.started("j", Uuid::from_u128(7), at(61));
         memory.save().unwrap();
         // Killed here: the fire at 60 has not been settled.
         let mut memory = Memory::open(dir.path()).unwrap();
         assert_eq!(due_at(&mut memory), Some(at(0)));
+        assert_eq!(run_id(&mut memory), Some(Uuid::from_u128(7)));
 
         memory.settled("j", at(60));
+        memory.ended("j");
         memory.save().unwrap();
         let mut memory = Memory::open(dir.path()).unwrap();
         assert_eq!(due_at(&mut memory), Some(at(60)));
+        assert_eq!(run_id(&mut memory), None);
     }
 
     #[test]

@@ -17,6 +17,12 @@ pub struct Request {
     pub trigger: Trigger,
     /// The latest fire time that the run will stand for.
     pub due_at: Option<Timestamp>,
+    /// The latest fire time that needs no catching up if the run comes to its end.
+    pub settles: Option<Timestamp>,
+    /// Who wants a run that starts from now on, whatever became of the fire: the first of them.
+    pub asked: Option<Trigger>,
+    /// Nothing new: a look at how that fire stands by now, or a run that was left in doubt.
+    pub looks_again: bool,
     /// Who waits for its outcome.
     pub tickets: Vec<Ticket>,
     /// When it was first asked for.
@@ -38,6 +44,9 @@ impl Queue {
         if let Some(waiting) = self.get_mut(&request.job) {
             waiting.tickets.extend(request.tickets);
             waiting.due_at = waiting.due_at.max(request.due_at);
+            waiting.settles = waiting.settles.max(request.settles);
+            waiting.asked = waiting.asked.or(request.asked);
+            waiting.looks_again &= request.looks_again;
             return;
         }
         self.arrivals += 1;

@@ -8,6 +8,7 @@ use std::thread::JoinHandle;
 
 use jiff::Timestamp;
 use tokio::sync::mpsc;
+use uuid::Uuid;
 
 use crate::daemon::armed::JobName;
 use crate::daemon::event::Start;
@@ -21,6 +22,8 @@ use crate::run::{self, Cancelled, Canceller, Context, NextDue};
 pub struct Ended {
     /// Its job.
     pub job: JobName,
+    /// The run.
+    pub run_id: Uuid,
     /// What became of it; an error when it could not even begin, or panicked.
     pub report: std::result::Result<RunReport, ErrorReport>,
 }
@@ -48,7 +51,7 @@ impl Runner {
     }
 
     /// Starts a run. Its end comes through the channel, whatever happens.
-    pub fn start(&mut self, start: Start) {
+    pub fn start(&mut self, start: Start, run_id: Uuid) {
         let (canceller, cancelled) = run::cancellation();
         let job = start.job.clone();
         let ended = self.ended.clone();
@@ -57,12 +60,13 @@ impl Runner {
             .name(format!("run {job}"))
             .spawn(move || {
                 let report = std::panic::catch_unwind(AssertUnwindSafe(|| {
-                    one_run(&start, &cancelled, listener)
+                    one_run(&start, run_id, &cancelled, listener)
                 }))
                 .unwrap_or_else(|panic| Err(bug(format!("the run panicked: {}", text_of(&*panic)))))
                 .map_err(|error| ErrorReport::new(&error, false));
                 let _ = ended.blocking_send(Ended {
                     job: start.job,
+                    run_id,
                     report,
                 });
             });
@@ -73,7 +77,12 @@ impl Runner {
             Err(error) => {
                 let error = bug(format!("no thread could be started for the run: {error}"));
                 let report = Err(ErrorReport::new(&error, false));
-                if self.ended.try_send(Ended { job, report }).is_err() {
+                let ended = Ended {
+                    job,
+                    run_id,
+                    report,
+                };
+                if self.ended.try_send(ended).is_err() {
                     tracing::error!("{error}");
                 }
             }
@@ -97,8 +106,15 @@ impl Runner {
     }
 }
 
-fn one_run(start: &Start, cancelled: &Cancelled, listener: Arc<dyn Listener>) -> Result<RunReport> {
+fn one_run(
+    start: &Start,
+    run_id: Uuid,
+    cancelled: &Cancelled,
+    listener: Arc<dyn Listener>,
+) -> Result<RunReport> {
     let context = Context {
+        run_id,
+        orphan: start.orphan,
         due_at: start.due_at,
         next_due: NextDue::Known(next_due(start)),
         ..Context::new(&start.config, &start.job, start.trigger, listener)?
@@ -161,6 +177,7 @@ mod tests {
             job: job.into(),
             trigger: Trigger::Manual,
             due_at: None,
+            orphan: None,
             config: Arc::new(config),
         }
     }
@@ -169,10 +186,10 @@ mod tests {
     fn a_panic_ends_its_run_only() {
         let (sender, mut ended) = mpsc::channel(2);
         let mut runner = Runner::new(sender, Arc::new(Panics));
-        runner.start(start("bad"));
-        runner.start(start("good"));
+        runner.start(start("bad"), Uuid::now_v7());
+        runner.start(start("good"), Uuid::now_v7());
         for _ in 0..2 {
-            let Ended { job, report } = ended.blocking_recv().unwrap();
+            let Ended { job, report, .. } = ended.blocking_recv().unwrap();
             runner.forget(&job);
             match (&*job, report) {
                 ("bad", Err(error)) => {

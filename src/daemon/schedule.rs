@@ -1,19 +1,16 @@
 //! When a job fires. Everything here is a pure function of the job's name, its schedule and the time
 //! asked about: a restart, a reload and a second machine find the same fire times.
 
-use std::collections::BTreeSet;
 use std::hash::Hasher;
-use std::sync::Arc;
 use std::time::Duration;
 
-use croner::Cron;
 use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
 use siphasher::sip::SipHasher13;
 
 use crate::config::CronSyntaxError;
 use crate::config::spec::{Missed, ScheduleSpec};
-use crate::daemon::cron::CronTimes;
+use crate::daemon::cron::{CronTimes, Expressions};
 
 /// The fire times of one job, its jitter included.
 #[derive(Clone, Debug)]
@@ -82,6 +79,16 @@ impl Schedule {
         spec: &ScheduleSpec,
         default_zone: &TimeZone,
     ) -> Result<Self, ScheduleError> {
+        Schedule::sharing(job, spec, default_zone, &mut Expressions::default())
+    }
+
+    /// The same for one of many jobs, which share what they can.
+    pub fn sharing(
+        job: &str,
+        spec: &ScheduleSpec,
+        default_zone: &TimeZone,
+        expressions: &mut Expressions,
+    ) -> Result<Self, ScheduleError> {
         let wrong = |why| ScheduleError::Every {
             job: job.to_owned(),
             why,
@@ -101,11 +108,12 @@ impl Schedule {
                         zone: name.clone(),
                     })?,
                 };
-                let times = CronTimes::parse(text, zone).map_err(|why| ScheduleError::Cron {
+                let wrong = |why| ScheduleError::Cron {
                     job: job.to_owned(),
                     text: text.clone(),
                     why,
-                })?;
+                };
+                let times = CronTimes::parse(text, zone, expressions).map_err(wrong)?;
                 Times::Cron(Box::new(times))
             }
         };
@@ -115,13 +123,6 @@ impl Schedule {
             missed: spec.missed,
             catchup_window: signed(spec.catchup_window),
         })
-    }
-
-    /// Shares its cron expression with others; see [`CronTimes::share`].
-    pub fn share(&mut self, pool: &mut BTreeSet<Arc<Cron>>) {
-        if let Times::Cron(cron) = &mut self.times {
-            cron.share(pool);
-        }
     }
 
     /// The first fire time later than `after`; `None` for a job that runs on demand only.

@@ -1,18 +1,20 @@
 //! The daemon's one loop: it owns all state, hears everything in one place, and never waits for a
 //! copy. What to do is decided by the [job table](super::job_table); this does it.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use futures_util::StreamExt;
 use jiff::Timestamp;
 use tokio::sync::mpsc;
+use uuid::Uuid;
 
 use super::armed::ArmedConfig;
 use super::askers::Askers;
 use super::control::server::{Asked, Server};
 use super::control::{Reply, Request};
-use super::event::{Action, Event, Outcome, SkipReason, Trigger};
+use super::event::{Action, Elsewhere, Event, Outcome, SkipReason, Trigger};
 use super::instance::Instance;
 use super::job_table::JobTable;
 use super::past::Memory;
@@ -175,9 +177,14 @@ impl Daemon {
     }
 
     fn act(&mut self, actions: Vec<Action>) {
+        let mut run_ids = BTreeMap::new();
         for action in &actions {
             match action {
-                Action::Start(start) => self.memory.started(&start.job, Timestamp::now()),
+                Action::Start(start) => {
+                    let run_id = Uuid::now_v7();
+                    self.memory.started(&start.job, run_id, Timestamp::now());
+                    run_ids.insert(start.job.clone(), run_id);
+                }
                 Action::Settled { job, due_at } => self.memory.settled(job, *due_at),
                 Action::Reloaded(changes) => {
                     let added = changes.added.iter().map(ToString::to_string);
@@ -190,7 +197,11 @@ impl Daemon {
         self.save();
         for action in actions {
             match action {
-                Action::Start(start) => self.runner.start(start),
+                Action::Start(start) => {
+                    if let Some(run_id) = run_ids.remove(&start.job) {
+                        self.runner.start(start, run_id);
+                    }
+                }
                 Action::Cancel(job) => self.runner.cancel(&job),
                 Action::Settled { .. } => {}
                 Action::Skipped { job, due_at, why } => {
@@ -327,21 +338,36 @@ impl Daemon {
         }
     }
 
-    fn on_ended(&mut self, Ended { job, report }: Ended) {
+    fn on_ended(&mut self, ended: Ended) {
+        let Ended {
+            job,
+            run_id,
+            report,
+        } = ended;
         self.runner.forget(&job);
         let now = Timestamp::now();
-        let (outcome, error) = match report {
-            Ok(report) => (report.outcome, report.error),
+        let (outcome, elsewhere, error) = match report {
+            Ok(report) => (report.outcome, report.elsewhere, report.error),
             Err(error) => {
                 tracing::error!(job = &*job, "{}", error.message);
-                (Outcome::RolledBack, Some(error))
+                (Outcome::RolledBack, None, Some(error))
             }
         };
-        if outcome == Outcome::Committed {
-            self.memory.committed(&job, now);
+        match (outcome, elsewhere) {
+            (Outcome::InDoubt, _) => {}
+            (Outcome::Committed, _) | (_, Some(Elsewhere::Committed)) => {
+                self.memory.ended(&job);
+                self.memory.committed(&job, now);
+            }
+            _ => self.memory.ended(&job),
         }
         self.last_runs.insert(&job, outcome, error, now);
-        self.apply(Event::Finished { job, outcome });
+        self.apply(Event::Finished {
+            job,
+            run_id,
+            outcome,
+            elsewhere,
+        });
     }
 
     fn save(&mut self) {

@@ -13,7 +13,9 @@ use secrecy::SecretString;
 
 mod layers;
 mod parse;
+mod tls;
 mod validate;
+mod values;
 
 pub use layers::{Outside, resolve};
 

@@ -5,6 +5,7 @@ pub mod conninfo;
 pub mod dial;
 pub mod ident;
 pub mod login;
+pub mod param;
 pub mod passfile;
 pub mod pins;
 pub mod route;

@@ -20,6 +20,16 @@ pub(super) struct Pinned {
     pub pid: i32,
 }
 
+/// Who the session's settings are for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Scope {
+    /// A backend of our own.
+    Session,
+    /// A pooler in transaction mode gives every transaction another one, and ours to others
+    /// afterwards: what is set must end with the transaction.
+    Transaction,
+}
+
 /// A setting, what it is set to, and what the server then shows.
 struct Pin {
     name: &'static str,
@@ -31,7 +41,23 @@ struct Pin {
 const ENCODING: &str = "client_encoding";
 const ROLE: &str = "session_replication_role";
 
-/// Sets everything in one round trip and verifies it in another.
+/// Whom the session is with. A pooler announces another process than the one that answers.
+pub(super) async fn scope(client: &Client, side: Side, announced: Option<i32>) -> Result<Scope> {
+    let messages = client
+        .simple_query("SELECT pg_catalog.pg_backend_pid()")
+        .await
+        .map_err(|error| Error::pg(Phase::Connect, side, error))?;
+    let answering = messages.iter().find_map(|message| match message {
+        SimpleQueryMessage::Row(row) => row.get(0)?.parse().ok(),
+        _ => None,
+    });
+    Ok(match announced {
+        Some(announced) if answering != Some(announced) => Scope::Transaction,
+        _ => Scope::Session,
+    })
+}
+
+/// Sets everything, and verifies it in another round trip.
 pub(super) async fn pin(
     client: &Client,
     side: Side,
@@ -53,6 +79,34 @@ pub(super) async fn pin(
         seen = look(client, Phase::Connect, side, settings, major).await?;
     }
     judge(seen, Phase::Connect, side)
+}
+
+/// Begins a transaction, and sets in it what a session of our own has.
+pub(super) fn begin(modes: &str, scope: Scope, settings: &SessionSettings, major: u32) -> String {
+    let mut sql = format!("BEGIN {modes}");
+    if scope == Scope::Transaction {
+        let role = settings.replica.then_some(ROLE);
+        let pins = pins(settings, major);
+        let set = pins.iter().filter(|pin| pin.name != ROLE || role.is_some());
+        for pin in set {
+            let value = quote_literal(&pin.value);
+            sql.push_str(&format!("; SET LOCAL {} = {value}", pin.name));
+        }
+        let encoding = quote_literal(encoding(settings));
+        sql.push_str(&format!("; SET LOCAL {ENCODING} = {encoding}"));
+    }
+    sql
+}
+
+/// What the server says of itself where nothing is set yet.
+pub(super) async fn unpinned(
+    client: &Client,
+    side: Side,
+    settings: &SessionSettings,
+    major: u32,
+) -> Result<Pinned> {
+    let seen = look(client, Phase::Connect, side, settings, major).await?;
+    Ok(seen.pinned)
 }
 
 /// Reads the settings back, e.g. in a transaction, which a pooler may have sent to another backend.

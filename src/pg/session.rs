@@ -6,12 +6,12 @@ use std::sync::atomic::{AtomicI32, Ordering};
 use std::time::Duration;
 
 use tokio_postgres::error::Severity;
-use tokio_postgres::types::ToSql;
 use tokio_postgres::{Client, Row};
 
 use super::cancel::Canceller;
 use super::dial::{self, Dialled};
-use super::pins;
+use super::param::Param;
+use super::pins::{self, Scope};
 use super::tap::TapState;
 use super::task::ConnectionTask;
 use super::watchdog::Watchdog;
@@ -44,6 +44,7 @@ pub struct Session {
     side: Side,
     settings: SessionSettings,
     version: u32,
+    scope: Scope,
     /// A pooler may give each transaction another backend.
     pid: AtomicI32,
     watchdog: Watchdog,
@@ -79,14 +80,26 @@ impl Session {
             side,
             settings: settings.clone(),
             version: 0,
+            scope: Scope::Session,
             pid: AtomicI32::new(0),
             watchdog: Watchdog::new(server, place),
         };
-        let pinning = pins::pin(&session.client, side, settings, major);
-        let pinned = dial::within(limit, pinning)
+        let announced = session.tap.announced_pid();
+        let pinning = async {
+            let scope = pins::scope(&session.client, side, announced).await?;
+            let pinned = match scope {
+                Scope::Session => pins::pin(&session.client, side, settings, major).await?,
+                Scope::Transaction => {
+                    pins::unpinned(&session.client, side, settings, major).await?
+                }
+            };
+            Ok((scope, pinned))
+        };
+        let (scope, pinned) = dial::within(limit, pinning)
             .await
             .unwrap_or_else(|| Err(dial::no_answer(side, limit)))
             .map_err(|error| error.at(&server.name))?;
+        session.scope = scope;
         session.version = pinned.version;
         session.pid = AtomicI32::new(pinned.pid);
         Ok(session)
@@ -153,6 +166,33 @@ impl Session {
         Ok(())
     }
 
+    /// Begins a transaction; `modes` is as in SQL. The pinned settings hold in it.
+    pub async fn begin(&self, phase: Phase, modes: &str) -> Result<()> {
+        let major = self.version / 10_000;
+        let sql = pins::begin(modes, self.scope, &self.settings, major);
+        self.run(phase, &sql).await
+    }
+
+    /// Sees to it that the pinned settings hold for reading what lies outside of the run's own
+    /// transaction: behind a pooler that takes one. To be ended with [`Session::let_go`].
+    pub async fn hold(&self, phase: Phase) -> Result<()> {
+        match self.scope {
+            Scope::Session => Ok(()),
+            Scope::Transaction => {
+                self.begin(phase, "ISOLATION LEVEL READ COMMITTED READ ONLY")
+                    .await
+            }
+        }
+    }
+
+    /// See [`Session::hold`].
+    pub async fn let_go(&self, phase: Phase) -> Result<()> {
+        match self.scope {
+            Scope::Session => Ok(()),
+            Scope::Transaction => self.run(phase, "COMMIT").await,
+        }
+    }
+
     /// Runs statements that return nothing of interest.
     pub async fn run(&self, phase: Phase, sql: &str) -> Result<()> {
         self.answer(phase, self.client.batch_execute(sql))
@@ -173,9 +213,10 @@ impl Session {
         &self,
         phase: Phase,
         sql: &str,
-        parameters: &[&(dyn ToSql + Sync)],
+        parameters: &[&dyn Param],
     ) -> Result<Vec<Row>> {
-        self.answer(phase, self.client.query(sql, parameters))
+        let parameters: Vec<_> = parameters.iter().map(|p| (p.value(), p.ty())).collect();
+        self.answer(phase, self.client.query_typed(sql, &parameters))
             .await?
             .map_err(|error| self.error(phase, error))
     }

@@ -5,53 +5,25 @@
 //! waited for, with a warning; one that waits for somebody else's lock is given up by name; one that
 //! is gone, that waits for *us*, or that nobody can be asked about, is dead.
 
-use std::fmt::Write;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use tokio::time::{Instant, sleep, timeout};
-use tokio_postgres::Row;
+use tokio::time::{Instant, sleep};
 use tracing::{debug, warn};
 
-use super::dial::{self, Dialled, Place};
+use self::look::Doing;
+use super::dial::Place;
 use super::session::Session;
 use crate::config::spec::ServerSpec;
 use crate::error::{Error, ErrorKind, Phase, Result};
 
-/// How long a look may take: a server that does not answer it is taken for lost.
-const LOOK_WAIT: Duration = Duration::from_secs(5);
-
-/// How long the look's own session may take to end.
-const CLOSE_WAIT: Duration = Duration::from_millis(500);
+mod look;
 
 /// How often it is noticed that something has moved.
 const TICK: Duration = Duration::from_millis(200);
 
 /// For sessions that belong to no job.
 const STALL_TIMEOUT: Duration = Duration::from_secs(300);
-
-/// How many lock holders an error names.
-const HOLDERS_MAX: usize = 3;
-
-const LOOK_SQL: &str = "\
-    SELECT a.state, a.wait_event_type, a.wait_event, \
-        ARRAY(SELECT pg_catalog.format('%s (%s)', b.pid, pg_catalog.concat_ws(', ', b.usename, \
-                  NULLIF(b.application_name, ''), b.backend_type, b.state)) \
-              FROM pg_catalog.unnest(pg_catalog.pg_blocking_pids(a.pid)) AS holder(pid) \
-              JOIN pg_catalog.pg_stat_activity b ON b.pid OPERATOR(pg_catalog.=) holder.pid) \
-    FROM pg_catalog.pg_stat_activity a \
-    WHERE a.pid OPERATOR(pg_catalog.=) $1 \
-    AND a.datname OPERATOR(pg_catalog.=) pg_catalog.current_database()";
-
-/// Only what is surely ours, and what waits for us: behind a pooler, a backend may have gone to
-/// somebody else.
-const END_SQL: &str = "\
-    SELECT pg_catalog.pg_terminate_backend(a.pid) FROM pg_catalog.pg_stat_activity a \
-    WHERE a.pid OPERATOR(pg_catalog.=) $1 \
-    AND a.datname OPERATOR(pg_catalog.=) pg_catalog.current_database() \
-    AND a.usename OPERATOR(pg_catalog.=) CURRENT_USER \
-    AND a.application_name OPERATOR(pg_catalog.=) pg_catalog.current_setting('application_name') \
-    AND a.wait_event OPERATOR(pg_catalog.=) ANY (ARRAY['ClientRead', 'ClientWrite'])";
 
 /// What a session needs to be looked at.
 #[derive(Debug)]
@@ -61,21 +33,6 @@ pub(super) struct Watchdog {
     place: Place,
     /// Who held the lock that the last look saw the backend wait for.
     holder: Mutex<Option<String>>,
-}
-
-/// What a backend that was not heard of is doing.
-#[derive(Clone, Debug, PartialEq, Eq)]
-enum Doing {
-    /// Waiting for a lock that these hold.
-    Locked { holders: String },
-    /// Working, or waiting for something in its own server.
-    Working { at: String },
-    /// Waiting for us, who wait for it: what either sent was lost.
-    WaitingForUs,
-    /// There is no such backend any more.
-    Gone,
-    /// The server could not be asked.
-    Unknown { why: String },
 }
 
 /// When the next look is due, as a time of silence.
@@ -284,129 +241,12 @@ impl Session {
             }
         }
     }
-
-    async fn look(&self) -> Doing {
-        match timeout(LOOK_WAIT, self.ask()).await {
-            Ok(Ok(doing)) => doing,
-            Ok(Err(error)) => Doing::Unknown {
-                why: error.message().to_owned(),
-            },
-            Err(_) => Doing::Unknown {
-                why: format!("no answer within {} s", LOOK_WAIT.as_secs()),
-            },
-        }
-    }
-
-    async fn ask(&self) -> Result<Doing> {
-        let rows = self.beside(LOOK_SQL).await?;
-        Ok(rows.first().map_or(Doing::Gone, doing_of))
-    }
-
-    async fn end_backend(&self) {
-        let (server, pid) = (self.server(), self.pid());
-        match timeout(LOOK_WAIT, self.beside(END_SQL)).await {
-            Ok(Ok(rows)) if !rows.is_empty() => debug!(server, pid, "ended a lost backend"),
-            other => debug!(server, pid, ?other, "could not end a lost backend"),
-        }
-    }
-
-    /// Asks about this session's backend in another session on the same server.
-    async fn beside(&self, sql: &str) -> Result<Vec<Row>> {
-        let watchdog = self.watchdog();
-        let name = &self.settings().application_name;
-        let Dialled { client, task, .. } =
-            dial::dial_again(&watchdog.server, self.side(), name, &watchdog.place).await?;
-        let rows = client.query(sql, &[&self.pid()]).await;
-        drop(client);
-        task.end(CLOSE_WAIT).await;
-        rows.map_err(|error| Error::pg(Phase::Connect, self.side(), error))
-    }
-}
-
-fn doing_of(row: &Row) -> Doing {
-    let text = |column: usize| row.get::<_, Option<String>>(column);
-    let holders: Vec<String> = row.get(3);
-    doing(
-        text(0).as_deref(),
-        text(1).as_deref(),
-        text(2).as_deref(),
-        &holders,
-    )
-}
-
-fn doing(
-    state: Option<&str>,
-    wait_type: Option<&str>,
-    wait: Option<&str>,
-    holders: &[String],
-) -> Doing {
-    if let Some((first, more)) = holders.split_first() {
-        let mut named = first.clone();
-        for holder in more.iter().take(HOLDERS_MAX - 1) {
-            let _ = write!(named, ", {holder}");
-        }
-        if holders.len() > HOLDERS_MAX {
-            let _ = write!(named, " and {} more", holders.len() - HOLDERS_MAX);
-        }
-        return Doing::Locked { holders: named };
-    }
-    let idle = state.is_some_and(|state| state.starts_with("idle"));
-    match (wait_type, wait) {
-        // Of the events of this type, the others wait for other servers.
-        (Some("Client"), Some("ClientRead" | "ClientWrite")) => Doing::WaitingForUs,
-        _ if idle => Doing::WaitingForUs,
-        (Some(kind), Some(event)) => Doing::Working {
-            at: format!("{kind}: {event}"),
-        },
-        _ => Doing::Working {
-            at: "its own work".to_owned(),
-        },
-    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use rstest::rstest;
-
-    #[rstest]
-    #[case(Some("active"), None, None, "working")]
-    #[case(Some("active"), Some("IO"), Some("DataFileRead"), "working")]
-    #[case(Some("active"), Some("Timeout"), Some("PgSleep"), "working")]
-    #[case(Some("active"), Some("IPC"), Some("SyncRep"), "working")]
-    // track_activities = off
-    #[case(Some("disabled"), None, None, "working")]
-    #[case(None, None, None, "working")]
-    #[case(Some("active"), Some("Client"), Some("ClientRead"), "waits for us")]
-    #[case(Some("active"), Some("Client"), Some("ClientWrite"), "waits for us")]
-    #[case(Some("idle in transaction"), None, None, "waits for us")]
-    #[case(
-        Some("active"),
-        Some("Client"),
-        Some("LibPQWalReceiverReceive"),
-        "working"
-    )]
-    fn slow_is_told_from_dead(
-        #[case] state: Option<&str>,
-        #[case] wait_type: Option<&str>,
-        #[case] wait: Option<&str>,
-        #[case] expected: &str,
-    ) {
-        let seen = match doing(state, wait_type, wait, &[]) {
-            Doing::Working { .. } => "working",
-            Doing::WaitingForUs => "waits for us",
-            other => panic!("{other:?}"),
-        };
-        assert_eq!(seen, expected);
-    }
-
-    #[test]
-    fn who_holds_a_lock_is_named_but_not_all_of_a_crowd() {
-        let holders: Vec<String> = (1..=5).map(|pid| format!("{pid} (bob)")).collect();
-        let seen = doing(Some("active"), Some("Lock"), Some("relation"), &holders);
-        let named = "1 (bob), 2 (bob), 3 (bob) and 2 more".to_owned();
-        assert_eq!(seen, Doing::Locked { holders: named });
-    }
 
     #[rstest]
     #[case(300, 30, &[15_000, 300_000, 600_000])]

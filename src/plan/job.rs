@@ -213,5 +213,8 @@ fn circles(job: &JobSpec, order: &order::Order<'_>, warnings: &mut Vec<String>) 
 }
 
 #[cfg(test)]
+#[path = "job_sql_tests.rs"]
+mod sql_tests;
+#[cfg(test)]
 #[path = "job_tests.rs"]
 mod tests;

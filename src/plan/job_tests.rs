@@ -1,33 +1,31 @@
 //! What a job may do, and every reason why not.
 
-use std::collections::BTreeMap;
-
 use rstest::rstest;
 
 use super::*;
-use crate::catalog::desc::{ColumnDesc, Identity};
-use crate::config::spec::{FormatChoice, TableInput};
+use crate::catalog::desc::ColumnDesc;
+use crate::config::spec::FormatChoice;
 use crate::pg::ident::Ident;
 use crate::plan::copy::{CopyFormat, FormatReason};
 use crate::plan::fixtures::{self, column, inspected, table};
 
 /// One table with the columns `id int4, name text` on both sides, after a change.
-fn entry(change: impl FnOnce(&mut Inspected)) -> Inspected {
+pub(super) fn entry(change: impl FnOnce(&mut Inspected)) -> Inspected {
     let made = |name: &str| table(name, vec![column("id", "int4"), column("name", "text")]);
     let mut entry = inspected(made("t"), made("t"));
     change(&mut entry);
     entry
 }
 
-fn source(entry: &mut Inspected) -> &mut RelationDesc {
+pub(super) fn source(entry: &mut Inspected) -> &mut RelationDesc {
     entry.source.as_mut().unwrap()
 }
 
-fn target(entry: &mut Inspected) -> &mut RelationDesc {
+pub(super) fn target(entry: &mut Inspected) -> &mut RelationDesc {
     entry.target.as_mut().unwrap()
 }
 
-fn plan(mode: Mode, tables: Vec<Inspected>) -> Result<JobPlan, Vec<Refusal>> {
+pub(super) fn plan(mode: Mode, tables: Vec<Inspected>) -> Result<JobPlan, Vec<Refusal>> {
     job(&fixtures::job(mode), tables, false, fixtures::attempt())
 }
 
@@ -38,7 +36,7 @@ fn reasons(result: Result<JobPlan, Vec<Refusal>>) -> Vec<String> {
     }
 }
 
-fn named(text: &str) -> Ident {
+pub(super) fn named(text: &str) -> Ident {
     Ident::new(text)
 }
 
@@ -50,28 +48,6 @@ fn key(from: &str, to: &str, deferrable: bool) -> ForeignKey {
         from_ancestors: Vec::new(),
         deferrable,
     }
-}
-
-#[test]
-fn equal_tables_are_copied_as_binary_by_these_statements() {
-    let plan = plan(Mode::Truncate, vec![entry(|_| {})]).unwrap();
-    assert_eq!(
-        plan.truncate.as_deref(),
-        Some("TRUNCATE TABLE ONLY \"public\".\"t\"")
-    );
-    assert_eq!((plan.defer, plan.warnings.len()), (None, 0));
-    let table = &plan.tables[0];
-    assert_eq!(table.format, CopyFormat::Binary);
-    assert_eq!(
-        table.copy_out,
-        "COPY (SELECT \"id\", \"name\" FROM ONLY \"public\".\"t\") TO STDOUT (FORMAT binary)"
-    );
-    assert_eq!(
-        table.copy_in,
-        "COPY \"public\".\"t\" (\"id\", \"name\") FROM STDIN (FORMAT binary)"
-    );
-    assert_eq!(table.rows_estimate, Some(10));
-    assert!(table.warnings.is_empty());
 }
 
 #[rstest]
@@ -262,116 +238,6 @@ fn the_formats_that_a_job_allows(
         (refused, Err(expected)) => assert_eq!(reasons(refused), [expected]),
         (Err(refusals), Ok(_)) => panic!("{refusals:?}"),
     }
-}
-
-#[test]
-fn generated_identity_and_defaulted_columns() {
-    let plan = plan(
-        Mode::Append,
-        vec![entry(|e| {
-            let sequence = Some(QualifiedName::new("public", "t_id_seq"));
-            target(e).columns[0].identity = Some(Identity::Always);
-            target(e).columns[0].sequence = sequence;
-            target(e).columns.push(ColumnDesc {
-                generated: true,
-                ..column("g", "int4")
-            });
-            target(e).columns.push(ColumnDesc {
-                not_null: true,
-                has_default: true,
-                ..column("d", "int4")
-            });
-            source(e).columns.push(column("g", "int4"));
-            source(e).columns.push(column("extra", "int4"));
-        })],
-    );
-    let table = &plan.unwrap().tables[0];
-    let names: Vec<_> = table
-        .columns
-        .iter()
-        .map(|column| column.name.as_str())
-        .collect();
-    assert_eq!(names, ["id", "name"]);
-    assert_eq!(
-        table.warnings,
-        [
-            "only the target has d: filled by default",
-            "only the source has extra: left out"
-        ]
-    );
-    assert_eq!(table.sequences[0].column, named("id"));
-    assert!(table.sequences[0].sql.contains("pg_catalog.max(\"id\")"));
-}
-
-#[test]
-fn columns_where_and_set_shape_the_statements() {
-    let plan = plan(
-        Mode::Append,
-        vec![entry(|e| {
-            e.spec.columns = Some(vec![named("id")]);
-            e.spec.filter = Some("id > 1 -- all but one".to_owned());
-            e.spec.set = BTreeMap::from([(named("name"), "upper(other)".to_owned())]);
-            e.set = BTreeMap::from([(named("name"), column("name", "text"))]);
-            target(e).columns.push(column("unwanted", "text"));
-            source(e).columns.push(column("unwanted", "text"));
-        })],
-    );
-    let table = &plan.unwrap().tables[0];
-    assert_eq!(
-        table.copy_out,
-        "COPY (SELECT \"id\", (upper(other)) AS \"name\" FROM ONLY \"public\".\"t\" \
-         WHERE (id > 1 -- all but one\n)) TO STDOUT (FORMAT binary)"
-    );
-    assert_eq!(table.rows_estimate, None);
-    assert!(table.warnings.is_empty(), "{:?}", table.warnings);
-}
-
-#[test]
-fn queries_partitioned_tables_and_quoted_names_in_sql() {
-    let odd = table("Odd \"one\"", vec![column("a b", "int4")]);
-    let query = {
-        let mut entry = inspected(odd.clone(), odd.clone());
-        entry.spec.input = TableInput::Query("SELECT 1 AS \"a b\" -- x".to_owned());
-        entry.source.as_mut().unwrap().kind = RelationKind::Query;
-        entry
-    };
-    let mut parted = inspected(odd.clone(), odd);
-    for side in [&mut parted.source, &mut parted.target] {
-        let relation = side.as_mut().unwrap();
-        relation.kind = RelationKind::Partitioned;
-        relation.name = QualifiedName::new("public", "p");
-    }
-    parted.spec.target = QualifiedName::new("public", "p");
-    parted.spec.input = TableInput::Relation(QualifiedName::new("public", "p"));
-    let plan = plan(Mode::Truncate, vec![query, parted]).unwrap();
-    assert_eq!(
-        plan.truncate.unwrap(),
-        "TRUNCATE TABLE ONLY \"public\".\"Odd \"\"one\"\"\", \"public\".\"p\""
-    );
-    assert_eq!(plan.tables[0].source, "(query)");
-    assert_eq!(
-        plan.tables[0].copy_out,
-        "COPY (SELECT \"a b\" FROM (SELECT 1 AS \"a b\" -- x\n) AS \"source\") TO STDOUT (FORMAT binary)"
-    );
-    assert!(plan.tables[1].copy_out.contains("FROM \"public\".\"p\")"));
-}
-
-#[test]
-fn tables_without_columns_are_copied_without_lists() {
-    let plan = plan(
-        Mode::Append,
-        vec![inspected(table("z", vec![]), table("z", vec![]))],
-    )
-    .unwrap();
-    let table = &plan.tables[0];
-    assert_eq!(
-        table.copy_out,
-        "COPY (SELECT FROM ONLY \"public\".\"z\") TO STDOUT (FORMAT binary)"
-    );
-    assert_eq!(
-        table.copy_in,
-        "COPY \"public\".\"z\" FROM STDIN (FORMAT binary)"
-    );
 }
 
 /// Tables of one column, with these foreign keys on the target.

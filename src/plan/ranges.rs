@@ -1,16 +1,16 @@
-//! Ranges of keys: the SQL that has a server say what lies in each.
+//! Ranges of keys, and the order that both servers give keys; [`Half`] is the SQL of them.
 //!
 //! Both servers must agree on which range a key lies in, so keys are compared by what is the same
 //! everywhere: numbers, dates and UUIDs by their value, everything else by the bytes of its text.
 
 use crate::catalog::desc::{ColumnDesc, TypeDesc, TypeShape};
-use crate::pg::ident::{Ident, quote_literal};
-use crate::plan::checksum::{self, Alphabet, HASH};
-use crate::plan::compare::{AS_IT_IS, ComparedColumn, Comparison, Form, Writer};
+use crate::pg::ident::Ident;
+use crate::plan::compare::{AS_IT_IS, ComparedColumn, Form};
 use crate::plan::pairs;
 
-/// Buckets of a table without a key, by its rows' hashes. A power of two.
-pub const HASH_BUCKETS: usize = 64;
+mod half;
+
+pub use half::{HASH_BUCKETS, Half};
 
 /// One column of a key.
 #[derive(Clone, Debug, PartialEq)]
@@ -109,284 +109,6 @@ impl Range {
     }
 }
 
-/// One side of a table that is compared.
-#[derive(Clone, Debug)]
-pub struct Half<'a> {
-    /// What is compared.
-    pub comparison: &'a Comparison,
-    /// Which side.
-    pub writer: Writer,
-    /// How its texts become the same bytes as the other side's.
-    pub alphabet: Alphabet,
-    /// The target's relation as a FROM item.
-    pub target_from: String,
-}
-
-impl Half<'_> {
-    /// Rows and sums of all.
-    pub fn digest(&self) -> String {
-        checksum::digest(
-            self.comparison,
-            self.writer,
-            &self.alphabet,
-            &self.target_from,
-        )
-    }
-
-    /// Number, rows and sums of each of these ranges, which are disjoint and in order; without a key
-    /// of each bucket of hashes. A range without rows is left out.
-    pub fn digests(&self, ranges: &[Range]) -> String {
-        if self.comparison.key.is_empty() {
-            return format!(
-                "SELECT {}, {} FROM ({}) AS s GROUP BY 1",
-                hash_bucket(),
-                checksum::aggregates(),
-                checksum::row_texts(
-                    self.comparison,
-                    self.writer,
-                    &self.alphabet,
-                    &self.target_from
-                ),
-            );
-        }
-        format!(
-            "SELECT b, {} FROM (SELECT {} AS t, {} AS b FROM {} WHERE {} OFFSET 0) AS s GROUP BY b",
-            checksum::aggregates(),
-            self.row_text(),
-            self.number(ranges),
-            self.rows(),
-            self.within(ranges),
-        )
-    }
-
-    /// Keys in these ranges, one of about `one_of` (a power of two), in order: the range's number,
-    /// and the texts of the key's columns.
-    pub fn sample(&self, ranges: &[Range], one_of: u64, limit: u64) -> String {
-        let keys: Vec<String> = (0..self.comparison.key.len())
-            .map(|at| format!("k{at}"))
-            .collect();
-        let named: Vec<String> = self
-            .orders()
-            .iter()
-            .zip(&keys)
-            .map(|(order, name)| format!("{order} AS {name}"))
-            .collect();
-        let texts: Vec<String> = keys
-            .iter()
-            .map(|name| format!("{name}::pg_catalog.text"))
-            .collect();
-        // Without the `s`, ORDER BY would take the texts, which have the same names.
-        let sorted: Vec<String> = keys.iter().map(|name| format!("s.{name}")).collect();
-        format!(
-            "SELECT b, {} FROM (SELECT {} AS b, {} FROM {} WHERE {}) AS s \
-             WHERE (pg_catalog.hashtextextended(ROW({})::pg_catalog.text COLLATE \
-             pg_catalog.\"C\", 2) & {}) = 0 ORDER BY {} LIMIT {limit}",
-            texts.join(", "),
-            self.number(ranges),
-            named.join(", "),
-            self.rows(),
-            self.within(ranges),
-            keys.join(", "),
-            one_of.saturating_sub(1),
-            sorted.join(", "),
-        )
-    }
-
-    /// Every row of these ranges: its key as text, its hash, and the number of the range of `tops`
-    /// that it lies in; ordered by key and hash, bytewise. Without a key: of these buckets, and the key
-    /// is empty.
-    pub fn stream(&self, ranges: &[Range], tops: &[Range]) -> String {
-        let key: Vec<String> = self
-            .comparison
-            .key
-            .iter()
-            .map(|column| self.form(column).of(&column.name.sql()))
-            .collect();
-        let key = format!("ROW({})::pg_catalog.text", key.join(", "));
-        format!(
-            "SELECT k, h, b FROM (SELECT k, {HASH} AS h, b FROM \
-             (SELECT {} AS k, {} AS t, {} AS b FROM {} WHERE {} OFFSET 0) AS r) AS s \
-             ORDER BY k, h",
-            self.alphabet.spell(&key),
-            self.row_text(),
-            self.number(tops),
-            self.rows(),
-            self.within(ranges),
-        )
-    }
-
-    /// The same for a table without a key: every row of these buckets, with an empty key.
-    pub fn stream_buckets(&self, buckets: &[i32]) -> String {
-        let list: Vec<String> = buckets.iter().map(ToString::to_string).collect();
-        format!(
-            "SELECT ''::pg_catalog.text, h, b FROM (SELECT {HASH} AS h, {} AS b FROM ({}) AS r) AS s \
-             WHERE b IN ({}) ORDER BY h",
-            hash_bucket(),
-            checksum::row_texts(
-                self.comparison,
-                self.writer,
-                &self.alphabet,
-                &self.target_from
-            ),
-            list.join(", "),
-        )
-    }
-
-    fn row_text(&self) -> String {
-        self.alphabet.spell(&self.comparison.row_text(self.writer))
-    }
-
-    fn rows(&self) -> String {
-        format!(
-            "({}\n) AS r",
-            self.comparison.select(self.writer, &self.target_from)
-        )
-    }
-
-    fn form(&self, column: &KeyColumn) -> Form {
-        // The text of a value is not its order: 1.5 and 1.50 are one number.
-        let compared = self
-            .comparison
-            .columns
-            .iter()
-            .find(|one| one.name == column.name);
-        compared.map_or(AS_IT_IS, |one| one.form(self.writer))
-    }
-
-    /// What each of the key's columns is ordered by.
-    fn orders(&self) -> Vec<String> {
-        let order = |column: &KeyColumn| {
-            let form = match self.writer {
-                Writer::Source => column.source,
-                Writer::Target => column.target,
-            };
-            let value = form.of(&column.name.sql());
-            match column.order {
-                Order::Value(_) => value,
-                Order::Text => self.alphabet.spell(&format!("{value}::pg_catalog.text")),
-                Order::Printed => self
-                    .alphabet
-                    .spell(&format!("ROW({value})::pg_catalog.text")),
-            }
-        };
-        self.comparison.key.iter().map(order).collect()
-    }
-
-    /// Is the key below, or not below, this bound?
-    fn compared(&self, operator: &str, bound: &Bound) -> String {
-        let literals: Vec<String> = self
-            .comparison
-            .key
-            .iter()
-            .zip(bound)
-            .map(|(column, text)| match column.order {
-                Order::Value(ty) => format!("{}::pg_catalog.{ty}", quote_literal(text).trim()),
-                Order::Text | Order::Printed => quote_literal(text),
-            })
-            .collect();
-        format!(
-            "({}) {operator} ({})",
-            self.orders().join(", "),
-            literals.join(", ")
-        )
-    }
-
-    /// A column of the key is NULL; None where none can be.
-    fn nulls(&self) -> Option<String> {
-        let list: Vec<String> = self
-            .comparison
-            .key
-            .iter()
-            .filter(|column| column.nullable)
-            .map(|column| format!("{} IS NULL", column.name.sql()))
-            .collect();
-        (!list.is_empty()).then(|| format!("({})", list.join(" OR ")))
-    }
-
-    /// Can keys have a NULL in them?
-    pub fn has_nulls(&self) -> bool {
-        self.nulls().is_some()
-    }
-
-    fn within(&self, ranges: &[Range]) -> String {
-        let list: Vec<String> = joined(ranges)
-            .iter()
-            .map(|range| self.condition(range))
-            .collect();
-        if list.is_empty() {
-            "false".to_owned()
-        } else {
-            list.join(" OR ")
-        }
-    }
-
-    fn condition(&self, range: &Range) -> String {
-        let never = || "false".to_owned();
-        match range {
-            Range::Nulls => self.nulls().unwrap_or_else(never),
-            Range::Between(from, to) => {
-                let parts: Vec<String> = [
-                    self.nulls().map(|nulls| format!("NOT {nulls}")),
-                    from.as_ref().map(|bound| self.compared(">=", bound)),
-                    to.as_ref().map(|bound| self.compared("<", bound)),
-                ]
-                .into_iter()
-                .flatten()
-                .collect();
-                if parts.is_empty() {
-                    "true".to_owned()
-                } else {
-                    format!("({})", parts.join(" AND "))
-                }
-            }
-        }
-    }
-
-    /// The number of the range that a key lies in, of disjoint ranges in order. For a key in none of
-    /// them, which a WHERE keeps out, it is anything.
-    fn number(&self, ranges: &[Range]) -> String {
-        let nulls = ranges.iter().position(|range| *range == Range::Nulls);
-        let starts: Vec<(usize, Option<&Bound>)> = ranges
-            .iter()
-            .enumerate()
-            .filter_map(|(number, range)| match range {
-                Range::Between(from, _) => Some((number, from.as_ref())),
-                Range::Nulls => None,
-            })
-            .collect();
-        let tree = self.search(&starts);
-        match (nulls, self.nulls()) {
-            (Some(number), Some(test)) => format!("CASE WHEN {test} THEN {number} ELSE {tree} END"),
-            _ => tree,
-        }
-    }
-
-    /// Binary search, as nested CASEs.
-    fn search(&self, starts: &[(usize, Option<&Bound>)]) -> String {
-        match starts {
-            [] => "0".to_owned(),
-            [(number, _)] => number.to_string(),
-            several => {
-                let (low, high) = several.split_at(several.len() / 2);
-                let middle = high.first().and_then(|(_, bound)| *bound);
-                match middle {
-                    Some(bound) => format!(
-                        "CASE WHEN {} THEN {} ELSE {} END",
-                        self.compared("<", bound),
-                        self.search(low),
-                        self.search(high)
-                    ),
-                    None => self.search(high),
-                }
-            }
-        }
-    }
-}
-
-fn hash_bucket() -> String {
-    format!("({HASH} & {})::pg_catalog.int4", HASH_BUCKETS - 1)
-}
-
 /// Neighbours become one range: a shorter WHERE.
 fn joined(ranges: &[Range]) -> Vec<Range> {
     let mut list: Vec<Range> = Vec::new();
@@ -410,8 +132,6 @@ fn joined(ranges: &[Range]) -> Vec<Range> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::plan::fixtures::column;
-    use rstest::rstest;
 
     fn bound(text: &str) -> Bound {
         vec![text.to_owned()]
@@ -420,31 +140,6 @@ mod tests {
     fn between(from: &str, to: &str) -> Range {
         let end = |text: &str| (!text.is_empty()).then(|| bound(text));
         Range::Between(end(from), end(to))
-    }
-
-    fn comparison(source: &str, target: &str) -> Comparison {
-        let (source, target) = (column("id", source), column("id", target));
-        let compared = ComparedColumn {
-            name: Ident::new("id"),
-            source: AS_IT_IS,
-            target: AS_IT_IS,
-        };
-        Comparison {
-            source: "SELECT id FROM t".to_owned(),
-            key: vec![key_column(&compared, &source, &target)],
-            columns: vec![compared],
-            left_out: Vec::new(),
-            within: None,
-        }
-    }
-
-    fn half(comparison: &Comparison) -> Half<'_> {
-        Half {
-            comparison,
-            writer: Writer::Target,
-            alphabet: Alphabet::Plain,
-            target_from: "t".to_owned(),
-        }
     }
 
     #[test]
@@ -468,54 +163,6 @@ mod tests {
         assert_eq!(
             joined(&ranges),
             [between("", "5"), between("7", ""), Range::Nulls]
-        );
-    }
-
-    #[rstest]
-    #[case("int4", "int8", "(\"id\") >= ('1'::pg_catalog.int8)")]
-    #[case("uuid", "uuid", "(\"id\") >= ('1'::pg_catalog.uuid)")]
-    #[case(
-        "text",
-        "text",
-        "((\"id\"::pg_catalog.text) COLLATE pg_catalog.\"C\") >= ('1')"
-    )]
-    #[case(
-        "mood",
-        "mood",
-        "((ROW(\"id\")::pg_catalog.text) COLLATE pg_catalog.\"C\") >= ('1')"
-    )]
-    fn keys_are_ordered_alike_on_both_servers(
-        #[case] source: &str,
-        #[case] target: &str,
-        #[case] expected: &str,
-    ) {
-        let comparison = comparison(source, target);
-        let sql = half(&comparison).condition(&between("1", ""));
-        assert_eq!(
-            sql,
-            format!("(NOT (\"id\" IS NULL) AND {expected})"),
-            "a view's column may be NULL"
-        );
-    }
-
-    #[test]
-    fn a_range_is_found_by_binary_search() {
-        let comparison = comparison("int4", "int4");
-        let ranges = [
-            between("", "3"),
-            between("3", "5"),
-            between("5", ""),
-            Range::Nulls,
-        ];
-        let is = |text: &str| format!("(\"id\") < ('{text}'::pg_catalog.int8)");
-        assert_eq!(
-            half(&comparison).number(&ranges),
-            format!(
-                "CASE WHEN (\"id\" IS NULL) THEN 3 ELSE CASE WHEN {} THEN 0 ELSE CASE WHEN {} \
-                 THEN 1 ELSE 2 END END END",
-                is("3"),
-                is("5")
-            )
         );
     }
 }

@@ -3,7 +3,7 @@
 use tracing::{debug, error, info, warn};
 use uuid::Uuid;
 
-use super::{Event, Listener, Outcome, RunReport};
+use super::{Elsewhere, Event, Listener, Outcome, RunReport};
 
 /// Writes events to the log.
 pub struct LogListener;
@@ -48,6 +48,11 @@ fn finished(job: &str, run_id: Uuid, report: &RunReport) {
             job, %run_id, tables = report.tables.len(), rows = report.rows_written(),
             bytes = report.bytes(), attempts = report.attempts, seconds, "committed"
         ),
+        // Asked again and again, as long as that run lasts.
+        (Outcome::Skipped, Some(why)) if report.elsewhere == Some(Elsewhere::AtWork) => {
+            debug!(job, %run_id, "not run yet: {}", why.message);
+        }
+        (Outcome::Skipped, Some(why)) => info!(job, %run_id, "not run: {}", why.message),
         (outcome, Some(failure)) => error!(
             job, %run_id, ?outcome, kind = ?failure.kind, side = ?failure.side,
             sqlstate = failure.sqlstate, relation = failure.relation, hint = failure.hint,

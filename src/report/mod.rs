@@ -19,7 +19,7 @@ use crate::error::{Error, ErrorKind, Phase, Side};
 /// Something that happened in a run.
 #[derive(Clone, Debug)]
 pub enum Event {
-    /// The run begins.
+    /// The run begins. It is not told of one that another daemon has taken.
     Started {
         /// What made it run.
         trigger: Trigger,
@@ -109,6 +109,17 @@ pub enum Outcome {
     Skipped,
 }
 
+/// How work stands that another run has taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Elsewhere {
+    /// Not done yet: look again.
+    AtWork,
+    /// Done: the target holds its rows.
+    Committed,
+    /// Done with, and the target is as it was.
+    Ended,
+}
+
 impl Trigger {
     /// As in JSON.
     pub fn as_str(self) -> &'static str {
@@ -158,6 +169,9 @@ pub struct RunReport {
     pub tables: Vec<TableReport>,
     /// Why it failed.
     pub error: Option<ErrorReport>,
+    /// Why it was skipped: another run has taken its work.
+    #[serde(skip)]
+    pub elsewhere: Option<Elsewhere>,
 }
 
 /// What the source looked like when it was read.

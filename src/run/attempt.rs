@@ -1,6 +1,6 @@
 //! One attempt, top to bottom: connect, lock, inspect, plan, load, gate, publish, commit.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::future::Future;
 use std::time::{Duration, Instant};
 
@@ -8,9 +8,12 @@ use futures_util::future::join_all;
 
 use super::crew::Crew;
 use super::inspect::{self, Inspection};
+use super::ledger::Claim;
 use super::settle::{self, Fate};
 use super::watermark::{self, Reached};
-use super::{Cancelled, Context, checksum, claim, copy, gate, ledger, leftovers, modes, publish};
+use super::{
+    Cancelled, Context, Why, checksum, claim, copy, gate, ledger, leftovers, modes, publish,
+};
 use crate::catalog::desc::RelationDesc;
 use crate::config::spec::JobSpec;
 use crate::error::{Error, ErrorKind, Phase, Result, Side};
@@ -20,7 +23,7 @@ use crate::plan;
 use crate::plan::copy::JobPlan;
 use crate::plan::swap::{self, Moment};
 use crate::plan::{pieces, split};
-use crate::report::{Event, Snapshot, TableReport};
+use crate::report::{Elsewhere, Event, Snapshot, TableReport};
 
 /// How long a server may take to end a session that is over.
 pub(super) const CLOSE_WAIT: Duration = Duration::from_secs(5);
@@ -35,8 +38,14 @@ const COMMIT_WAIT: Duration = Duration::from_secs(300);
 /// What an attempt found and did, as far as it came.
 #[derive(Debug, Default)]
 pub struct Record {
-    /// Which attempt it is, from 1.
-    pub attempt: u32,
+    /// Why each attempt before this one failed.
+    pub failures: Vec<String>,
+    /// It is known whose work the run's is.
+    pub claimed: bool,
+    /// What an earlier run of the same fire published, with `atomic = false`.
+    published_before: BTreeSet<String>,
+    /// The run's beginning was told.
+    is_told: bool,
     /// The source's snapshot.
     pub snapshot: Option<Snapshot>,
     /// Up to where tables with a watermark were read.
@@ -48,17 +57,24 @@ pub struct Record {
 impl Record {
     /// Makes room for another attempt. What an earlier one published, with `atomic = false`, stays
     /// published.
-    pub(super) fn restart(&mut self, attempt: u32) {
-        self.attempt = attempt;
+    pub(super) fn restart(&mut self, failed: &Error) {
+        self.failures.push(failed.to_string());
         self.snapshot = None;
         self.tables.retain(|table| table.committed == Some(true));
     }
 
+    /// Tells the run's beginning, once.
+    pub(super) fn started(&mut self, context: &Context) {
+        if !std::mem::replace(&mut self.is_told, true) {
+            let trigger = context.trigger;
+            context.tell(Event::Started { trigger });
+        }
+    }
+
     fn is_published(&self, target: &str) -> bool {
         let published = |table: &TableReport| table.committed == Some(true);
-        self.tables
-            .iter()
-            .any(|table| table.target == target && published(table))
+        let in_this_run = |table: &TableReport| table.target == target && published(table);
+        self.published_before.contains(target) || self.tables.iter().any(in_this_run)
     }
 }
 
@@ -74,7 +90,15 @@ struct Sides {
     crew: Crew,
 }
 
-/// Does all that one attempt does. `Ok` means that COMMIT was proven.
+/// How an attempt ended that did not fail.
+pub(super) enum Done {
+    /// COMMIT was proven.
+    Committed,
+    /// There was nothing to do: another run has taken the work, and who that is.
+    Elsewhere(Elsewhere, String),
+}
+
+/// Does all that one attempt does.
 ///
 /// *Errors:* the target is as it was, unless the kind is `InDoubt`; with `atomic = false`, but for the
 /// tables that the record says are committed.
@@ -83,11 +107,11 @@ pub(super) async fn attempt(
     context: &Context,
     cancelled: &Cancelled,
     record: &mut Record,
-) -> Result<()> {
+) -> Result<Done> {
     let mut sides = Sides::default();
     let done = publish_all(context, &mut sides, cancelled, record).await;
     match &done {
-        Ok(()) => sides.close().await,
+        Ok(_) => sides.close().await,
         Err(error) => {
             sides.abort().await;
             // What is in doubt may yet be published.
@@ -104,12 +128,19 @@ async fn publish_all(
     sides: &mut Sides,
     cancelled: &Cancelled,
     record: &mut Record,
-) -> Result<()> {
+) -> Result<Done> {
     let bound = Bound {
         job: &context.job,
         cancelled,
         began: Instant::now(),
     };
+    match bound.of(claim_run(context, sides, record)).await? {
+        Claim::Ours(published) => {
+            record.started(context);
+            record.published_before = published;
+        }
+        Claim::Theirs(elsewhere, who) => return Ok(Done::Elsewhere(elsewhere, who)),
+    }
     let (plan, seen) = bound.of(begin(context, sides, record)).await?;
     let of = plan.tables.len();
     let mut parts: Vec<JobPlan> = split::transactions(&context.job, plan);
@@ -149,12 +180,22 @@ async fn publish_all(
         sides.crew.made.clear();
         after(context, sides, cancelled, &record.tables[first..]).await;
     }
-    Ok(())
+    Ok(Done::Committed)
 }
 
 type Seen = BTreeMap<QualifiedName, RelationDesc>;
 
-/// Opens the sessions, locks and inspects, and plans.
+/// Logs in to the target, and says in its ledger that the run is at work.
+async fn claim_run(context: &Context, sides: &mut Sides, record: &mut Record) -> Result<Claim> {
+    let target = &*sides
+        .target
+        .insert(inspect::open(context, Side::Target).await?);
+    let claim = ledger::begin(context, target, &record.failures).await?;
+    record.claimed = true;
+    Ok(claim)
+}
+
+/// Logs in to the source, locks and inspects, and plans.
 async fn begin(
     context: &Context,
     sides: &mut Sides,
@@ -163,15 +204,13 @@ async fn begin(
     let source = &*sides
         .source
         .insert(inspect::open(context, Side::Source).await?);
-    let target = &*sides
-        .target
-        .insert(inspect::open(context, Side::Target).await?);
-    ledger::begin(context, target, record.attempt).await?;
+    let target = ours(&sides.target, Side::Target)?;
+    let number = u32::try_from(record.failures.len() + 1).unwrap_or(u32::MAX);
     let Inspection {
         plan,
         target: seen,
         snapshot,
-    } = inspect::inspect(context, source, target, record.attempt).await?;
+    } = inspect::inspect(context, source, target, number).await?;
     record.snapshot = Some(snapshot);
     let plan = plan.map_err(|refusals| plan::to_error(&refusals))?;
     context.tell(Event::Planned {
@@ -182,7 +221,8 @@ async fn begin(
         let claim = &*sides
             .claim
             .insert(inspect::open(context, Side::Target).await?);
-        claim.run(Phase::Lock, "BEGIN").await?;
+        claim.begin(Phase::Lock, "").await?;
+        claim::mark(claim, context.run_id).await?;
         claim::claim_job(claim, &context.job).await?;
         leftovers::sweep(context, claim).await?;
     }
@@ -220,12 +260,10 @@ async fn load(
     } = sides;
     let (source, target) = (ours(source, Side::Source)?, ours(target, Side::Target)?);
     target
-        .run(
-            Phase::Prepare,
-            "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE",
-        )
+        .begin(Phase::Prepare, "ISOLATION LEVEL READ COMMITTED READ WRITE")
         .await?;
     target.verify(Phase::Prepare).await?;
+    claim::mark(target, context.run_id).await?;
     if context.job.atomic {
         claim::claim_job(target, &context.job).await?;
         leftovers::sweep(context, target).await?;
@@ -311,7 +349,7 @@ async fn after(context: &Context, sides: &Sides, cancelled: &Cancelled, tables: 
         ledger::prune(context, target).await
     };
     let done = tokio::select! {
-        () = cancelled.cancelled() => Ok(()),
+        _ = cancelled.cancelled() => Ok(()),
         done = work => done,
     };
     if let Err(error) = done {
@@ -339,9 +377,11 @@ impl Bound<'_> {
         let stopped = |kind, message: String| Error::new(kind, Phase::CopyIn, Side::Local, message);
         tokio::select! {
             biased;
-            () = self.cancelled.cancelled() => {
-                Err(stopped(ErrorKind::Cancelled, "cancelled by a signal".to_owned()))
-            }
+            why = self.cancelled.cancelled() => Err(match why {
+                Why::Signal => stopped(ErrorKind::Cancelled, "cancelled by a signal".to_owned()),
+                Why::Lost => stopped(ErrorKind::Conflict, "the ledger calls this run lost: it was \
+                    not heard of for too long".to_owned()),
+            }),
             () = time_is_up => {
                 let seconds = self.job.timeout.unwrap_or_default().as_secs_f64();
                 Err(stopped(ErrorKind::Timeout, format!("not done within {seconds} s"))

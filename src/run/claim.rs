@@ -3,6 +3,9 @@
 
 use std::collections::BTreeMap;
 
+use tokio_postgres::Row;
+use uuid::Uuid;
+
 use crate::catalog;
 use crate::catalog::desc::RelationDesc;
 use crate::config::spec::{JobSpec, Mode};
@@ -15,15 +18,67 @@ use crate::plan::copy::JobPlan;
 ///
 /// Transaction locks and not session locks, because a pooler may give a session to two clients.
 pub(super) async fn claim_job(target: &Session, job: &JobSpec) -> Result<()> {
-    let key = format!("job {}", job.name);
-    if try_lock(target, "pg_try_advisory_xact_lock", &key).await? {
+    let key = lock_key(&format!("job {}", job.name));
+    if try_lock(target, "pg_try_advisory_xact_lock", key).await? {
         return Ok(());
     }
     let message = format!("another run of job `{}` holds it", job.name);
-    Err(busy(target, message))
+    Err(busy(target, message, key).await)
 }
 
-fn busy(target: &Session, message: String) -> Error {
+/// Marks the open transaction as the run's, so that its backend can be found should the run be
+/// declared lost.
+pub(super) async fn mark(target: &Session, run_id: Uuid) -> Result<()> {
+    // Shared: a run may have several transactions.
+    let function = "pg_try_advisory_xact_lock_shared";
+    try_lock(target, function, run_key(run_id)).await.map(drop)
+}
+
+/// What `mark` locks.
+pub(super) fn run_key(run_id: Uuid) -> i64 {
+    lock_key(&format!("run {run_id}"))
+}
+
+/// A backend that holds an advisory lock.
+pub(super) struct Holder {
+    /// Its process.
+    pub pid: i32,
+    /// What it calls itself.
+    pub application: String,
+}
+
+/// Who holds this advisory lock in this database.
+pub(super) async fn holders(target: &Session, key: i64) -> Result<Vec<Holder>> {
+    let sql = "SELECT l.pid, COALESCE(a.application_name, '') FROM pg_catalog.pg_locks AS l \
+               LEFT JOIN pg_catalog.pg_stat_activity AS a ON a.pid = l.pid \
+               WHERE l.locktype = 'advisory' AND l.objsubid = 1 AND l.granted \
+               AND l.classid = $1 AND l.objid = $2 AND l.pid <> pg_catalog.pg_backend_pid() \
+               AND l.database = (SELECT d.oid FROM pg_catalog.pg_database AS d \
+                   WHERE d.datname = pg_catalog.current_database())";
+    let [high, low] = halves(key);
+    let rows = target.query(Phase::Lock, sql, &[&high, &low]).await?;
+    let holder = |row: &Row| Holder {
+        pid: row.get(0),
+        application: row.get(1),
+    };
+    Ok(rows.iter().map(holder).collect())
+}
+
+/// As `pg_locks` shows a key of 64 bits.
+fn halves(key: i64) -> [u32; 2] {
+    let [a, b, c, d, e, f, g, h] = key.to_be_bytes();
+    [[a, b, c, d], [e, f, g, h]].map(u32::from_be_bytes)
+}
+
+async fn busy(target: &Session, message: String, key: i64) -> Error {
+    // Whoever it was may have gone by now; and the message does without.
+    let holders = holders(target, key).await.unwrap_or_default();
+    let describe = |h: &Holder| format!("{} (PID {})", h.application, h.pid);
+    let who: Vec<_> = holders.iter().map(describe).collect();
+    let message = match who.is_empty() {
+        true => message,
+        false => format!("{message}: {}", who.join(", ")),
+    };
     Error::new(ErrorKind::Locked, Phase::Lock, Side::Target, message)
         .at(target.server())
         .hinted("another run is still at work there; it will be tried again")
@@ -37,23 +92,18 @@ pub(super) async fn claim_tables(target: &Session, job: &JobSpec, plan: &JobPlan
         Mode::Truncate | Mode::Swap | Mode::Merge => "pg_try_advisory_xact_lock",
     };
     for table in &plan.tables {
-        if !try_lock(
-            target,
-            function,
-            &format!("relation {}", table.target.sql()),
-        )
-        .await?
-        {
+        let key = lock_key(&format!("relation {}", table.target.sql()));
+        if !try_lock(target, function, key).await? {
             let what = "another job of tableferry is writing it".to_owned();
-            return Err(busy(target, what).on(&table.target));
+            return Err(busy(target, what, key).await.on(&table.target));
         }
     }
     Ok(())
 }
 
-async fn try_lock(target: &Session, function: &str, what: &str) -> Result<bool> {
+async fn try_lock(target: &Session, function: &str, key: i64) -> Result<bool> {
     let sql = format!("SELECT pg_catalog.{function}($1)");
-    let rows = target.query(Phase::Lock, &sql, &[&lock_key(what)]).await?;
+    let rows = target.query(Phase::Lock, &sql, &[&key]).await?;
     Ok(rows.first().is_some_and(|row| row.get(0)))
 }
 
@@ -109,5 +159,11 @@ mod tests {
         assert_ne!(lock_key("job orders"), lock_key("job order"));
         // Computed by another implementation of FNV-1a.
         assert_eq!(lock_key("job orders"), -4_225_679_601_192_127_813);
+    }
+
+    #[test]
+    fn a_key_is_shown_in_two_halves() {
+        assert_eq!(halves(0x0000_0001_8000_0002), [1, 0x8000_0002]);
+        assert_eq!(halves(-1), [u32::MAX, u32::MAX]);
     }
 }

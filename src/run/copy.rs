@@ -100,8 +100,7 @@ impl<'a> Work<'a> {
             self.begin(worker, piece.table, table);
             if shared {
                 if !begun {
-                    pair.target.run(Phase::CopyIn, modes::BEGIN_SHARED).await?;
-                    pair.target.verify(Phase::CopyIn).await?;
+                    modes::begin_shared(pair.target, Phase::CopyIn).await?;
                     begun = true;
                 }
                 modes::make_whole(pair.target, table).await?;

@@ -109,11 +109,12 @@ async fn export(source: &Session) -> Result<String> {
 /// Opens a session that sees what `source` sees.
 async fn import(context: &Context, source: &Session, snapshot: &str) -> Result<Session> {
     let reader = inspect::open(context, Side::Source).await?;
-    let begin = format!(
-        "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; SET TRANSACTION SNAPSHOT {}",
-        quote_literal(snapshot).trim_start()
-    );
-    let begun = reader.run(Phase::Lock, &begin).await;
+    reader
+        .begin(Phase::Lock, "ISOLATION LEVEL REPEATABLE READ READ ONLY")
+        .await?;
+    let snapshot = quote_literal(snapshot);
+    let set = format!("SET TRANSACTION SNAPSHOT {}", snapshot.trim_start());
+    let begun = reader.run(Phase::Lock, &set).await;
     begun.map_err(|error| error.hinted(ONE_SERVER))?;
     reader.verify(Phase::Lock).await?;
     // Another server may know a snapshot of this name, too.

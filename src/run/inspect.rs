@@ -60,19 +60,19 @@ pub async fn inspect(
     attempt: u32,
 ) -> Result<Inspection> {
     let job = &context.job;
+    source.hold(Phase::Inspect).await?;
     let tables = catalog::expand(source, job).await?;
     let locks = catalog::lock_list(source, &tables).await?;
+    source.let_go(Phase::Inspect).await?;
     source
-        .run(
-            Phase::Lock,
-            "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY",
-        )
+        .begin(Phase::Lock, "ISOLATION LEVEL REPEATABLE READ READ ONLY")
         .await?;
     catalog::lock(source, &locks).await?;
     let snapshot = snapshot(source).await?;
     // A pooler may have given the transaction a backend that never saw our settings.
     source.verify(Phase::Inspect).await?;
 
+    target.hold(Phase::Inspect).await?;
     let same_place = place(source).await? == place(target).await?;
     // Two servers: their round trips go side by side.
     let (source_names, target_names) = (names(&tables, Side::Source), names(&tables, Side::Target));
@@ -96,12 +96,14 @@ pub async fn inspect(
         inspected.push(entry);
     }
     watermark::resume(context, source, target, &mut inspected).await?;
+    let refusal = ledger::refuse_stages(target, job).await?;
+    target.let_go(Phase::Inspect).await?;
     let attempt = Attempt {
         run_id: context.run_id,
         number: attempt,
     };
     let mut plan = plan::job(job, inspected, same_place, attempt);
-    if let Some(refusal) = ledger::refuse_stages(target, job).await? {
+    if let Some(refusal) = refusal {
         match &mut plan {
             Ok(_) => plan = Err(vec![refusal]),
             Err(refusals) => refusals.push(refusal),

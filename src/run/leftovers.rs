@@ -14,7 +14,7 @@ use crate::report::Event;
 const CLEAN_WAIT: Duration = Duration::from_secs(5);
 
 /// How long one table may be locked by a backend whose client is gone.
-const LOCK_WAIT: &str = "SET lock_timeout = '1s'";
+const LOCK_WAIT: &str = "SET LOCAL lock_timeout = '1s'";
 
 /// How long a server may take to end a session that is over.
 const CLOSE_WAIT: Duration = Duration::from_secs(1);
@@ -76,11 +76,20 @@ pub(super) async fn clean_up(context: &Context, made: &[QualifiedName]) {
 /// Each by itself: one that is locked does not keep the others. The first error counts.
 async fn drop_all(context: &Context, names: &[QualifiedName]) -> Result<()> {
     let session = inspect::open(context, Side::Target).await?;
-    session.run(Phase::After, LOCK_WAIT).await?;
     let mut result = Ok(());
     for name in names {
-        let sql = format!("DROP TABLE IF EXISTS {}", name.sql());
+        session
+            .begin(Phase::After, "ISOLATION LEVEL READ COMMITTED READ WRITE")
+            .await?;
+        let sql = format!("{LOCK_WAIT}; DROP TABLE IF EXISTS {}", name.sql());
         let dropped = session.run(Phase::After, &sql).await;
+        // After a plain statement's error the session is still in step.
+        let end = if dropped.is_ok() {
+            "COMMIT"
+        } else {
+            "ROLLBACK"
+        };
+        session.run(Phase::After, end).await?;
         result = result.and(dropped.map_err(|error| error.on(name)));
     }
     session.close(CLOSE_WAIT).await;

@@ -1,6 +1,7 @@
 //! One run of one job: attempts, pauses between them, and what became of it.
 
 mod attempt;
+mod cancel;
 mod checksum;
 mod claim;
 mod copy;
@@ -17,19 +18,22 @@ mod settle;
 pub mod verify;
 mod watermark;
 
+use std::future::pending;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use tokio::sync::watch;
 use uuid::Uuid;
 
 use crate::config::spec::{Config, History, JobSpec, ServerSpec};
 use crate::error::{Error, ErrorKind, Phase, Result, Side};
-use crate::report::{ErrorReport, Event, Listener, Outcome, RunReport, Trigger};
+use crate::report::{Elsewhere, ErrorReport, Event, Listener, Outcome, RunReport, Trigger};
 
 pub use attempt::Record;
+pub use cancel::{Cancelled, Canceller, Why, cancellation};
+
+use attempt::Done;
 
 /// What a run works with.
 #[derive(Clone)]
@@ -48,6 +52,8 @@ pub struct Context {
     pub full: bool,
     /// The fire time that made it run.
     pub due_at: Option<Timestamp>,
+    /// An earlier run of the job that is known to be over, and not how.
+    pub orphan: Option<Orphan>,
     /// When the job is due next, for the ledger.
     pub next_due: NextDue,
     /// When it began.
@@ -60,6 +66,15 @@ pub struct Context {
     pub state_dir: PathBuf,
     /// Who is told.
     pub listener: Arc<dyn Listener>,
+}
+
+/// A run without an owner. What became of it is settled before its job runs again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Orphan {
+    /// The run.
+    pub run_id: Uuid,
+    /// It was left in doubt, and the next run does the same work: none, if it was committed.
+    pub is_same: bool,
 }
 
 /// When a job is due next.
@@ -99,6 +114,7 @@ impl Context {
             trigger,
             full: false,
             due_at: None,
+            orphan: None,
             next_due: NextDue::Unknown,
             started_at: Timestamp::now(),
             history: config.daemon.history,
@@ -113,97 +129,124 @@ impl Context {
     }
 }
 
-/// The right to cancel runs: keep it as long as they last.
-pub struct Canceller(watch::Sender<bool>);
-
-/// Seen by a run, to know that it was cancelled.
-#[derive(Clone)]
-pub struct Cancelled(watch::Receiver<bool>);
-
-/// A canceller and what the runs see of it.
-pub fn cancellation() -> (Canceller, Cancelled) {
-    let (sender, receiver) = watch::channel(false);
-    (Canceller(sender), Cancelled(receiver))
-}
-
-impl Canceller {
-    /// Cancels all runs that see it. Saying it again changes nothing.
-    pub fn cancel(&self) {
-        self.0.send_replace(true);
-    }
-}
-
-impl Cancelled {
-    /// Was it cancelled?
-    pub fn is_cancelled(&self) -> bool {
-        *self.0.borrow()
-    }
-
-    /// Returns once it is cancelled; never, when the canceller is gone without having done so.
-    pub async fn cancelled(&self) {
-        let mut receiver = self.0.clone();
-        if receiver.wait_for(|cancelled| *cancelled).await.is_err() {
-            std::future::pending::<()>().await;
-        }
-    }
-}
-
 /// Runs the job until it is committed, cancelled, or has failed for good. Never fails itself: the
 /// report says what became of it.
 pub async fn run(context: &Context, cancelled: &Cancelled) -> RunReport {
-    context.tell(Event::Started {
-        trigger: context.trigger,
-    });
-    let mut pauses = retry::pauses(&context.job.retry);
-    let mut attempts = 0;
     let mut record = Record::default();
-    let result = loop {
-        attempts += 1;
-        record.restart(attempts);
-        let error = match attempt::attempt(context, cancelled, &mut record).await {
-            Ok(()) => break Ok(()),
-            Err(error) => Arc::new(error),
-        };
-        if cancelled.is_cancelled() || !retry::can_pass(&error) {
-            break Err(error);
-        }
-        let Some(pause) = pauses.next() else {
-            break Err(error);
-        };
-        context.tell(Event::Retrying {
-            error: Arc::clone(&error),
-            pause,
-            attempt: attempts + 1,
-        });
-        tokio::select! {
-            () = cancelled.cancelled() => break Err(error),
-            () = tokio::time::sleep(pause) => {}
-        }
+    let (canceller, stop) = cancellation();
+    // Both only ever tell the attempts to stop: these end everything in good order, and are what
+    // is waited for.
+    let relayed = async {
+        canceller.cancel_because(cancelled.cancelled().await);
+        pending::<Never>().await
     };
-    let error = result.as_ref().err();
-    let report = RunReport {
+    let alive = async {
+        ledger::until_lost(context).await;
+        canceller.cancel_because(Why::Lost);
+        pending::<Never>().await
+    };
+    let result = tokio::select! {
+        biased;
+        result = attempts(context, &stop, &mut record) => result,
+        never = relayed => match never {},
+        never = alive => match never {},
+    };
+    let end = End::of(context, &record, &stop, result);
+    let mut report = RunReport {
         job: context.job.name.clone(),
         run_id: context.run_id,
-        outcome: outcome(error.map(AsRef::as_ref), cancelled),
+        outcome: end.outcome,
         trigger: context.trigger,
         started_at: context.started_at,
         finished_at: Timestamp::now(),
-        attempts,
-        snapshot: record.snapshot,
-        tables: record.tables,
-        error: error.map(|error| ErrorReport::new(error, context.job.log_values)),
+        attempts: u32::try_from(record.failures.len() + 1).unwrap_or(u32::MAX),
+        snapshot: record.snapshot.clone(),
+        tables: std::mem::take(&mut record.tables),
+        error: (end.error.as_deref()).map(|error| ErrorReport::new(error, context.job.log_values)),
+        elsewhere: end.elsewhere,
     };
-    ledger::ended(context, &report, error.map(AsRef::as_ref)).await;
+    let is_ours = ledger::ended(context, &report, &record, end.error.as_deref()).await;
+    if !is_ours && context.due_at.is_some() {
+        (report.outcome, report.elsewhere) = (Outcome::Skipped, Some(Elsewhere::AtWork));
+    }
     let report = Arc::new(report);
     context.tell(Event::Finished(Arc::clone(&report)));
     Arc::unwrap_or_clone(report)
 }
 
-fn outcome(error: Option<&Error>, cancelled: &Cancelled) -> Outcome {
-    match error.map(Error::kind) {
-        None => Outcome::Committed,
-        Some(ErrorKind::InDoubt) => Outcome::InDoubt,
-        Some(_) if cancelled.is_cancelled() => Outcome::Cancelled,
-        Some(_) => Outcome::RolledBack,
+/// Tries until it is done, or hopeless.
+async fn attempts(
+    context: &Context,
+    stop: &Cancelled,
+    record: &mut Record,
+) -> std::result::Result<Done, Arc<Error>> {
+    let mut pauses = retry::pauses(&context.job.retry);
+    loop {
+        let error = match attempt::attempt(context, stop, record).await {
+            Ok(done) => return Ok(done),
+            Err(error) => Arc::new(error),
+        };
+        record.started(context);
+        if stop.is_cancelled() || ledger::has_let_go(&error) || !retry::can_pass(&error) {
+            return Err(error);
+        }
+        let Some(pause) = pauses.next() else {
+            return Err(error);
+        };
+        record.restart(&error);
+        context.tell(Event::Retrying {
+            error: Arc::clone(&error),
+            pause,
+            attempt: u32::try_from(record.failures.len() + 1).unwrap_or(u32::MAX),
+        });
+        tokio::select! {
+            _ = stop.cancelled() => return Err(error),
+            () = tokio::time::sleep(pause) => {}
+        }
     }
 }
+
+/// What became of a run, in the report's words.
+struct End {
+    outcome: Outcome,
+    elsewhere: Option<Elsewhere>,
+    error: Option<Arc<Error>>,
+}
+
+impl End {
+    fn of(
+        context: &Context,
+        record: &Record,
+        stop: &Cancelled,
+        result: std::result::Result<Done, Arc<Error>>,
+    ) -> Self {
+        let ended = |outcome, elsewhere, error| End {
+            outcome,
+            elsewhere,
+            error,
+        };
+        let error = match result {
+            Ok(Done::Committed) => return ended(Outcome::Committed, None, None),
+            Ok(Done::Elsewhere(elsewhere, who)) => {
+                let why = Error::new(ErrorKind::Locked, Phase::Prepare, Side::Target, who);
+                let why = Arc::new(why.at(&context.target.name));
+                return ended(Outcome::Skipped, Some(elsewhere), Some(why));
+            }
+            Err(error) => error,
+        };
+        let is_lost = stop.why() == Some(Why::Lost) || ledger::has_let_go(&error);
+        // What an earlier run left in doubt has not become clearer.
+        let in_doubt_still = !record.claimed && context.orphan.is_some_and(|orphan| orphan.is_same);
+        let (outcome, elsewhere) = match error.kind() {
+            ErrorKind::InDoubt => (Outcome::InDoubt, None),
+            _ if in_doubt_still => (Outcome::InDoubt, Some(Elsewhere::AtWork)),
+            // Somebody else takes its fire over.
+            _ if is_lost && context.due_at.is_some() => (Outcome::Skipped, Some(Elsewhere::AtWork)),
+            _ if stop.why() == Some(Why::Signal) => (Outcome::Cancelled, None),
+            _ => (Outcome::RolledBack, None),
+        };
+        ended(outcome, elsewhere, Some(error))
+    }
+}
+
+enum Never {}

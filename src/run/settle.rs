@@ -10,8 +10,9 @@ use crate::error::{Error, ErrorKind, Phase, Result, Side};
 use crate::pg::session::Session;
 use crate::report::TableReport;
 
-/// How long to look for an answer before the run is reported as in doubt.
-const SETTLE_WAIT: Duration = Duration::from_secs(60);
+/// How long to look for an answer before the run is reported as in doubt, unless the job has a
+/// `timeout`. The target needs a minute to find out that a connection is dead (`pg::pins`).
+const SETTLE_WAIT: Duration = Duration::from_secs(90);
 
 /// Between two looks.
 const SETTLE_PAUSE: Duration = Duration::from_millis(500);
@@ -67,7 +68,7 @@ pub(super) async fn settle(
     lost: Error,
     cancelled: &Cancelled,
 ) -> Result<()> {
-    let deadline = Instant::now() + SETTLE_WAIT;
+    let deadline = Instant::now() + context.job.timeout.unwrap_or(SETTLE_WAIT);
     while Instant::now() < deadline && !cancelled.is_cancelled() {
         match tokio::time::timeout_at(deadline, look(context, fate)).await {
             Ok(Ok(Some(true))) => return Ok(()),

@@ -4,6 +4,7 @@ use nix::sys::signal::Signal;
 use rstest::rstest;
 use serde_json::Value;
 
+use crate::support::hang::{hang_at_commit, wait_waiting};
 use crate::support::proxy::{Fault, Rule, Trigger, Way};
 use crate::support::{
     Connection, Database, Databases, Outcome, PATIENCE, Proxy, databases, job, job_between,
@@ -279,7 +280,7 @@ fn structure(target: &Database<'_>) -> Vec<Vec<Option<String>>> {
                 obj_description(c.relnamespace)
          FROM pg_class c JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0
          LEFT JOIN pg_attrdef d ON d.adrelid = c.oid AND d.adnum = a.attnum
-         WHERE c.relnamespace = 'tableferry'::regnamespace
+         WHERE c.relnamespace = 'tableferry'::regnamespace AND NOT a.attisdropped
          UNION ALL
          SELECT conname, pg_get_constraintdef(oid), NULL, NULL, NULL, NULL, NULL, NULL, NULL
          FROM pg_constraint WHERE connamespace = 'tableferry'::regnamespace
@@ -397,6 +398,62 @@ fn a_ledger_that_cannot_be_made_is_named_and_the_old_rows_stay(
 }
 
 #[test]
+fn a_ledger_of_the_first_version_is_brought_up_to_date() {
+    let db = tables("older");
+    db.target.sql(&schema(&db));
+    let made = structure(&db.target);
+    db.target.sql(
+        "DROP TABLE tableferry.fire; ALTER TABLE tableferry.run DROP COLUMN retried; \
+         UPDATE tableferry.ledger SET version = 1; \
+         INSERT INTO tableferry.run (run_id, job, state, trigger, started_at, instance, attempts) \
+         VALUES (gen_random_uuid(), 'old', 'committed', 'manual', now(), 'x:1', 1)",
+    );
+    let job = job(&db, JOB);
+    // Reading changes nothing.
+    let history = job.run(&["history", "--json"]);
+    assert_eq!(
+        (history.code, history.reports.len()),
+        (Some(0), 1),
+        "{history}"
+    );
+    let check = job.run(&["check", "--connect"]);
+    assert_eq!(check.code, Some(0), "{check}");
+    assert_eq!(
+        db.target.value("SELECT version FROM tableferry.ledger"),
+        "1"
+    );
+
+    let outcome = job.run(&["run", "j", "--json"]);
+    assert_eq!(outcome.code, Some(0), "{outcome}");
+    assert_eq!(structure(&db.target), made);
+    assert_eq!(
+        db.target.value("SELECT version FROM tableferry.ledger"),
+        "2"
+    );
+    assert_eq!(db.target.count("tableferry.run"), 2);
+}
+
+#[test]
+fn the_reasons_of_earlier_attempts_are_recorded() {
+    let db = tables("reasons");
+    db.target.sql(&schema(&db));
+    let proxy = Proxy::start(db.source.cluster.port());
+    let through = proxy.conninfo(&db.source.conninfo());
+    let rule = Rule::new(Way::ToServer, Trigger::Typed(b'Q', 3), Fault::Cut).on_connection(1);
+    let _armed = proxy.arm(rule);
+    let config = JOB.replace("max = 0", "max = 1, backoff = '10ms'");
+    let outcome =
+        job_between(&through, &db.target.conninfo(), &config).run(&["run", "j", "--json"]);
+    assert_eq!(outcome.code, Some(0), "{outcome}");
+    let row = row(&db.target, &outcome);
+    assert_eq!(row["attempts"], 2, "{row}");
+    assert_eq!(row["error"], Value::Null, "{row}");
+    let reasons = row["retried"].as_array().unwrap();
+    assert_eq!(reasons.len(), 1, "{row}");
+    assert!(reasons[0].as_str().unwrap().contains("source"), "{row}");
+}
+
+#[test]
 fn a_ledger_of_a_newer_version_is_refused_and_the_old_rows_stay() {
     let db = tables("newer");
     db.target.sql(&schema(&db));
@@ -476,40 +533,18 @@ fn whatever_statement_is_lost_appended_rows_are_there_once(
 fn what_became_of_a_commit_is_awaited_while_it_hangs() {
     let db = tables("hanging");
     db.target.sql(&schema(&db));
-    // The COMMIT takes as long as the test holds a lock, and a cancel does not help. tableferry has
-    // deferred triggers fire before COMMIT, so this one is deferred again after that.
-    db.target.sql(
-        "CREATE FUNCTION hang() RETURNS trigger LANGUAGE plpgsql AS
-           'BEGIN LOOP
-              BEGIN PERFORM pg_catalog.pg_advisory_xact_lock(4730); RETURN NULL;
-              EXCEPTION WHEN query_canceled THEN NULL; END;
-            END LOOP; END';
-         CREATE CONSTRAINT TRIGGER hang AFTER INSERT ON tableferry.run_table
-           DEFERRABLE INITIALLY DEFERRED FOR EACH ROW WHEN (NEW.rows_written > 0)
-           EXECUTE FUNCTION hang();
-         CREATE FUNCTION defer() RETURNS trigger LANGUAGE plpgsql AS
-           'BEGIN SET CONSTRAINTS tableferry.hang DEFERRED; RETURN NULL; END';
-         CREATE TRIGGER defer AFTER UPDATE ON tableferry.run FOR EACH ROW EXECUTE FUNCTION defer()",
-    );
-    let holder = db.target.connect();
-    holder.sql("SELECT pg_advisory_lock(4730)");
+    let hanging = hang_at_commit(&db.target);
     let proxy = Proxy::start(db.target.cluster.port());
     let through = proxy.conninfo(&db.target.conninfo());
     let job = job_between(&db.source.conninfo(), &through, JOB);
     let running = job.spawn(&["run", "j", "--json"]);
-    let waiting = |query: &str| {
-        db.target.count(&format!(
-            "pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock' \
-             AND query LIKE '{query}%'"
-        )) == 1
-    };
-    wait_until(PATIENCE, || waiting("COMMIT"));
+    wait_waiting(&db.target, "COMMIT");
 
     // The client's connection dies; the server's backend does not notice yet.
     proxy.cut();
     // Somebody asks, and waits too.
-    wait_until(PATIENCE, || waiting("INSERT INTO tableferry.run_table"));
-    drop(holder);
+    wait_waiting(&db.target, "INSERT INTO tableferry.run_table");
+    drop(hanging);
 
     let outcome = running.wait(PATIENCE);
     assert_eq!(outcome.code, Some(0), "{outcome}");

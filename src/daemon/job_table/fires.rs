@@ -96,8 +96,14 @@ impl JobTable {
         actions: &mut Vec<Action>,
     ) {
         let overlap = self.armed.job(job).map(|(spec, _)| spec.schedule.overlap);
+        let again = self
+            .jobs
+            .get_mut(job)
+            .and_then(|entry| entry.again.as_mut());
         if let Some(request) = self.waiting.get_mut(job) {
             // The waiting run will stand for this fire, too.
+            request.settles = Some(due);
+            request.looks_again = false;
             if let Some(earlier) = request.due_at.replace(due) {
                 actions.push(Action::Skipped {
                     job: job.clone(),
@@ -108,9 +114,16 @@ impl JobTable {
         } else if let Some(run) = self.running.get_mut(job)
             && overlap == Some(Overlap::Skip)
         {
-            run.settles = Some(due);
+            run.request.settles = Some(due);
+            refuse(job, Some(due), None, SkipReason::StillRunning, actions);
+        } else if let Some(again) = again
+            && again.is_elsewhere
+            && overlap == Some(Overlap::Skip)
+        {
+            again.request.settles = Some(due);
             refuse(job, Some(due), None, SkipReason::StillRunning, actions);
         } else {
+            self.look_no_more(job);
             self.enqueue(job, trigger, Some(due), None, now);
         }
     }

@@ -26,7 +26,7 @@ impl JobTable {
             if let Some(entry) = self.jobs.get_mut(&job) {
                 entry
                     .committed
-                    .retain(|name| spec.schedule.after.iter().any(|after| **after == **name));
+                    .retain(|name, _| spec.schedule.after.iter().any(|after| **after == **name));
             }
         }
         for job in armed.names() {
@@ -45,6 +45,7 @@ impl JobTable {
     }
 
     fn remove(&mut self, job: &JobName, actions: &mut Vec<Action>) {
+        self.look_no_more(job);
         if let Some(entry) = self.jobs.remove(job)
             && let Some(next) = entry.next_fire
         {

@@ -12,7 +12,9 @@ use crate::config::spec::{
     Config, DaemonSpec, FormatChoice, GuardSpec, History, Indexes, Missed, Mode, OnError, Overlap,
     PasswordSource, RetrySpec, ScheduleSpec, ServerSpec, Triggers, Verify,
 };
+use crate::daemon::event::{Orphan, Start};
 
+mod elsewhere;
 mod properties;
 
 /// A job that copies from server `s` to server `t`, on demand only.
@@ -151,10 +153,14 @@ fn trigger(jobs: &[&str], ticket: Ticket) -> Event {
     }
 }
 
+const RUN: Uuid = Uuid::from_u128(1);
+
 fn finished(job: &str, outcome: Outcome) -> Event {
     Event::Finished {
         job: job.into(),
+        run_id: RUN,
         outcome,
+        elsewhere: None,
     }
 }
 
@@ -171,7 +177,12 @@ fn show(actions: &[Action]) -> String {
         Some(match action {
             Action::Start(start) => {
                 let due = time(&start.due_at);
-                format!("start {} {:?}{due}", start.job, start.trigger)
+                let orphan = match start.orphan {
+                    None => "",
+                    Some(Orphan { is_same: false, .. }) => " after an orphan",
+                    Some(Orphan { is_same: true, .. }) => " again",
+                };
+                format!("start {} {:?}{due}{orphan}", start.job, start.trigger)
             }
             Action::Cancel(job) => format!("cancel {job}"),
             Action::Settled { .. } => return None,
@@ -218,7 +229,7 @@ fn check(table: &mut JobTable, steps: Vec<Step>) {
     ("10:01:00", Event::Tick, "start a Schedule 10:01:00"),
     ("10:02:00", Event::Tick, ""),
     ("10:03:00", Event::Tick, "skip a StillWaiting 10:02:00"),
-    ("10:03:30", finished("a", Outcome::RolledBack), "start a Schedule 10:03:00"),
+    ("10:03:30", finished("a", Outcome::RolledBack), "start a Schedule 10:03:00 after an orphan"),
     ("10:03:40", committed("a"), ""),
 ])]
 #[case::waiting_for_a_permit_is_one_run(config(1, vec![minutely("a"), minutely("b")]), vec![
@@ -344,7 +355,7 @@ fn permits(#[case] config: Config, #[case] steps: Vec<Step>) {
     ("10:00:01", trigger(&["a", "b"], 1), "start a Manual, start b Manual"),
     ("10:00:02", committed("a"), "answer 1 a Ended(Committed)"),
     ("10:00:03", finished("b", Outcome::RolledBack), "answer 1 b Ended(RolledBack)"),
-    ("10:00:04", trigger(&["b"], 2), "start b Manual"),
+    ("10:00:04", trigger(&["b"], 2), "start b Manual after an orphan"),
     ("10:00:05", committed("b"), "answer 2 b Ended(Committed), start c After"),
     ("10:00:06", trigger(&["a"], 3), "start a Manual"),
     ("10:00:07", committed("a"), "answer 3 a Ended(Committed)"),

@@ -2,15 +2,16 @@
 
 use std::net::IpAddr;
 use std::path::PathBuf;
-use std::str::FromStr;
 use std::time::Duration;
 
 use secrecy::SecretString;
 
 use super::parse::RawSettings;
+use super::tls::tls_options;
+use super::values::Values;
 use super::{
-    CONNECT_TIMEOUT, ChannelBinding, Conninfo, ConninfoError, FileChoice, HostPlace, HostSpec,
-    KEEPALIVES, Keepalives, Outside, RootCert, SslMode, TargetSessionAttrs, TlsOptions, TlsVersion,
+    CONNECT_TIMEOUT, ChannelBinding, Conninfo, ConninfoError, HostPlace, HostSpec, KEEPALIVES,
+    Keepalives, Outside, TargetSessionAttrs,
 };
 
 type Result<T> = std::result::Result<T, ConninfoError>;
@@ -268,153 +269,4 @@ fn keepalives(values: &Values<'_>) -> Result<Option<Keepalives>> {
     };
     let wanted = values.number::<u32>("keepalives")?.unwrap_or(1) != 0;
     Ok(wanted.then_some(keepalives))
-}
-
-fn tls_options(
-    values: &Values<'_>,
-    outside: &Outside<'_>,
-) -> Result<(Option<SslMode>, TlsOptions)> {
-    if values.get("sslmode") == Some("allow") {
-        return Err(ConninfoError::new(
-            "`sslmode=allow` is not supported: it protects from nothing; use disable or prefer",
-        ));
-    }
-    let mut ssl_mode = values.choice(
-        "sslmode",
-        &[
-            ("disable", SslMode::Disable),
-            ("prefer", SslMode::Prefer),
-            ("require", SslMode::Require),
-            ("verify-ca", SslMode::VerifyCa),
-            ("verify-full", SslMode::VerifyFull),
-        ],
-    )?;
-    let file = |key: &str, default: &str| match values.get(key) {
-        Some(path) => FileChoice::Explicit(PathBuf::from(path)),
-        None => FileChoice::Default(outside.in_home(default)),
-    };
-    let root = match values.get("sslrootcert") {
-        Some("system") => {
-            // The system's roots vouch for the whole world: only a host name tells who it is.
-            if ssl_mode.is_some_and(|mode| mode != SslMode::VerifyFull) {
-                return Err(ConninfoError::new(
-                    "`sslrootcert=system` needs `sslmode=verify-full`",
-                ));
-            }
-            ssl_mode = Some(SslMode::VerifyFull);
-            RootCert::System
-        }
-        _ => RootCert::File(file("sslrootcert", ".postgresql/root.crt")),
-    };
-    let direct = values
-        .choice("sslnegotiation", &[("postgres", false), ("direct", true)])?
-        .unwrap_or(false);
-    if direct && matches!(ssl_mode, Some(SslMode::Disable | SslMode::Prefer)) {
-        return Err(ConninfoError::new(
-            "`sslnegotiation=direct` needs `sslmode=require` or stronger",
-        ));
-    }
-    let key = file("sslkey", ".postgresql/postgresql.key");
-    if matches!(&key, FileChoice::Explicit(path) if path.to_string_lossy().contains(':')) {
-        return Err(ConninfoError::new(
-            "`sslkey` names an OpenSSL engine; only files are supported",
-        ));
-    }
-    let options = TlsOptions {
-        root,
-        cert: file("sslcert", ".postgresql/postgresql.crt"),
-        key,
-        key_password: values.get("sslpassword").map(SecretString::from),
-        default_crl: outside.in_home(".postgresql/root.crl"),
-        sni: values
-            .choice("sslsni", &[("0", false), ("1", true)])?
-            .unwrap_or(true),
-        send_cert: values
-            .choice("sslcertmode", &[("disable", false), ("allow", true)])?
-            .unwrap_or(true),
-        direct,
-        min_version: tls_version(values, "ssl_min_protocol_version")?.unwrap_or(TlsVersion::V1_2),
-        max_version: tls_version(values, "ssl_max_protocol_version")?,
-    };
-    if options
-        .max_version
-        .is_some_and(|max| max < options.min_version)
-    {
-        return Err(ConninfoError::new(
-            "`ssl_max_protocol_version` is older than `ssl_min_protocol_version`",
-        ));
-    }
-    Ok((ssl_mode, options))
-}
-
-fn tls_version(values: &Values<'_>, key: &str) -> Result<Option<TlsVersion>> {
-    values.choice(
-        key,
-        &[
-            ("TLSv1", TlsVersion::V1_0),
-            ("TLSv1.1", TlsVersion::V1_1),
-            ("TLSv1.2", TlsVersion::V1_2),
-            ("TLSv1.3", TlsVersion::V1_3),
-        ],
-    )
-}
-
-/// Typed reading of raw settings; an empty value is an absent one.
-struct Values<'s>(&'s RawSettings);
-
-impl<'s> Values<'s> {
-    fn get(&self, key: &str) -> Option<&'s str> {
-        self.0
-            .get(key)
-            .map(String::as_str)
-            .filter(|value| !value.is_empty())
-    }
-
-    fn list(&self, key: &str) -> Vec<&'s str> {
-        match self.get(key) {
-            Some(value) => value.split(',').map(str::trim).collect(),
-            None => Vec::new(),
-        }
-    }
-
-    fn number<T: FromStr>(&self, key: &str) -> Result<Option<T>> {
-        self.get(key)
-            .map(|value| value.trim().parse::<T>())
-            .transpose()
-            .map_err(|_| ConninfoError::new(format!("`{key}` is not a number in its range")))
-    }
-
-    fn choice<T: Copy>(&self, key: &str, choices: &[(&str, T)]) -> Result<Option<T>> {
-        let Some(value) = self.get(key) else {
-            return Ok(None);
-        };
-        match choices.iter().find(|(name, _)| *name == value) {
-            Some((_, chosen)) => Ok(Some(*chosen)),
-            None => {
-                let names: Vec<_> = choices.iter().map(|(name, _)| *name).collect();
-                Err(ConninfoError::new(format!(
-                    "`{key}` must be one of {}",
-                    names.join(", ")
-                )))
-            }
-        }
-    }
-
-    fn refuse_unless(&self, key: &str, harmless: &[&str]) -> Result<()> {
-        match self.get(key) {
-            Some(value) if !harmless.contains(&value) => {
-                let advice = match (key, harmless) {
-                    ("client_encoding", _) => {
-                        "; for a SQL_ASCII database set `encoding` on the server".to_owned()
-                    }
-                    (_, []) => String::new(),
-                    (_, values) => format!(" (only {})", values.join(", ")),
-                };
-                Err(ConninfoError::new(format!(
-                    "`{key}` is not supported{advice}"
-                )))
-            }
-            _ => Ok(()),
-        }
-    }
 }

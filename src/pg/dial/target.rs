@@ -1,5 +1,7 @@
 //! `target_session_attrs`: is it the kind of server that was asked for?
 
+use tokio_postgres::Row;
+
 use super::Dialled;
 use crate::error::{Error, ErrorKind, Phase, Side};
 use crate::pg::conninfo::TargetSessionAttrs as Wanted;
@@ -42,16 +44,18 @@ pub(super) async fn check(dialled: &Dialled, wanted: Wanted) -> Result<(), Unfit
     if matches!(wanted, Wanted::Any) {
         return Ok(());
     }
-    let row = dialled
+    // Unprepared: a pooler may have another backend for the second half of a prepared one.
+    let rows = dialled
         .client
-        .query_one(
+        .query_typed(
             "SELECT pg_catalog.pg_is_in_recovery(), \
              pg_catalog.current_setting('transaction_read_only') OPERATOR(pg_catalog.=) 'on'",
             &[],
         )
         .await
         .map_err(Unfit::Query)?;
-    match unfit(wanted, row.get(0), row.get(1)) {
+    let unfit = |row: &Row| unfit(wanted, row.get(0), row.get(1));
+    match rows.first().and_then(unfit) {
         Some(reason) => Err(Unfit::Kind(reason)),
         None => Ok(()),
     }

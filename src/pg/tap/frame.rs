@@ -12,6 +12,7 @@ const HEADER_BYTES: usize = 5;
 const COPY_DATA: u8 = b'd';
 const ERROR_RESPONSE: u8 = b'E';
 const COMMAND_COMPLETE: u8 = b'C';
+const BACKEND_KEY_DATA: u8 = b'K';
 
 /// What is kept of a message's body: a command tag has at most 64 bytes, an error its fields.
 const KEPT_BYTES_MAX: usize = 64 * 1024;
@@ -23,7 +24,7 @@ const RUN_BYTES_MAX: usize = 32 * 1024;
 #[derive(Debug, Default)]
 pub(super) struct Framer {
     place: Place,
-    /// The body of a CommandComplete or an ErrorResponse, as far as it has come.
+    /// The body of a message that is understood, as far as it has come.
     kept: Vec<u8>,
     copying: bool,
     run: Run,
@@ -126,7 +127,7 @@ impl Framer {
                     let (kind, left) = (*kind, *left);
                     if kind == COPY_DATA {
                         seen.copy_bytes += piece.len() as u64;
-                    } else if matches!(kind, COMMAND_COMPLETE | ERROR_RESPONSE) {
+                    } else if is_kept(kind) {
                         let room = KEPT_BYTES_MAX.saturating_sub(self.kept.len());
                         self.kept.extend_from_slice(&piece[..piece.len().min(room)]);
                     }
@@ -223,7 +224,7 @@ impl Framer {
         };
         match kind {
             COPY_DATA => self.copying = true,
-            COMMAND_COMPLETE | ERROR_RESPONSE => self.kept.clear(),
+            kind if is_kept(kind) => self.kept.clear(),
             _ => {}
         }
         self.place = Place::Body { kind, left };
@@ -237,10 +238,16 @@ impl Framer {
             COPY_DATA => seen.copy_messages += 1,
             COMMAND_COMPLETE => state.note_tag(&self.kept),
             ERROR_RESPONSE => state.note_error(std::mem::take(&mut self.kept)),
+            BACKEND_KEY_DATA => state.note_backend(&self.kept),
             _ => {}
         }
         self.place = Place::BETWEEN;
     }
+}
+
+/// Messages whose body is understood.
+fn is_kept(kind: u8) -> bool {
+    matches!(kind, COMMAND_COMPLETE | ERROR_RESPONSE | BACKEND_KEY_DATA)
 }
 
 fn whole_copy_data(bytes: &[u8]) -> Option<usize> {

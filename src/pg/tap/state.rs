@@ -1,7 +1,7 @@
 //! What a [`super::Tap`] has seen, shared with those who want to know.
 
 use std::pin::pin;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use tokio::sync::Notify;
@@ -20,6 +20,7 @@ pub struct TapState {
     error_notice: Notify,
     error: Mutex<Option<Vec<u8>>>,
     tag: Mutex<Option<String>>,
+    backend: AtomicI32,
 }
 
 /// What one call of the framer saw.
@@ -77,6 +78,15 @@ impl TapState {
         self.error_seen.store(false, Ordering::Release);
     }
 
+    /// The process that was announced at login for cancelling. A pooler announces one of its own
+    /// making.
+    pub fn announced_pid(&self) -> Option<i32> {
+        match self.backend.load(Ordering::Relaxed) {
+            0 => None,
+            pid => Some(pid),
+        }
+    }
+
     /// Takes the tag of the last command that completed, such as `COMMIT`, `ROLLBACK`, `COPY 12`.
     pub fn take_tag(&self) -> Option<String> {
         self.tag_slot().take()
@@ -108,6 +118,13 @@ impl TapState {
         }
         self.error_seen.store(true, Ordering::Release);
         self.error_notice.notify_waiters();
+    }
+
+    pub(super) fn note_backend(&self, body: &[u8]) {
+        if let Some(pid) = body.first_chunk() {
+            self.backend
+                .store(i32::from_be_bytes(*pid), Ordering::Relaxed);
+        }
     }
 
     pub(super) fn note_tag(&self, body: &[u8]) {

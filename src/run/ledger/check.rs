@@ -12,7 +12,7 @@ use crate::plan::shared::has_stages;
 pub enum Readiness {
     /// It is there.
     Ready,
-    /// The first run will make it.
+    /// The first run will make it, or bring it up to date.
     ToBeMade,
 }
 
@@ -30,12 +30,17 @@ pub async fn check(target: &Session) -> Result<Readiness> {
              AND pg_catalog.has_schema_privilege('tableferry', 'CREATE')",
             Readiness::ToBeMade,
         ),
+        Found::Older => (
+            "SELECT pg_catalog.pg_has_role(c.relowner, 'USAGE') FROM pg_catalog.pg_class c \
+             WHERE c.relnamespace = 'tableferry'::pg_catalog.regnamespace AND c.relname = 'run'",
+            Readiness::ToBeMade,
+        ),
         Found::Ready => (
             "SELECT pg_catalog.bool_and(pg_catalog.has_table_privilege(c.oid, p.needed)) \
              FROM pg_catalog.pg_class c \
              CROSS JOIN (VALUES ('SELECT'), ('INSERT'), ('UPDATE')) AS p (needed) \
              WHERE c.relnamespace = 'tableferry'::pg_catalog.regnamespace \
-             AND c.relname IN ('run', 'run_table', 'watermark')",
+             AND c.relname IN ('run', 'run_table', 'watermark', 'fire')",
             Readiness::Ready,
         ),
     };
@@ -44,7 +49,9 @@ pub async fn check(target: &Session) -> Result<Readiness> {
         Some(true) => Ok(readiness),
         Some(false) | None => {
             let message = match readiness {
-                Readiness::ToBeMade => "the role may not make the ledger (schema tableferry)",
+                Readiness::ToBeMade => {
+                    "the role may not make the ledger (schema tableferry), or bring it up to date"
+                }
                 Readiness::Ready => "the role may not write the ledger",
             };
             let error = Error::new(

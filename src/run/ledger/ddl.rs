@@ -5,10 +5,11 @@ use crate::pg::ident::QualifiedName;
 use crate::pg::session::Session;
 use crate::run::claim::lock_key;
 
-/// The version of the tables below. Raise it with every change to them, and say how to get there.
-const VERSION: i32 = 1;
+/// The version of the tables below. Raise it with every change to them.
+const VERSION: i32 = 2;
 
-/// Everything inside the schema. May be run again and again.
+/// Everything inside the schema. May be run again and again, and brings the tables of older
+/// versions up to this one.
 const TABLES: &str = include_str!("schema.sql");
 
 const SCHEMA: &str = "CREATE SCHEMA IF NOT EXISTS tableferry;";
@@ -17,15 +18,18 @@ const SCHEMA_COMMENT: &str =
     "COMMENT ON SCHEMA tableferry IS 'tableferry''s ledger: its runs, and what they published';";
 
 /// An old script must not touch a newer ledger.
-const GUARD: &str = "\
-DO $$
+fn guard() -> String {
+    format!(
+        "DO $$
 BEGIN
     IF pg_catalog.to_regclass('tableferry.ledger') IS NOT NULL THEN
-        IF EXISTS (SELECT FROM tableferry.ledger WHERE version > 1) THEN
+        IF EXISTS (SELECT FROM tableferry.ledger WHERE version > {VERSION}) THEN
             RAISE EXCEPTION 'the ledger was made by a newer version of tableferry';
         END IF;
     END IF;
-END $$;";
+END $$;"
+    )
+}
 
 /// What a role needs that uses a ledger which somebody else has made.
 const GRANTS: &str = "\
@@ -33,7 +37,7 @@ const GRANTS: &str = "\
 --   GRANT USAGE ON SCHEMA tableferry TO loader;
 --   GRANT SELECT, INSERT, UPDATE ON ALL TABLES IN SCHEMA tableferry TO loader;
 -- and, so that it can delete runs older than `history_keep`:
---   GRANT DELETE ON tableferry.run, tableferry.run_table TO loader;
+--   GRANT DELETE ON tableferry.run, tableferry.run_table, tableferry.fire TO loader;
 -- and, for jobs of mode merge or upsert with several workers, which stage rows there:
 --   GRANT CREATE ON SCHEMA tableferry TO loader;
 -- What somebody needs who only reads:
@@ -43,7 +47,7 @@ const GRANTS: &str = "\
 
 /// The whole DDL, for psql.
 pub fn script() -> String {
-    let lock = lock_key(LOCK);
+    let (lock, guard) = (lock_key(LOCK), guard());
     format!(
         "-- tableferry's ledger, version {VERSION}: run this in each target database.\n\
          -- It may be run again, and changes nothing then.\n--\n\
@@ -51,7 +55,7 @@ pub fn script() -> String {
          SET LOCAL client_min_messages = warning;\n\
          SET LOCAL search_path = '';\n\
          SELECT pg_catalog.pg_advisory_xact_lock({lock});\n\
-         {GUARD}\n\n\
+         {guard}\n\n\
          {SCHEMA}\n{SCHEMA_COMMENT}\n\n{TABLES}\nCOMMIT;"
     )
 }
@@ -66,6 +70,8 @@ pub(super) enum Found {
     Nothing,
     /// The schema, which somebody else may have made for us.
     Schema,
+    /// Tables of an older version.
+    Older,
     /// Tables that this version of tableferry can work with.
     Ready,
 }
@@ -85,22 +91,21 @@ pub(super) async fn look(target: &Session) -> Result<Found> {
     match (schema, tables) {
         (false, _) => Ok(Found::Nothing),
         (true, false) => Ok(Found::Schema),
-        (true, true) => {
-            known_version(target).await?;
-            Ok(Found::Ready)
-        }
+        (true, true) => known_version(target).await,
     }
 }
 
-async fn known_version(target: &Session) -> Result<()> {
+async fn known_version(target: &Session) -> Result<Found> {
     let sql = "SELECT version FROM tableferry.ledger";
     let rows = target
         .query(Phase::Prepare, sql, &[])
         .await
         .map_err(unusable)?;
     let version: i32 = rows.first().map_or(0, |row| row.get(0));
-    if version == VERSION {
-        return Ok(());
+    match version {
+        VERSION => return Ok(Found::Ready),
+        1..VERSION => return Ok(Found::Older),
+        _ => {}
     }
     let (made_by, advice) = if version > VERSION {
         ("a newer", "use that version here, too")
@@ -122,29 +127,35 @@ async fn known_version(target: &Session) -> Result<()> {
     .hinted(format!("{advice}; or set `history = \"local\"` or \"off\"")))
 }
 
-/// Makes the ledger unless it is there.
+/// Makes the ledger unless it is there, and brings an older one up to date.
 ///
 /// *Errors:* as `look`; `Permission`, with what to do, when the role may not make it.
 pub(super) async fn make(target: &Session) -> Result<()> {
     if look(target).await? == Found::Ready {
         return Ok(());
     }
-    let begin = format!(
-        "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE; \
-         SELECT pg_catalog.pg_advisory_xact_lock({})",
+    target
+        .begin(Phase::Prepare, "ISOLATION LEVEL READ COMMITTED READ WRITE")
+        .await?;
+    let lock = format!(
+        "SELECT pg_catalog.pg_advisory_xact_lock({})",
         lock_key(LOCK)
     );
-    target.run(Phase::Prepare, &begin).await?;
+    target.run(Phase::Prepare, &lock).await?;
     // Somebody else may have made it while we waited.
     let schema = match look(target).await? {
         Found::Ready => return target.run(Phase::Prepare, "ROLLBACK").await,
         // Without CREATE on the database, IF NOT EXISTS is refused even when it does exist.
-        Found::Schema => String::new(),
+        Found::Schema | Found::Older => String::new(),
         Found::Nothing => format!("{SCHEMA} {SCHEMA_COMMENT}"),
     };
     let make = format!("{schema} {TABLES}; COMMIT");
     let made = target.run(Phase::Prepare, &make).await;
-    made.map_err(|error| advised(error.at_place("the ledger (schema tableferry) cannot be made")))
+    made.map_err(|error| {
+        advised(
+            error.at_place("the ledger (schema tableferry) cannot be made or brought up to date"),
+        )
+    })
 }
 
 /// An error of a statement on the ledger's tables.

@@ -10,6 +10,10 @@ use crate::run::Context;
 /// The longest error that is recorded.
 const ERROR_CHARS_MAX: usize = 2000;
 
+/// How many earlier attempts' errors are recorded, and how long each.
+const RETRIED_MAX: usize = 20;
+const RETRIED_CHARS_MAX: usize = 500;
+
 /// How a run stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -36,6 +40,13 @@ impl State {
             State::Cancelled => "cancelled",
             State::Lost => "lost",
         }
+    }
+
+    /// Reads what [`State::as_str`] writes.
+    pub(super) fn parse(text: &str) -> Option<State> {
+        use State::{Cancelled, Committed, Lost, RolledBack, Running};
+        let all = [Running, Committed, RolledBack, Cancelled, Lost];
+        all.into_iter().find(|state| state.as_str() == text)
     }
 }
 
@@ -69,6 +80,9 @@ pub struct Entry {
     pub snapshot_at: Option<Timestamp>,
     /// Why it failed; without values.
     pub error: Option<String>,
+    /// Why the attempts before the last one failed.
+    #[serde(default)]
+    pub retried: Option<Vec<String>>,
     /// What it published.
     #[serde(default)]
     pub tables: Vec<EntryTable>,
@@ -103,8 +117,11 @@ pub struct EntryTable {
 }
 
 impl Entry {
-    /// A run that is at its `attempts`-th try.
-    pub(super) fn running(context: &Context, attempts: u32) -> Self {
+    /// A run that is at another try, after `failures`.
+    pub(super) fn running(context: &Context, failures: &[String]) -> Self {
+        let shortened = |why: &String| why.chars().take(RETRIED_CHARS_MAX).collect();
+        let newest = failures.len().saturating_sub(RETRIED_MAX);
+        let retried = failures.iter().skip(newest).map(shortened);
         Entry {
             run_id: context.run_id,
             job: context.job.name.clone(),
@@ -115,10 +132,11 @@ impl Entry {
             started_at: context.started_at,
             finished_at: None,
             instance: instance(),
-            attempts,
+            attempts: u32::try_from(failures.len() + 1).unwrap_or(u32::MAX),
             source_lsn: None,
             snapshot_at: None,
             error: None,
+            retried: (!failures.is_empty()).then(|| retried.collect()),
             tables: Vec::new(),
         }
     }
@@ -126,7 +144,7 @@ impl Entry {
     /// A run of which these tables are about to be committed, and with the last ones all of it.
     pub(super) fn publishing(
         context: &Context,
-        attempts: u32,
+        failures: &[String],
         snapshot: Option<&Snapshot>,
         tables: &[TableReport],
         last: bool,
@@ -139,12 +157,17 @@ impl Entry {
             },
             finished_at: last.then(Timestamp::now),
             tables: tables.iter().map(EntryTable::new).collect(),
-            ..Entry::running(context, attempts).read(snapshot)
+            ..Entry::running(context, failures).read(snapshot)
         }
     }
 
     /// A run that is over. What is in doubt is lost, unless it can be settled one day.
-    pub(super) fn ended(context: &Context, report: &RunReport, error: Option<String>) -> Self {
+    pub(super) fn ended(
+        context: &Context,
+        report: &RunReport,
+        failures: &[String],
+        error: Option<String>,
+    ) -> Self {
         let state = match report.outcome {
             Outcome::Committed => State::Committed,
             Outcome::RolledBack | Outcome::Skipped => State::RolledBack,
@@ -164,7 +187,7 @@ impl Entry {
                 .filter(published)
                 .map(EntryTable::new)
                 .collect(),
-            ..Entry::running(context, report.attempts).read(report.snapshot.as_ref())
+            ..Entry::running(context, failures).read(report.snapshot.as_ref())
         }
     }
 
@@ -203,7 +226,7 @@ impl EntryTable {
 }
 
 /// This process, so that another machine can tell whose run it was.
-fn instance() -> String {
+pub(super) fn instance() -> String {
     let host = nix::unistd::gethostname().unwrap_or_default();
     format!("{}:{}", host.to_string_lossy(), std::process::id())
 }

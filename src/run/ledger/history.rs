@@ -12,8 +12,9 @@ pub async fn history(
     job: Option<&str>,
     limit: usize,
 ) -> Result<Option<Vec<Entry>>> {
-    if ddl::look(target).await? != Found::Ready {
-        return Ok(None);
+    match ddl::look(target).await? {
+        Found::Ready | Found::Older => {}
+        Found::Nothing | Found::Schema => return Ok(None),
     }
     let sql = "SELECT (pg_catalog.to_jsonb(run) || pg_catalog.jsonb_build_object('tables', COALESCE((\
                    SELECT pg_catalog.jsonb_agg(t ORDER BY t.target) FROM tableferry.run_table AS t \

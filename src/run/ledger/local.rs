@@ -124,6 +124,7 @@ mod tests {
             source_lsn: None,
             snapshot_at: None,
             error: Some("x".repeat(error_bytes)),
+            retried: None,
             tables: Vec::new(),
         }
     }

@@ -6,15 +6,19 @@
 mod check;
 mod ddl;
 mod entry;
+mod fire;
 mod history;
 pub mod local;
+mod lost;
+mod pulse;
 mod record;
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use super::{Context, NextDue, Record};
 use crate::config::spec::{History, JobSpec};
-use crate::error::{Error, Phase, Result, Side};
+use crate::error::{Error, ErrorKind, Phase, Result, Side};
 use crate::pg::session::{Session, SessionSettings};
 use crate::plan::shared::has_stages;
 use crate::report::{Event, Outcome, RunReport};
@@ -23,7 +27,9 @@ pub(super) use check::refuse_stages;
 pub use check::{Readiness, check};
 pub use ddl::script;
 pub use entry::{Entry, EntryTable, State};
+pub(super) use fire::Claim;
 pub use history::history;
+pub(super) use pulse::until_lost;
 pub(super) use record::{record_watermark, watermark};
 
 /// How long a failed run may take to say so in the ledger.
@@ -38,35 +44,63 @@ const SETTLE_LOCK_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long a server may take to end a session that is over.
 const CLOSE_WAIT: Duration = Duration::from_secs(1);
 
-/// Says that the run is at work, in a short transaction of its own; makes the ledger where there
-/// is none. The session must not be in a transaction.
+/// Claims the run's fire, and says that the run is at work, in a short transaction; makes the
+/// ledger where there is none. The session must not be in a transaction.
 ///
 /// *Errors:* whatever keeps the run from being recorded: then nothing should be copied.
-pub(super) async fn begin(context: &Context, target: &Session, attempt: u32) -> Result<()> {
+pub(super) async fn begin(
+    context: &Context,
+    target: &Session,
+    failures: &[String],
+) -> Result<Claim> {
     if needs_schema(context) {
         ddl::make(target).await?;
     }
     match context.history {
-        History::Target => {
-            // Should a crash of the server lose this row, publishing writes it.
-            let begin = "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE; \
-                         SET LOCAL synchronous_commit = off";
-            target.run(Phase::Prepare, begin).await?;
-            let entry = Entry::running(context, attempt);
-            record::run(target, &entry, Phase::Prepare).await?;
-            if let NextDue::Known(due) = context.next_due {
-                record::set_next_due(target, &context.job.name, due).await?;
-            }
-            target.run(Phase::Prepare, "COMMIT").await
+        History::Target => begin_on_target(context, target, failures).await,
+        History::Local => {
+            local::ready(&context.state_dir)?;
+            Ok(Claim::Ours(BTreeSet::new()))
         }
-        History::Local => local::ready(&context.state_dir),
-        History::Off => Ok(()),
+        History::Off => Ok(Claim::Ours(BTreeSet::new())),
     }
+}
+
+async fn begin_on_target(
+    context: &Context,
+    target: &Session,
+    failures: &[String],
+) -> Result<Claim> {
+    // Should a crash of the server lose what is written here, our sessions are gone with it: the
+    // next attempt writes it again.
+    target
+        .begin(
+            Phase::Prepare,
+            "ISOLATION LEVEL READ COMMITTED READ WRITE; SET LOCAL synchronous_commit = off",
+        )
+        .await?;
+    let mut lost = Vec::new();
+    let claim = fire::claim(context, target, &mut lost).await?;
+    if let Claim::Ours(_) = claim {
+        let entry = Entry::running(context, failures);
+        record::run(target, &entry, Phase::Prepare).await?;
+        if let NextDue::Known(due) = context.next_due {
+            record::set_next_due(target, &context.job.name, due).await?;
+        }
+    }
+    target.run(Phase::Prepare, "COMMIT").await?;
+    for run_id in &lost {
+        let warning = format!("run {run_id} was lost: whoever ran it is gone");
+        context.tell(Event::Warned(warning));
+    }
+    lost::evict(target, &lost).await?;
+    Ok(claim)
 }
 
 /// Is there a ledger on the target? Changes nothing.
 pub(super) async fn is_there(target: &Session) -> Result<bool> {
-    Ok(ddl::look(target).await? == ddl::Found::Ready)
+    let found = ddl::look(target).await?;
+    Ok(matches!(found, ddl::Found::Ready | ddl::Found::Older))
 }
 
 /// Watermarks and the staging tables of several workers have no other place.
@@ -89,7 +123,7 @@ pub(super) async fn publish(
     }
     let snapshot = record.snapshot.as_ref();
     let tables = record.tables.get(first..).unwrap_or_default();
-    let entry = Entry::publishing(context, record.attempt, snapshot, tables, last);
+    let entry = Entry::publishing(context, &record.failures, snapshot, tables, last);
     record::run(target, &entry, Phase::Publish).await?;
     record::tables(target, context.run_id, &entry.tables).await
 }
@@ -112,14 +146,23 @@ pub(super) async fn prune(context: &Context, target: &Session) -> Result<()> {
 }
 
 /// Records how the run ended, as well as that can be done: the target may be out of reach. Then
-/// its row stays `running`.
-pub(super) async fn ended(context: &Context, report: &RunReport, error: Option<&Error>) {
-    let entry = Entry::ended(context, report, error.map(ToString::to_string));
+/// its row stays `running`, until somebody finds that it is not heard of any more.
+///
+/// `false`: the ledger has called it lost meanwhile.
+pub(super) async fn ended(
+    context: &Context,
+    report: &RunReport,
+    record: &Record,
+    error: Option<&Error>,
+) -> bool {
+    let why = error.map(ToString::to_string);
+    let entry = Entry::ended(context, report, &record.failures, why);
     let recorded = match (context.history, report.outcome) {
-        (History::Off, _) => return,
+        // The fire belongs to another run.
+        (_, Outcome::Skipped) | (History::Off, _) => return true,
         (History::Local, _) => local::append(&context.state_dir, &entry),
         // Written with the rows; and of what is in doubt there is nothing to say.
-        (History::Target, Outcome::Committed | Outcome::InDoubt | Outcome::Skipped) => return,
+        (History::Target, Outcome::Committed | Outcome::InDoubt) => return true,
         (History::Target, Outcome::RolledBack | Outcome::Cancelled) => {
             let recording = record_ended(context, &entry);
             tokio::time::timeout(ENDED_WAIT, recording)
@@ -127,13 +170,21 @@ pub(super) async fn ended(context: &Context, report: &RunReport, error: Option<&
                 .unwrap_or_else(|_| Err(no_answer(context)))
         }
     };
-    // What the run itself could not write needs no second complaint.
-    if let Err(again) = recorded
-        && !error.is_some_and(ddl::is_about_ledger)
-    {
-        let warning = format!("how the run ended could not be recorded: {again}");
-        context.tell(Event::Warned(warning));
+    match recorded {
+        Err(again) if has_let_go(&again) => return false,
+        // What the run itself could not write needs no second complaint.
+        Err(again) if !error.is_some_and(ddl::is_about_ledger) => {
+            let warning = format!("how the run ended could not be recorded: {again}");
+            context.tell(Event::Warned(warning));
+        }
+        Ok(()) | Err(_) => {}
     }
+    true
+}
+
+/// Does the ledger call the run lost, or ended otherwise?
+pub(super) fn has_let_go(error: &Error) -> bool {
+    error.kind() == ErrorKind::Conflict && ddl::is_about_ledger(error)
 }
 
 async fn record_ended(context: &Context, entry: &Entry) -> Result<()> {
@@ -157,11 +208,5 @@ async fn open(context: &Context, lock_timeout: Duration) -> Result<Session> {
 
 fn no_answer(context: &Context) -> Error {
     let message = format!("no answer within {} s", ENDED_WAIT.as_secs());
-    Error::new(
-        crate::error::ErrorKind::Unreachable,
-        Phase::After,
-        Side::Target,
-        message,
-    )
-    .at(&context.target.name)
+    Error::new(ErrorKind::Unreachable, Phase::After, Side::Target, message).at(&context.target.name)
 }

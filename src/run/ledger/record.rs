@@ -14,14 +14,14 @@ use crate::pg::session::Session;
 /// The columns come by name. A run that has ended stays as it is.
 const RUN_SQL: &str = "\
     INSERT INTO tableferry.run AS was (run_id, job, state, trigger, due_at, started_at, finished_at, \
-        heartbeat_at, instance, attempts, source_lsn, snapshot_at, error) \
+        heartbeat_at, instance, attempts, source_lsn, snapshot_at, error, retried) \
     SELECT run_id, job, state, trigger, due_at, started_at, finished_at, \
-        pg_catalog.clock_timestamp(), instance, attempts, source_lsn, snapshot_at, error \
+        pg_catalog.clock_timestamp(), instance, attempts, source_lsn, snapshot_at, error, retried \
     FROM pg_catalog.json_populate_record(NULL::tableferry.run, $1::pg_catalog.text::pg_catalog.json) \
     ON CONFLICT (run_id) DO UPDATE SET state = EXCLUDED.state, finished_at = EXCLUDED.finished_at, \
         heartbeat_at = EXCLUDED.heartbeat_at, instance = EXCLUDED.instance, \
         attempts = EXCLUDED.attempts, source_lsn = EXCLUDED.source_lsn, \
-        snapshot_at = EXCLUDED.snapshot_at, error = EXCLUDED.error \
+        snapshot_at = EXCLUDED.snapshot_at, error = EXCLUDED.error, retried = EXCLUDED.retried \
     WHERE was.state = 'running' \
     RETURNING was.run_id";
 
@@ -76,8 +76,9 @@ pub(super) async fn is_published(target: &Session, run_id: Uuid, relation: &str)
                    rows_written, rows_inserted, rows_updated, rows_deleted, bytes) VALUES \
                ($1::pg_catalog.text::pg_catalog.uuid, $2, '', '', '', 0, 0, 0, 0, 0, 0) \
                ON CONFLICT DO NOTHING RETURNING target";
-    let begin = "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE";
-    target.run(Phase::Commit, begin).await?;
+    target
+        .begin(Phase::Commit, "ISOLATION LEVEL READ COMMITTED READ WRITE")
+        .await?;
     let run_id = run_id.to_string();
     let asked = target
         .query(Phase::Commit, sql, &[&run_id, &relation])
@@ -157,12 +158,15 @@ pub(super) async fn prune(target: &Session, keep: Duration) -> Result<()> {
          WHERE pruned_at < pg_catalog.now() - INTERVAL '{PRUNE_INTERVAL}' \
          AND pg_catalog.has_table_privilege('tableferry.run', 'DELETE') \
          AND pg_catalog.has_table_privilege('tableferry.run_table', 'DELETE') \
+         AND pg_catalog.has_table_privilege('tableferry.fire', 'DELETE') \
          RETURNING version"
     );
     let claimed = target.query(Phase::After, &claim, &[]).await;
     if claimed.map_err(unusable)?.is_empty() {
         return Ok(());
     }
+    let forget = "DELETE FROM tableferry.fire WHERE due_at < pg_catalog.clock_timestamp() \
+        - pg_catalog.make_interval(secs => $1) AND run_id NOT IN (SELECT run_id FROM tableferry.run)";
     // The tables' rows by name: with session_replication_role = replica nothing cascades.
     let delete = "WITH old AS (\
             SELECT run_id FROM tableferry.run \
@@ -186,7 +190,10 @@ pub(super) async fn prune(target: &Session, keep: Duration) -> Result<()> {
             break;
         }
     }
-    Ok(())
+    let forgotten = target
+        .query(Phase::After, forget, &[&keep.as_secs_f64()])
+        .await;
+    forgotten.map(drop).map_err(unusable)
 }
 
 fn json(value: &impl serde::Serialize) -> Result<String> {

@@ -35,14 +35,28 @@ COMMENT ON COLUMN tableferry.run.trigger IS 'What made it run: manual, schedule,
 COMMENT ON COLUMN tableferry.run.due_at IS 'The fire time of its schedule, where that made it run';
 COMMENT ON COLUMN tableferry.run.started_at IS 'When it began, by the clock of tableferry''s host';
 COMMENT ON COLUMN tableferry.run.finished_at IS 'When it ended, by the same clock; for a committed run the moment before its COMMIT';
-COMMENT ON COLUMN tableferry.run.heartbeat_at IS 'When the run was last heard of, by this server''s clock';
+COMMENT ON COLUMN tableferry.run.heartbeat_at IS 'When the run was last heard of, by this server''s clock; one that is running says so every few seconds';
 COMMENT ON COLUMN tableferry.run.instance IS 'Who ran it: host name and process id';
 COMMENT ON COLUMN tableferry.run.attempts IS 'How often it was tried';
 COMMENT ON COLUMN tableferry.run.source_lsn IS 'WAL position of the source that the copied snapshot holds at least';
 COMMENT ON COLUMN tableferry.run.snapshot_at IS 'When the copied snapshot was taken, by the source''s clock';
 COMMENT ON COLUMN tableferry.run.error IS 'Why it failed; never with values of rows';
 
+ALTER TABLE tableferry.run ADD COLUMN IF NOT EXISTS retried text[];
+COMMENT ON COLUMN tableferry.run.retried IS 'Why each attempt before the last one failed, in order; never with values of rows';
+
 CREATE INDEX IF NOT EXISTS run_job_started_at ON tableferry.run (job, started_at DESC);
+
+CREATE TABLE IF NOT EXISTS tableferry.fire (
+    job    text        NOT NULL,
+    due_at timestamptz NOT NULL,
+    run_id uuid        NOT NULL,
+    CONSTRAINT fire_pkey PRIMARY KEY (job, due_at)
+);
+COMMENT ON TABLE tableferry.fire IS 'Which run a fire time belongs to: of several daemons that know the job, the first to insert its row runs it';
+COMMENT ON COLUMN tableferry.fire.job IS 'The job';
+COMMENT ON COLUMN tableferry.fire.due_at IS 'The fire time of its schedule';
+COMMENT ON COLUMN tableferry.fire.run_id IS 'The run; another one when this one was lost or cancelled, and its fire was taken over';
 
 CREATE TABLE IF NOT EXISTS tableferry.run_table (
     run_id        uuid   NOT NULL,
@@ -106,7 +120,9 @@ SELECT known.job,
        pg_catalog.clock_timestamp() - COALESCE(good.snapshot_at, good.started_at) AS freshness,
        bad.finished_at AS last_error_at,
        bad.error AS last_error,
-       CASE WHEN latest.state = 'running' THEN latest.started_at END AS running_since,
+       CASE WHEN latest.state = 'running'
+            AND latest.heartbeat_at > pg_catalog.clock_timestamp() - INTERVAL '30 seconds'
+            THEN latest.started_at END AS running_since,
        due.next_due_at AS next_due
 FROM (SELECT job FROM tableferry.run UNION SELECT job FROM tableferry.job) AS known
 LEFT JOIN tableferry.job AS due ON due.job = known.job
@@ -121,7 +137,7 @@ LEFT JOIN LATERAL (
     ORDER BY run.started_at DESC LIMIT 1
 ) AS bad ON true
 LEFT JOIN LATERAL (
-    SELECT run.state, run.started_at FROM tableferry.run
+    SELECT run.state, run.started_at, run.heartbeat_at FROM tableferry.run
     WHERE run.job = known.job
     ORDER BY run.started_at DESC LIMIT 1
 ) AS latest ON true;
@@ -134,4 +150,5 @@ COMMENT ON COLUMN tableferry.job_status.last_error IS 'Why';
 COMMENT ON COLUMN tableferry.job_status.running_since IS 'Since when it has been running';
 COMMENT ON COLUMN tableferry.job_status.next_due IS 'Its next fire time, as a daemon last said';
 
-INSERT INTO tableferry.ledger (version) VALUES (1) ON CONFLICT DO NOTHING;
+INSERT INTO tableferry.ledger (version) VALUES (2)
+ON CONFLICT (one) DO UPDATE SET version = EXCLUDED.version WHERE ledger.version < EXCLUDED.version;

@@ -51,8 +51,7 @@ pub(super) async fn check_scope(target: &Session, job: &JobSpec, entry: &Inspect
 pub(super) async fn make(maker: &Session, plan: &JobPlan) -> Result<()> {
     let shared = plan.workers > 1;
     if shared {
-        maker.run(Phase::Prepare, BEGIN_SHARED).await?;
-        maker.verify(Phase::Prepare).await?;
+        begin_shared(maker, Phase::Prepare).await?;
     }
     for table in &plan.tables {
         let statements = match &table.load {
@@ -97,10 +96,17 @@ async fn make_one(
     made.await.map_err(|error: Error| error.on(&table.target))
 }
 
-/// A transaction of what is published by another one later. Its COMMIT need not wait for the disk:
-/// the later one does, and its record comes after this one's.
-pub(super) const BEGIN_SHARED: &str = "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE; \
-     SET LOCAL synchronous_commit = off";
+/// Begins a transaction of what is published by another one later. Its COMMIT need not wait for the
+/// disk: the later one does, and its record comes after this one's.
+pub(super) async fn begin_shared(session: &Session, phase: Phase) -> Result<()> {
+    session
+        .begin(phase, "ISOLATION LEVEL READ COMMITTED READ WRITE")
+        .await?;
+    session
+        .run(phase, "SET LOCAL synchronous_commit = off")
+        .await?;
+    session.verify(phase).await
+}
 
 /// Commits what is not published yet: nothing is in doubt when the answer is lost.
 pub(super) async fn commit_shared(session: &Session) -> Result<()> {

@@ -11,6 +11,7 @@ use tokio::time::Instant;
 
 use crate::config::spec::JobSpec;
 use crate::error::{Error, ErrorKind, Phase, Result, Side};
+use crate::pg::param::Param;
 use crate::pg::session::Session;
 use crate::plan::copy::{JobPlan, Load};
 
@@ -74,18 +75,18 @@ pub(in crate::run) async fn wait(target: &Session, job: &JobSpec, older: &Older)
          WHERE (pid, transaction) IN (SELECT * FROM ROWS FROM (pg_catalog.unnest($3::pg_catalog.int4[]), \
                                                                pg_catalog.unnest($4::pg_catalog.text[])) AS noted)"
     );
-    let none: &[i32] = &[];
+    let (none, pids): (&[i32], &[i32]) = (&[], &older.pids);
+    let transactions: Vec<&str> = older.transactions.iter().map(String::as_str).collect();
     let began = Instant::now();
     let mut pause = PAUSE_MIN;
     loop {
-        let parameters: [&(dyn tokio_postgres::types::ToSql + Sync); 4] =
-            [&older.xmax, &none, &older.pids, &older.transactions];
+        let parameters: [&dyn Param; 4] = [&older.xmax, &none, &pids, &transactions];
         let rows = target.query(Phase::Publish, &sql, &parameters).await?;
-        let pids: Vec<String> = rows
+        let left: Vec<String> = rows
             .iter()
             .map(|row| row.get::<_, i32>(0).to_string())
             .collect();
-        if pids.is_empty() {
+        if left.is_empty() {
             return Ok(());
         }
         if !job.lock_timeout.is_zero() && began.elapsed() >= job.lock_timeout {
@@ -93,7 +94,7 @@ pub(in crate::run) async fn wait(target: &Session, job: &JobSpec, older: &Older)
                 "transactions that are older than the new rows, and would find the table empty, did \
                  not end within {} s: backends {}",
                 job.lock_timeout.as_secs_f64(),
-                pids.join(", ")
+                left.join(", ")
             );
             return Err(Error::new(ErrorKind::Locked, Phase::Publish, Side::Target, message)
                 .at(target.server())

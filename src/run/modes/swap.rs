@@ -7,7 +7,7 @@ use std::time::Duration;
 use futures_util::future::try_join_all;
 use tokio::time::Instant;
 
-use super::{BEGIN_SHARED, commit_shared};
+use super::{begin_shared, commit_shared};
 use crate::catalog::attachments::Question;
 use crate::config::spec::JobSpec;
 use crate::error::{Error, ErrorKind, Phase, Result, Side};
@@ -116,8 +116,7 @@ pub(in crate::run) async fn index(
     let next = || queue.lock().unwrap_or_else(PoisonError::into_inner).next();
     let work = builders.iter().map(async |builder| {
         while let Some((table, index)) = next() {
-            builder.run(Phase::Publish, BEGIN_SHARED).await?;
-            builder.verify(Phase::Publish).await?;
+            begin_shared(builder, Phase::Publish).await?;
             builder.run(Phase::Publish, swap::OWN_TABLESPACE).await?;
             run_all(builder, Phase::Publish, table, index).await?;
             commit_shared(builder).await?;

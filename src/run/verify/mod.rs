@@ -48,7 +48,7 @@ pub async fn verify(
     let target = inspect::open(context, Side::Target).await?;
     let result = tokio::select! {
         biased;
-        () = cancelled.cancelled() => Err(Error::new(
+        _ = cancelled.cancelled() => Err(Error::new(
             ErrorKind::Cancelled,
             Phase::Verify,
             Side::Local,
@@ -93,17 +93,15 @@ async fn all(
 /// would see no rows.
 async fn snapshot(target: &Session, plan: &JobPlan) -> Result<()> {
     target
-        .run(
-            Phase::Lock,
-            "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY",
-        )
+        .begin(Phase::Lock, "ISOLATION LEVEL REPEATABLE READ READ ONLY")
         .await?;
     let names: Vec<String> = plan.tables.iter().map(CopyPlan::target_from).collect();
     if names.is_empty() {
         return Ok(());
     }
     let sql = format!("LOCK TABLE {} IN ACCESS SHARE MODE", names.join(", "));
-    target.run(Phase::Lock, &sql).await
+    target.run(Phase::Lock, &sql).await?;
+    target.verify(Phase::Verify).await
 }
 
 /// Both sides of one table.

@@ -1,6 +1,8 @@
 //! `tableferry daemon`: the real binary between real servers.
 
 mod control;
+mod doubt;
+mod fleet;
 mod notify;
 mod restart;
 mod schedule;

@@ -13,7 +13,7 @@ const SHOW: &str = "SELECT pg_catalog.string_agg(name || '=' || pg_catalog.curre
 
 async fn shown(session: &Session, names: &[&str]) -> String {
     session
-        .query(Phase::Inspect, SHOW, &[&names])
+        .query(Phase::Inspect, SHOW, &[&names.to_vec()])
         .await
         .unwrap()[0]
         .get(0)

@@ -19,6 +19,7 @@
 mod cluster;
 pub mod daemon;
 mod database;
+pub mod hang;
 mod job;
 pub mod looking;
 pub mod proxy;

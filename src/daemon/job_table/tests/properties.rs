@@ -132,7 +132,7 @@ fn play(steps: Vec<Step>) {
                 }
                 let job = which.get(&running).clone();
                 onlooker.running.remove(&job);
-                Event::Finished { job, outcome }
+                finished(&job, outcome)
             }
             Step::Reload(which) => Event::Reload(armed(world(which))),
             Step::Stop => {

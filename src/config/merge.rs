@@ -1,0 +1,134 @@
+//! The layers merged by the `config` crate: a server or a job at a time, for thousands of jobs merged
+//! at once would stand in memory three times over.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use config::{Config, ConfigError, Value, ValueKind};
+use serde::de::DeserializeOwned;
+
+use super::keys::KEYS;
+use super::layer::{Values, set_in};
+use super::raw::{RawJob, RawRoot, RawServer};
+
+/// What the layers set in one table, the last layer last.
+type Stack = Vec<Values>;
+
+/// All that the layers set, by table.
+pub(super) struct Stacks {
+    defaults: Defaults,
+    root: Stack,
+    servers: BTreeMap<String, Stack>,
+    jobs: BTreeMap<String, Stack>,
+}
+
+impl Stacks {
+    /// Sorts the layers' values by table.
+    pub fn new(layers: impl IntoIterator<Item = Values>) -> Stacks {
+        let mut stacks = Stacks {
+            defaults: Defaults::new(),
+            root: Stack::new(),
+            servers: BTreeMap::new(),
+            jobs: BTreeMap::new(),
+        };
+        for mut layer in layers {
+            push_all(&mut stacks.servers, layer.remove("servers"));
+            push_all(&mut stacks.jobs, layer.remove("jobs"));
+            stacks.root.push(layer);
+        }
+        stacks
+    }
+
+    /// What stands in no server and no job.
+    pub fn root(&mut self) -> Result<RawRoot, ConfigError> {
+        let stack = std::mem::take(&mut self.root);
+        typed(self.defaults.of(""), stack)
+    }
+
+    /// Every server.
+    pub fn servers(&mut self) -> Result<BTreeMap<String, RawServer>, ConfigError> {
+        let stacks = std::mem::take(&mut self.servers);
+        stacks
+            .into_iter()
+            .map(|(name, stack)| Ok((name, typed(self.defaults.of("servers.<server>"), stack)?)))
+            .collect()
+    }
+
+    /// The jobs' names.
+    pub fn job_names(&self) -> BTreeSet<String> {
+        self.jobs.keys().cloned().collect()
+    }
+
+    /// Takes the first of the jobs that are left.
+    pub fn next_job(&mut self) -> Option<(String, Result<RawJob, ConfigError>)> {
+        let (name, stack) = self.jobs.pop_first()?;
+        let mut defaults = self.defaults.of("jobs.<job>");
+        for layer in &stack {
+            for relation in table(layer.get("table")).flat_map(Values::keys) {
+                let inner = self.defaults.of("jobs.<job>.table.<relation>");
+                set_in(&mut defaults, ["table", relation].into_iter(), inner.into());
+            }
+        }
+        Some((name, typed(defaults, stack)))
+    }
+}
+
+/// The tables in this one, each on top of those of its name.
+fn push_all(stacks: &mut BTreeMap<String, Stack>, tables: Option<Value>) {
+    let Some(ValueKind::Table(tables)) = tables.map(|value| value.kind) else {
+        return;
+    };
+    for (name, value) in tables {
+        if let ValueKind::Table(table) = value.kind {
+            stacks.entry(name).or_default().push(table);
+        }
+    }
+}
+
+fn table(value: Option<&Value>) -> impl Iterator<Item = &Values> {
+    value.into_iter().filter_map(|value| match &value.kind {
+        ValueKind::Table(table) => Some(table),
+        _ => None,
+    })
+}
+
+fn typed<T: DeserializeOwned>(defaults: Values, stack: Stack) -> Result<T, ConfigError> {
+    let bottom = Config::builder().add_source(Source(defaults));
+    stack
+        .into_iter()
+        .fold(bottom, |builder, layer| builder.add_source(Source(layer)))
+        .build()?
+        .try_deserialize()
+}
+
+#[derive(Clone, Debug)]
+struct Source(Values);
+
+impl config::Source for Source {
+    fn clone_into_box(&self) -> Box<dyn config::Source + Send + Sync> {
+        Box::new(self.clone())
+    }
+
+    fn collect(&self) -> Result<Values, ConfigError> {
+        Ok(self.0.clone())
+    }
+}
+
+/// The defaults, by the path up to the last name that the user chooses.
+struct Defaults(BTreeMap<&'static str, Values>);
+
+impl Defaults {
+    fn new() -> Defaults {
+        let mut tables: BTreeMap<&str, Values> = BTreeMap::new();
+        for key in KEYS {
+            if let Some(value) = key.default.and_then(|text| key.kind.check_text(text).ok()) {
+                let (place, rest) = key.split();
+                set_in(tables.entry(place).or_default(), rest.split('.'), value);
+            }
+        }
+        Defaults(tables)
+    }
+
+    fn of(&self, place: &str) -> Values {
+        self.0.get(place).cloned().unwrap_or_default()
+    }
+}

@@ -1,0 +1,132 @@
+//! Runs whose owner is gone. One that was declared lost can't publish any more, for its row has to be
+//! `running` then.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+use uuid::Uuid;
+
+use super::ddl::unusable;
+use super::entry::{State, instance};
+use crate::error::{Phase, Result};
+use crate::pg::session::Session;
+use crate::run::Context;
+use crate::run::claim::{self, Holder};
+
+/// A run that was not heard of for so long has no owner any more. Also in `schema.sql`.
+const LOST_AFTER: Duration = Duration::from_secs(30);
+
+/// How long the backends of a lost run may take to end.
+const EVICT_WAIT: Duration = Duration::from_secs(5);
+const EVICT_PAUSE: Duration = Duration::from_millis(100);
+
+/// A run that is on record, and how it stands.
+#[derive(Clone, Debug)]
+pub(super) struct Owner {
+    pub run_id: Uuid,
+    /// `None`: forgotten long ago.
+    pub state: Option<State>,
+    pub instance: String,
+    /// Not heard of for `LOST_AFTER`.
+    pub is_silent: bool,
+}
+
+/// How this run stands.
+pub(super) async fn owner(target: &Session, run_id: Uuid) -> Result<Owner> {
+    let sql = "SELECT state, instance, \
+                   heartbeat_at < pg_catalog.clock_timestamp() - pg_catalog.make_interval(secs => $2) \
+               FROM tableferry.run WHERE run_id = $1::pg_catalog.text::pg_catalog.uuid";
+    let rows = target
+        .query(
+            Phase::Prepare,
+            sql,
+            &[&run_id.to_string(), &LOST_AFTER.as_secs_f64()],
+        )
+        .await
+        .map_err(unusable)?;
+    Ok(match rows.first() {
+        None => Owner {
+            run_id,
+            state: None,
+            instance: "a daemon that is forgotten".to_owned(),
+            is_silent: true,
+        },
+        Some(row) => Owner {
+            run_id,
+            state: State::parse(row.get(0)),
+            instance: row.get(1),
+            is_silent: row.get(2),
+        },
+    })
+}
+
+/// Waits for a transaction that may be publishing the run: if that commits, the run is not lost.
+pub(super) async fn declare_lost(target: &Session, run_id: Uuid) -> Result<bool> {
+    let sql = format!(
+        "UPDATE tableferry.run {LOST} \
+         WHERE run_id = $2::pg_catalog.text::pg_catalog.uuid AND state = 'running' RETURNING job"
+    );
+    let rows = target
+        .query(Phase::Prepare, &sql, &[&why_lost(), &run_id.to_string()])
+        .await;
+    Ok(!rows.map_err(unusable)?.is_empty())
+}
+
+const LOST: &str = "SET state = 'lost', finished_at = pg_catalog.clock_timestamp(), \
+                    error = COALESCE(error, $1)";
+
+fn why_lost() -> String {
+    format!("whoever ran it is gone; declared lost by {}", instance())
+}
+
+/// All other runs of the job that were not heard of for too long, but for those that a transaction
+/// is about to decide.
+pub(super) async fn declare_silent_lost(context: &Context, target: &Session) -> Result<Vec<Uuid>> {
+    let sql = format!(
+        "UPDATE tableferry.run {LOST} WHERE run_id IN (\
+             SELECT run_id FROM tableferry.run WHERE job = $2 AND state = 'running' \
+             AND run_id <> $3::pg_catalog.text::pg_catalog.uuid AND heartbeat_at < \
+                 pg_catalog.clock_timestamp() - pg_catalog.make_interval(secs => $4) \
+             FOR UPDATE SKIP LOCKED) \
+         RETURNING run_id::pg_catalog.text"
+    );
+    let rows = target
+        .query(
+            Phase::Prepare,
+            &sql,
+            &[
+                &why_lost(),
+                &context.job.name,
+                &context.run_id.to_string(),
+                &LOST_AFTER.as_secs_f64(),
+            ],
+        )
+        .await
+        .map_err(unusable)?;
+    Ok(rows.iter().filter_map(|row| uuid(row.get(0))).collect())
+}
+
+/// Ends the backends of runs that were declared lost, should they still hold locks: those of a
+/// process that was stopped, or cut off. What they did is rolled back.
+pub(super) async fn evict(target: &Session, lost: &[Uuid]) -> Result<()> {
+    let deadline = Instant::now() + EVICT_WAIT;
+    for run_id in lost {
+        let key = claim::run_key(*run_id);
+        while Instant::now() < deadline {
+            let holders = claim::holders(target, key).await?;
+            if holders.is_empty() {
+                break;
+            }
+            for Holder { pid, .. } in holders {
+                let sql = format!("SELECT pg_catalog.pg_terminate_backend({pid})");
+                target.run(Phase::Prepare, &sql).await?;
+            }
+            tokio::time::sleep(EVICT_PAUSE).await;
+        }
+    }
+    Ok(())
+}
+
+pub(super) fn uuid(text: String) -> Option<Uuid> {
+    text.parse().ok()
+}
