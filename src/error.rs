@@ -181,6 +181,18 @@ impl Error {
         self
     }
 
+    /// The error of a BEGIN. A standby calls a transaction that is to write a feature that is not supported
+    /// (0A000); to us that is what any other statement is told there (25006), and can pass like it.
+    #[must_use]
+    pub fn of_begin(self) -> Self {
+        match self.sqlstate() {
+            Some("0A000") => self
+                .of_kind(ErrorKind::ServerShutdown)
+                .hinted(hints::READ_ONLY),
+            _ => self,
+        }
+    }
+
     /// Puts what was being worked on before the message, such as an address.
     #[must_use]
     pub fn at_place(mut self, place: &str) -> Self {

@@ -22,11 +22,5 @@ pub(super) fn not_yet(job: &RawJob) -> Vec<(KeyPath, String)> {
         "indexes",
         "indexes = \"rebuild\"",
     );
-    unless(job.rate_limit.is_none(), "rate_limit", "rate_limit");
-    unless(
-        job.max_snapshot_age.is_none(),
-        "max_snapshot_age",
-        "max_snapshot_age",
-    );
     found
 }

@@ -289,9 +289,7 @@ fn wrong_in_a_job(#[case] text: &str, #[case] message: &str) {
 
 #[rstest]
 #[case("on_error = 'quarantine'", "on_error", "on_error = \"quarantine\"")]
-#[case("rate_limit = '50MB'", "rate_limit", "rate_limit")]
 #[case("indexes = 'rebuild'", "indexes", "indexes = \"rebuild\"")]
-#[case("max_snapshot_age = '1h'", "max_snapshot_age", "max_snapshot_age")]
 fn what_is_not_built_yet_is_an_error(#[case] text: &str, #[case] key: &str, #[case] said: &str) {
     assert_eq!(
         job_errors(text),

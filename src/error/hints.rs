@@ -2,6 +2,10 @@
 
 use super::{Phase, Side};
 
+/// What to do about a server that does not take writes.
+pub(super) const READ_ONLY: &str = "that server is read-only: name the primary, or all hosts with \
+                         target_session_attrs=read-write";
+
 /// A sentence for the person who reads the error.
 pub(super) fn of_sqlstate(sqlstate: &str, phase: Phase, side: Side) -> Option<&'static str> {
     let copying_in = matches!(phase, Phase::CopyIn | Phase::Gate);
@@ -49,10 +53,7 @@ pub(super) fn of_sqlstate(sqlstate: &str, phase: Phase, side: Side) -> Option<&'
              how long to wait"
         }
         ("40P01" | "40001", _) => "a conflict with other work there; it can pass",
-        ("25006", _) => {
-            "that server is read-only: name the primary, or all hosts with \
-             target_session_attrs=read-write"
-        }
+        ("25006", _) => READ_ONLY,
         ("53300", _) => {
             "the server has no free connection: lower `max_connections` here, or raise it there"
         }

@@ -198,6 +198,10 @@ impl Session {
         self.answer(phase, self.client.batch_execute(sql))
             .await?
             .map_err(|error| self.error(phase, error))
+            .map_err(|error| match sql.starts_with("BEGIN") {
+                true => error.of_begin(),
+                false => error,
+            })
     }
 
     /// Runs one statement and returns how many rows it changed.

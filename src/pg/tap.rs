@@ -4,7 +4,7 @@
 //! each of them. [`Tap`] puts neighbouring CopyData messages under one header as they pass, so
 //! that tokio-postgres sees one message a read, and counts them first: a message is a row. It also
 //! notices what tokio-postgres doesn't tell: the tag of the last command (COMMIT may answer
-//! `ROLLBACK`), and an error that arrives while the sink is still pumping.
+//! `ROLLBACK`), and an error or the connection's end that comes while the sink is still pumping.
 
 mod frame;
 mod state;
@@ -54,6 +54,13 @@ impl<S> Tap<S> {
             .framer
             .hand_on(&self.buffer[self.unread.clone()], out, &self.state);
         self.unread.start += taken;
+    }
+}
+
+/// The task that drove the connection has ended, for whatever reason.
+impl<S> Drop for Tap<S> {
+    fn drop(&mut self) {
+        self.state.note_closed();
     }
 }
 

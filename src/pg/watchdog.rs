@@ -117,11 +117,16 @@ impl Silence {
     /// Takes note of what has moved; is it time to look?
     pub fn is_due(&mut self, moved: (u64, u64)) -> bool {
         if moved != self.moved {
-            self.moved = moved;
-            self.since = Instant::now();
-            self.next_look = self.looks.first();
+            self.restart(moved);
         }
         self.since.elapsed() >= self.next_look
+    }
+
+    /// Counts from now on: something has moved, or nothing was to be expected.
+    pub fn restart(&mut self, moved: (u64, u64)) {
+        self.moved = moved;
+        self.since = Instant::now();
+        self.next_look = self.looks.first();
     }
 
     fn left(&self) -> Duration {

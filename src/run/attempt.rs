@@ -7,15 +7,16 @@ use std::time::{Duration, Instant};
 use futures_util::future::join_all;
 
 use super::crew::Crew;
+use super::hold::{self, Hold};
 use super::inspect::{self, Inspection};
 use super::ledger::Claim;
+use super::pipe::RateLimit;
 use super::settle::{self, Fate};
 use super::watermark::{self, Reached};
 use super::{
     Cancelled, Context, Why, checksum, claim, copy, gate, ledger, leftovers, modes, publish,
 };
 use crate::catalog::desc::RelationDesc;
-use crate::config::spec::JobSpec;
 use crate::error::{Error, ErrorKind, Phase, Result, Side};
 use crate::pg::ident::QualifiedName;
 use crate::pg::session::Session;
@@ -129,10 +130,12 @@ async fn publish_all(
     cancelled: &Cancelled,
     record: &mut Record,
 ) -> Result<Done> {
+    let hold = Hold::default();
     let bound = Bound {
-        job: &context.job,
+        context,
         cancelled,
         began: Instant::now(),
+        hold: &hold,
     };
     match bound.of(claim_run(context, sides, record)).await? {
         Claim::Ours(published) => {
@@ -141,8 +144,9 @@ async fn publish_all(
         }
         Claim::Theirs(elsewhere, who) => return Ok(Done::Elsewhere(elsewhere, who)),
     }
-    let (plan, seen) = bound.of(begin(context, sides, record)).await?;
+    let (plan, seen) = bound.of(begin(context, sides, &hold, record)).await?;
     let of = plan.tables.len();
+    let limit = context.job.rate_limit.map(RateLimit::new);
     let mut parts: Vec<JobPlan> = split::transactions(&context.job, plan);
     parts.retain(|part| {
         !part
@@ -164,6 +168,8 @@ async fn publish_all(
             last: index + 1 == count,
             of,
             workers,
+            limit: limit.as_ref(),
+            hold: &hold,
         };
         let fate = bound.of(load(context, sides, part, record)).await?;
         let committed = commit(context, sides, &fate, cancelled).await;
@@ -199,6 +205,7 @@ async fn claim_run(context: &Context, sides: &mut Sides, record: &mut Record) ->
 async fn begin(
     context: &Context,
     sides: &mut Sides,
+    hold: &Hold,
     record: &mut Record,
 ) -> Result<(JobPlan, Seen)> {
     let source = &*sides
@@ -210,7 +217,7 @@ async fn begin(
         plan,
         target: seen,
         snapshot,
-    } = inspect::inspect(context, source, target, number).await?;
+    } = inspect::inspect(context, source, target, hold, number).await?;
     record.snapshot = Some(snapshot);
     let plan = plan.map_err(|refusals| plan::to_error(&refusals))?;
     context.tell(Event::Planned {
@@ -241,6 +248,9 @@ pub(super) struct Part<'a> {
     pub of: usize,
     /// How many have something to do.
     workers: usize,
+    /// How fast the source may be read, by all workers together.
+    pub limit: Option<&'a RateLimit>,
+    hold: &'a Hold,
 }
 
 /// Everything of one of the target's transactions up to, and not including, COMMIT. After the last
@@ -291,6 +301,7 @@ async fn load(
     if part.last && !checksum {
         // The snapshot holds back the source's vacuum: let it go before the target does its part.
         source.run(Phase::CopyOut, "COMMIT").await?;
+        part.hold.end();
     }
 
     gate::check(&context.job, target, &before, &mut record.tables[first..])?;
@@ -301,6 +312,7 @@ async fn load(
     }
     if part.last && checksum {
         source.run(Phase::Gate, "COMMIT").await?;
+        part.hold.end();
     }
     context.tell(Event::Publishing);
     modes::drop_stages(target, plan).await?;
@@ -357,17 +369,19 @@ async fn after(context: &Context, sides: &Sides, cancelled: &Cancelled, tables: 
     }
 }
 
-/// Ends the work when the run is cancelled or the attempt's time is up.
+/// Ends the work when the run is cancelled, the attempt's time is up, or the source's snapshot too old.
 struct Bound<'a> {
-    job: &'a JobSpec,
+    context: &'a Context,
     cancelled: &'a Cancelled,
     began: Instant,
+    hold: &'a Hold,
 }
 
 impl Bound<'_> {
     async fn of<T>(&self, work: impl Future<Output = Result<T>>) -> Result<T> {
+        let job = &self.context.job;
         let time_is_up = async {
-            match self.job.timeout {
+            match job.timeout {
                 Some(timeout) => {
                     tokio::time::sleep(timeout.saturating_sub(self.began.elapsed())).await;
                 }
@@ -383,10 +397,11 @@ impl Bound<'_> {
                     not heard of for too long".to_owned()),
             }),
             () = time_is_up => {
-                let seconds = self.job.timeout.unwrap_or_default().as_secs_f64();
+                let seconds = job.timeout.unwrap_or_default().as_secs_f64();
                 Err(stopped(ErrorKind::Timeout, format!("not done within {seconds} s"))
                     .hinted("`timeout` of the job bounds a whole attempt"))
             }
+            () = self.hold.outlasts(job.max_snapshot_age) => Err(hold::too_old(self.context)),
             done = work => done,
         }
     }

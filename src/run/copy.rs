@@ -108,6 +108,7 @@ impl<'a> Work<'a> {
             let on_progress = |moved| self.moved(number, piece.table, table, moved);
             let pace = Pace {
                 stall_timeout: self.context.job.stall_timeout,
+                limit: self.part.limit,
                 on_progress: &on_progress,
             };
             let copied = pipe::copy(pair.source, pair.target, table, piece.copy_out, pace).await?;

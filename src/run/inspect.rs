@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
+use super::hold::Hold;
 use super::{Context, ledger, modes, watermark};
 use crate::catalog;
 use crate::catalog::LockTarget;
@@ -57,6 +58,7 @@ pub async fn inspect(
     context: &Context,
     source: &Session,
     target: &Session,
+    hold: &Hold,
     attempt: u32,
 ) -> Result<Inspection> {
     let job = &context.job;
@@ -68,6 +70,7 @@ pub async fn inspect(
         .begin(Phase::Lock, "ISOLATION LEVEL REPEATABLE READ READ ONLY")
         .await?;
     catalog::lock(source, &locks).await?;
+    hold.begin();
     let snapshot = snapshot(source).await?;
     // A pooler may have given the transaction a backend that never saw our settings.
     source.verify(Phase::Inspect).await?;
@@ -178,7 +181,7 @@ fn no_row(session: &Session) -> Error {
 pub async fn plan_only(context: &Context) -> Result<Result<JobPlan, Vec<Refusal>>> {
     let source = open(context, Side::Source).await?;
     let target = open(context, Side::Target).await?;
-    let inspected = inspect(context, &source, &target, 1).await;
+    let inspected = inspect(context, &source, &target, &Hold::default(), 1).await;
     tokio::join!(source.close(CLOSE_WAIT), target.close(CLOSE_WAIT));
     Ok(inspected?.plan)
 }

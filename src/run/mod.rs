@@ -7,6 +7,7 @@ mod claim;
 mod copy;
 mod crew;
 mod gate;
+pub mod hold;
 pub mod inspect;
 pub mod ledger;
 mod leftovers;

@@ -23,6 +23,8 @@ pub fn can_pass(error: &Error) -> bool {
         | ErrorKind::SchemaMismatch
         | ErrorKind::DataRejected
         | ErrorKind::Guard
+        // `timeout` or `max_snapshot_age`: it would take as long again, and the latter would hold back
+        // the source's vacuum as long again, too.
         | ErrorKind::Timeout
         | ErrorKind::Cancelled
         | ErrorKind::Truncated
@@ -56,6 +58,7 @@ mod tests {
     #[case(ErrorKind::Unreachable, true)]
     #[case(ErrorKind::Locked, true)]
     #[case(ErrorKind::Conflict, true)]
+    #[case(ErrorKind::Timeout, false)]
     #[case(ErrorKind::Auth, false)]
     #[case(ErrorKind::Permission, false)]
     #[case(ErrorKind::DataRejected, false)]

@@ -242,3 +242,53 @@ fn a_source_that_falls_silent_is_given_up_after_stall_timeout() {
         "stalled source"
     ));
 }
+
+/// The connection dies at COMMIT: the request is lost, or it has arrived and its reply is lost. Without
+/// a key, rows that are published twice would be there twice.
+#[rstest]
+#[case::commit_was_lost(Way::ToServer, 2)]
+#[case::its_reply_was_lost(Way::ToClient, 1)]
+fn a_lost_commit_in_append_mode_leaves_the_rows_there_once(
+    #[case] way: Way,
+    #[case] attempts: u64,
+    #[values("target", "off")] history: &str,
+) {
+    let db = tables("reply");
+    db.target.sql("ALTER TABLE t DROP CONSTRAINT t_pkey");
+    let proxy = Proxy::start(db.target.cluster.port());
+    // Not before the rows: the ledger has commits of its own.
+    let copying = Rule::new(Way::ToServer, Trigger::Text("FROM STDIN"), Fault::Stall);
+    let copying = proxy.arm(copying.on_connection(1));
+    let config = format!(
+        "{}[daemon]\nhistory = '{history}'\n",
+        jobs("append", "auto")
+    );
+    let job = job_between(
+        &db.source.conninfo(),
+        &proxy.conninfo(&db.target.conninfo()),
+        &config.replace("max = 0", "max = 2, backoff = '10ms'"),
+    );
+    let running = job.spawn(&["run", "j", "--json"]);
+    copying.wait(PATIENCE);
+    let lost = proxy.arm(Rule::new(way, Trigger::Text("COMMIT"), Fault::Cut).on_connection(1));
+    proxy.resume();
+
+    let outcome = running.wait(PATIENCE);
+
+    assert!(lost.has_struck());
+    assert_eq!(outcome.code, Some(0), "{outcome}");
+    assert_eq!(outcome.report()["outcome"], "committed", "{outcome}");
+    assert_eq!(outcome.report()["attempts"], attempts, "{outcome}");
+    assert_eq!(db.target.count("t"), OLD_ROWS + NEW_ROWS);
+    assert_eq!(db.target.count("t WHERE id > 0"), NEW_ROWS);
+    let distinct = "SELECT count(DISTINCT id) FROM t";
+    assert_eq!(db.target.value(distinct), (OLD_ROWS + NEW_ROWS).to_string());
+    if history == "target" {
+        assert_eq!(
+            db.target.count("tableferry.run WHERE state = 'committed'"),
+            1
+        );
+        assert_eq!(db.target.count("tableferry.run_table"), 1);
+    }
+    assert_nothing_left(&db);
+}

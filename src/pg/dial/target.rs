@@ -22,6 +22,10 @@ impl Unfit {
                 Phase::Connect,
                 side,
                 format!("{reason} (target_session_attrs)"),
+            )
+            .hinted(
+                "name all hosts of the cluster in the conninfo, the primary and its standbys; \
+                 `target_session_attrs` says which of them will do, and in a failover it can pass",
             ),
             Unfit::Query(error) => Error::pg(Phase::Connect, side, error),
         }

@@ -18,6 +18,7 @@ pub struct TapState {
     sent: AtomicU64,
     error_seen: AtomicBool,
     error_notice: Notify,
+    closed: AtomicBool,
     error: Mutex<Option<Vec<u8>>>,
     tag: Mutex<Option<String>>,
     backend: AtomicI32,
@@ -58,7 +59,7 @@ impl TapState {
         self.error_seen.load(Ordering::Acquire)
     }
 
-    /// Waits until an ErrorResponse passes; at once if one has.
+    /// Waits until an ErrorResponse passes, or the connection is gone; at once if that has been.
     ///
     /// *Cancellation:* nothing is lost by dropping the future.
     pub async fn error_arrived(&self) {
@@ -66,7 +67,7 @@ impl TapState {
             let mut notice = pin!(self.error_notice.notified());
             // Enlist before looking, or an error between the two would go unnoticed.
             notice.as_mut().enable();
-            if self.error_seen() {
+            if self.error_seen() || self.closed.load(Ordering::Acquire) {
                 return;
             }
             notice.await;
@@ -125,6 +126,11 @@ impl TapState {
             self.backend
                 .store(i32::from_be_bytes(*pid), Ordering::Relaxed);
         }
+    }
+
+    pub(super) fn note_closed(&self) {
+        self.closed.store(true, Ordering::Release);
+        self.error_notice.notify_waiters();
     }
 
     pub(super) fn note_tag(&self, body: &[u8]) {

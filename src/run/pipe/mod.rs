@@ -5,6 +5,7 @@
 //! and the channel between them costs next to nothing while it lets each side go at its own pace.
 
 pub mod channel;
+pub mod limit;
 mod sink;
 mod source;
 mod watch;
@@ -14,6 +15,8 @@ use std::time::Duration;
 use crate::error::Result;
 use crate::pg::session::Session;
 use crate::plan::copy::CopyPlan;
+
+pub use limit::RateLimit;
 
 /// What a COPY moved, as the source announced it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -39,6 +42,8 @@ pub struct Copied {
 pub struct Pace<'a> {
     /// No byte moved on either side for this long: give up.
     pub stall_timeout: Duration,
+    /// How much may be read a second; the copies that share it share that rate.
+    pub limit: Option<&'a RateLimit>,
     /// Called a few times a second with what has been read so far.
     pub on_progress: &'a (dyn Fn(Totals) + Sync),
 }
@@ -60,7 +65,7 @@ pub async fn copy(
     let (blocks, incoming) = channel::bounded(channel::CHANNEL_BYTES_MAX);
     let moving = async {
         tokio::try_join!(
-            source::pump(source, plan, copy_out, &meter, blocks),
+            source::pump(source, plan, copy_out, &meter, pace.limit, blocks),
             sink::pump(target, plan, &meter, incoming),
         )
     };

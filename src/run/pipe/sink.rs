@@ -31,7 +31,8 @@ pub(super) async fn pump(
 
     loop {
         // tokio-postgres reads the target's answer only in `finish()`: without a look at the tap,
-        // the rest of the table would be pumped into a COPY that has failed long ago.
+        // the rest of the table would be pumped into a COPY that has failed long ago; and a target that
+        // is gone would be noticed only when the source has sent its next row.
         let item = tokio::select! {
             biased;
             () = target.tap().error_arrived() => break,

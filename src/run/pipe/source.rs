@@ -4,6 +4,7 @@ use futures_util::{StreamExt, pin_mut};
 
 use super::Totals;
 use super::channel::Sender;
+use super::limit::{self, RateLimit};
 use super::watch::{Meter, Waiting};
 use crate::error::{Error, ErrorKind, Phase, Result, Side};
 use crate::pg::session::Session;
@@ -19,6 +20,7 @@ pub(super) async fn pump(
     plan: &CopyPlan,
     copy_out: &str,
     meter: &Meter<'_>,
+    limit: Option<&RateLimit>,
     blocks: Sender,
 ) -> Result<Totals> {
     let failed = |error| source.error(Phase::CopyOut, error).on(plan.read_relation());
@@ -29,6 +31,7 @@ pub(super) async fn pump(
     meter.waits_for(Waiting::Source);
     while let Some(chunk) = stream.next().await.transpose().map_err(failed)? {
         tail = last_two(tail, &chunk);
+        limit::pass(limit, chunk.len(), || meter.waits_for(Waiting::Limit)).await;
         meter.waits_for(Waiting::Target);
         if blocks.send(chunk).await.is_err() {
             return superseded().await;

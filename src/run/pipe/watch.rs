@@ -23,6 +23,8 @@ pub(super) enum Waiting {
     Source = 0,
     /// Room towards the target.
     Target = 1,
+    /// The time when `rate_limit` lets the next block pass: that the servers are silent says nothing.
+    Limit = 2,
 }
 
 /// Reads the counters of both taps, relative to where they stood when the copy began.
@@ -71,11 +73,14 @@ impl<'a> Meter<'a> {
         loop {
             ticks.tick().await;
             (pace.on_progress)(self.read_so_far());
+            let waiting = self.waiting.load(Ordering::Relaxed);
+            if waiting == Waiting::Limit as u8 {
+                silence.restart(self.moved());
+            }
             if !silence.is_due(self.moved()) {
                 continue;
             }
-            let for_source = self.waiting.load(Ordering::Relaxed) == Waiting::Source as u8;
-            let looked = match for_source {
+            let looked = match waiting == Waiting::Source as u8 {
                 true => silence.look(source, Phase::CopyOut, || self.moved()).await,
                 false => silence.look(target, Phase::CopyIn, || self.moved()).await,
             };

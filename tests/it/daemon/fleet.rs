@@ -8,7 +8,8 @@ use super::tables;
 use crate::support::daemon::{
     Daemon, assert_nothing_left, configuration, held, hold, home, release, truncate_job, wait_held,
 };
-use crate::support::{Databases, Job, PATIENCE, wait_until};
+use crate::support::pooler::Pooler;
+use crate::support::{Databases, Job, PATIENCE, databases, wait_until};
 
 /// A job that adds the source's only row to `public.t<n>`.
 fn append_job(n: usize, more: &str) -> String {
@@ -29,14 +30,34 @@ fn many_tables(db: &Databases<'_>, count: usize) {
 
 #[test]
 fn of_two_daemons_one_runs_each_fire() {
+    let db = databases("fleet");
+    each_fire_runs_once(&db, &|configuration| configuration);
+}
+
+#[test]
+fn behind_a_pooler_in_transaction_mode_too() {
+    let db = databases("pooled");
+    let Some(pooler) = Pooler::before(&db) else {
+        return;
+    };
+    each_fire_runs_once(&db, &|configuration| {
+        configuration
+            .replace(&db.source.conninfo(), &pooler.source())
+            .replace(&db.target.conninfo(), &pooler.target())
+    });
+    drop(pooler);
+}
+
+/// Two daemons share ten jobs that fire every second.
+#[track_caller]
+fn each_fire_runs_once(db: &Databases<'_>, through: &dyn Fn(String) -> String) {
     const JOBS: usize = 10;
     const FIRES: u64 = 100;
-    let db = crate::support::databases("fleet");
-    many_tables(&db, JOBS);
+    many_tables(db, JOBS);
     let jobs: String = (0..JOBS)
         .map(|n| append_job(n, "every = '1s'\noverlap = 'queue'"))
         .collect();
-    let configuration = configuration(&db, &jobs);
+    let configuration = through(configuration(db, &jobs));
     let homes = [home(&configuration), home(&configuration)];
     let daemons = homes.each_ref().map(Daemon::start);
     wait_until(PATIENCE, || {

@@ -3,17 +3,17 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use nix::sys::signal::{self, Signal};
-use nix::unistd::{Pid, Uid};
-use tempfile::TempDir;
+use nix::unistd::Uid;
 
 use super::places::{jobs, tables};
+use crate::support::pooler::Pooler;
+use crate::support::service::{give, left_out, run};
 use crate::support::{
-    Cluster, ClusterOptions, Connection, Databases, PATIENCE, databases_on, job, job_between, pair,
-    wait_until,
+    Cluster, ClusterOptions, Connection, Databases, PATIENCE, Standby, databases_on, job,
+    job_between, pair, wait_until,
 };
 
 /// A copy that stops at row 2000 until the source's advisory lock 4713 is free.
@@ -61,6 +61,7 @@ fn a_recovery_conflict_on_a_standby_is_tried_again() {
 #[test]
 fn a_full_disk_leaves_the_old_rows() {
     let db = tables("full");
+    db.both("ALTER TABLE t ADD PRIMARY KEY (id)");
     let directory = tempfile::Builder::new()
         .prefix("tableferry-disk.")
         .tempdir_in("/tmp")
@@ -77,9 +78,9 @@ fn a_full_disk_leaves_the_old_rows() {
         "ALTER TABLE t SET TABLESPACE {space}; INSERT INTO t VALUES (-1, 'old')"
     ));
     db.source
-        .sql("INSERT INTO t SELECT i, repeat('x', 200) FROM generate_series(1, 60000) i");
+        .sql("INSERT INTO t SELECT i, repeat('x', 200) FROM generate_series(4001, 64000) i");
 
-    for mode in ["append", "truncate"] {
+    for mode in super::MODES {
         let outcome = job(&db, &jobs(mode, "")).run(&["run", "j", "--json"]);
         assert_eq!(outcome.code, Some(1), "{outcome}");
         assert_eq!(outcome.report()["error"]["sqlstate"], "53100", "{outcome}");
@@ -93,31 +94,22 @@ fn a_full_disk_leaves_the_old_rows() {
 }
 
 #[test]
-fn a_copy_through_a_pooler_in_transaction_mode_is_exact_or_refused() {
+fn a_copy_through_a_pooler_in_transaction_mode_is_exact_and_leaves_it_as_it_was() {
     let db = tables("pooler");
-    let Some(pooler) = Pooler::before([db.source.cluster, db.target.cluster]) else {
+    let Some(pooler) = Pooler::before(&db) else {
         return;
     };
-    for mode in ["append", "truncate"] {
+    db.both("ALTER TABLE t ADD PRIMARY KEY (id)");
+    for mode in super::MODES {
         db.target.sql("TRUNCATE t");
-        let outcome = job_between(
-            &pooler.conninfo("source", db.source.name()),
-            &pooler.conninfo("target", db.target.name()),
-            &jobs(mode, ""),
-        )
-        .run(&["run", "j", "--json"]);
-        match outcome.code {
-            Some(0) => db.assert_same("t"),
-            _ => {
-                let hint = outcome.report()["error"]["hint"].to_string();
-                assert!(hint.contains("pooler"), "{outcome}");
-                assert_eq!(db.target.count("t"), 0, "{outcome}");
-            }
-        }
-        println!(
-            "pgBouncer, transaction mode, {mode}: exit code {:?}",
-            outcome.code
-        );
+        let outcome = job_between(&pooler.source(), &pooler.target(), &jobs(mode, ""))
+            .run(&["run", "j", "--json"]);
+        assert_eq!(outcome.code, Some(0), "{mode}: {outcome}");
+        db.assert_same("t");
+        // Whoever gets our backend next finds its own settings.
+        let other = Connection::open(&pooler.target());
+        assert_eq!(other.value("SHOW search_path"), "\"$user\", public");
+        assert_eq!(other.value("SHOW lock_timeout"), "0");
     }
     // Its own connections to the databases would keep them.
     drop(pooler);
@@ -193,139 +185,6 @@ fn fill(db: &Databases<'_>) {
         .sql("INSERT INTO t SELECT i, repeat('x', 100) FROM generate_series(1, 4000) i");
 }
 
-fn left_out(what: &str, why: &str) {
-    println!("left out: {what}: {why}");
-}
-
-/// Runs as the servers' user, and not longer than this thread.
-fn unprivileged(program: impl AsRef<Path>) -> Command {
-    let mut command = Command::new("setpriv");
-    command.args(["--pdeathsig", "KILL"]);
-    if Uid::effective().is_root() {
-        command.args(["--reuid=postgres", "--regid=postgres", "--clear-groups"]);
-    }
-    command
-        .arg(program.as_ref())
-        .current_dir("/")
-        .stdin(Stdio::null());
-    command
-}
-
-fn own_directory() -> TempDir {
-    let directory = tempfile::Builder::new()
-        .prefix("tableferry-it.")
-        .tempdir_in("/tmp")
-        .unwrap();
-    give(directory.path());
-    directory
-}
-
-fn give(path: &Path) {
-    if Uid::effective().is_root() {
-        assert!(run(
-            "chown",
-            &["-R", "postgres:postgres", &path.display().to_string()]
-        ));
-    }
-}
-
-fn run(program: &str, arguments: &[&str]) -> bool {
-    let output = Command::new(program).args(arguments).output();
-    output.is_ok_and(|output| output.status.success())
-}
-
-fn free_port() -> u16 {
-    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    listener.local_addr().unwrap().port()
-}
-
-/// A program in the background that ends by `signal`.
-struct Service {
-    child: Child,
-    signal: Signal,
-}
-
-impl Drop for Service {
-    fn drop(&mut self) {
-        let _ = signal::kill(Pid::from_raw(self.child.id().cast_signed()), self.signal);
-        let _ = self.child.wait();
-    }
-}
-
-struct Standby {
-    _service: Service,
-    _directory: TempDir,
-    port: u16,
-}
-
-impl Standby {
-    fn of(primary: &Cluster) -> Option<Self> {
-        let bin = primary
-            .administrator()
-            .value("SELECT setting FROM pg_config WHERE name = 'BINDIR'");
-        let bin = PathBuf::from(bin);
-        if !bin.join("pg_basebackup").exists() {
-            left_out("a standby", "this PostgreSQL has no pg_basebackup");
-            return None;
-        }
-        let directory = own_directory();
-        let data = directory.path().join("data");
-        let copied = unprivileged(bin.join("pg_basebackup"))
-            .args([
-                "-h",
-                "127.0.0.1",
-                "-U",
-                "postgres",
-                "-R",
-                "-c",
-                "fast",
-                "-X",
-                "stream",
-                "-p",
-            ])
-            .arg(primary.port().to_string())
-            .arg("-D")
-            .arg(&data)
-            .output()
-            .unwrap();
-        assert!(
-            copied.status.success(),
-            "{}",
-            String::from_utf8_lossy(&copied.stderr)
-        );
-        let port = free_port();
-        let child = unprivileged(bin.join("postgres"))
-            .arg("-D")
-            .arg(&data)
-            .args(["-c", "max_standby_streaming_delay=0", "-c"])
-            .arg(format!("port={port}"))
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap();
-        let service = Service {
-            child,
-            signal: Signal::SIGQUIT,
-        };
-        let standby = Standby {
-            _service: service,
-            _directory: directory,
-            port,
-        };
-        wait_until(PATIENCE, || {
-            Connection::try_open(&standby.conninfo("postgres")).is_ok()
-        });
-        Some(standby)
-    }
-
-    fn conninfo(&self, database: &str) -> String {
-        format!(
-            "host=127.0.0.1 port={} user=postgres dbname={database} sslmode=disable",
-            self.port
-        )
-    }
-}
-
 /// A file system of a few megabytes.
 struct Mounted(PathBuf);
 
@@ -348,77 +207,6 @@ impl Drop for Mounted {
     fn drop(&mut self) {
         run("umount", &["-l", &self.0.display().to_string()]);
     }
-}
-
-struct Pooler {
-    _service: Service,
-    _directory: TempDir,
-    port: u16,
-}
-
-impl Pooler {
-    fn before([source, target]: [&Cluster; 2]) -> Option<Self> {
-        let paths = ["/usr/sbin/pgbouncer", "/usr/bin/pgbouncer"].map(PathBuf::from);
-        let Some(program) = paths.into_iter().find(|path| path.exists()) else {
-            left_out(
-                "a pooler",
-                "pgbouncer is not installed; `sh tests/faults.sh` does that",
-            );
-            return None;
-        };
-        let directory = own_directory();
-        let port = free_port();
-        let file = directory.path().join("pgbouncer.ini");
-        let users = directory.path().join("users");
-        fs::write(&users, "\"postgres\" \"\"\n").unwrap();
-        // Both servers' databases, told apart by what the name begins with.
-        let settings = format!(
-            "[databases]\n{}\n{}\n[pgbouncer]\nlisten_addr = 127.0.0.1\nlisten_port = {port}\n\
-             unix_socket_dir =\nauth_type = trust\nauth_file = {}\npool_mode = transaction\n\
-             default_pool_size = 5\nignore_startup_parameters = extra_float_digits,options\n",
-            place_of(source, "source"),
-            place_of(target, "target"),
-            users.display()
-        );
-        fs::write(&file, settings).unwrap();
-        give(directory.path());
-        let child = unprivileged(program)
-            .args(["-q"])
-            .arg(&file)
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap();
-        let service = Service {
-            child,
-            signal: Signal::SIGINT,
-        };
-        wait_until(PATIENCE, || {
-            std::net::TcpStream::connect(("127.0.0.1", port)).is_ok()
-        });
-        Some(Pooler {
-            _service: service,
-            _directory: directory,
-            port,
-        })
-    }
-
-    fn conninfo(&self, side: &str, _database: &str) -> String {
-        format!(
-            "host=127.0.0.1 port={} user=postgres dbname=via_{side} sslmode=disable",
-            self.port
-        )
-    }
-}
-
-fn place_of(cluster: &Cluster, side: &str) -> String {
-    let name = cluster.administrator().value(&format!(
-        "SELECT datname FROM pg_database WHERE datname LIKE 'pooler_{side}%' ORDER BY oid DESC LIMIT 1"
-    ));
-    format!(
-        "via_{side} = host=127.0.0.1 port={} dbname={name}",
-        cluster.port()
-    )
 }
 
 /// A network namespace behind a bridge. A port that has left its bridge swallows all, and tells nobody.

@@ -63,11 +63,7 @@ fn history(seed: u64, faults: u64) -> Tally {
         let mut dice = Dice::new(seed.wrapping_mul(0x9e37_79b9).wrapping_add(round));
         let kinds = kinds();
         let kind = kinds[usize::try_from(round).unwrap() % kinds.len()];
-        let mode = match kind {
-            // The other modes take their locks in another order.
-            Kind::Deadlock => dice.one_of(&MODES[..2]),
-            _ => dice.one_of(&MODES),
-        };
+        let mode = dice.one_of(&MODES);
         tally.count(kind, world.round(round, kind, mode, &mut dice));
         round += 1;
         assert!(round < faults * 4 + 100, "hardly a fault strikes:\n{tally}");

@@ -52,6 +52,37 @@ fn a_slow_trigger_is_waited_for_however_long_stall_timeout_is() {
 }
 
 #[test]
+fn a_target_that_is_gone_is_noticed_while_the_source_is_slow() {
+    let db = tables("gone");
+    db.source.sql(
+        "CREATE FUNCTION slow(i int) RETURNS int LANGUAGE plpgsql VOLATILE AS
+           'BEGIN IF i = 2000 THEN PERFORM pg_advisory_lock_shared(4715); END IF; RETURN i; END'",
+    );
+    db.source.sql("SELECT pg_advisory_lock(4715)");
+    let proxy = Proxy::start(db.target.cluster.port());
+    let config = "lock_timeout = '10m'\nstall_timeout = '10m'\n\
+                  [jobs.j.table.'public.t']\nset.id = 'public.slow(id)'\n";
+    let job = job_between(
+        &db.source.conninfo(),
+        &proxy.conninfo(&db.target.conninfo()),
+        &jobs("append", config),
+    );
+    let running = job.spawn(&["run", "j", "--json"]);
+    wait_until(PATIENCE, || {
+        db.source
+            .count("pg_locks WHERE locktype = 'advisory' AND NOT granted AND objid = 4715")
+            == 1
+    });
+
+    proxy.cut();
+
+    let outcome = running.wait(PATIENCE);
+    let error = &outcome.report()["error"];
+    assert_eq!(error["kind"], "unreachable", "{outcome}");
+    assert_eq!(error["side"], "target", "{outcome}");
+}
+
+#[test]
 fn the_locks_of_a_connection_that_was_lost_are_free_when_the_run_ends() {
     let db = tables("lost");
     let proxy = Proxy::start(db.target.cluster.port());

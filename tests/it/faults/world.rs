@@ -281,7 +281,7 @@ impl World {
                 }
             }
             Kind::LockHeld => self.lock_held(setup, proxies, dice),
-            Kind::Deadlock => self.deadlock(setup, proxies),
+            Kind::Deadlock => self.deadlock(setup, proxies, dice),
             Kind::NoConnectionLeft => self.no_connection_left(setup, proxies, dice),
         }
     }
@@ -432,24 +432,41 @@ impl World {
         }
     }
 
-    /// The run holds `t` and waits for `u`, while somebody holds `u` and waits for `t`.
-    fn deadlock(&self, setup: &Setup, proxies: &[Proxy; 2]) -> Struck {
+    /// The run holds `t` and waits for `u`, while somebody holds `u` and waits for `t`; or rows of
+    /// them, in modes that write those.
+    fn deadlock(&self, setup: &Setup, proxies: &[Proxy; 2], dice: &mut Dice) -> Struck {
+        let rows = matches!(setup.mode, "merge" | "upsert") && dice.once_in(2);
+        let lock = |table: &str, key: u64| match rows {
+            true => format!("SELECT FROM {table} WHERE id = {key} FOR UPDATE"),
+            // What swap asks of the catalogue before it begins waits for the strongest locks only.
+            false if setup.mode == "swap" => {
+                format!("LOCK TABLE {table} IN SHARE UPDATE EXCLUSIVE MODE")
+            }
+            false => format!("LOCK TABLE {table} IN ACCESS EXCLUSIVE MODE"),
+        };
+        // Rows that both sides have, and that differ.
+        let (of_t, of_u) = (lock("t", NEW_ROWS - 1), lock("u", NEW_ROWS / 6 - 1));
         let other = self.db.target.connect();
-        other.sql("SET deadlock_timeout = '20s'; BEGIN; LOCK TABLE u IN ACCESS EXCLUSIVE MODE");
+        other.sql(&format!("SET deadlock_timeout = '20s'; BEGIN; {of_u}"));
         let mut run = self.start(setup, proxies);
         let waits = run.until(|| self.db.target.count("pg_locks WHERE NOT granted") > 0);
         let got_it = thread::spawn(move || {
-            let got_it = other.try_sql("LOCK TABLE t IN ACCESS EXCLUSIVE MODE; ROLLBACK");
+            let got_it = other.try_sql(&format!("{of_t}; ROLLBACK"));
             drop(other);
             got_it.is_ok()
         });
         let outcome = run.finish();
-        let complaint =
-            (!got_it.join().unwrap()).then(|| "the other session was the victim".into());
+        let got_it = got_it.join().unwrap();
+        let was_victim = |outcome: &Outcome| outcome.stderr.contains("40P01");
+        let complaint = match &outcome {
+            _ if !got_it => Some("the other session was the victim"),
+            Ok(outcome) if outcome.code != Some(0) => Some("it was not tried again"),
+            _ => None,
+        };
         Struck {
-            injected: waits,
+            injected: waits && outcome.as_ref().is_ok_and(was_victim),
+            complaint: complaint.map(str::to_owned),
             outcome,
-            complaint,
         }
     }
 

@@ -22,9 +22,12 @@ mod database;
 pub mod hang;
 mod job;
 pub mod looking;
+pub mod pooler;
 pub mod proxy;
 mod runtime;
 mod schema;
+pub mod service;
+mod standby;
 
 use std::time::{Duration, Instant};
 
@@ -33,6 +36,7 @@ pub use database::{Connection, Database, Databases, databases, databases_on};
 pub use job::{Job, Outcome, Running, job, job_between, job_with};
 pub use proxy::Proxy;
 pub use schema::schema_of;
+pub use standby::Standby;
 
 /// How long a test waits for something that is sure to come: only a broken build ever waits this long.
 pub const PATIENCE: Duration = Duration::from_secs(60);
