@@ -206,9 +206,8 @@ impl Session {
 
     /// Runs one statement and returns how many rows it changed.
     pub async fn execute(&self, phase: Phase, sql: &str) -> Result<u64> {
-        self.client
-            .execute(sql, &[])
-            .await
+        self.answer(phase, self.client.execute(sql, &[]))
+            .await?
             .map_err(|error| self.error(phase, error))
     }
 

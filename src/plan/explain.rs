@@ -138,6 +138,9 @@ fn statements(plan: &JobPlan, job: &JobSpec) -> Vec<Statement> {
     if let Some(lock) = source_lock(plan) {
         on(Side::Source, &lock);
     }
+    if plan.workers > 1 {
+        on(Side::Source, "SELECT pg_catalog.pg_export_snapshot()");
+    }
     let parts = split::transactions(job, plan.clone());
     for (at, part) in parts.iter().enumerate() {
         transaction(job, part, at + 1 == parts.len(), &mut on);

@@ -290,7 +290,7 @@ async fn load(
 
     let (first, first_reached) = (record.tables.len(), record.reached.len());
     let pairs = crew.pairs(source, target);
-    copy::all(context, &pairs, source, part, record).await?;
+    copy::all(context, &pairs, (source, target), part, record).await?;
     let mut own = crew.readers(context, source);
     own.extend(claim.as_ref().map(Session::pid));
     let older = modes::older::note(target, plan, &own).await?;

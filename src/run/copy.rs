@@ -13,11 +13,14 @@ use super::modes;
 use super::pipe::{self, Copied, Pace, Totals};
 use super::{Context, watermark};
 use crate::config::spec::JobSpec;
-use crate::error::{Phase, Result};
+use crate::error::{Error, Phase, Result};
 use crate::pg::session::Session;
 use crate::plan::copy::CopyPlan;
 use crate::plan::pieces::{self, Piece};
 use crate::report::{Event, TableProgress, TableReport};
+
+/// How often a session that waits for the workers is looked at.
+const LOOK: Duration = Duration::from_secs(1);
 
 /// Copies all tables of a part. What was copied whole is in the record, also after an error.
 ///
@@ -25,13 +28,19 @@ use crate::report::{Event, TableProgress, TableReport};
 pub(super) async fn all(
     context: &Context,
     pairs: &[Pair<'_>],
-    source: &Session,
+    (source, target): (&Session, &Session),
     part: Part<'_>,
     record: &mut Record,
 ) -> Result<()> {
     let work = Work::new(context, part, record.tables.len());
     let workers = pairs.iter().enumerate();
-    let done = try_join_all(workers.map(|(number, pair)| work.take(number, *pair))).await;
+    let copied = try_join_all(workers.map(|(number, pair)| work.take(number, *pair)));
+    let done = tokio::select! {
+        biased;
+        done = copied => done.map(drop),
+        // Nobody else would notice before all is loaded, in vain.
+        lost = lost(target), if part.plan.workers > 1 => Err(lost),
+    };
     record.tables.extend(work.reports());
     done?;
     for table in &part.plan.tables {
@@ -39,6 +48,19 @@ pub(super) async fn all(
         record.reached.extend(reached);
     }
     Ok(())
+}
+
+/// Returns when the session that will publish is gone.
+async fn lost(target: &Session) -> Error {
+    let mut looks = tokio::time::interval(LOOK);
+    loop {
+        looks.tick().await;
+        if target.client().is_closed()
+            && let Err(error) = target.run(Phase::CopyIn, "SELECT 1").await
+        {
+            return error;
+        }
+    }
 }
 
 /// What the workers share.

@@ -407,8 +407,8 @@ fn a_backend_that_is_killed_takes_all_workers_with_it(
          AND application_name LIKE 'tableferry%' {which} ORDER BY pid LIMIT 1) AS killed"
     ));
     assert_eq!(killed, 1, "{which}");
-    db.source.sql("SELECT pg_advisory_unlock(4731)");
 
+    // The others are told to stop, also where they wait.
     let outcome = running.wait(PATIENCE);
     // Last words are lost where rows were under way.
     let kind = outcome.report()["error"]["kind"].as_str().unwrap();
@@ -419,6 +419,7 @@ fn a_backend_that_is_killed_takes_all_workers_with_it(
     assert_eq!(outcome.report()["error"]["side"], side, "{outcome}");
     assert_eq!(db.target.value("SELECT v FROM big"), "old");
     assert_nothing_left(&db);
+    db.source.sql("SELECT pg_advisory_unlock(4731)");
 }
 
 /// Every connection of a run is cut, at many points.

@@ -54,7 +54,15 @@ pub(super) async fn begin(
     failures: &[String],
 ) -> Result<Claim> {
     if needs_schema(context) {
-        ddl::make(target).await?;
+        let made = ddl::make(target).await;
+        // Without a ledger, it is for the staging tables.
+        let for_stages = context.history != History::Target && has_stages(&context.job);
+        made.map_err(|error| match for_stages {
+            true => error.hinted(
+                "have a DBA run what `tableferry schema` prints, with its GRANTs; or set `workers = 1`",
+            ),
+            false => error,
+        })?;
     }
     match context.history {
         History::Target => begin_on_target(context, target, failures).await,
