@@ -1,5 +1,6 @@
 //! `workers`: several connections read one snapshot and load side by side, and nothing else changes.
 
+use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use nix::sys::signal::Signal;
@@ -8,7 +9,8 @@ use serde_json::Value;
 
 use crate::support::proxy::{Fault, Rule, Trigger, Way};
 use crate::support::{
-    Database, Databases, Job, Outcome, PATIENCE, Proxy, databases, job_with, schema_of, wait_until,
+    Cluster, ClusterOptions, Database, Databases, Job, Outcome, PATIENCE, Proxy, Standby,
+    databases, job_with, schema_of, wait_until,
 };
 
 /// Large enough to be cut in three.
@@ -167,12 +169,11 @@ fn all_rows_arrive_once(#[case] mode: &str, #[case] more: &str) {
     let next = "SELECT nextval('child_id_seq')";
     assert_eq!(db.target.value(next), "301");
     db.target.sql("SELECT setval('child_id_seq', 300)");
-    // The ledger came with the run.
-    if let (Some(before), Some(mut after)) = (before, schema_of(&db.target)) {
-        let own: Vec<&str> = before.lines().collect();
-        after.retain(|_| true);
-        let lost: Vec<&&str> = own.iter().filter(|line| !after.contains(**line)).collect();
-        assert_eq!(lost, Vec::<&&str>::new());
+    // The ledger came with the run, and nothing went.
+    if let (Some(before), Some(after)) = (before, schema_of(&db.target)) {
+        let kept: BTreeSet<&str> = after.lines().collect();
+        let gone: Vec<&str> = before.lines().filter(|line| !kept.contains(line)).collect();
+        assert_eq!(gone, Vec::<&str>::new());
     }
     assert_nothing_left(&db);
 
@@ -576,11 +577,21 @@ fn an_old_snapshot_never_sees_the_new_table_empty() {
     let reader = db.target.connect();
     reader.sql("BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT 1");
     let pid = reader.value("SELECT pg_backend_pid()");
+    // Who may not see what others do sees how old their snapshots are.
+    let role = format!("{}_owner", db.target.name());
+    db.target.sql(&format!(
+        "CREATE ROLE {role} LOGIN; ALTER TABLE big OWNER TO {role}; GRANT CREATE ON SCHEMA public TO {role}"
+    ));
+    let target = db
+        .target
+        .conninfo()
+        .replace("user=postgres", &format!("user={role}"));
     let config = jobs(
         "swap",
-        "lock_timeout = '1s'\nguard.max_shrink = '100%'\ntables = ['public.big']",
+        "lock_timeout = '1s'\nguard.max_shrink = '100%'\ntables = ['public.big']\n[daemon]\nhistory = 'off'",
     );
-    let outcome = job(&db, &config).run(&["run", "j", "--json"]);
+    let owners = between(&db.source.conninfo(), &target, &config);
+    let outcome = owners.run(&["run", "j", "--json"]);
     if can_cut(&db) {
         assert_refused(
             &outcome,
@@ -589,11 +600,14 @@ fn an_old_snapshot_never_sees_the_new_table_empty() {
         );
         assert_eq!(reader.count("big"), 1);
         reader.sql("COMMIT");
-        assert_committed(&job(&db, &config).run(&["run", "j", "--json"]));
+        assert_committed(&owners.run(&["run", "j", "--json"]));
     } else {
         assert_committed(&outcome);
         assert_eq!(reader.count("big"), 7000);
     }
+    db.target.sql(&format!(
+        "REASSIGN OWNED BY {role} TO postgres; DROP OWNED BY {role}; DROP ROLE {role}"
+    ));
 
     // What one worker loads whole is frozen, and nobody has to wait for anybody.
     db.both("CREATE TABLE small (id int PRIMARY KEY); INSERT INTO small VALUES (1)");
@@ -690,4 +704,62 @@ fn gates_and_watermarks_go_with_workers() {
     assert_eq!(assert_committed(&outcome)[0]["rows_read"], 3, "{outcome}");
     db.assert_same("(SELECT id, md5(v) FROM big)");
     assert_nothing_left(&db);
+}
+
+#[test]
+fn a_hot_standby_shares_its_snapshot() {
+    let primary = Cluster::start_with(&ClusterOptions::default().source());
+    let made = primary.connect("postgres");
+    made.sql(BIG_TABLE);
+    made.sql(BIG);
+    let Some(standby) = Standby::of(&primary) else {
+        return;
+    };
+    standby.catch_up(&primary);
+    let target = crate::support::pair().1.database("of_standby");
+    target.sql(BIG_TABLE);
+    for mode in ["swap", "merge"] {
+        let config = jobs(mode, "tables = ['public.big']");
+        let job = between(&standby.conninfo("postgres"), &target.conninfo(), &config);
+        let outcome = job.run(&["run", "j", "--json"]);
+        assert_eq!(assert_committed(&outcome)[0]["rows_read"], 7000);
+        assert_eq!(target.count("big"), 7000);
+        assert_eq!(left_over(&target), Vec::<String>::new());
+    }
+}
+
+/// Two servers behind one conninfo: a second connection may come to the other one.
+#[test]
+fn a_worker_that_came_to_another_server_is_noticed() {
+    let db = databases("astray");
+    db.both(BIG_TABLE);
+    db.source.sql(BIG);
+    let other = db.target.cluster;
+    let twin = db.source.name();
+    other
+        .administrator()
+        .sql(&format!("CREATE DATABASE {twin}"));
+    let proxy = Proxy::start(db.source.cluster.port());
+    for connection in 2..=4 {
+        let rule = Rule::new(Way::ToServer, Trigger::Message(1), Fault::Cut);
+        proxy.arm(rule.on_connection(connection));
+    }
+    let source = format!(
+        "host=127.0.0.1,127.0.0.1 port={},{} user=postgres dbname={twin} sslmode=disable",
+        proxy.port(),
+        other.port()
+    );
+    let config = jobs("merge", "tables = ['public.big']");
+
+    let outcome = between(&source, &db.target.conninfo(), &config).run(&["run", "j", "--json"]);
+
+    if can_cut(&db) {
+        assert_eq!(outcome.code, Some(1), "{outcome}");
+        assert!(outcome.stderr.contains("the same server"), "{outcome}");
+        assert_eq!(db.target.count("big"), 0);
+    }
+    assert_nothing_left(&db);
+    other
+        .administrator()
+        .sql(&format!("DROP DATABASE {twin} WITH (FORCE)"));
 }
