@@ -11,3 +11,4 @@ pub mod pg;
 pub mod plan;
 pub mod report;
 pub mod run;
+pub mod words;

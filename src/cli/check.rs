@@ -13,16 +13,20 @@ use crate::report::log::LogListener;
 use crate::report::{Listener, Trigger};
 use crate::run::ledger::{self, Readiness};
 use crate::run::{Context, inspect};
+use crate::words::counted;
 
 /// How long a server may take to end a session.
 const CLOSE_WAIT: Duration = Duration::from_secs(2);
 
+/// How long a catalogue may be locked by somebody else.
+const LOCK_TIMEOUT: Duration = Duration::from_secs(5);
+
 pub(super) async fn run(config: &Config, wanted: CheckArgs) -> Exit {
     print_text(&format!(
-        "{}: {} servers, {} jobs: the configuration is valid",
+        "{}: {}, {}: the configuration is valid",
         config.file.display(),
-        config.servers.len(),
-        config.jobs.len()
+        counted(config.servers.len(), "server"),
+        counted(config.jobs.len(), "job")
     ));
     if !wanted.connect {
         return Exit::Done;
@@ -57,7 +61,10 @@ pub(super) async fn run(config: &Config, wanted: CheckArgs) -> Exit {
     let listener: Arc<dyn Listener> = Arc::new(LogListener);
     for (name, spec) in &config.jobs {
         match check_job(config, name, &listener).await {
-            Ok(tables) => print_text(&format!("job `{name}`: {tables} tables can be copied")),
+            Ok(tables) => print_text(&format!(
+                "job `{name}`: {} can be copied",
+                counted(tables, "table")
+            )),
             Err(error) => {
                 exit = Exit::Failed;
                 print_error(name, &error, spec.log_values);
@@ -88,7 +95,7 @@ async fn login(server: &ServerSpec) -> Result<String> {
 async fn open(server: &ServerSpec, side: Side) -> Result<Session> {
     let settings = SessionSettings {
         encoding: server.encoding.clone(),
-        lock_timeout: Duration::from_secs(5),
+        lock_timeout: LOCK_TIMEOUT,
         application_name: "tableferry check".to_owned(),
         replica: false,
     };

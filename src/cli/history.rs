@@ -15,6 +15,9 @@ use crate::run::ledger::{self, Entry, local};
 /// How long a server may take to end a session.
 const CLOSE_WAIT: Duration = Duration::from_secs(2);
 
+/// How long a ledger may be locked by somebody else.
+const LOCK_TIMEOUT: Duration = Duration::from_secs(5);
+
 pub(super) async fn run(config: &Config, wanted: HistoryArgs) -> Exit {
     let job = wanted.job.as_deref();
     let mut exit = Exit::Done;
@@ -91,7 +94,7 @@ async fn of_target(
     };
     let settings = SessionSettings {
         encoding: None,
-        lock_timeout: Duration::from_secs(5),
+        lock_timeout: LOCK_TIMEOUT,
         application_name: "tableferry history".to_owned(),
         replica: false,
     };

@@ -26,7 +26,7 @@ use comfy_table::{Row, Table, presets};
 use crate::config::spec::Config;
 use crate::config::{self, Request};
 use crate::error::Error;
-use crate::report::Outcome;
+use crate::report::{ErrorReport, Outcome};
 use running::RunningDaemon;
 
 /// The exit codes of every command.
@@ -187,6 +187,21 @@ fn print_error(job: &str, error: &Error, log_values: bool) {
     if let Some(hint) = error.hint() {
         eprintln!("  hint: {hint}");
     }
+}
+
+/// The same for a command on several jobs, and on stdout where JSON is asked for.
+fn print_job_error(config: &Config, job: &str, error: &Error, json: bool) {
+    #[derive(serde::Serialize)]
+    struct Failed<'a> {
+        job: &'a str,
+        error: ErrorReport,
+    }
+    let log_values = config.jobs.get(job).is_some_and(|spec| spec.log_values);
+    if json {
+        let error = ErrorReport::new(error, log_values);
+        print_json(&Failed { job, error });
+    }
+    print_error(job, error, log_values);
 }
 
 /// The jobs that the arguments name, all of them when there are none; or the name of one that

@@ -4,14 +4,15 @@ use std::fmt::Write as _;
 use std::sync::Arc;
 
 use super::args::JobsArgs;
-use super::{Exit, chosen, plain_table, print_error, print_json, print_text};
+use super::{Exit, chosen, plain_table, print_job_error, print_json, print_text};
 use crate::config::spec::Config;
 use crate::error::Side;
 use crate::plan::explain::{Explanation, TableExplanation};
 use crate::plan::{self, Refusal};
 use crate::report::log::LogListener;
-use crate::report::{ErrorReport, Listener, Trigger};
+use crate::report::{Listener, Trigger};
 use crate::run::{Context, inspect};
+use crate::words::counted;
 
 pub(super) async fn run(config: &Config, wanted: JobsArgs) -> Exit {
     let Some(jobs) = chosen(config, wanted.jobs) else {
@@ -48,14 +49,7 @@ pub(super) async fn run(config: &Config, wanted: JobsArgs) -> Exit {
             }
             Err(error) => {
                 exit = Exit::Failed;
-                let log_values = config.jobs.get(job).is_some_and(|spec| spec.log_values);
-                if wanted.json {
-                    print_json(&Failed {
-                        job,
-                        error: ErrorReport::new(&error, log_values),
-                    });
-                }
-                print_error(job, &error, log_values);
+                print_job_error(config, job, &error, wanted.json);
             }
         }
     }
@@ -66,12 +60,6 @@ pub(super) async fn run(config: &Config, wanted: JobsArgs) -> Exit {
 struct Refused<'a> {
     job: &'a str,
     refusals: &'a [Refusal],
-}
-
-#[derive(serde::Serialize)]
-struct Failed<'a> {
-    job: &'a str,
-    error: ErrorReport,
 }
 
 fn refusals_text(job: &str, refusals: &[Refusal]) -> String {
@@ -88,10 +76,10 @@ fn refusals_text(job: &str, refusals: &[Refusal]) -> String {
 fn text(explanation: &Explanation) -> String {
     let mode = serde_json::to_value(explanation.mode).unwrap_or_default();
     let mut text = format!(
-        "job `{}`: {} of {} tables\n",
+        "job `{}`: {} of {}\n",
         explanation.job,
         mode.as_str().unwrap_or_default(),
-        explanation.tables.len()
+        counted(explanation.tables.len(), "table")
     );
     for table in &explanation.tables {
         text.push_str(&table_text(table));
@@ -121,7 +109,7 @@ fn table_text(table: &TableExplanation) -> String {
         let _ = write!(text, ", because {reason}");
     }
     if let Some(rows) = table.rows_estimate {
-        let _ = write!(text, "; about {rows} rows");
+        let _ = write!(text, "; about {}", counted(rows, "row"));
     }
     let mut columns = plain_table(["  column", "source type", "target type", "format"]);
     for column in &table.columns {

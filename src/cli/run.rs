@@ -13,18 +13,15 @@ use crate::config::spec::Config;
 use crate::report::log::LogListener;
 use crate::report::{ErrorReport, Event, Listener, Outcome, RunReport, Trigger, progress};
 use crate::run::{self, Cancelled, Context};
+use crate::words::counted;
 
 pub(super) async fn run(config: &Config, wanted: RunArgs) -> Exit {
     let Some(jobs) = chosen(config, wanted.jobs.clone()) else {
         return Exit::Usage;
     };
     let (canceller, cancelled) = run::cancellation();
-    let _watch = match InterruptWatch::start(canceller) {
-        Ok(watch) => watch,
-        Err(error) => {
-            eprintln!("tableferry: signals cannot be handled: {error}");
-            return Exit::Failed;
-        }
+    let Some(_watch) = InterruptWatch::start(canceller) else {
+        return Exit::Failed;
     };
     let listener: Arc<dyn Listener> = Arc::new(Foreground {
         log: LogListener,
@@ -90,10 +87,10 @@ fn print_summary(report: &RunReport) {
     }
     print_text(&table.trim_fmt());
     print_text(&format!(
-        "{}: committed {} rows in {} tables, {}, {:.2} s",
+        "{}: committed {} in {}, {}, {:.2} s",
         report.job,
-        report.rows_written(),
-        report.tables.len(),
+        counted(report.rows_written(), "row"),
+        counted(report.tables.len(), "table"),
         ByteSize(report.bytes()),
         report.duration().as_secs_f64()
     ));

@@ -12,16 +12,18 @@ pub(super) struct InterruptWatch {
 }
 
 impl InterruptWatch {
-    /// *Errors:* the signal handlers could not be set.
-    pub fn start(canceller: Canceller) -> std::io::Result<Self> {
-        let mut signals = Signals::new([SIGINT, SIGTERM])?;
+    /// None, and a word on stderr, where the signal handlers could not be set.
+    pub fn start(canceller: Canceller) -> Option<Self> {
+        let mut signals = Signals::new([SIGINT, SIGTERM])
+            .inspect_err(|error| eprintln!("tableferry: signals cannot be handled: {error}"))
+            .ok()?;
         let task = tokio::spawn(async move {
             while let Some(signal) = signals.next().await {
                 tracing::warn!(signal, "cancelling, and rolling back on both servers");
                 canceller.cancel();
             }
         });
-        Ok(InterruptWatch { task })
+        Some(InterruptWatch { task })
     }
 }
 

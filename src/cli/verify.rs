@@ -10,26 +10,23 @@ use indicatif::ProgressBar;
 
 use super::args::VerifyArgs;
 use super::signals::InterruptWatch;
-use super::{Exit, chosen, plain_table, print_error, print_json, print_text};
+use super::{Exit, chosen, plain_table, print_job_error, print_json, print_text};
 use crate::config::spec::Config;
 use crate::error::ErrorKind;
 use crate::report::difference::{TableDifference, What};
 use crate::report::log::LogListener;
-use crate::report::{ErrorReport, Listener, Trigger};
+use crate::report::{Listener, Trigger};
 use crate::run::verify::{Watcher, verify};
 use crate::run::{self, Context};
+use crate::words::counted;
 
 pub(super) async fn run(config: &Config, wanted: VerifyArgs) -> Exit {
     let Some(jobs) = chosen(config, wanted.jobs) else {
         return Exit::Usage;
     };
     let (canceller, cancelled) = run::cancellation();
-    let _watch = match InterruptWatch::start(canceller) {
-        Ok(watch) => watch,
-        Err(error) => {
-            eprintln!("tableferry: signals cannot be handled: {error}");
-            return Exit::Failed;
-        }
+    let Some(_watch) = InterruptWatch::start(canceller) else {
+        return Exit::Failed;
     };
     let listener: Arc<dyn Listener> = Arc::new(LogListener);
     let mut exit = Exit::Done;
@@ -45,14 +42,7 @@ pub(super) async fn run(config: &Config, wanted: VerifyArgs) -> Exit {
             Ok(false) => exit = Exit::Failed,
             Err(error) => {
                 exit = Exit::Failed;
-                let log_values = config.jobs.get(job).is_some_and(|spec| spec.log_values);
-                if wanted.json {
-                    print_json(&Failed {
-                        job,
-                        error: ErrorReport::new(&error, log_values),
-                    });
-                }
-                print_error(job, &error, log_values);
+                print_job_error(config, job, &error, wanted.json);
                 if error.kind() == ErrorKind::Cancelled {
                     return Exit::Interrupted;
                 }
@@ -60,12 +50,6 @@ pub(super) async fn run(config: &Config, wanted: VerifyArgs) -> Exit {
         }
     }
     exit
-}
-
-#[derive(serde::Serialize)]
-struct Failed<'a> {
-    job: &'a str,
-    error: ErrorReport,
 }
 
 /// Prints what is found, and on a terminal what is being done.
@@ -123,17 +107,17 @@ fn text(found: &TableDifference) -> String {
     let mut text = format!("{} → {}: ", found.source, found.target);
     let same = found.missing + found.extra + found.different == 0;
     let _ = if same {
-        write!(text, "equal, {} rows", found.rows_source)
+        write!(text, "equal, {}", counted(found.rows_source, "row"))
     } else {
         write!(
             text,
-            "{}, {} rows on the source, {} on the target: {} missing, {} extra, {} different",
+            "{}, {} on the source, {} on the target: {} missing, {} extra, {} different",
             if found.equal {
                 "holds all of the source's rows"
             } else {
                 "DIFFERENT"
             },
-            found.rows_source,
+            counted(found.rows_source, "row"),
             found.rows_target,
             found.missing,
             found.extra,

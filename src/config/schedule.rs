@@ -44,15 +44,46 @@ pub(super) fn check_between(jobs: &BTreeMap<String, JobSpec>, findings: &mut Fin
             }
         }
     }
-    for name in jobs.keys() {
+    for name in never_ready(jobs) {
         // Each circle is reported once, by the first of its names.
         if let Some(circle) = circle(name, jobs)
-            && circle.iter().all(|other| *other >= name.as_str())
+            && circle.iter().all(|other| *other >= name)
         {
             let message = format!("the jobs wait for each other: {}", circle.join(" after "));
             findings.error(&path(name, "after"), message);
         }
     }
+}
+
+/// The jobs on a circle, and those that wait for one of them.
+fn never_ready(jobs: &BTreeMap<String, JobSpec>) -> Vec<&str> {
+    let mut dependants: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+    let mut waits: BTreeMap<&str, usize> = BTreeMap::new();
+    for (name, job) in jobs {
+        let known = job
+            .schedule
+            .after
+            .iter()
+            .filter(|after| jobs.contains_key(*after));
+        for after in known {
+            dependants.entry(after).or_default().push(name);
+            *waits.entry(name).or_default() += 1;
+        }
+    }
+    let mut ready: Vec<&str> = jobs.keys().map(String::as_str).collect();
+    ready.retain(|name| !waits.contains_key(name));
+    while let Some(job) = ready.pop() {
+        for dependant in dependants.remove(job).unwrap_or_default() {
+            if let Some(left) = waits.get_mut(dependant) {
+                *left -= 1;
+                if *left == 0 {
+                    waits.remove(dependant);
+                    ready.push(dependant);
+                }
+            }
+        }
+    }
+    waits.into_keys().collect()
 }
 
 /// The shortest way from a job along `after` back to itself.

@@ -9,6 +9,7 @@ use jiff::SpanRelativeTo;
 
 use super::spec::TablePattern;
 use crate::pg::ident::{Ident, QualifiedName};
+use crate::words::counted;
 
 /// A kind of text: what to call it in a message, and how to tell.
 pub(super) struct Syntax {
@@ -195,7 +196,7 @@ pub(super) fn signal(text: &str) -> Result<u8, String> {
 #[derive(Debug, thiserror::Error)]
 pub enum CronSyntaxError {
     /// More or fewer than minute, hour, day of month, month, day of week.
-    #[error("it has {0} fields")]
+    #[error("it has {}", counted(*.0, "field"))]
     Fields(usize),
     /// A field is wrong.
     #[error("{0}")]

@@ -327,6 +327,24 @@ fn jobs_that_share_a_signal_or_wait_for_each_other() {
     );
 }
 
+#[test]
+fn jobs_may_wait_for_several_others_and_in_long_chains() {
+    let job = |name: &str, after: &str| {
+        let own = JOB.replace("orders]", &format!("{name}]"));
+        format!("{own}after = [{after}]\n")
+    };
+    let mut text = SERVERS.to_owned();
+    text += &job("a", "'b', 'c', 'b'");
+    text += &job("b", "'d'");
+    text += &job("c", "'d'");
+    text += &job("d", "");
+    text += &job("n0", "'a'");
+    for n in 1..300 {
+        text += &job(&format!("n{n}"), &format!("'n{}'", n - 1));
+    }
+    assert_eq!(read(&text).unwrap().jobs.len(), 304);
+}
+
 #[rstest]
 #[case("postgresql://reader:hunter2@host/db", true)]
 #[case("postgresql://reader@host/db?password=hunter2", true)]

@@ -11,6 +11,7 @@ pub mod job_table;
 pub mod past;
 pub mod permits;
 pub mod queue;
+mod register;
 pub mod reload;
 pub mod runner;
 pub mod schedule;

@@ -18,6 +18,7 @@ use super::event::{Action, Elsewhere, Event, Outcome, SkipReason, Trigger};
 use super::instance::Instance;
 use super::job_table::JobTable;
 use super::past::Memory;
+use super::register::Registrar;
 use super::runner::{Ended, Runner};
 use super::signals::{SignalEvent, SignalEvents};
 use super::spool::{Spool, Storm, Wanted};
@@ -27,6 +28,7 @@ use super::{StartError, reload};
 use crate::config;
 use crate::config::spec::{Config, JobSpec};
 use crate::report::Listener;
+use crate::words::counted;
 
 /// The wall clock may be set: it is looked at no later than after this.
 const LOOK_AT_CLOCK: Duration = Duration::from_secs(60);
@@ -91,6 +93,7 @@ struct Daemon {
     storm: Storm,
     askers: Askers,
     last_runs: LastRuns,
+    registrar: Registrar,
     supervisor: Supervisor,
     watchdog: Option<Duration>,
     watchdog_fed: Instant,
@@ -133,6 +136,7 @@ impl Daemon {
             storm: Storm::default(),
             askers: Askers::default(),
             last_runs: LastRuns::default(),
+            registrar: Registrar::default(),
             supervisor: Supervisor::from_env().map_err(StartError::Supervisor)?,
             watchdog: systemd::watchdog_interval(),
             watchdog_fed: Instant::now(),
@@ -149,6 +153,7 @@ impl Daemon {
         tracing::info!(jobs, runtime_dir = %self.runtime_dir.display(), "ready");
         self.status_told = status::line(&self.table);
         self.tell(self.supervisor.ready(&self.status_told));
+        self.registrar.tell(self.table.armed(), Timestamp::now());
         // Whoever asked while no daemon ran is heard now.
         self.look_into_spool(false);
     }
@@ -216,6 +221,7 @@ impl Daemon {
                 Action::Reloaded(changes) => {
                     tracing::info!("configuration reloaded: {}", reload::text(&changes));
                     self.askers.reloaded(changes);
+                    self.registrar.tell(self.table.armed(), Timestamp::now());
                 }
                 Action::Exit => self.done = true,
             }
@@ -251,7 +257,7 @@ impl Daemon {
         tracing::info!(running, grace_seconds = grace.as_secs(), "stopping");
         self.tell(
             self.supervisor
-                .stopping(&format!("waiting for {running} runs")),
+                .stopping(&format!("waiting for {}", counted(running, "run"))),
         );
         self.apply(Event::Stop);
     }

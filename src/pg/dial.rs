@@ -51,12 +51,7 @@ pub(super) async fn dial(
     application_name: &str,
 ) -> Result<Dialled> {
     let login = Login::read(server)?;
-    let dialler = Dialler {
-        login: &login,
-        server: &server.name,
-        side,
-        application_name,
-    };
+    let dialler = Dialler::new(&login, server, side, application_name);
     dialler.dial().await
 }
 
@@ -68,12 +63,7 @@ pub(super) async fn dial_again(
     place: &Place,
 ) -> Result<Dialled> {
     let login = Login::read(server)?;
-    let dialler = Dialler {
-        login: &login,
-        server: &server.name,
-        side,
-        application_name,
-    };
+    let dialler = Dialler::new(&login, server, side, application_name);
     dialler.dial_address(&place.host, &place.address).await
 }
 
@@ -84,7 +74,21 @@ struct Dialler<'a> {
     application_name: &'a str,
 }
 
-impl Dialler<'_> {
+impl<'a> Dialler<'a> {
+    fn new(
+        login: &'a Login,
+        server: &'a ServerSpec,
+        side: Side,
+        application_name: &'a str,
+    ) -> Self {
+        Dialler {
+            login,
+            server: &server.name,
+            side,
+            application_name,
+        }
+    }
+
     async fn dial(&self) -> Result<Dialled> {
         let conninfo = &self.login.conninfo;
         let mut failures = Vec::new();

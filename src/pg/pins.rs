@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use tokio_postgres::{Client, SimpleQueryMessage};
 
+use super::conninfo::{KEEPALIVES, Keepalives};
 use super::ident::quote_literal;
 use super::session::SessionSettings;
 use crate::error::{Error, ErrorKind, Phase, Result, Side};
@@ -40,6 +41,9 @@ struct Pin {
 /// `client_encoding` is apart: its names have aliases.
 const ENCODING: &str = "client_encoding";
 const ROLE: &str = "session_replication_role";
+
+/// How long what the target has sent may be unacknowledged, before it gives the connection up.
+const UNACKNOWLEDGED_MAX: Duration = Duration::from_secs(60);
 
 /// Whom the session is with. A pooler announces another process than the one that answers.
 pub(super) async fn scope(client: &Client, side: Side, announced: Option<i32>) -> Result<Scope> {
@@ -253,11 +257,20 @@ fn set_sql(side: Side, settings: &SessionSettings, major: u32) -> String {
             quote_literal(&pin.value)
         ));
     }
-    sql.push_str("SET tcp_keepalives_idle = 30;");
-    sql.push_str("SET tcp_keepalives_interval = 10;");
-    sql.push_str("SET tcp_keepalives_count = 3;");
+    let Keepalives {
+        idle,
+        interval,
+        retries,
+    } = KEEPALIVES;
+    sql.push_str(&format!(
+        "SET tcp_keepalives_idle = {}; SET tcp_keepalives_interval = {}; \
+         SET tcp_keepalives_count = {retries};",
+        idle.as_secs(),
+        interval.as_secs()
+    ));
     if side == Side::Target {
-        sql.push_str("SET tcp_user_timeout = '60s';");
+        let millis = UNACKNOWLEDGED_MAX.as_millis();
+        sql.push_str(&format!("SET tcp_user_timeout = {millis};"));
     }
     sql.push_str(&format!(
         "SET {ENCODING} = {};",

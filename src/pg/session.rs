@@ -170,7 +170,7 @@ impl Session {
     pub async fn begin(&self, phase: Phase, modes: &str) -> Result<()> {
         let major = self.version / 10_000;
         let sql = pins::begin(modes, self.scope, &self.settings, major);
-        self.run(phase, &sql).await
+        self.run(phase, &sql).await.map_err(Error::of_begin)
     }
 
     /// Sees to it that the pinned settings hold for reading what lies outside of the run's own
@@ -198,10 +198,6 @@ impl Session {
         self.answer(phase, self.client.batch_execute(sql))
             .await?
             .map_err(|error| self.error(phase, error))
-            .map_err(|error| match sql.starts_with("BEGIN") {
-                true => error.of_begin(),
-                false => error,
-            })
     }
 
     /// Runs one statement and returns how many rows it changed.

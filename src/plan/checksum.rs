@@ -2,7 +2,9 @@
 //!
 //! `hashtextextended` gives the same number for the same bytes in every version since 11, on every
 //! platform of one byte order. Each row is hashed twice, with different seeds, and the hashes are
-//! added up: a row that is there twice counts twice, and XOR's blindness for pairs is avoided.
+//! added up: order doesn't matter, a row that is there twice counts twice (XOR would forget it), and
+//! sums are numeric, so nothing overflows. What is hashed is the row's text, because hashes of binary
+//! forms differ between versions.
 
 use crate::pg::ident::quote_literal;
 use crate::plan::compare::{Comparison, Writer};

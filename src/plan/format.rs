@@ -4,6 +4,7 @@
 //! 7e-45), so nothing is ever tried out: a pair is either known to be right, or refused.
 
 use crate::catalog::desc::{AttributeDesc, ColumnDesc, TypeDesc, TypeShape};
+use crate::plan::cast;
 use crate::plan::copy::FormatReason;
 use crate::plan::pairs::{self, Known};
 use crate::plan::typmod;
@@ -63,7 +64,7 @@ const TYPE_DEPTH_MAX: usize = 64;
 pub fn pair(ends: Ends<'_>, source: &ColumnDesc, target: &ColumnDesc) -> Verdict {
     let walk = Walk {
         ends,
-        column: target.name.to_string(),
+        columns: (source, target),
         path: target.name.to_string(),
         texts: Some((&source.type_text, &target.type_text)),
         depth: 0,
@@ -117,7 +118,8 @@ impl Verdict {
 /// Where in a column's type the decision stands.
 struct Walk<'a> {
     ends: Ends<'a>,
-    column: String,
+    /// The source's and the target's column.
+    columns: (&'a ColumnDesc, &'a ColumnDesc),
     path: String,
     /// Both types for people, where the catalogues gave them (only for the column itself).
     texts: Option<(&'a str, &'a str)>,
@@ -128,7 +130,7 @@ impl<'a> Walk<'a> {
     fn into(&self, step: &str) -> Walk<'a> {
         Walk {
             ends: self.ends,
-            column: self.column.clone(),
+            columns: self.columns,
             path: format!("{}{step}", self.path),
             texts: None,
             depth: self.depth + 1,
@@ -142,10 +144,8 @@ impl<'a> Walk<'a> {
         for side in [source, target] {
             if let Some(why) = pairs::never_copied(side.ty) {
                 let message = format!("{}: {}", self.path, why);
-                let hint = format!(
-                    "leave the column out, or give it with `set.{}`",
-                    self.column
-                );
+                let column = &self.columns.1.name;
+                let hint = format!("leave the column out, or give it with `set.{column}`");
                 return Verdict::of(Carrier::Refused { message, hint });
             }
         }
@@ -403,14 +403,14 @@ impl<'a> Walk<'a> {
     }
 
     fn refused(&self, source: Typed<'_>, target: Typed<'_>, why: &str) -> Verdict {
-        let (_, to) = self.names(source, target);
-        let column = &self.column;
+        let (from, to) = self.columns;
+        let set = match cast::expression(from, to) {
+            Some(sql) => format!(", such as `set.{} = {}`", to.name, toml_string(&sql)),
+            None => format!(" with `set.{}`", to.name),
+        };
         Verdict::of(Carrier::Refused {
             message: self.sentence(source, target, why),
-            hint: format!(
-                "give the column as an expression, such as `set.{column} = '{column}::{to}'` or \
-                 another conversion, or change the target's type"
-            ),
+            hint: format!("give the column as an expression{set}, or change the target's type"),
         })
     }
 
@@ -432,6 +432,16 @@ impl<'a> Walk<'a> {
 
 fn bare(ty: &TypeDesc) -> Typed<'_> {
     Typed { ty, typmod: -1 }
+}
+
+/// A TOML string that holds SQL as it is.
+fn toml_string(sql: &str) -> String {
+    let quote = match (sql.contains('\''), sql.contains('"')) {
+        (false, _) => "'",
+        (true, false) => "\"",
+        (true, true) => "'''",
+    };
+    format!("{quote}{sql}{quote}")
 }
 
 fn quoted_list(labels: &[&str]) -> String {

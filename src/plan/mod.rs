@@ -1,6 +1,7 @@
 //! Deciding how tables are copied, without any I/O: two descriptions and a specification become a
 //! plan, or every reason why not.
 
+pub mod cast;
 mod checks;
 pub mod checksum;
 mod columns;

@@ -2,6 +2,7 @@
 
 use crate::catalog::desc::{TypeDesc, TypeShape};
 use crate::plan::pairs;
+use crate::words::counted;
 
 /// What the target's typmod does to the source's values.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -59,6 +60,15 @@ pub fn with_typmod(ty: &TypeDesc, typmod: i32) -> String {
     }
 }
 
+/// The same, as a cast writes it: there, `character` and `bit` alone mean a length of 1.
+pub fn for_sql(ty: &TypeDesc, typmod: i32) -> String {
+    match pairs::key(ty) {
+        Some("bpchar") if typmod < 0 => "bpchar".to_owned(),
+        Some("bit") if typmod < 0 => "\"bit\"".to_owned(),
+        _ => with_typmod(ty, typmod),
+    }
+}
+
 fn numeric(from: &str, source_typmod: i32, target_typmod: i32) -> Loss {
     let (_, target_scale) = numeric_parts(target_typmod);
     let source_scale = match from {
@@ -69,7 +79,10 @@ fn numeric(from: &str, source_typmod: i32, target_typmod: i32) -> Loss {
     if source_scale.is_some_and(|scale| scale <= target_scale) {
         Loss::None
     } else {
-        Loss::Silent(format!("rounded to {target_scale} digits after the point"))
+        Loss::Silent(format!(
+            "rounded to {} after the point",
+            counted(target_scale, "digit")
+        ))
     }
 }
 
@@ -91,10 +104,14 @@ fn blanks(source: &TypeDesc, from: &str, source_typmod: i32, to: &str, target_ma
     };
     match source_max {
         Some(max) if max <= target_max => Loss::None,
-        _ if to == "bpchar" => {
-            Loss::Silent(format!("blanks after {target_max} characters get lost"))
-        }
-        _ => Loss::Silent(format!("blanks after {target_max} characters get cut")),
+        _ if to == "bpchar" => Loss::Silent(format!(
+            "blanks after {} get lost",
+            counted(target_max, "character")
+        )),
+        _ => Loss::Silent(format!(
+            "blanks after {} get cut",
+            counted(target_max, "character")
+        )),
     }
 }
 
@@ -113,7 +130,10 @@ fn seconds_digits(typmod: i32) -> i32 {
 
 fn seconds(source_digits: i32, target_digits: i32) -> Loss {
     if source_digits > target_digits {
-        Loss::Silent(format!("seconds are rounded to {target_digits} digits"))
+        Loss::Silent(format!(
+            "seconds are rounded to {}",
+            counted(target_digits, "digit")
+        ))
     } else {
         Loss::None
     }

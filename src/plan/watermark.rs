@@ -3,7 +3,9 @@
 //! A watermark's value alone misses rows: a transaction that drew its value early may commit after
 //! others with higher values were read. So a table is also asked for every row that a transaction
 //! wrote which had not ended at the previous run's snapshot, by the row's `xmin`. Whatever the values
-//! are, no row is missed then.
+//! are, no row is missed then. Row headers name their transaction, frozen or not, in 32 bits; no index
+//! answers that, so the table is scanned. Only the snapshot's `xmin` counts, not its list of what is in
+//! progress: that lacks subtransactions, and is empty on a standby.
 
 use crate::catalog::desc::{ColumnDesc, RelationDesc, RelationKind};
 use crate::catalog::mark::Mark;

@@ -10,6 +10,7 @@ use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 use uuid::Uuid;
 
 use super::{Event, Listener, TableProgress};
+use crate::words::counted;
 
 /// Time between two lines where there is no terminal.
 const LINE_INTERVAL: Duration = Duration::from_secs(5);
@@ -215,11 +216,11 @@ fn line(job: &str, table: &TableProgress, elapsed: Duration) -> String {
     let seconds = elapsed.as_secs_f64().max(0.001);
     let rate = ByteSize((table.bytes as f64 / seconds) as u64);
     let mut text = format!(
-        "{job}: {}/{} {}: {} rows, {}, {rate}/s",
+        "{job}: {}/{} {}: {}, {}, {rate}/s",
         table.number,
         table.of,
         table.target,
-        table.rows,
+        counted(table.rows, "row"),
         ByteSize(table.bytes)
     );
     if let Some(estimate) = table

@@ -7,6 +7,7 @@ use crate::plan::checksum::{self, Alphabet};
 use crate::plan::compare::Writer;
 use crate::plan::copy::{CopyPlan, JobPlan};
 use crate::run::Context;
+use crate::words::counted;
 
 /// How each server writes texts, so that their bytes are the same.
 pub(super) struct Alphabets {
@@ -106,7 +107,7 @@ impl Digest {
 /// Sums are long; people compare their ends.
 fn shown(digest: &Digest) -> String {
     let [first, second] = &digest.sums;
-    format!("{} rows ({first}/{second})", digest.rows)
+    format!("{} ({first}/{second})", counted(digest.rows, "row"))
 }
 
 /// Asks both servers how they write and hash texts.

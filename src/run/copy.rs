@@ -11,7 +11,7 @@ use super::attempt::{Part, Record};
 use super::crew::Pair;
 use super::modes;
 use super::pipe::{self, Copied, Pace, Totals};
-use super::{Context, watermark};
+use super::{Context, claim, watermark};
 use crate::config::spec::JobSpec;
 use crate::error::{Error, Phase, Result};
 use crate::pg::session::Session;
@@ -123,6 +123,7 @@ impl<'a> Work<'a> {
             if shared {
                 if !begun {
                     modes::begin_shared(pair.target, Phase::CopyIn).await?;
+                    claim::mark(pair.target, self.context.run_id).await?;
                     begun = true;
                 }
                 modes::make_whole(pair.target, table).await?;

@@ -9,6 +9,7 @@ use crate::pg::ident::QualifiedName;
 use crate::pg::session::Session;
 use crate::plan::copy::JobPlan;
 use crate::report::TableReport;
+use crate::words::counted;
 
 /// Rows that each target relation held before the load, by its name as reports show it.
 pub(super) type RowsBefore = BTreeMap<String, u64>;
@@ -75,8 +76,9 @@ pub(super) fn check(
             return Err(refused(
                 ErrorKind::DataRejected,
                 format!(
-                    "the source sent {} rows and the target took {}",
-                    table.rows_read, table.rows_written
+                    "the source sent {} and the target took {}",
+                    counted(table.rows_read, "row"),
+                    table.rows_written
                 ),
                 "a BEFORE trigger on the target drops or adds rows: `triggers = \"skip\"` leaves \
                  it out, `verify = \"none\"` accepts it"
@@ -107,7 +109,8 @@ fn guard(guard: &GuardSpec, before: u64, rows: u64) -> Result<(), (String, Strin
     if rows < guard.min_rows {
         return Err((
             format!(
-                "the source has {rows} rows, fewer than `min_rows` = {}",
+                "the source has {}, fewer than `min_rows` = {}",
+                counted(rows, "row"),
                 guard.min_rows
             ),
             "if that is right, lower `guard.min_rows`".to_owned(),
@@ -119,7 +122,10 @@ fn guard(guard: &GuardSpec, before: u64, rows: u64) -> Result<(), (String, Strin
     if !allowed_empty && lost as f64 > before as f64 * guard.max_shrink {
         let percent = lost as f64 / before as f64 * 100.0;
         return Err((
-            format!("the source has {rows} rows and the target has {before}: {percent:.1} % less"),
+            format!(
+                "the source has {} and the target has {before}: {percent:.1} % less",
+                counted(rows, "row")
+            ),
             "if that is right, raise `guard.max_shrink`".to_owned(),
         ));
     }

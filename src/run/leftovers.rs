@@ -14,7 +14,7 @@ use crate::report::Event;
 const CLEAN_WAIT: Duration = Duration::from_secs(5);
 
 /// How long one table may be locked by a backend whose client is gone.
-const LOCK_WAIT: &str = "SET LOCAL lock_timeout = '1s'";
+const LOCK_WAIT: &str = "1s";
 
 /// How long a server may take to end a session that is over.
 const CLOSE_WAIT: Duration = Duration::from_secs(1);
@@ -81,7 +81,10 @@ async fn drop_all(context: &Context, names: &[QualifiedName]) -> Result<()> {
         session
             .begin(Phase::After, "ISOLATION LEVEL READ COMMITTED READ WRITE")
             .await?;
-        let sql = format!("{LOCK_WAIT}; DROP TABLE IF EXISTS {}", name.sql());
+        let sql = format!(
+            "SET LOCAL lock_timeout = '{LOCK_WAIT}'; DROP TABLE IF EXISTS {}",
+            name.sql()
+        );
         let dropped = session.run(Phase::After, &sql).await;
         // After a plain statement's error the session is still in step.
         let end = if dropped.is_ok() {

@@ -17,6 +17,9 @@ const SETTLE_WAIT: Duration = Duration::from_secs(90);
 /// Between two looks.
 const SETTLE_PAUSE: Duration = Duration::from_millis(500);
 
+/// How long a server may take to end the session of one look.
+const CLOSE_WAIT: Duration = Duration::from_secs(1);
+
 /// By what the target's transaction can be found again.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Fate {
@@ -103,7 +106,7 @@ async fn xact_status(context: &Context, xid: &str, server: &str) -> Result<Optio
         "SELECT pg_catalog.pg_xact_status($1::pg_catalog.text::pg_catalog.xid8), {SERVER_SQL}"
     );
     let rows = target.query(Phase::Commit, &sql, &[&xid]).await;
-    target.close(Duration::from_secs(1)).await;
+    target.close(CLOSE_WAIT).await;
     let rows = rows?;
     let Some(row) = rows.first() else {
         return Ok(None);

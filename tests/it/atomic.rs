@@ -5,14 +5,12 @@ use serde_json::Value;
 
 use crate::support::proxy::{Fault, Rule, Trigger, Way};
 use crate::support::{
-    Databases, Outcome, PATIENCE, Proxy, databases, job, job_between, wait_until,
+    Databases, Outcome, PATIENCE, Proxy, all_of_public, databases, job, job_between, run,
+    wait_until,
 };
 
 fn jobs(mode: &str, more: &str) -> String {
-    format!(
-        "[jobs.j]\nsource = 'source'\ntarget = 'target'\nmode = '{mode}'\ntables = ['public.*']\n\
-         retry = {{ max = 0 }}\nguard = {{ max_shrink = '100%' }}\n{more}\n"
-    )
+    all_of_public(mode, &format!("guard = {{ max_shrink = '100%' }}\n{more}"))
 }
 
 /// Three tables on both sides, with a row of the source's in each.
@@ -73,17 +71,16 @@ fn one_by_one_publishes_all_and_says_so() {
     let db = three("one_by_one");
     db.target.sql("INSERT INTO a VALUES (7), (8)");
 
-    let outcome = job(
+    let outcome = run(
         &db,
         &jobs("truncate", "atomic = false\nverify = 'checksum'"),
-    )
-    .run(&["run", "j", "--json"]);
+    );
 
     assert_eq!(outcome.code, Some(0), "{outcome}");
     assert_eq!(outcome.report()["outcome"], "committed", "{outcome}");
     assert_eq!(committed_flags(&outcome), [true, true, true], "{outcome}");
     assert_eq!(counts(&db), [1, 1, 1]);
-    let atomic = job(&db, &jobs("truncate", "")).run(&["run", "j", "--json"]);
+    let atomic = run(&db, &jobs("truncate", ""));
     assert_eq!(committed_flags(&atomic), [&Value::Null; 3], "{atomic}");
 }
 
@@ -93,7 +90,7 @@ fn a_failure_leaves_what_was_published_before_and_says_what() {
     db.source
         .sql("ALTER TABLE b DROP CONSTRAINT b_id_check; INSERT INTO b VALUES (-1)");
 
-    let outcome = job(&db, &jobs("append", "atomic = false")).run(&["run", "j", "--json"]);
+    let outcome = run(&db, &jobs("append", "atomic = false"));
 
     assert_eq!(outcome.code, Some(1), "{outcome}");
     assert_eq!(outcome.report()["outcome"], "rolled_back", "{outcome}");
@@ -177,7 +174,7 @@ fn a_table_that_the_gate_refuses_is_reported_as_not_committed() {
          CREATE TRIGGER drop_all BEFORE INSERT ON b FOR EACH ROW EXECUTE FUNCTION drop_all()",
     );
 
-    let outcome = job(&db, &jobs("append", "atomic = false")).run(&["run", "j", "--json"]);
+    let outcome = run(&db, &jobs("append", "atomic = false"));
 
     assert_eq!(outcome.report()["outcome"], "rolled_back", "{outcome}");
     assert_eq!(committed_flags(&outcome), [true, false], "{outcome}");
@@ -214,7 +211,7 @@ fn tables_that_refer_to_each_other_are_loaded_in_order_and_not_truncated_one_by_
          INSERT INTO b_parent VALUES (1); INSERT INTO a_child VALUES (1)",
     );
 
-    let refused = job(&db, &jobs("truncate", "atomic = false")).run(&["run", "j", "--json"]);
+    let refused = run(&db, &jobs("truncate", "atomic = false"));
 
     assert_eq!(refused.code, Some(1), "{refused}");
     for part in [
@@ -227,7 +224,7 @@ fn tables_that_refer_to_each_other_are_loaded_in_order_and_not_truncated_one_by_
     }
     assert_eq!(db.target.count("a_child"), 1);
     db.target.sql("TRUNCATE a_child, b_parent");
-    let outcome = job(&db, &jobs("append", "atomic = false")).run(&["run", "j", "--json"]);
+    let outcome = run(&db, &jobs("append", "atomic = false"));
     assert_eq!(outcome.code, Some(0), "{outcome}");
     db.assert_same("a_child");
 }
@@ -248,7 +245,7 @@ fn tables_that_refer_to_each_other_are_swapped_merged_and_upserted_one_by_one(
         "INSERT INTO b_parent VALUES (1, 1), (2, 2); INSERT INTO a_child VALUES (1, 2), (3, 1)",
     );
 
-    let outcome = job(&db, &jobs(mode, "atomic = false")).run(&["run", "j", "--json"]);
+    let outcome = run(&db, &jobs(mode, "atomic = false"));
 
     let keys = "pg_constraint WHERE conname = 'to_parent' AND confrelid = 'b_parent'::regclass \
                 AND conrelid = 'a_child'::regclass AND convalidated";

@@ -1,41 +1,13 @@
 //! `verify = "checksum"`: what the target holds just before COMMIT is what the source's snapshot holds.
 
 use rstest::rstest;
-use serde_json::Value;
 
-use crate::support::{Cluster, Databases, Outcome, databases, job};
+use crate::support::{
+    Cluster, Databases, all_of_public, assert_committed, assert_refused, databases, job, run,
+};
 
 fn jobs(mode: &str, more: &str) -> String {
-    format!(
-        "[jobs.j]\nsource = 'source'\ntarget = 'target'\nmode = '{mode}'\ntables = ['public.*']\n\
-         retry = {{ max = 0 }}\nverify = 'checksum'\n{more}"
-    )
-}
-
-#[track_caller]
-fn run(db: &Databases<'_>, jobs: &str) -> Outcome {
-    job(db, jobs).run(&["run", "j", "--json"])
-}
-
-#[track_caller]
-fn assert_committed(outcome: &Outcome) {
-    assert_eq!(outcome.code, Some(0), "{outcome}");
-    assert_eq!(outcome.report()["outcome"], "committed", "{outcome}");
-}
-
-#[track_caller]
-fn assert_refused<'a>(outcome: &'a Outcome, kind: &str, parts: &[&str]) -> &'a Value {
-    assert_eq!(outcome.code, Some(1), "{outcome}");
-    assert_eq!(outcome.report()["outcome"], "rolled_back", "{outcome}");
-    let error = &outcome.report()["error"];
-    assert_eq!(error["kind"], kind, "{outcome}");
-    for part in parts {
-        assert!(
-            outcome.stderr.contains(part),
-            "{part:?} is missing in\n{outcome}"
-        );
-    }
-    error
+    all_of_public(mode, &format!("verify = 'checksum'\n{more}"))
 }
 
 /// A trigger that turns `was` into `becomes` on its way into column `v` of the target.

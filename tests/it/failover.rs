@@ -11,14 +11,19 @@ const ROWS: u64 = 4000;
 
 /// A primary with an empty table `t` in database `d`, and its standby.
 fn cluster() -> Option<(Cluster, Standby)> {
+    let primary = primary();
+    let standby = Standby::of(&primary)?;
+    standby.catch_up(&primary);
+    Some((primary, standby))
+}
+
+fn primary() -> Cluster {
     let primary = Cluster::start_with(&ClusterOptions::default().target());
     primary.administrator().sql("CREATE DATABASE d");
     primary
         .connect("d")
         .sql("CREATE TABLE t (id int, filler text)");
-    let standby = Standby::of(&primary)?;
-    standby.catch_up(&primary);
-    Some((primary, standby))
+    primary
 }
 
 /// The same table with rows, and a function that stops at row 2000 as long as a lock is held.
@@ -101,15 +106,21 @@ fn the_primary_is_found_behind_a_standby_and_missed_without_a_loop() {
     }
 }
 
-#[test]
-fn a_target_that_is_promoted_after_the_first_attempt_is_published_on_once() {
-    let Some((primary, standby)) = cluster() else {
+#[rstest]
+#[case::read_only(true, "0A000")]
+#[case::no_login(false, "57P03")]
+fn a_target_that_is_promoted_after_the_first_attempt_is_published_on_once(
+    #[case] hot: bool,
+    #[case] sqlstate: &str,
+) {
+    let primary = primary();
+    let Some(standby) = Standby::start(&primary, hot) else {
         return;
     };
     let source = source();
     let job = job_to(&source, &[standby.port()], "", 100, "");
     let running = job.spawn(&["run", "j", "--json"]);
-    wait_until(PATIENCE, || running.stderr().contains("0A000"));
+    wait_until(PATIENCE, || running.stderr().contains(sqlstate));
 
     primary.stop("INT");
     standby.promote();

@@ -7,7 +7,7 @@ use serde_json::Value;
 use crate::support::hang::{hang_at_commit, wait_waiting};
 use crate::support::proxy::{Fault, Rule, Trigger, Way};
 use crate::support::{
-    Connection, Database, Databases, Outcome, PATIENCE, Proxy, databases, job, job_between,
+    Connection, Database, Databases, Outcome, PATIENCE, Proxy, databases, job, job_between, run,
     wait_until,
 };
 
@@ -73,7 +73,7 @@ fn drop_role(db: &Databases<'_>, role: &str) {
 fn a_committed_run_is_recorded_as_it_is_reported() {
     let db = tables("recorded");
 
-    let outcome = job(&db, JOB).run(&["run", "j", "--json"]);
+    let outcome = run(&db, JOB);
 
     assert_eq!(outcome.code, Some(0), "{outcome}");
     let (report, run) = (outcome.report(), row(&db.target, &outcome));
@@ -116,7 +116,7 @@ fn a_failed_run_is_recorded_with_its_error_and_without_values() {
     let db = tables("failed");
     db.target.sql("ALTER TABLE t ADD CHECK (v <> 'secret')");
 
-    let outcome = job(&db, &format!("{JOB}log_values = true\n")).run(&["run", "j", "--json"]);
+    let outcome = run(&db, &format!("{JOB}log_values = true\n"));
 
     assert_eq!(outcome.code, Some(1), "{outcome}");
     let run = row(&db.target, &outcome);
@@ -291,7 +291,7 @@ fn structure(target: &Database<'_>) -> Vec<Vec<Option<String>>> {
 #[test]
 fn the_printed_schema_makes_what_a_run_makes_and_may_be_run_again() {
     let db = tables("schema");
-    let outcome = job(&db, JOB).run(&["run", "j", "--json"]);
+    let outcome = run(&db, JOB);
     assert_eq!(outcome.code, Some(0), "{outcome}");
     let made_by_run = structure(&db.target);
     assert!(made_by_run.len() > 50);
@@ -663,7 +663,7 @@ fn without_a_history_nothing_is_left_behind() {
 fn a_local_history_that_cannot_be_written_is_an_error_before_a_row_moves() {
     let db = tables("unwritable");
     let config = format!("[daemon]\nhistory = 'local'\nstate_dir = '/proc/ferry'\n{JOB}");
-    let outcome = job(&db, &config).run(&["run", "j", "--json"]);
+    let outcome = run(&db, &config);
     assert_eq!(outcome.code, Some(1), "{outcome}");
     assert_eq!(outcome.report()["error"]["kind"], "config", "{outcome}");
     assert!(

@@ -9,8 +9,10 @@
 )]
 
 mod atomic;
+mod bounds;
 mod catalog;
 mod checksum;
+mod conversions;
 mod daemon;
 mod failover;
 mod faults;
@@ -23,6 +25,7 @@ mod pg;
 mod run;
 mod support;
 mod swap;
+mod swap_places;
 mod sweep;
 mod systemd_units;
 mod type_matrix;

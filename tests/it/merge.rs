@@ -1,50 +1,21 @@
 //! Mode `merge`: the target becomes the same as the source, and only what differs is written.
 
 use rstest::rstest;
-use serde_json::Value;
 
 use crate::support::{
-    Cluster, ClusterOptions, Databases, Outcome, PATIENCE, databases, databases_on, job, pair,
-    schema_of, wait_until,
+    Cluster, ClusterOptions, Databases, PATIENCE, all_of_public, assert_committed, assert_refused,
+    changes, databases, databases_on, job, only_t, pair, run, schema_of,
 };
 
-fn all_of_public(more: &str) -> String {
-    format!(
-        "[jobs.j]\nsource = 'source'\ntarget = 'target'\nmode = 'merge'\ntables = ['public.*']\n\
-         retry = {{ max = 0 }}\nguard = {{ allow_empty = true, max_shrink = '100%' }}\n{more}"
-    )
+/// In these tests tables shrink.
+const ANY_SIZE: &str = "guard = { allow_empty = true, max_shrink = '100%' }\n";
+
+fn merge_all(more: &str) -> String {
+    all_of_public("merge", &format!("{ANY_SIZE}{more}"))
 }
 
-fn one_table(more: &str) -> String {
-    all_of_public("").replace("tables = ['public.*']\n", "") + "[jobs.j.table.'public.t']\n" + more
-}
-
-#[track_caller]
-fn run(db: &Databases<'_>, jobs: &str) -> Outcome {
-    job(db, jobs).run(&["run", "j", "--json"])
-}
-
-#[track_caller]
-fn assert_committed(outcome: &Outcome) -> &Value {
-    assert_eq!(outcome.code, Some(0), "{outcome}");
-    &outcome.report()["tables"]
-}
-
-#[track_caller]
-fn assert_refused(outcome: &Outcome, kind: &str, parts: &[&str]) {
-    assert_eq!(outcome.code, Some(1), "{outcome}");
-    assert_eq!(outcome.report()["error"]["kind"], kind, "{outcome}");
-    for part in parts {
-        assert!(
-            outcome.stderr.contains(part),
-            "{part:?} is missing in\n{outcome}"
-        );
-    }
-}
-
-/// Inserted, updated, deleted.
-fn counts(table: &Value) -> [u64; 3] {
-    ["rows_inserted", "rows_updated", "rows_deleted"].map(|key| table[key].as_u64().unwrap())
+fn merge_t(of_table: &str) -> String {
+    only_t("merge", ANY_SIZE, of_table)
 }
 
 #[track_caller]
@@ -63,17 +34,17 @@ fn only_what_differs_is_written_and_counted() {
          INSERT INTO t SELECT 20000 + i, NULL, i FROM generate_series(1, 20) i",
     );
 
-    let outcome = run(&db, &all_of_public(""));
+    let outcome = run(&db, &merge_all(""));
 
     let table = &assert_committed(&outcome)[0];
-    assert_eq!(counts(table), [20, 200, 20], "{outcome}");
+    assert_eq!(changes(table), [20, 200, 20], "{outcome}");
     assert_eq!(table["rows_read"], 20000);
     assert_eq!(table["rows_written"], 20000);
     assert_eq!(table["mode"], "merge");
     db.assert_same("t");
     let xmin = db.target.value("SELECT max(xmin::text::int8) FROM t");
-    let again = run(&db, &all_of_public(""));
-    assert_eq!(counts(&assert_committed(&again)[0]), [0, 0, 0], "{again}");
+    let again = run(&db, &merge_all(""));
+    assert_eq!(changes(&assert_committed(&again)[0]), [0, 0, 0], "{again}");
     assert_eq!(db.target.value("SELECT max(xmin::text::int8) FROM t"), xmin);
 }
 
@@ -85,7 +56,7 @@ fn the_wal_is_in_proportion_to_the_changes() {
     let db = databases_on(pair().0, &target, "merge_wal");
     db.both("CREATE TABLE t (id int PRIMARY KEY, v text, w int)");
     db.both("INSERT INTO t SELECT i, 'value ' || i, i FROM generate_series(1, 50000) i");
-    let jobs = all_of_public("analyze = false\n");
+    let jobs = merge_all("analyze = false\n");
     assert_committed(&run(&db, &jobs));
     let before = wal(&db);
     db.target.sql("UPDATE t SET w = w");
@@ -98,7 +69,7 @@ fn the_wal_is_in_proportion_to_the_changes() {
 
     let written = wal(&db) - before;
     assert_eq!(
-        counts(&assert_committed(&outcome)[0]),
+        changes(&assert_committed(&outcome)[0]),
         [0, 500, 50],
         "{outcome}"
     );
@@ -221,18 +192,18 @@ fn awkward_tables_become_the_same_and_keep_everything_else(
     db.both(before);
     db.source.sql(change);
     let key = create.contains("k COLLATE ci)").then_some("key = ['k']");
-    let jobs = one_table(key.unwrap_or_default());
+    let jobs = merge_t(key.unwrap_or_default());
     let schema = schema_of(&db.target);
 
     let outcome = run(&db, &jobs);
 
-    let first = counts(&assert_committed(&outcome)[0]);
+    let first = changes(&assert_committed(&outcome)[0]);
     assert!(first.iter().sum::<u64>() > 0, "{outcome}");
     db.assert_same("t");
     assert_eq!(schema_of(&db.target), schema);
     // Nothing is left to do, and nothing is done.
     let again = run(&db, &jobs);
-    assert_eq!(counts(&assert_committed(&again)[0]), [0, 0, 0], "{again}");
+    assert_eq!(changes(&assert_committed(&again)[0]), [0, 0, 0], "{again}");
 }
 
 #[test]
@@ -259,7 +230,7 @@ fn tables_with_foreign_keys_both_ways_views_and_policies_are_merged_together() {
     );
     let schema = schema_of(&db.target);
 
-    assert_committed(&run(&db, &all_of_public("")));
+    assert_committed(&run(&db, &merge_all("")));
 
     for table in ["a_child", "b_parent", "c_grandchild"] {
         db.assert_same(table);
@@ -269,7 +240,7 @@ fn tables_with_foreign_keys_both_ways_views_and_policies_are_merged_together() {
     // A row that is referred to from outside stays, and so does everything else.
     db.source
         .sql("DELETE FROM c_grandchild; DELETE FROM a_child; DELETE FROM b_parent WHERE id = 7");
-    let outcome = run(&db, &all_of_public(""));
+    let outcome = run(&db, &merge_all(""));
     assert_refused(&outcome, "data_rejected", &["23503", "outside_id_fkey"]);
     assert_eq!(db.target.count("a_child"), 9);
 }
@@ -282,10 +253,10 @@ fn rows_without_a_key_on_the_target_are_gone_too() {
     db.target
         .sql("INSERT INTO t VALUES (1, 1, 1), (NULL, 1, 2), (NULL, 1, 3), (2, NULL, 4)");
 
-    let outcome = run(&db, &one_table("key = ['b', 'a']"));
+    let outcome = run(&db, &merge_t("key = ['b', 'a']"));
 
     assert_eq!(
-        counts(&assert_committed(&outcome)[0]),
+        changes(&assert_committed(&outcome)[0]),
         [0, 0, 3],
         "{outcome}"
     );
@@ -312,21 +283,21 @@ fn what_cannot_be_merged_is_refused_before_a_row_moves(
     );
     db.target.sql(create);
 
-    assert_refused(&run(&db, &one_table(more)), kind, parts);
+    assert_refused(&run(&db, &merge_t(more)), kind, parts);
 
     assert_eq!(db.target.count("t"), 0);
-    let plan = job(&db, &one_table(more)).run(&["plan", "j"]);
+    let plan = job(&db, &merge_t(more)).run(&["plan", "j"]);
     assert_eq!(plan.code, Some(1), "{plan}");
 }
 
 #[rstest]
 #[case(
     "INSERT INTO t VALUES (NULL, 'secret'), (NULL, 'b'), (1, 'c')",
-    "2 rows of the source have a NULL"
+    "a NULL in the key of 2 rows"
 )]
 #[case(
     "INSERT INTO t VALUES (31337, 'a'), (31337, 'b'), (31337, 'c'), (5, 'd')",
-    "1 keys are there more than once in the source, in 3 rows"
+    "the source has 1 key more than once, in 3 rows"
 )]
 fn keys_that_identify_no_row_are_counted_and_shown_only_on_demand(
     #[case] insert: &str,
@@ -338,12 +309,12 @@ fn keys_that_identify_no_row_are_counted_and_shown_only_on_demand(
     db.target
         .sql("CREATE TABLE t (id int PRIMARY KEY, v text); INSERT INTO t VALUES (0, 'old')");
 
-    let outcome = run(&db, &one_table(""));
+    let outcome = run(&db, &merge_t(""));
     assert_refused(&outcome, "data_rejected", &["public.t", message]);
     assert!(!outcome.stderr.contains("31337"), "{outcome}");
     assert_eq!(db.target.count("t"), 1);
 
-    let jobs = one_table("").replace("[jobs.j.table", "log_values = true\n[jobs.j.table");
+    let jobs = merge_t("").replace("[jobs.j.table", "log_values = true\n[jobs.j.table");
     let outcome = run(&db, &jobs);
     assert_eq!(
         outcome.stderr.contains("31337"),
@@ -362,9 +333,9 @@ fn an_identity_that_would_have_to_change_is_refused() {
         .sql("INSERT INTO t OVERRIDING SYSTEM VALUE VALUES ('a', 2), ('c', 3)");
 
     assert_refused(
-        &run(&db, &all_of_public("")),
+        &run(&db, &merge_all("")),
         "data_rejected",
-        &["1 rows", "IDENTITY", "BY DEFAULT"],
+        &["in 1 row,", "IDENTITY", "BY DEFAULT"],
     );
     assert_eq!(db.target.count("t WHERE k = 'c'"), 1);
 }
@@ -380,11 +351,11 @@ fn scope_where_deletes_only_within_where() {
 
     let outcome = run(
         &db,
-        &one_table("where = \"region = 'eu' -- Europe\"\nscope = 'where'\n"),
+        &merge_t("where = \"region = 'eu' -- Europe\"\nscope = 'where'\n"),
     );
 
     assert_eq!(
-        counts(&assert_committed(&outcome)[0]),
+        changes(&assert_committed(&outcome)[0]),
         [0, 2, 1],
         "{outcome}"
     );
@@ -393,9 +364,9 @@ fn scope_where_deletes_only_within_where() {
         .value("SELECT string_agg(t::text, ' ' ORDER BY id) FROM t");
     assert_eq!(rows, "(1,eu,1) (2,eu,2) (4,us,4)");
 
-    let outcome = run(&db, &one_table("where = \"region = 'eu'\"\n"));
+    let outcome = run(&db, &merge_t("where = \"region = 'eu'\"\n"));
     assert_eq!(
-        counts(&assert_committed(&outcome)[0]),
+        changes(&assert_committed(&outcome)[0]),
         [0, 0, 1],
         "{outcome}"
     );
@@ -407,7 +378,7 @@ fn the_guard_counts_what_would_be_deleted() {
     db.both("CREATE TABLE t (id int PRIMARY KEY)");
     db.target
         .sql("INSERT INTO t SELECT generate_series(1, 100)");
-    let suspicious = all_of_public("").replace("guard", "#guard");
+    let suspicious = merge_all("").replace("guard", "#guard");
 
     let outcome = run(&db, &suspicious);
     assert_refused(
@@ -427,13 +398,10 @@ fn readers_and_writers_of_other_rows_never_wait() {
     // The merge stops in the middle: it waits for the row that the test has locked.
     let holder = db.target.connect();
     holder.sql("BEGIN; SELECT FROM t WHERE id = 500 FOR UPDATE");
-    let job = job(&db, &all_of_public(""));
+    let job = job(&db, &merge_all(""));
     let running = job.spawn(&["run", "j", "--json"]);
-    wait_until(PATIENCE, || {
-        db.target
-            .count("pg_locks WHERE NOT granted AND locktype IN ('transactionid', 'tuple')")
-            == 1
-    });
+    db.target
+        .wait_for_waiter("locktype IN ('transactionid', 'tuple')");
 
     db.target.sql("SET lock_timeout = '1ms'");
     assert_eq!(db.target.value("SELECT sum(v) FROM t"), "0");
@@ -443,7 +411,7 @@ fn readers_and_writers_of_other_rows_never_wait() {
 
     let outcome = running.wait(PATIENCE);
     assert_eq!(
-        counts(&assert_committed(&outcome)[0]),
+        changes(&assert_committed(&outcome)[0]),
         [0, 500, 0],
         "{outcome}"
     );
@@ -467,11 +435,11 @@ fn a_trigger_that_drops_a_change_is_noticed_and_can_be_left_out(
     ));
     db.source.sql("UPDATE t SET v = 'c' WHERE id = 1; DELETE FROM t WHERE id = 2; INSERT INTO t VALUES (3, 'd')");
 
-    let outcome = run(&db, &all_of_public(""));
-    assert_refused(&outcome, "data_rejected", &["1 rows were to be", "trigger"]);
+    let outcome = run(&db, &merge_all(""));
+    assert_refused(&outcome, "data_rejected", &["0 of 1 row", "trigger"]);
     assert_eq!(db.target.count("t WHERE v IN ('a', 'b')"), 2);
 
-    assert_committed(&run(&db, &all_of_public("triggers = 'skip'")));
+    assert_committed(&run(&db, &merge_all("triggers = 'skip'")));
     db.assert_same("t");
 }
 
@@ -482,7 +450,7 @@ fn values_that_trade_places_in_a_unique_column_are_an_error_with_advice() {
     db.source.sql("BEGIN; UPDATE t SET email = 'x' WHERE id = 1; UPDATE t SET email = 'a' WHERE id = 2; UPDATE t SET email = 'b' WHERE id = 1; COMMIT");
 
     assert_refused(
-        &run(&db, &all_of_public("")),
+        &run(&db, &merge_all("")),
         "data_rejected",
         &["23505", "t_email_key", "DEFERRABLE"],
     );
@@ -493,7 +461,7 @@ fn values_that_trade_places_in_a_unique_column_are_an_error_with_advice() {
 fn the_plan_shows_every_statement() {
     let db = databases("merge_plan");
     db.both("CREATE TABLE t (id int PRIMARY KEY, v text)");
-    let plan = job(&db, &all_of_public("")).run(&["plan", "j"]);
+    let plan = job(&db, &merge_all("")).run(&["plan", "j"]);
     assert_eq!(plan.code, Some(0), "{plan}");
     for part in [
         "CREATE TEMPORARY TABLE",
@@ -523,7 +491,7 @@ fn a_role_with_no_more_than_the_documented_privileges_can_merge() {
         .replace("user=postgres", &format!("user={role}"));
     let jobs = format!(
         "[daemon]\nhistory = 'off'\n{}",
-        all_of_public("analyze = false")
+        merge_all("analyze = false")
     );
     let run = || {
         crate::support::job_between(&db.source.conninfo(), &target, &jobs)

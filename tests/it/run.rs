@@ -3,43 +3,7 @@
 use rstest::rstest;
 use serde_json::Value;
 
-use crate::support::{self, Databases, Outcome, databases, job};
-
-/// A job over all of schema `public`.
-fn all_of_public(mode: &str, more: &str) -> String {
-    format!(
-        "[jobs.j]\nsource = 'source'\ntarget = 'target'\nmode = '{mode}'\ntables = ['public.*']\n\
-         retry = {{ max = 0 }}\n{more}"
-    )
-}
-
-#[track_caller]
-fn run(db: &Databases<'_>, jobs: &str) -> Outcome {
-    job(db, jobs).run(&["run", "j", "--json"])
-}
-
-#[track_caller]
-fn assert_committed(outcome: &Outcome) -> &Value {
-    assert_eq!(outcome.code, Some(0), "{outcome}");
-    assert_eq!(outcome.report()["outcome"], "committed", "{outcome}");
-    assert_eq!(outcome.report()["error"], Value::Null, "{outcome}");
-    &outcome.report()["tables"]
-}
-
-/// The run failed with this kind, and its text holds all of `parts`.
-#[track_caller]
-fn assert_refused(outcome: &Outcome, kind: &str, parts: &[&str]) {
-    assert_eq!(outcome.code, Some(1), "{outcome}");
-    assert_eq!(outcome.report()["outcome"], "rolled_back", "{outcome}");
-    let error = &outcome.report()["error"];
-    assert_eq!(error["kind"], kind, "{outcome}");
-    for part in parts {
-        assert!(
-            outcome.stderr.contains(part),
-            "{part:?} is missing in\n{outcome}"
-        );
-    }
-}
+use crate::support::{self, all_of_public, assert_committed, assert_refused, databases, job, run};
 
 #[test]
 fn append_adds_the_sources_rows_to_the_targets() {
@@ -539,11 +503,7 @@ fn a_table_truncated_by_somebody_while_the_copy_waits_is_read_as_it_is_then() {
 
     let running = job(&db, &all_of_public("append", ""));
     let running = running.spawn(&["run", "j", "--json"]);
-    support::wait_until(support::PATIENCE, || {
-        db.source
-            .count("pg_locks WHERE NOT granted AND mode = 'AccessShareLock'")
-            == 1
-    });
+    db.source.wait_for_waiter("mode = 'AccessShareLock'");
     other.sql("COMMIT");
 
     assert_committed(&running.wait(support::PATIENCE));

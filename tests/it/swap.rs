@@ -5,42 +5,14 @@ use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
 use rstest::rstest;
-use serde_json::Value;
 
 use crate::support::{
-    Database, Databases, Outcome, PATIENCE, databases, job, job_between, schema_of, wait_until,
+    Database, Databases, Outcome, PATIENCE, assert_committed, assert_refused, databases, job,
+    job_between, job_toml, run, schema_of, wait_until,
 };
 
 fn swap_of(tables: &str, more: &str) -> String {
-    format!(
-        "[jobs.j]\nsource = 'source'\ntarget = 'target'\nmode = 'swap'\ntables = ['{tables}']\n\
-         retry = {{ max = 0 }}\n{more}\n"
-    )
-}
-
-#[track_caller]
-fn run(db: &Databases<'_>, jobs: &str) -> Outcome {
-    job(db, jobs).run(&["run", "j", "--json"])
-}
-
-#[track_caller]
-fn assert_committed(outcome: &Outcome) -> &Value {
-    assert_eq!(outcome.code, Some(0), "{outcome}");
-    assert_eq!(outcome.report()["outcome"], "committed", "{outcome}");
-    &outcome.report()["tables"]
-}
-
-/// The run failed, and its text holds all of `parts`.
-#[track_caller]
-fn assert_refused(outcome: &Outcome, kind: &str, parts: &[&str]) {
-    assert_eq!(outcome.code, Some(1), "{outcome}");
-    assert_eq!(outcome.report()["error"]["kind"], kind, "{outcome}");
-    for part in parts {
-        assert!(
-            outcome.stderr.contains(part),
-            "{part:?} is missing in\n{outcome}"
-        );
-    }
+    job_toml("swap", tables, more)
 }
 
 #[track_caller]
@@ -407,11 +379,7 @@ fn sigkill_in_the_middle_leaves_nothing() {
     db.target.sql("INSERT INTO t VALUES (-1, 'old')");
     let job = job(&db, &config);
     let running = job.spawn(&["run", "j", "--json"]);
-    wait_until(PATIENCE, || {
-        db.source
-            .count("pg_locks WHERE locktype = 'advisory' AND NOT granted")
-            == 1
-    });
+    db.source.wait_for_waiter("locktype = 'advisory'");
 
     running.kill(Signal::SIGKILL);
     running.wait(PATIENCE);
@@ -430,11 +398,7 @@ fn what_changes_during_the_load_is_noticed() {
     let config = waiting_source(&db, 4722, 2000);
     let job = job(&db, &config);
     let running = job.spawn(&["run", "j", "--json"]);
-    wait_until(PATIENCE, || {
-        db.source
-            .count("pg_locks WHERE locktype = 'advisory' AND NOT granted")
-            == 1
-    });
+    db.source.wait_for_waiter("locktype = 'advisory'");
 
     // DDL waits, but a view needs no lock that readers don't take.
     db.target.sql("CREATE VIEW late AS SELECT id FROM t");

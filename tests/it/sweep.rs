@@ -4,9 +4,7 @@ use nix::sys::signal::Signal;
 use rstest::rstest;
 
 use crate::support::proxy::{Fault, Rule, Trigger, Way};
-use crate::support::{
-    Databases, Outcome, PATIENCE, Proxy, databases, job, job_between, wait_until,
-};
+use crate::support::{Databases, Outcome, PATIENCE, Proxy, databases, job, job_between};
 
 const NEW_ROWS: u64 = 4000;
 const OLD_ROWS: u64 = 10;
@@ -63,19 +61,6 @@ fn assert_old_or_new(db: &Databases<'_>, mode: &str, outcome: &Outcome, what: &s
     published
 }
 
-/// Waits until no session of ours is left on either server, and nothing of ours is locked.
-#[track_caller]
-fn assert_nothing_left(db: &Databases<'_>) {
-    for side in [&db.source, &db.target] {
-        wait_until(PATIENCE, || {
-            side.count(
-                "pg_stat_activity WHERE datname = current_database() \
-                 AND application_name LIKE 'tableferry%'",
-            ) == 0
-        });
-    }
-}
-
 fn restore(db: &Databases<'_>) {
     db.target.sql(&format!(
         "TRUNCATE t; INSERT INTO t SELECT -i, 'old' FROM generate_series(1, {OLD_ROWS}) i"
@@ -117,7 +102,7 @@ fn a_connection_cut_at_any_message_leaves_old_or_new(
         at += if at < 60 { 3 } else { 397 };
     }
     assert!(struck >= 5, "only {struck} cuts");
-    assert_nothing_left(&db);
+    db.wait_until_left();
 }
 
 #[rstest]
@@ -136,11 +121,7 @@ fn a_killed_backend_rolls_back_and_is_named(
     let config = format!("{}{more}", jobs(mode, "auto"));
     let running = job(&db, &config);
     let running = running.spawn(&["run", "j", "--json"]);
-    wait_until(PATIENCE, || {
-        db.source
-            .count("pg_locks WHERE locktype = 'advisory' AND NOT granted")
-            == 1
-    });
+    db.source.wait_for_waiter("locktype = 'advisory'");
 
     let victim = if side == "source" {
         &db.source
@@ -159,7 +140,7 @@ fn a_killed_backend_rolls_back_and_is_named(
     assert_eq!(error["sqlstate"], "57P01", "{outcome}");
     assert_eq!(error["kind"], "server_shutdown", "{outcome}");
     db.source.sql("SELECT pg_advisory_unlock(4711)");
-    assert_nothing_left(&db);
+    db.wait_until_left();
 }
 
 #[rstest]
@@ -179,11 +160,7 @@ fn a_signal_in_the_middle_of_a_copy_rolls_back_on_both_servers(#[case] signal: S
     );
     let running = job(&db, &config);
     let running = running.spawn(&["run", "j", "--json"]);
-    wait_until(PATIENCE, || {
-        db.source
-            .count("pg_locks WHERE locktype = 'advisory' AND NOT granted")
-            == 1
-    });
+    db.source.wait_for_waiter("locktype = 'advisory'");
 
     running.kill(signal);
 
@@ -197,7 +174,7 @@ fn a_signal_in_the_middle_of_a_copy_rolls_back_on_both_servers(#[case] signal: S
         assert_eq!(outcome.report()["outcome"], "cancelled", "{outcome}");
         assert_eq!(outcome.report()["error"]["kind"], "cancelled", "{outcome}");
     }
-    assert_nothing_left(&db);
+    db.wait_until_left();
     assert_eq!(db.target.count("t"), OLD_ROWS);
     assert_eq!(db.target.count("t WHERE id < 0"), OLD_ROWS);
 }
@@ -215,7 +192,7 @@ fn a_target_error_stops_the_source_promptly() {
 
     assert_eq!(outcome.code, Some(1), "{outcome}");
     assert_eq!(outcome.report()["error"]["sqlstate"], "23514", "{outcome}");
-    assert_nothing_left(&db);
+    db.wait_until_left();
 }
 
 #[test]
@@ -290,5 +267,5 @@ fn a_lost_commit_in_append_mode_leaves_the_rows_there_once(
         );
         assert_eq!(db.target.count("tableferry.run_table"), 1);
     }
-    assert_nothing_left(&db);
+    db.wait_until_left();
 }

@@ -1,43 +1,13 @@
 //! Mode `upsert`: the source's rows by key, and no other row is touched.
 
 use rstest::rstest;
-use serde_json::Value;
 
-use crate::support::{Databases, Outcome, databases, job, schema_of};
+use crate::support::{
+    assert_committed, assert_refused, changes, databases, job, only_t, run, schema_of,
+};
 
-fn jobs(more: &str) -> String {
-    format!(
-        "[jobs.j]\nsource = 'source'\ntarget = 'target'\nmode = 'upsert'\nretry = {{ max = 0 }}\n\
-         [jobs.j.table.'public.t']\n{more}"
-    )
-}
-
-#[track_caller]
-fn run(db: &Databases<'_>, jobs: &str) -> Outcome {
-    job(db, jobs).run(&["run", "j", "--json"])
-}
-
-#[track_caller]
-fn assert_committed(outcome: &Outcome) -> &Value {
-    assert_eq!(outcome.code, Some(0), "{outcome}");
-    &outcome.report()["tables"][0]
-}
-
-#[track_caller]
-fn assert_refused(outcome: &Outcome, kind: &str, parts: &[&str]) {
-    assert_eq!(outcome.code, Some(1), "{outcome}");
-    assert_eq!(outcome.report()["error"]["kind"], kind, "{outcome}");
-    for part in parts {
-        assert!(
-            outcome.stderr.contains(part),
-            "{part:?} is missing in\n{outcome}"
-        );
-    }
-}
-
-/// Inserted, updated, deleted.
-fn counts(table: &Value) -> [u64; 3] {
-    ["rows_inserted", "rows_updated", "rows_deleted"].map(|key| table[key].as_u64().unwrap())
+fn jobs(of_table: &str) -> String {
+    only_t("upsert", "", of_table)
 }
 
 /// What the tables are, which rows both sides have at first, and what then happens on the source;
@@ -80,7 +50,7 @@ fn the_sources_rows_arrive_by_key_and_others_stay(
     let outcome = run(&db, &jobs(""));
 
     assert_eq!(
-        counts(assert_committed(&outcome)),
+        changes(&assert_committed(&outcome)[0]),
         [expected[0], expected[1], 0],
         "{outcome}"
     );
@@ -88,7 +58,7 @@ fn the_sources_rows_arrive_by_key_and_others_stay(
     assert_eq!(schema_of(&db.target), schema);
     let xmin = db.target.value("SELECT max(xmin::text::int8) FROM t");
     let again = run(&db, &jobs(""));
-    assert_eq!(counts(assert_committed(&again)), [0, 0, 0], "{again}");
+    assert_eq!(changes(&assert_committed(&again)[0]), [0, 0, 0], "{again}");
     assert_eq!(db.target.value("SELECT max(xmin::text::int8) FROM t"), xmin);
 }
 
@@ -105,7 +75,11 @@ fn rows_that_only_the_target_has_are_not_touched() {
 
     let outcome = run(&db, &jobs(""));
 
-    assert_eq!(counts(assert_committed(&outcome)), [0, 1, 0], "{outcome}");
+    assert_eq!(
+        changes(&assert_committed(&outcome)[0]),
+        [0, 1, 0],
+        "{outcome}"
+    );
     assert_eq!(db.target.value(place), before);
     assert_eq!(db.target.value("SELECT v FROM t WHERE id = 1"), "new");
 }
@@ -121,7 +95,11 @@ fn an_identity_that_cannot_be_updated_stays_as_it_is() {
 
     let outcome = run(&db, &jobs(""));
 
-    assert_eq!(counts(assert_committed(&outcome)), [1, 1, 0], "{outcome}");
+    assert_eq!(
+        changes(&assert_committed(&outcome)[0]),
+        [1, 1, 0],
+        "{outcome}"
+    );
     assert_eq!(
         db.target
             .value("SELECT string_agg(t::text, ' ' ORDER BY k) FROM t"),
@@ -162,7 +140,11 @@ fn repeated_keys_and_other_unique_constraints_are_errors_with_advice() {
     db.target
         .sql("CREATE TABLE t (id int PRIMARY KEY, v text UNIQUE); INSERT INTO t VALUES (9, 'z')");
 
-    assert_refused(&run(&db, &jobs("")), "data_rejected", &["1 keys", "2 rows"]);
+    assert_refused(
+        &run(&db, &jobs("")),
+        "data_rejected",
+        &["1 key more than once", "2 rows"],
+    );
     db.source.sql("DELETE FROM t WHERE v = 'y'");
     assert_refused(&run(&db, &jobs("")), "data_rejected", &["23505", "t_v_key"]);
     assert_eq!(db.target.count("t"), 1);
@@ -180,7 +162,11 @@ fn a_unique_constraint_besides_the_primary_key_may_be_the_key() {
 
     let outcome = run(&db, &jobs("key = ['sku']"));
 
-    assert_eq!(counts(assert_committed(&outcome)), [1, 1, 0], "{outcome}");
+    assert_eq!(
+        changes(&assert_committed(&outcome)[0]),
+        [1, 1, 0],
+        "{outcome}"
+    );
     let rows = db
         .target
         .value("SELECT string_agg(sku || v, ' ' ORDER BY sku) FROM t");

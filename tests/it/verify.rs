@@ -3,12 +3,10 @@
 use rstest::rstest;
 use serde_json::Value;
 
-use crate::support::{Databases, Outcome, PATIENCE, databases, job, wait_until};
+use crate::support::{Databases, Outcome, PATIENCE, all_of_public, databases, job, run};
 
 fn jobs(more: &str) -> String {
-    format!(
-        "[jobs.j]\nsource = 'source'\ntarget = 'target'\nmode = 'truncate'\ntables = ['public.*']\n{more}"
-    )
+    all_of_public("truncate", more)
 }
 
 #[track_caller]
@@ -246,7 +244,7 @@ fn types_that_differ_are_compared_by_value() {
     );
     db.target
         .sql("CREATE TABLE t (id numeric PRIMARY KEY, n numeric(14,6), u uuid, at timestamptz)");
-    let copied = job(&db, &jobs("verify = 'checksum'")).run(&["run", "j", "--json"]);
+    let copied = run(&db, &jobs("verify = 'checksum'"));
     assert_eq!(copied.code, Some(0), "{copied}");
     assert_found(&verify(&db, ""), (0, 0, 0));
     db.target
@@ -379,23 +377,12 @@ fn a_signal_ends_it_and_both_servers_are_free() {
     holder.sql("BEGIN; LOCK TABLE t IN ACCESS EXCLUSIVE MODE");
     let job = job(&db, &jobs(""));
     let running = job.spawn(&["verify", "j", "--json"]);
-    wait_until(PATIENCE, || {
-        db.target
-            .count("pg_locks WHERE NOT granted AND mode = 'AccessShareLock'")
-            == 1
-    });
+    db.target.wait_for_waiter("mode = 'AccessShareLock'");
 
     running.kill(nix::sys::signal::Signal::SIGINT);
 
     let outcome = running.wait(PATIENCE);
     assert_eq!(outcome.code, Some(3), "{outcome}");
-    for side in [&db.source, &db.target] {
-        wait_until(PATIENCE, || {
-            side.count(
-                "pg_stat_activity WHERE datname = current_database() \
-                 AND application_name LIKE 'tableferry%'",
-            ) == 0
-        });
-    }
+    db.wait_until_left();
     holder.sql("COMMIT");
 }

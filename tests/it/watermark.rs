@@ -3,42 +3,14 @@
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
 use rstest::rstest;
-use serde_json::Value;
 
-use crate::support::{Connection, Databases, Job, Outcome, PATIENCE, databases, job, wait_until};
+use crate::support::{
+    Connection, Databases, Job, Outcome, PATIENCE, assert_committed, assert_refused, databases,
+    job, only_t, run, wait_until,
+};
 
-fn jobs(mode: &str, more: &str) -> String {
-    format!(
-        "[jobs.j]\nsource = 'source'\ntarget = 'target'\nmode = '{mode}'\nretry = {{ max = 0 }}\n\
-         analyze = false\n[jobs.j.table.'public.t']\n{more}"
-    )
-}
-
-#[track_caller]
-fn run(db: &Databases<'_>, jobs: &str) -> Outcome {
-    job(db, jobs).run(&["run", "j", "--json"])
-}
-
-#[track_caller]
-fn assert_committed(outcome: &Outcome) -> &Value {
-    assert_eq!(outcome.code, Some(0), "{outcome}");
-    &outcome.report()["tables"][0]
-}
-
-#[track_caller]
-fn assert_refused(outcome: &Outcome, parts: &[&str]) {
-    assert_eq!(outcome.code, Some(1), "{outcome}");
-    assert_eq!(
-        outcome.report()["error"]["kind"],
-        "schema_mismatch",
-        "{outcome}"
-    );
-    for part in parts {
-        assert!(
-            outcome.stderr.contains(part),
-            "{part:?} is missing in\n{outcome}"
-        );
-    }
+fn jobs(mode: &str, of_table: &str) -> String {
+    only_t(mode, "analyze = false\n", of_table)
 }
 
 /// Runs once every transaction that the shared server has had so far is over: what they hold back
@@ -54,7 +26,7 @@ fn run_alone(db: &Databases<'_>, jobs: &str) -> Outcome {
 }
 
 fn read(outcome: &Outcome) -> u64 {
-    assert_committed(outcome)["rows_read"].as_u64().unwrap()
+    assert_committed(outcome)[0]["rows_read"].as_u64().unwrap()
 }
 
 #[rstest]
@@ -170,7 +142,11 @@ fn a_failed_run_leaves_the_watermark_where_it_was() {
 
     let outcome = run(&db, &jobs);
 
-    assert_eq!(assert_committed(&outcome)["rows_inserted"], 10, "{outcome}");
+    assert_eq!(
+        assert_committed(&outcome)[0]["rows_inserted"],
+        10,
+        "{outcome}"
+    );
     db.assert_same("t");
 }
 
@@ -213,10 +189,12 @@ fn a_query_or_view_needs_an_overlap() {
 
     assert_refused(
         &run_alone(&db, &jobs("upsert", "watermark = 'id'")),
+        "schema_mismatch",
         &["view", "watermark_overlap"],
     );
     assert_refused(
         &run_alone(&db, &jobs("upsert", query)),
+        "schema_mismatch",
         &["query", "watermark_overlap"],
     );
 
@@ -241,7 +219,7 @@ fn what_cannot_be_exact_is_refused(
 ) {
     let db = databases("watermark_refused");
     db.both(create);
-    assert_refused(&run(&db, &jobs(mode, more)), parts);
+    assert_refused(&run(&db, &jobs(mode, more)), "schema_mismatch", parts);
 }
 
 #[test]

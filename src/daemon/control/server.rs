@@ -33,6 +33,9 @@ pub struct Asked {
 /// How long askers are given to read what they were answered when the daemon leaves.
 const LAST_ANSWERS_WAIT: Duration = Duration::from_secs(1);
 
+/// Between attempts to take in an asker, when there are no file descriptors left.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
 /// Listens until [`Server::finish`], or the end of the runtime.
 #[derive(Debug)]
 pub struct Server {
@@ -92,8 +95,7 @@ async fn accept(listener: UnixListener, asked: mpsc::Sender<Asked>, talks: &mut 
             }
             Err(error) => {
                 tracing::warn!("control socket: {error}");
-                // Out of file descriptors: wait for some to be closed.
-                tokio::time::sleep(Duration::from_millis(100)).await;
+                tokio::time::sleep(ACCEPT_PAUSE).await;
             }
         }
     }

@@ -13,6 +13,7 @@ use super::{
     CONNECT_TIMEOUT, ChannelBinding, Conninfo, ConninfoError, HostPlace, HostSpec, KEEPALIVES,
     Keepalives, Outside, TargetSessionAttrs,
 };
+use crate::words::counted;
 
 type Result<T> = std::result::Result<T, ConninfoError>;
 
@@ -186,16 +187,16 @@ fn hosts(values: &Values<'_>, outside: &Outside<'_>) -> Result<Vec<HostSpec>> {
     let count = names.len().max(addresses.len());
     if !names.is_empty() && !addresses.is_empty() && names.len() != addresses.len() {
         return Err(ConninfoError::new(format!(
-            "`host` names {} hosts and `hostaddr` {}",
-            names.len(),
+            "`host` names {} and `hostaddr` {}",
+            counted(names.len(), "host"),
             addresses.len()
         )));
     }
     if ports.len() > 1 && ports.len() != count.max(1) {
         return Err(ConninfoError::new(format!(
-            "`port` has {} values for {} hosts",
-            ports.len(),
-            count.max(1)
+            "`port` has {} for {}",
+            counted(ports.len(), "value"),
+            counted(count.max(1), "host")
         )));
     }
     let mut specs = Vec::new();

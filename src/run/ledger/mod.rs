@@ -17,7 +17,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use super::{Context, NextDue, Record};
-use crate::config::spec::{History, JobSpec};
+use crate::config::spec::{History, JobSpec, ServerSpec};
 use crate::error::{Error, ErrorKind, Phase, Result, Side};
 use crate::pg::session::{Session, SessionSettings};
 use crate::plan::shared::has_stages;
@@ -30,6 +30,7 @@ pub use entry::{Entry, EntryTable, State};
 pub(super) use fire::Claim;
 pub use history::history;
 pub(super) use pulse::until_lost;
+pub use record::JobDue;
 pub(super) use record::{record_watermark, watermark};
 
 /// How long a failed run may take to say so in the ledger.
@@ -93,7 +94,11 @@ async fn begin_on_target(
         let entry = Entry::running(context, failures);
         record::run(target, &entry, Phase::Prepare).await?;
         if let NextDue::Known(due) = context.next_due {
-            record::set_next_due(target, &context.job.name, due).await?;
+            let due = JobDue {
+                job: context.job.name.clone(),
+                next_due_at: due,
+            };
+            record::set_next_due(target, &[due]).await?;
         }
     }
     target.run(Phase::Prepare, "COMMIT").await?;
@@ -103,6 +108,16 @@ async fn begin_on_target(
     }
     lost::evict(target, &lost).await?;
     Ok(claim)
+}
+
+/// Puts jobs on record that may never have run, and when they are due; makes the ledger where there
+/// is none.
+pub async fn register(target: &ServerSpec, jobs: &[JobDue]) -> Result<()> {
+    let target = open_on(target, "tableferry".to_owned(), ENDED_LOCK_TIMEOUT).await?;
+    ddl::make(&target).await?;
+    record::set_next_due(&target, jobs).await?;
+    target.close(CLOSE_WAIT).await;
+    Ok(())
 }
 
 /// Is there a ledger on the target? Changes nothing.
@@ -205,13 +220,22 @@ async fn record_ended(context: &Context, entry: &Entry) -> Result<()> {
 
 /// A session for the ledger alone.
 async fn open(context: &Context, lock_timeout: Duration) -> Result<Session> {
+    let name = format!("tableferry {}", context.job.name);
+    open_on(&context.target, name, lock_timeout).await
+}
+
+async fn open_on(
+    target: &ServerSpec,
+    application_name: String,
+    lock_timeout: Duration,
+) -> Result<Session> {
     let settings = SessionSettings {
         encoding: None,
         lock_timeout,
-        application_name: format!("tableferry {}", context.job.name),
+        application_name,
         replica: false,
     };
-    Session::open(&context.target, Side::Target, &settings).await
+    Session::open(target, Side::Target, &settings).await
 }
 
 fn no_answer(context: &Context) -> Error {

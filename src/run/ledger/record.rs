@@ -128,18 +128,24 @@ pub(in crate::run) async fn record_watermark(
     written.map(drop).map_err(unusable)
 }
 
-/// Says when the job is due next, for `job_status`.
-pub(super) async fn set_next_due(
-    target: &Session,
-    job: &str,
-    due: Option<Timestamp>,
-) -> Result<()> {
+/// When a job is due next, for `job_status`.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+pub struct JobDue {
+    /// The job.
+    pub job: String,
+    /// `None`: on demand only.
+    pub next_due_at: Option<Timestamp>,
+}
+
+/// Says when these jobs are due next. Several daemons may say it at once: the jobs are locked in
+/// one order.
+pub(super) async fn set_next_due(target: &Session, jobs: &[JobDue]) -> Result<()> {
     let sql = "INSERT INTO tableferry.job (job, next_due_at) \
-               VALUES ($1, $2::pg_catalog.text::pg_catalog.timestamptz) \
+               SELECT job, next_due_at FROM pg_catalog.json_populate_recordset(\
+                   NULL::tableferry.job, $1::pg_catalog.text::pg_catalog.json) ORDER BY job \
                ON CONFLICT (job) DO UPDATE SET next_due_at = EXCLUDED.next_due_at, \
                    recorded_at = EXCLUDED.recorded_at";
-    let due = due.map(|due| due.to_string());
-    let written = target.query(Phase::After, sql, &[&job, &due]).await;
+    let written = target.query(Phase::After, sql, &[&json(&jobs)?]).await;
     written.map(drop).map_err(unusable)
 }
 

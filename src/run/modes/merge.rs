@@ -5,6 +5,7 @@ use crate::config::spec::JobSpec;
 use crate::error::{Error, ErrorKind, Phase, Result, Side};
 use crate::pg::session::Session;
 use crate::plan::merge::{Merge, Step, steps};
+use crate::words::counted;
 
 /// What is to be done to one table.
 struct Work<'a> {
@@ -44,8 +45,9 @@ async fn compare<'a>(target: &Session, merge: &'a Merge, loaded: Loaded<'a>) -> 
         let [rows] = counts(target, sql).await?;
         if rows > 0 {
             let message = format!(
-                "{rows} rows have another value in a GENERATED ALWAYS AS IDENTITY column that is \
-                 not in the key, and such a column cannot be updated"
+                "a GENERATED ALWAYS AS IDENTITY column that is not in the key has another value in \
+                 {}, and such a column cannot be updated",
+                counted(rows, "row")
             );
             return Err(Error::new(
                 ErrorKind::DataRejected,

@@ -15,6 +15,7 @@ use crate::plan::copy::{CopyPlan, JobPlan, Load};
 use crate::plan::staged::{self, Apply, Staged};
 use crate::plan::{Inspected, sql};
 use crate::report::TableReport;
+use crate::words::counted;
 
 /// One table that was loaded into staging, and its report.
 struct Loaded<'a> {
@@ -197,7 +198,8 @@ fn expect(
     if found == done || job.verify == Verify::None {
         return Ok(());
     }
-    let message = format!("{found} rows were to be {what}, and {done} were");
+    let rows = counted(found, "row");
+    let message = format!("the target has {what} {done} of {rows}");
     let error = if table.target_has_triggers {
         Error::new(
             ErrorKind::DataRejected,

@@ -4,6 +4,7 @@ use super::{Loaded, counts};
 use crate::config::spec::JobSpec;
 use crate::error::{Error, ErrorKind, Phase, Result, Side};
 use crate::pg::session::Session;
+use crate::words::counted;
 
 /// Refuses NULL and repeated keys, with their numbers; the keys themselves only with `log_values`.
 pub(super) async fn check(target: &Session, job: &JobSpec, loaded: &Loaded<'_>) -> Result<()> {
@@ -11,7 +12,8 @@ pub(super) async fn check(target: &Session, job: &JobSpec, loaded: &Loaded<'_>) 
     target.run(Phase::Prepare, &staged.analyze).await?;
     let [nulls] = counts(target, &staged.null_keys).await?;
     if nulls > 0 {
-        let message = format!("{nulls} rows of the source have a NULL in the key");
+        let rows = counted(nulls, "row");
+        let message = format!("the source has a NULL in the key of {rows}");
         return Err(
             refused(message).hinted("leave them out with a `where`, or choose another `key`")
         );
@@ -20,7 +22,11 @@ pub(super) async fn check(target: &Session, job: &JobSpec, loaded: &Loaded<'_>) 
     if keys == 0 {
         return Ok(());
     }
-    let message = format!("{keys} keys are there more than once in the source, in {rows} rows");
+    let message = format!(
+        "the source has {} more than once, in {}",
+        counted(keys, "key"),
+        counted(rows, "row")
+    );
     let error = refused(message)
         .hinted("choose a `key` that is unique in the source, or read each row once by a `query`");
     if !job.log_values {

@@ -9,6 +9,7 @@ use super::Pair;
 use crate::error::{Phase, Result};
 use crate::plan::ranges::{Bound, HASH_BUCKETS, Range};
 use crate::run::checksum::Digest;
+use crate::words::counted;
 
 /// Parts that a range is cut into.
 const PARTS: usize = 64;
@@ -65,7 +66,7 @@ pub(super) async fn by_key(
         if depth > 0 && (largest <= ROWS_ENOUGH || open.len() > OPEN_MAX) {
             break;
         }
-        told(&format!("looking into {} ranges", open.len()));
+        told(&format!("looking into {}", counted(open.len(), "range")));
         let cuts = if largest > ROWS_ENOUGH {
             cuts(pair, &open).await?
         } else {
@@ -82,7 +83,7 @@ pub(super) async fn by_key(
         if depth == 0 && pair.source_half.has_nulls() {
             parts.push(Range::Nulls);
         }
-        told(&format!("comparing {} ranges", parts.len()));
+        told(&format!("comparing {}", counted(parts.len(), "range")));
         let digests = digests(pair, &parts).await?;
         let parts = parts.into_iter().zip(digests);
         let compared: Vec<(Part, bool)> = parts

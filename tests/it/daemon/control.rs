@@ -2,6 +2,7 @@
 
 use super::tables;
 use crate::support::daemon::{Daemon, configuration, home, truncate_job};
+use crate::support::{PATIENCE, wait_until};
 
 #[test]
 fn trigger_wait_ends_as_the_run_does() {
@@ -174,5 +175,39 @@ fn a_reload_changes_what_is_logged_unless_a_flag_says_it() {
     assert_eq!(daemon.ask(&["reload"]).code, Some(0));
     daemon.ask(&["trigger", "j", "--wait"]);
     assert_eq!(daemon.count("copying", "j"), 1);
+    daemon.stop();
+}
+
+#[test]
+fn job_status_knows_every_job_before_it_has_run() {
+    let db = tables("registered");
+    let jobs = format!(
+        "{}{}",
+        truncate_job("hourly", "every = '1000h'"),
+        truncate_job("asked", "")
+    );
+    let home = home(&configuration(&db, &jobs));
+    let daemon = Daemon::start(&home);
+    let known = |jobs: u64| {
+        wait_until(PATIENCE, || {
+            db.target
+                .value("SELECT to_regclass('tableferry.job') IS NOT NULL")
+                == "t"
+                && db.target.count("tableferry.job") == jobs
+        });
+    };
+    known(2);
+    let status = "SELECT job, next_due > now(), last_success FROM tableferry.job_status ORDER BY 1";
+    let text = |text: &str| Some(text.to_owned());
+    let expected = [
+        vec![text("asked"), None, None],
+        vec![text("hourly"), text("t"), None],
+    ];
+    assert_eq!(db.target.rows(status), expected);
+
+    let more = format!("{jobs}{}", truncate_job("added", ""));
+    home.file("tableferry.toml", configuration(&db, &more));
+    assert_eq!(daemon.ask(&["reload"]).code, Some(0));
+    known(3);
     daemon.stop();
 }

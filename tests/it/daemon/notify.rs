@@ -62,7 +62,7 @@ fn systemd_is_told_of_everything() {
     }
 
     daemon.kill(Signal::SIGTERM);
-    systemd.hear_until("STOPPING=1\nSTATUS=waiting for 1 runs");
+    systemd.hear_until("STOPPING=1\nSTATUS=waiting for 1 run");
     systemd.hear_until("EXTEND_TIMEOUT_USEC=");
     // Still fed while it drains.
     systemd.hear_until("WATCHDOG=1");

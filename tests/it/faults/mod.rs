@@ -6,6 +6,7 @@
 //! must hold one set or the other, as the report, the exit code and the ledger say.
 
 mod dice;
+mod fleet;
 mod kinds;
 mod machine;
 mod places;

@@ -2,6 +2,8 @@
 
 use std::time::{Duration, Instant};
 
+use rstest::rstest;
+
 use crate::support::proxy::{Fault, Rule, Trigger, Way};
 use crate::support::{Databases, PATIENCE, Proxy, databases, job, job_between, wait_until};
 
@@ -104,6 +106,32 @@ fn the_locks_of_a_connection_that_was_lost_are_free_when_the_run_ends() {
     wait_until(PATIENCE, || {
         db.target
             .count("pg_locks WHERE relation = 't'::regclass AND mode = 'AccessExclusiveLock'")
+            == 0
+    });
+}
+
+#[rstest]
+fn a_connection_that_is_lost_while_staged_rows_are_applied_is_given_up(
+    #[values("merge", "upsert")] mode: &str,
+) {
+    let db = tables("lost");
+    db.both("ALTER TABLE t ADD PRIMARY KEY (id)");
+    let proxy = Proxy::start(db.target.cluster.port());
+    let insert = Trigger::Text("INSERT INTO \"public\".\"t\"");
+    let armed = proxy.arm(Rule::new(Way::ToServer, insert, Fault::Stall).on_connection(1));
+    let job = job_between(
+        &db.source.conninfo(),
+        &proxy.conninfo(&db.target.conninfo()),
+        &jobs(mode, "stall_timeout = '1s'"),
+    );
+
+    let outcome = job.run(&["run", "j", "--json"]);
+
+    assert!(armed.has_struck());
+    assert_eq!(outcome.report()["error"]["kind"], "stalled", "{outcome}");
+    wait_until(PATIENCE, || {
+        db.target
+            .count("pg_locks WHERE relation = 't'::regclass AND mode = 'RowExclusiveLock'")
             == 0
     });
 }

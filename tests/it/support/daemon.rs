@@ -148,14 +148,7 @@ pub fn wait_held(db: &Databases<'_>) {
 /// Waits until no session of ours is left on either server, then looks for locks and tables.
 #[track_caller]
 pub fn assert_nothing_left(db: &Databases<'_>) {
-    for side in [&db.source, &db.target] {
-        wait_until(PATIENCE, || {
-            side.count(
-                "pg_stat_activity WHERE datname = current_database() \
-                 AND application_name LIKE 'tableferry%'",
-            ) == 0
-        });
-    }
+    db.wait_until_left();
     let locks = "pg_locks WHERE locktype = 'advisory' \
                  AND database = (SELECT oid FROM pg_database WHERE datname = current_database())";
     assert_eq!(db.target.count(locks), 0);

@@ -8,6 +8,7 @@ use tokio_postgres::{Client, Error, NoTls, SimpleQueryMessage};
 
 use super::cluster::{Cluster, pair};
 use super::runtime;
+use super::{PATIENCE, wait_until};
 
 /// A row as the server writes it in text; `None` is NULL.
 pub type TextRow = Vec<Option<String>>;
@@ -39,6 +40,19 @@ impl Databases<'_> {
     pub fn both(&self, statements: &str) {
         self.source.sql(statements);
         self.target.sql(statements);
+    }
+
+    /// Waits until no session of the program is left on either server.
+    #[track_caller]
+    pub fn wait_until_left(&self) {
+        for side in [&self.source, &self.target] {
+            wait_until(PATIENCE, || {
+                side.count(
+                    "pg_stat_activity WHERE datname = current_database() \
+                     AND application_name LIKE 'tableferry%'",
+                ) == 0
+            });
+        }
     }
 
     /// Asserts that the relation holds the same rows on both sides, whatever their order.
@@ -84,6 +98,16 @@ impl<'a> Database<'a> {
             name,
             connection,
         }
+    }
+
+    /// Waits until one session of this database waits for a lock such as `locktype = 'advisory'`.
+    #[track_caller]
+    pub fn wait_for_waiter(&self, lock: &str) {
+        let waiting = format!(
+            "pg_locks JOIN pg_stat_activity USING (pid) \
+             WHERE datname = current_database() AND NOT granted AND {lock}"
+        );
+        wait_until(PATIENCE, || self.count(&waiting) == 1);
     }
 
     /// The database's name; unique in its server, so also good as a prefix for a role.

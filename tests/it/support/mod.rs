@@ -4,9 +4,8 @@
 //! let db = support::databases("append");              // a fresh database on each of the two shared servers
 //! db.both("CREATE TABLE t (id int PRIMARY KEY)");
 //! db.source.sql("INSERT INTO t VALUES (1), (2)");
-//! let job = support::job(&db, "[jobs.j]\nsource = 'source'\ntarget = 'target'\nmode = 'append'\ntables = ['public.t']");
-//! let outcome = job.run(&["run", "j", "--json"]);
-//! assert_eq!(outcome.code, Some(0), "{outcome}");
+//! let outcome = support::run(&db, &support::all_of_public("append", ""));
+//! support::assert_committed(&outcome);
 //! db.assert_same("public.t");
 //! ```
 
@@ -22,6 +21,7 @@ mod database;
 pub mod hang;
 mod job;
 pub mod looking;
+mod outcomes;
 pub mod pooler;
 pub mod proxy;
 mod runtime;
@@ -34,6 +34,9 @@ use std::time::{Duration, Instant};
 pub use cluster::{Cluster, ClusterOptions, pair};
 pub use database::{Connection, Database, Databases, databases, databases_on};
 pub use job::{Job, Outcome, Running, job, job_between, job_with};
+pub use outcomes::{
+    all_of_public, assert_committed, assert_refused, changes, job_toml, only_t, run,
+};
 pub use proxy::Proxy;
 pub use schema::schema_of;
 pub use standby::Standby;

@@ -1,9 +1,11 @@
-//! Hot standbys.
+//! Standbys.
 
+use std::fs;
 use std::path::PathBuf;
 use std::process::Stdio;
 
-use nix::sys::signal::Signal;
+use nix::sys::signal::{self, Signal};
+use nix::unistd::Pid;
 use tempfile::TempDir;
 
 use super::cluster::Cluster;
@@ -11,16 +13,21 @@ use super::database::Connection;
 use super::service::{Service, free_port, left_out, own_directory, unprivileged};
 use super::{PATIENCE, wait_until};
 
-/// A hot standby without patience for queries that are in the way of recovery.
+/// A standby without patience for queries that are in the way of recovery.
 pub struct Standby {
-    _service: Service,
-    _directory: TempDir,
+    service: Service,
+    directory: TempDir,
     port: u16,
 }
 
 impl Standby {
-    /// A copy of this server that follows it; `None`, and said, where that can't be made.
+    /// A hot copy of this server that follows it; `None`, and said, where that can't be made.
     pub fn of(primary: &Cluster) -> Option<Self> {
+        Self::start(primary, true)
+    }
+
+    /// The same; nobody may log in to one that is not hot.
+    pub fn start(primary: &Cluster, hot: bool) -> Option<Self> {
         let bin = primary
             .administrator()
             .value("SELECT setting FROM pg_config WHERE name = 'BINDIR'");
@@ -60,6 +67,14 @@ impl Standby {
             .arg(&data)
             .args(["-c", "max_standby_streaming_delay=0", "-c"])
             .arg(format!("port={port}"))
+            .args([
+                "-c",
+                if hot {
+                    "hot_standby=on"
+                } else {
+                    "hot_standby=off"
+                },
+            ])
             .stdout(Stdio::null())
             .stderr(Stdio::null())
             .spawn()
@@ -69,12 +84,13 @@ impl Standby {
             signal: Signal::SIGQUIT,
         };
         let standby = Standby {
-            _service: service,
-            _directory: directory,
+            service,
+            directory,
             port,
         };
-        wait_until(PATIENCE, || {
-            Connection::try_open(&standby.conninfo("postgres")).is_ok()
+        wait_until(PATIENCE, || match standby.try_open() {
+            Ok(_) => hot,
+            Err(error) => !hot && error.code().is_some_and(|code| code.code() == "57P03"),
         });
         Some(standby)
     }
@@ -96,8 +112,18 @@ impl Standby {
 
     /// Makes it a primary, and waits until it is.
     pub fn promote(&self) {
-        let here = Connection::open(&self.conninfo("postgres"));
-        assert_eq!(here.value("SELECT pg_promote()"), "t");
+        // What pg_ctl does.
+        fs::write(self.directory.path().join("data/promote"), "").unwrap();
+        let pid = Pid::from_raw(self.service.child.id().cast_signed());
+        signal::kill(pid, Signal::SIGUSR1).unwrap();
+        wait_until(PATIENCE, || {
+            let recovers = |here: Connection| here.value("SELECT pg_is_in_recovery()");
+            self.try_open().is_ok_and(|here| recovers(here) == "f")
+        });
+    }
+
+    fn try_open(&self) -> Result<Connection, tokio_postgres::Error> {
+        Connection::try_open(&self.conninfo("postgres"))
     }
 
     /// As `Cluster::conninfo`.
