@@ -483,6 +483,10 @@ fn a_cut_connection_leaves_the_old_rows_or_the_new(
 #[case("merge", "tableferry_stage_")]
 fn what_a_killed_run_left_the_next_one_of_the_job_drops(#[case] mode: &str, #[case] name: &str) {
     let db = databases("sigkill");
+    if mode == "swap" && !can_cut(&db) {
+        // One worker makes and loads it in one transaction: nothing is left.
+        return;
+    }
     let config = waiting(&db, mode, 4732);
     let job = job(&db, &config);
     let running = job.spawn(&["run", "j", "--json"]);
@@ -604,6 +608,7 @@ fn an_old_snapshot_never_sees_the_new_table_empty() {
     } else {
         assert_committed(&outcome);
         assert_eq!(reader.count("big"), 7000);
+        reader.sql("COMMIT");
     }
     db.target.sql(&format!(
         "REASSIGN OWNED BY {role} TO postgres; DROP OWNED BY {role}; DROP ROLE {role}"

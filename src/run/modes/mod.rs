@@ -47,8 +47,8 @@ pub(super) async fn check_scope(target: &Session, job: &JobSpec, entry: &Inspect
 }
 
 /// Makes the tables to load, once the target's relations are locked and known to be unchanged. For
-/// several workers, `maker` is none of the target's own session, and what it makes is committed. A
-/// shadow that one of them loads whole it makes itself.
+/// several workers, `maker` is not the session that publishes, and commits what it makes; a shadow
+/// that a worker loads whole is left to that one.
 pub(super) async fn make(maker: &Session, plan: &JobPlan) -> Result<()> {
     let shared = plan.workers > 1;
     if shared {
@@ -126,7 +126,8 @@ async fn hide(maker: &Session, name: &QualifiedName) -> Result<()> {
                JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace \
                CROSS JOIN pg_catalog.aclexplode(c.relacl) AS acl \
                LEFT JOIN pg_catalog.pg_roles AS r ON r.oid = acl.grantee \
-               WHERE n.nspname = $1 AND c.relname = $2 AND acl.grantee <> c.relowner";
+               WHERE n.nspname = $1 AND c.relname = $2 AND acl.grantee <> c.relowner \
+                 AND (acl.grantee = 0 OR r.oid IS NOT NULL)";
     let (schema, table) = (name.schema.as_str(), name.name.as_str());
     let rows = maker.query(Phase::Prepare, sql, &[&schema, &table]).await?;
     let others: Vec<String> = rows.iter().map(|row| row.get(0)).collect();
