@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use toml_edit::{Document, TableLike};
+use toml::de::{DeTable, DeValue};
 
 use super::error::KeyPath;
 use super::keys::{self, KEYS, Known};
@@ -51,23 +51,23 @@ fn the_example_shows_every_key_and_no_other() {
 #[test]
 fn the_example_shows_the_defaults() {
     let text = with_optional_keys();
-    let document = Document::parse(text.as_str()).unwrap();
+    let document = DeTable::parse(&text).unwrap();
     let mut compared = 0;
-    compare_defaults(document.as_table(), &KeyPath::default(), &mut compared);
+    compare_defaults(document.get_ref(), &KeyPath::default(), &mut compared);
     assert_eq!(
         compared,
         KEYS.iter().filter(|key| key.default.is_some()).count()
     );
 }
 
-fn compare_defaults(table: &dyn TableLike, at: &KeyPath, compared: &mut usize) {
+fn compare_defaults(table: &DeTable, at: &KeyPath, compared: &mut usize) {
     for (name, item) in table.iter() {
-        let path = at.child(name);
-        match (keys::lookup(&path), item.as_table_like(), item.as_value()) {
-            (Known::Table, Some(inner), _) => compare_defaults(inner, &path, compared),
-            (Known::Key(key), _, Some(value)) => {
+        let path = at.child(name.get_ref());
+        match (keys::lookup(&path), item.get_ref()) {
+            (Known::Table, DeValue::Table(inner)) => compare_defaults(inner, &path, compared),
+            (Known::Key(key), _) => {
                 if let Some(default) = key.default {
-                    let (shown, default) = (key.kind.check(value), key.kind.check_text(default));
+                    let (shown, default) = (key.kind.check(item), key.kind.check_text(default));
                     assert_eq!(
                         shown.ok().unwrap().kind,
                         default.ok().unwrap().kind,

@@ -3,6 +3,8 @@
 use std::collections::BTreeSet;
 
 use config::{Value, ValueKind};
+use toml::Spanned;
+use toml::de::{DeArray, DeInteger, DeValue};
 
 use super::keys::Key;
 use super::syntax::Syntax;
@@ -41,8 +43,8 @@ pub(super) struct Crons(BTreeSet<String>);
 
 impl Crons {
     /// The same as [`Kind::check`], where this key's values were not seen before.
-    pub fn check(&mut self, key: &Key, value: &toml_edit::Value) -> Result<Value, Misfit> {
-        let cron = value.as_str().filter(|_| key.name() == "cron");
+    pub fn check(&mut self, key: &Key, value: &Spanned<DeValue>) -> Result<Value, Misfit> {
+        let cron = value.get_ref().as_str().filter(|_| key.name() == "cron");
         if let Some(text) = cron
             && self.0.contains(text)
         {
@@ -74,29 +76,28 @@ impl Kind {
     }
 
     /// Checks a value of a file. Numbers that stand for a text become one.
-    pub fn check(self, value: &toml_edit::Value) -> Result<Value, Misfit> {
-        use toml_edit::Value as Toml;
-        let made: ValueKind = match (self, value) {
-            (Kind::Bool, Toml::Boolean(flag)) => (*flag.value()).into(),
-            (Kind::Integer { min }, Toml::Integer(number))
-                if (min..=INTEGER_MAX).contains(number.value()) =>
+    pub fn check(self, value: &Spanned<DeValue>) -> Result<Value, Misfit> {
+        let made: ValueKind = match (self, value.get_ref()) {
+            (Kind::Bool, DeValue::Boolean(flag)) => (*flag).into(),
+            (Kind::Integer { min }, DeValue::Integer(number))
+                if integer(number).is_some_and(|n| (min..=INTEGER_MAX).contains(&n)) =>
             {
-                (*number.value()).into()
+                integer(number).into()
             }
-            (Kind::Choice(words), Toml::String(word)) if words.contains(&word.value().as_str()) => {
-                word.value().as_str().into()
+            (Kind::Choice(words), DeValue::String(word)) if words.contains(&word.as_ref()) => {
+                word.as_ref().into()
             }
             (
                 Kind::Text(syntax) | Kind::TextOrNumber(syntax) | Kind::Secret(syntax),
-                Toml::String(text),
-            ) => self.check_syntax(syntax, text.value(), value)?,
-            (Kind::TextOrNumber(syntax), Toml::Integer(number)) => {
-                self.check_syntax(syntax, &number.value().to_string(), value)?
+                DeValue::String(text),
+            ) => self.check_syntax(syntax, text, value)?,
+            (Kind::TextOrNumber(syntax), DeValue::Integer(number)) => {
+                self.check_syntax(syntax, &number.to_string(), value)?
             }
-            (Kind::TextOrNumber(syntax), Toml::Float(number)) => {
-                self.check_syntax(syntax, &number.value().to_string(), value)?
+            (Kind::TextOrNumber(syntax), DeValue::Float(number)) => {
+                self.check_syntax(syntax, number.as_str(), value)?
             }
-            (Kind::Texts { each, min }, Toml::Array(list)) if list.len() >= min => {
+            (Kind::Texts { each, min }, DeValue::Array(list)) if list.len() >= min => {
                 let element = Kind::Text(each);
                 let checked: Result<Vec<_>, _> = list.iter().map(|e| element.check(e)).collect();
                 checked?.into()
@@ -109,22 +110,25 @@ impl Kind {
     /// Checks a text of the environment, a flag or the table of defaults, which have no types:
     /// the key's kind says how to read it, so that a password `0012` stays as it is.
     pub fn check_text(self, text: &str) -> Result<Value, Misfit> {
-        let as_text = || toml_edit::Value::from(text);
+        let as_text = || DeValue::String(text.into());
+        // As TOML writes it: without leading zeros.
+        let number = text.parse::<i64>().map(|number| number.to_string());
         let value = match self {
-            Kind::Bool => text.parse::<bool>().map_or_else(|_| as_text(), Into::into),
-            Kind::Integer { .. } => text.parse::<i64>().map_or_else(|_| as_text(), Into::into),
+            Kind::Bool => text.parse().map_or_else(|_| as_text(), DeValue::Boolean),
+            Kind::Integer { .. } => number.as_deref().map_or_else(|_| as_text(), parsed),
             // TOML's brackets where an element holds a comma, else just commas.
-            Kind::Texts { .. } if text.trim_start().starts_with('[') => {
-                text.parse().unwrap_or_else(|_| as_text())
+            Kind::Texts { .. } if text.trim_start().starts_with('[') => parsed(text),
+            Kind::Texts { .. } => {
+                let elements = text.split(',').map(str::trim);
+                let mut list = DeArray::new();
+                for element in elements.filter(|element| !element.is_empty()) {
+                    list.push(unplaced(DeValue::String(element.into())));
+                }
+                DeValue::Array(list)
             }
-            Kind::Texts { .. } => text
-                .split(',')
-                .map(str::trim)
-                .filter(|element| !element.is_empty())
-                .collect(),
             Kind::Choice(_) | Kind::Text(_) | Kind::TextOrNumber(_) | Kind::Secret(_) => as_text(),
         };
-        self.check(&value).map_err(|misfit| Misfit {
+        self.check(&unplaced(value)).map_err(|misfit| Misfit {
             offset: None,
             ..misfit
         })
@@ -139,7 +143,7 @@ impl Kind {
         self,
         syntax: &Syntax,
         text: &str,
-        value: &toml_edit::Value,
+        value: &Spanned<DeValue>,
     ) -> Result<ValueKind, Misfit> {
         match (syntax.check)(text) {
             Ok(()) => Ok(text.into()),
@@ -147,10 +151,10 @@ impl Kind {
         }
     }
 
-    fn misfit(self, value: &toml_edit::Value, reason: &str) -> Misfit {
+    fn misfit(self, value: &Spanned<DeValue>, reason: &str) -> Misfit {
         let mut message = match self {
-            Kind::Secret(_) => self.not(value.type_name()),
-            _ => self.not(&show(value)),
+            Kind::Secret(_) => self.not(value.get_ref().type_str()),
+            _ => self.not(&show(value.get_ref())),
         };
         if !reason.is_empty() {
             message.push_str(": ");
@@ -158,29 +162,41 @@ impl Kind {
         }
         Misfit {
             message,
-            offset: value.span().map(|span| span.start),
+            offset: Some(value.span().start),
         }
     }
 }
 
+fn integer(number: &DeInteger) -> Option<i64> {
+    i64::from_str_radix(number.as_str(), number.radix()).ok()
+}
+
+/// A value that stands in no file.
+fn unplaced(value: DeValue) -> Spanned<DeValue> {
+    Spanned::new(0..0, value)
+}
+
+/// The value that TOML reads in a text; what it can't read is a text.
+fn parsed(text: &str) -> DeValue<'_> {
+    DeValue::parse(text).map_or_else(|_| DeValue::String(text.into()), Spanned::into_inner)
+}
+
 /// The value as a message shows it.
-fn show(value: &toml_edit::Value) -> String {
-    use toml_edit::Value as Toml;
+fn show(value: &DeValue) -> String {
     const SHOWN_CHARS_MAX: usize = 60;
     match value {
-        Toml::String(text) => {
-            let text = text.value();
+        DeValue::String(text) => {
             let cut: String = text.chars().take(SHOWN_CHARS_MAX).collect();
             let more = if cut.len() < text.len() { "…" } else { "" };
             format!("{cut:?}{more}")
         }
-        Toml::Integer(number) => format!("integer {}", number.value()),
-        Toml::Float(number) => format!("float {}", number.value()),
-        Toml::Boolean(flag) => flag.value().to_string(),
-        Toml::Datetime(_) => "a date or time".to_owned(),
-        Toml::Array(list) if list.is_empty() => "an empty list".to_owned(),
-        Toml::Array(_) => "a list".to_owned(),
-        Toml::InlineTable(_) => "a table".to_owned(),
+        DeValue::Integer(number) => format!("integer {number}"),
+        DeValue::Float(number) => format!("float {number}"),
+        DeValue::Boolean(flag) => flag.to_string(),
+        DeValue::Datetime(_) => "a date or time".to_owned(),
+        DeValue::Array(list) if list.is_empty() => "an empty list".to_owned(),
+        DeValue::Array(_) => "a list".to_owned(),
+        DeValue::Table(_) => "a table".to_owned(),
     }
 }
 
@@ -207,7 +223,7 @@ mod tests {
         #[case] toml: &str,
         #[case] message: &str,
     ) {
-        let misfit = kind.check(&toml.parse().unwrap()).err().unwrap();
+        let misfit = kind.check(&DeValue::parse(toml).unwrap()).err().unwrap();
         assert_eq!(misfit.message, message);
     }
 

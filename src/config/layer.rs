@@ -6,7 +6,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use config::{Map, Value, ValueKind};
-use toml_edit::{Document, Item, TableLike};
+use toml::de::{DeTable, DeValue};
 
 use super::error::{ConfigError, KeyPath, Origin};
 use super::keys::{self, Known, Node};
@@ -33,10 +33,10 @@ impl Layer {
     pub fn from_toml(path: &Path, text: &str, crons: &mut Crons) -> Layer {
         let mut layer = Layer::default();
         let mut file = TomlFile::new(path, text, crons);
-        match Document::parse(text) {
-            Ok(document) => {
-                let root = document.as_table();
-                layer.read_table(root, Node::root(), &KeyPath::default(), &mut file);
+        match DeTable::parse(text) {
+            Ok(table) => {
+                let table = table.into_inner();
+                layer.read_table(table, Node::root(), &KeyPath::default(), &mut file);
             }
             // Its other mistakes are reported once it is TOML.
             Err(error) => {
@@ -109,47 +109,48 @@ impl Layer {
 
     fn read_table(
         &mut self,
-        table: &dyn TableLike,
+        table: DeTable<'_>,
         node: &'static Node,
         at: &KeyPath,
         file: &mut TomlFile,
     ) {
-        for (name, item) in table.iter() {
-            let path = at.child(name);
-            let header = match item {
-                Item::Table(table) if !table.is_implicit() => table.span(),
-                _ => None,
+        for (name, value) in table {
+            let path = at.child(name.get_ref());
+            // A table's place is its header, if it has one.
+            let place = if value.get_ref().is_table() {
+                value.span()
+            } else {
+                name.span()
             };
-            let span = table.key(name).and_then(|key| key.span());
-            let origin = file.line_of(header.or(span).map_or(0, |span| span.start));
-            let Some(node) = self.resolve(node.child(name), &path, &origin) else {
+            let origin = file.line_of(place.start);
+            let Some(node) = self.resolve(node.child(name.get_ref()), &path, &origin) else {
                 continue;
             };
             match node.known() {
                 Known::Not => {}
-                Known::Table => match item.as_table_like() {
-                    Some(inner) => {
+                Known::Key(key) => {
+                    match file.crons.check(key, &value) {
+                        Ok(value) => self.set(&path, value),
+                        Err(misfit) => {
+                            let place = misfit.offset.map(|offset| file.line_of(offset));
+                            let place = place.unwrap_or_else(|| origin.clone());
+                            self.error(&path, &place, misfit.message);
+                        }
+                    }
+                    self.origins.insert(path, origin);
+                }
+                Known::Table => match value.into_inner() {
+                    DeValue::Table(inner) => {
                         self.set(&path, Values::new().into());
                         self.read_table(inner, node, &path, file);
                         self.origins.insert(path, origin);
                     }
-                    None => {
-                        let got = item.type_name();
+                    other => {
+                        let got = type_of(&other);
                         let message = format!("must be a table `[{path}]`, got {got}");
                         self.error(&path, &origin, message);
                     }
                 },
-                Known::Key(key) => {
-                    self.origins.insert(path.clone(), origin.clone());
-                    match item.as_value().map(|value| file.crons.check(key, value)) {
-                        Some(Ok(value)) => self.set(&path, value),
-                        Some(Err(misfit)) => {
-                            let place = misfit.offset.map(|offset| file.line_of(offset));
-                            self.error(&path, &place.unwrap_or(origin), misfit.message);
-                        }
-                        None => self.error(&path, &origin, key.kind.not("a table")),
-                    }
-                }
             }
         }
     }
@@ -236,20 +237,29 @@ pub(super) fn set_in<'n>(
 
 /// The text of this key of this table of a file, whatever is wrong with the rest. In a file that is not
 /// TOML, only what stands above the mistake counts.
-pub(super) fn text_in(toml: &str, table: &str, key: &str) -> Option<String> {
-    let document = Document::parse(toml).or_else(|error| {
+pub(super) fn text_in(toml: &str, table_name: &str, key: &str) -> Option<String> {
+    let table = DeTable::parse(toml).or_else(|error| {
         let above = toml
             .get(..start_of(&error))
             .and_then(|above| above.rsplit_once('\n'));
-        Document::parse(above.map_or("", |(above, _)| above))
+        DeTable::parse(above.map_or("", |(above, _)| above))
     });
-    let document = document.ok()?;
-    let text = document.as_table().get(table)?.get(key)?.as_str()?;
+    let table = table.ok()?.into_inner();
+    let keys = table.get(table_name)?.get_ref().as_table()?;
+    let text = keys.get(key)?.get_ref().as_str()?;
     (!text.trim().is_empty()).then(|| text.to_owned())
 }
 
+/// What stands where a table should.
+fn type_of(value: &DeValue) -> &'static str {
+    match value {
+        DeValue::Array(list) if list.iter().any(|e| e.get_ref().is_table()) => "array of tables",
+        other => other.type_str(),
+    }
+}
+
 /// The byte at which it is no TOML.
-fn start_of(error: &toml_edit::TomlError) -> usize {
+fn start_of(error: &toml::de::Error) -> usize {
     error.span().map_or(0, |span| span.start)
 }
 

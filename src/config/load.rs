@@ -2,6 +2,8 @@
 
 use std::path::PathBuf;
 
+use toml::de::DeTable;
+
 use super::error::{ConfigErrors, KeyPath, Origin};
 use super::keys::{self, Known};
 use super::kind::Crons;
@@ -154,15 +156,26 @@ fn variables(request: &Request) -> Vec<(KeyPath, String, Origin)> {
 }
 
 fn flags(request: &Request) -> Vec<(KeyPath, String, Origin)> {
-    let path = |dotted: &str| match toml_edit::Key::parse(dotted) {
-        Ok(keys) => keys.iter().map(toml_edit::Key::get).collect(),
-        Err(_) => KeyPath::default().child(dotted),
-    };
     request
         .overrides
         .iter()
-        .map(|(key, text)| (path(key), text.clone(), Origin::CommandLine))
+        .map(|(key, text)| (path_of(key), text.clone(), Origin::CommandLine))
         .collect()
+}
+
+/// A path as TOML writes it.
+fn path_of(dotted: &str) -> KeyPath {
+    let setting = format!("{dotted} = 0");
+    let Ok(root) = DeTable::parse(&setting) else {
+        return KeyPath::default().child(dotted);
+    };
+    let mut path = KeyPath::default();
+    let mut table = Some(root.get_ref());
+    while let Some((name, value)) = table.and_then(|table| table.iter().next()) {
+        path = path.child(name.get_ref());
+        table = value.get_ref().as_table();
+    }
+    path
 }
 
 /// A value was set where it was set last; a table where its first key was.
