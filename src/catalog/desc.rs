@@ -57,6 +57,8 @@ pub struct RelationDesc {
     pub rows_estimate: Option<u64>,
     /// Bytes on disk, partitions summed.
     pub bytes_estimate: u64,
+    /// On the source: blocks of its own rows, where a range of blocks can be read.
+    pub blocks: Option<u64>,
     /// What the role that is logged in may do here.
     pub privileges: Privileges,
     /// The database's `lc_monetary`, which money's text output depends on.

@@ -69,6 +69,7 @@ async fn query_desc(source: &Session, target: &QualifiedName, query: &str) -> Re
         has_children: false,
         rows_estimate: None,
         bytes_estimate: 0,
+        blocks: None,
         // Whether the query may read what it reads shows when it runs, or is locked for.
         privileges: Privileges {
             select: true,

@@ -14,7 +14,7 @@ use crate::pg::ident::{Ident, QualifiedName};
 use crate::pg::session::Session;
 
 /// One row a relation. `MAY_SET`, `MAINTAIN` and `ZERO_IS_KNOWN` are placeholders for what differs
-/// between versions, `BYTES` for what may be asked without waiting for a lock.
+/// between versions, `BYTES` and `BLOCKS` for what may be asked without waiting for a lock.
 ///
 /// The leaves of a partitioned table are found through `pg_inherits`: `pg_partition_tree` would lock
 /// them.
@@ -47,7 +47,8 @@ SELECT c.oid, n.nspname::pg_catalog.text, c.relname::pg_catalog.text, c.relkind:
          OR (SELECT pg_catalog.pg_has_role(d.datdba, 'USAGE') FROM pg_catalog.pg_database AS d \
               WHERE d.datname = pg_catalog.current_database()) MAINTAIN, \
        MAY_SET, \
-       pg_catalog.has_database_privilege(pg_catalog.current_database(), 'TEMPORARY') \
+       pg_catalog.has_database_privilege(pg_catalog.current_database(), 'TEMPORARY'), \
+       BLOCKS \
 FROM ROWS FROM (pg_catalog.unnest($1::pg_catalog.text[]), pg_catalog.unnest($2::pg_catalog.text[])) AS wanted (schema, name) \
 JOIN pg_catalog.pg_namespace AS n ON n.nspname = wanted.schema \
 JOIN pg_catalog.pg_class AS c ON c.relnamespace = n.oid AND c.relname = wanted.name \
@@ -68,6 +69,13 @@ WHERE c.relkind IN ('r', 'p', 'v', 'm', 'f')";
 
 /// The source holds locks on what it reads, so that asking for the size waits for nobody.
 const BYTES_NOW: &str = "pg_catalog.pg_table_size(p.oid)";
+/// A row's ctid is a system column, and those take the privilege for the whole table. What another
+/// access method's mean, it alone knows.
+const BLOCKS_NOW: &str = "\
+CASE WHEN c.relkind IN ('r', 'm') AND pg_catalog.has_table_privilege(c.oid, 'SELECT') \
+          AND c.relam = (SELECT m.oid FROM pg_catalog.pg_am AS m WHERE m.amname = 'heap') \
+     THEN pg_catalog.pg_relation_size(c.oid) / pg_catalog.current_setting('block_size')::pg_catalog.int8 \
+END";
 const BYTES_AT_LAST_ANALYZE: &str =
     "p.relpages::pg_catalog.int8 * pg_catalog.current_setting('block_size')::pg_catalog.int8";
 
@@ -160,9 +168,9 @@ fn relations_sql(session: &Session) -> String {
     } else {
         "(SELECT r.rolsuper FROM pg_catalog.pg_roles AS r WHERE r.rolname = CURRENT_USER)"
     };
-    let bytes = match session.side() {
-        Side::Source => BYTES_NOW,
-        Side::Target | Side::Local => BYTES_AT_LAST_ANALYZE,
+    let (bytes, blocks) = match session.side() {
+        Side::Source => (BYTES_NOW, BLOCKS_NOW),
+        Side::Target | Side::Local => (BYTES_AT_LAST_ANALYZE, "NULL::pg_catalog.int8"),
     };
     RELATIONS
         .replace("MAINTAIN,", &format!("{maintain},"))
@@ -173,6 +181,7 @@ fn relations_sql(session: &Session) -> String {
             if version >= 140_000 { "true" } else { "false" },
         )
         .replace("BYTES", bytes)
+        .replace("BLOCKS", blocks)
 }
 
 fn relation(session: &Session, row: &Row) -> RelationDesc {
@@ -203,6 +212,9 @@ fn relation(session: &Session, row: &Row) -> RelationDesc {
         has_children: row.get(6),
         rows_estimate: row.get::<_, Option<f64>>(7).map(|rows| rows as u64),
         bytes_estimate: u64::try_from(row.get::<_, i64>(8)).unwrap_or(0),
+        blocks: row
+            .get::<_, Option<i64>>(22)
+            .and_then(|blocks| u64::try_from(blocks).ok()),
         privileges: Privileges {
             select: row.get(12),
             insert: row.get(13),

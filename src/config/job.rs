@@ -9,7 +9,7 @@ use super::not_yet::not_yet;
 use super::raw::{RawJob, RawServer};
 use super::spec::{JobSpec, Mode, TableInput, TablePattern};
 use super::validate::Findings;
-use super::{schedule, table};
+use super::{connections, schedule, table};
 
 /// All jobs that could be made sense of.
 pub(super) fn jobs(
@@ -41,7 +41,8 @@ pub(super) fn jobs(
                 format!("`{written}` is not available in this version"),
             );
         }
-        if let Some(job) = job(name.clone(), raw, &path, findings) {
+        if let Some(mut job) = job(name.clone(), raw, &path, findings) {
+            connections::fit(&mut job, servers, &path, findings);
             jobs.insert(name, job);
         }
     }

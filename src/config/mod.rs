@@ -9,6 +9,7 @@
 //! ```
 //! No stage stops at its first error: all of them are reported together.
 
+mod connections;
 mod error;
 #[cfg(test)]
 mod example;
@@ -31,6 +32,7 @@ mod table;
 mod tests;
 mod validate;
 
+pub use connections::Connections;
 pub use error::{ConfigError, ConfigErrors, KeyPath, Origin};
 pub use load::{Request, load, runtime_dir};
 pub use pattern::PatternError;

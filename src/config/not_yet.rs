@@ -13,11 +13,6 @@ pub(super) fn not_yet(job: &RawJob) -> Vec<(KeyPath, String)> {
         }
     };
     unless(
-        job.workers == 1,
-        "workers",
-        &format!("workers = {}", job.workers),
-    );
-    unless(
         job.on_error == OnError::Abort,
         "on_error",
         "on_error = \"quarantine\"",

@@ -7,6 +7,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use uuid::Uuid;
 
+use crate::config::Connections;
 use crate::config::spec::JobSpec;
 use crate::daemon::armed::{ArmedConfig, JobName};
 use crate::daemon::event::{Action, Answer, Event, SkipReason, Ticket};
@@ -67,8 +68,8 @@ pub enum JobState {
 #[derive(Debug)]
 pub struct JobTable {
     armed: ArmedConfig,
-    /// How many connections to either side a run of this job takes.
-    connections: fn(&JobSpec) -> u32,
+    /// How many connections a run of this job takes.
+    connections: fn(&JobSpec) -> Connections,
     jobs: BTreeMap<JobName, Entry>,
     fires: BTreeSet<(Timestamp, JobName)>,
     /// When to look again at what is not settled.
@@ -112,7 +113,7 @@ impl JobTable {
     /// The table at start-up, and what to do at once: catching up with what was missed.
     pub fn new(
         armed: ArmedConfig,
-        connections: fn(&JobSpec) -> u32,
+        connections: fn(&JobSpec) -> Connections,
         past: &BTreeMap<String, Past>,
         now: Timestamp,
     ) -> (Self, Vec<Action>) {

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use crate::config::Connections;
 use crate::config::spec::{Config, JobSpec};
 
 /// The connections that a run takes, by server.
@@ -9,12 +10,13 @@ use crate::config::spec::{Config, JobSpec};
 pub struct Needs(BTreeMap<String, u32>);
 
 impl Needs {
-    /// What a run of `job` takes with `connections` to either side. A job that needs more than a
+    /// What a run of `job` takes with these `connections`. A job that needs more than a
     /// server's `max_connections` gets all of them: the run has to make do, or it would never start.
-    pub fn new(config: &Config, job: &JobSpec, connections: u32) -> Self {
+    pub fn new(config: &Config, job: &JobSpec, connections: Connections) -> Self {
         let mut needs = BTreeMap::new();
-        for server in [&job.source, &job.target] {
-            *needs.entry(server.clone()).or_insert(0) += connections;
+        let Connections { source, target } = connections;
+        for (server, count) in [(&job.source, source), (&job.target, target)] {
+            *needs.entry(server.clone()).or_insert(0) += count;
         }
         for (server, count) in &mut needs {
             *count = (*count).min(max_connections(config, server));

@@ -26,7 +26,7 @@ use super::status::{self, LastRuns};
 use super::systemd::{self, Supervisor};
 use super::{StartError, reload};
 use crate::config;
-use crate::config::spec::Config;
+use crate::config::spec::{Config, JobSpec};
 use crate::report::Listener;
 use crate::words::counted;
 
@@ -38,9 +38,6 @@ const SLEEP_MAX: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// Requests that wait for the loop's attention.
 const ASKED_MAX: usize = 64;
-
-/// Connections that a run takes on either side.
-const CONNECTIONS_A_SIDE: u32 = 1;
 
 /// How much longer stopping may take than until the loop's next turn, before systemd should lose
 /// patience: what cancelling may take.
@@ -127,7 +124,7 @@ impl Daemon {
         let now = Timestamp::now();
         let past = memory.recall(config.jobs.keys().cloned(), now);
         let armed = ArmedConfig::new(Arc::new(config)).map_err(StartError::Schedules)?;
-        let (table, actions) = JobTable::new(armed, |_| CONNECTIONS_A_SIDE, &past, now);
+        let (table, actions) = JobTable::new(armed, JobSpec::connections, &past, now);
         let mut daemon = Daemon {
             request,
             in_force,

@@ -18,6 +18,9 @@ pub struct JobPlan {
     pub truncate: Option<String>,
     /// `SET CONSTRAINTS … DEFERRED`, where tables refer to each other in a circle.
     pub defer: Option<String>,
+    /// Connections that load on each side. With one, everything is one transaction of the target;
+    /// what several load is committed before it is published.
+    pub workers: u32,
     /// What concerns the job as a whole and deserves a word.
     pub warnings: Vec<String>,
 }
@@ -45,6 +48,8 @@ pub struct CopyPlan {
     pub format: CopyFormat,
     /// `COPY (SELECT …) TO STDOUT (…)`.
     pub copy_out: String,
+    /// Statements that together read what `copy_out` reads, where the table is cut.
+    pub pieces: Vec<String>,
     /// `COPY … FROM STDIN (…)`.
     pub copy_in: String,
     /// Only what is new is read.
@@ -53,6 +58,8 @@ pub struct CopyPlan {
     pub comparison: Comparison,
     /// Sequences to move past the copied values.
     pub sequences: Vec<SequencePlan>,
+    /// Bytes on the source's disk, where that is known.
+    pub bytes_estimate: Option<u64>,
     /// Rows expected, for the progress bar.
     pub rows_estimate: Option<u64>,
     /// What works but deserves a word.
@@ -89,6 +96,15 @@ impl CopyPlan {
         match scope {
             Some(filter) => format!("{} WHERE ({filter})", self.target_from()),
             None => self.target_from(),
+        }
+    }
+
+    /// The table that COPY writes.
+    pub fn written(&self) -> &QualifiedName {
+        match &self.load {
+            Load::Direct => &self.target,
+            Load::Staged(staged) => &staged.stage,
+            Load::Shadow(shadow) => &shadow.name,
         }
     }
 

@@ -9,7 +9,7 @@ use crate::plan::checksum::{self, Alphabet};
 use crate::plan::compare::Writer;
 use crate::plan::copy::{CopyPlan, JobPlan};
 use crate::plan::swap::{self, Moment};
-use crate::plan::{split, sql, staged};
+use crate::plan::{pieces, split, sql, staged};
 
 /// What a run of the job would do.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -138,6 +138,9 @@ fn statements(plan: &JobPlan, job: &JobSpec) -> Vec<Statement> {
     if let Some(lock) = source_lock(plan) {
         on(Side::Source, &lock);
     }
+    if plan.workers > 1 {
+        on(Side::Source, "SELECT pg_catalog.pg_export_snapshot()");
+    }
     let parts = split::transactions(job, plan.clone());
     for (at, part) in parts.iter().enumerate() {
         transaction(job, part, at + 1 == parts.len(), &mut on);
@@ -158,15 +161,15 @@ fn transaction(job: &JobSpec, plan: &JobPlan, last: bool, on: &mut impl FnMut(Si
     for statement in [&first, &plan.defer].into_iter().flatten() {
         on(Side::Target, statement);
     }
-    for (_, staged) in staged::of(plan) {
-        on(Side::Target, &staged.create);
+    for statement in staged::of(plan).flat_map(|(_, staged)| &staged.create) {
+        on(Side::Target, statement);
     }
     for statement in swap::statements(plan, Moment::Make) {
         on(Side::Target, statement);
     }
-    for table in &plan.tables {
-        on(Side::Source, &table.copy_out);
-        on(Side::Target, &table.copy_in);
+    for piece in pieces::queue(plan) {
+        on(Side::Source, piece.copy_out);
+        on(Side::Target, &plan.tables[piece.table].copy_in);
     }
     let checksum = job.verify == Verify::Checksum;
     if last && !checksum {
@@ -176,8 +179,10 @@ fn transaction(job: &JobSpec, plan: &JobPlan, last: bool, on: &mut impl FnMut(Si
         on(Side::Target, statement);
     }
     on(Side::Target, "SET CONSTRAINTS ALL IMMEDIATE");
-    for statement in swap::statements(plan, Moment::Build) {
-        on(Side::Target, statement);
+    for moment in [Moment::Index, Moment::Build] {
+        for statement in swap::statements(plan, moment) {
+            on(Side::Target, statement);
+        }
     }
     for sequence in plan.tables.iter().flat_map(|table| &table.sequences) {
         on(Side::Target, &sequence.sql);
@@ -196,6 +201,9 @@ fn transaction(job: &JobSpec, plan: &JobPlan, last: bool, on: &mut impl FnMut(Si
     }
     if last && checksum {
         on(Side::Source, "COMMIT");
+    }
+    for statement in staged::of(plan).filter_map(|(_, staged)| staged.drop.as_ref()) {
+        on(Side::Target, statement);
     }
     let publish = swap::publish(&plan.tables);
     for statement in publish.lock.iter().chain(&publish.swap) {
@@ -279,7 +287,7 @@ mod tests {
             table("t", vec![column("id", "int8"), column("name", "text")]),
         );
         let job = fixtures::job(Mode::Truncate);
-        let plan = crate::plan::job(&job, vec![entry], false).unwrap();
+        let plan = crate::plan::job(&job, vec![entry], false, fixtures::attempt()).unwrap();
         let explained = explain(&plan, &job);
 
         let table = &explained.tables[0];

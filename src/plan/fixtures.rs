@@ -11,6 +11,7 @@ use crate::config::spec::{
     ScheduleSpec, Scope, TableInput, TableSpec, Triggers, Verify,
 };
 use crate::pg::ident::{Ident, QualifiedName};
+use crate::plan::shared::Attempt;
 
 /// The owners of types that are no built-in ones.
 const EXTENSION_TYPES: [&str; 7] = [
@@ -172,6 +173,7 @@ pub fn table(name: &str, columns: Vec<ColumnDesc>) -> RelationDesc {
         has_children: false,
         rows_estimate: Some(10),
         bytes_estimate: 8192,
+        blocks: Some(1),
         privileges: Privileges {
             select: true,
             insert: true,
@@ -208,6 +210,14 @@ pub fn inspected(source: RelationDesc, target: RelationDesc) -> Inspected {
         target: Some(target),
         set: BTreeMap::new(),
         since: None,
+    }
+}
+
+/// Any attempt.
+pub fn attempt() -> Attempt {
+    Attempt {
+        run_id: uuid::Uuid::nil(),
+        number: 1,
     }
 }
 

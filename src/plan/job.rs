@@ -8,25 +8,44 @@ use crate::error::{ErrorKind, Side};
 use crate::pg::ident::QualifiedName;
 use crate::plan::copy::{CopyPlan, JobPlan};
 use crate::plan::refusal::Refusal;
-use crate::plan::{checks, order, sql, swap, table};
+use crate::plan::shared::{Attempt, Shared};
+use crate::plan::{checks, order, pieces, sql, swap, table};
 
 const DEFER: &str = "SET CONSTRAINTS ALL DEFERRED";
 
-/// Plans a job. `same_place` says that source and target are one database of one server.
+/// Plans a job. `same_place` says that source and target are one database of one server; `attempt` is
+/// whom tables are marked with that several workers load.
 ///
 /// *Errors:* every reason why the job cannot be run, of all tables.
 pub fn job(
     job: &JobSpec,
     tables: Vec<Inspected>,
     same_place: bool,
+    attempt: Attempt,
 ) -> Result<JobPlan, Vec<Refusal>> {
     let mut refusals = Vec::new();
     let mut warnings = Vec::new();
     check_job(job, &tables, &mut refusals);
+    let workers = job.loaders();
+    let shared = Shared::new(job, attempt, pieces::piece_bytes(workers, &tables));
+    if job.workers > workers {
+        warnings.push(format!(
+            "`workers` has no effect in mode `{}`: one transaction writes the target itself, through \
+             one connection",
+            job.mode.as_str()
+        ));
+    }
     let mut plans: Vec<Option<CopyPlan>> = tables
         .iter()
         .enumerate()
-        .map(|(at, inspected)| table::plan(job, inspected, at + 1, same_place, &mut refusals))
+        .map(|(at, inspected)| {
+            let setting = table::Setting {
+                number: at + 1,
+                same_place,
+                shared: shared.as_ref(),
+            };
+            table::plan(job, inspected, &setting, &mut refusals)
+        })
         .collect();
     let targets: Vec<&RelationDesc> = tables.iter().filter_map(|t| t.target.as_ref()).collect();
     for target in targets.iter().filter(|target| is_table(target)) {
@@ -36,7 +55,8 @@ pub fn job(
         check_references(job, &targets, &mut refusals);
     }
     if job.mode == Mode::Swap {
-        swap::plan(job, &tables, &mut plans, &mut refusals);
+        let shared = shared.as_ref();
+        swap::plan(job, &tables, shared, &mut plans, &mut refusals);
     }
     if !refusals.is_empty() {
         return Err(refusals);
@@ -57,6 +77,7 @@ pub fn job(
             _ => None,
         },
         defer,
+        workers,
         warnings,
     })
 }

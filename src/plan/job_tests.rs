@@ -26,7 +26,7 @@ pub(super) fn target(entry: &mut Inspected) -> &mut RelationDesc {
 }
 
 pub(super) fn plan(mode: Mode, tables: Vec<Inspected>) -> Result<JobPlan, Vec<Refusal>> {
-    job(&fixtures::job(mode), tables, false)
+    job(&fixtures::job(mode), tables, false, fixtures::attempt())
 }
 
 fn reasons(result: Result<JobPlan, Vec<Refusal>>) -> Vec<String> {
@@ -175,7 +175,12 @@ fn all_reasons_of_all_tables_are_reported_at_once() {
 
 #[test]
 fn one_table_cannot_be_its_own_target_nor_a_target_twice() {
-    let itself = job(&fixtures::job(Mode::Append), vec![entry(|_| {})], true);
+    let itself = job(
+        &fixtures::job(Mode::Append),
+        vec![entry(|_| {})],
+        true,
+        fixtures::attempt(),
+    );
     assert_eq!(
         reasons(itself),
         ["public.t: source and target are one and the same table"]
@@ -219,7 +224,10 @@ fn the_formats_that_a_job_allows(
     let mut spec = fixtures::job(Mode::Append);
     spec.format = choice;
     let entry = entry(|e| target(e).columns[0] = column("id", "int8"));
-    match (job(&spec, vec![entry], false), expected) {
+    match (
+        job(&spec, vec![entry], false, fixtures::attempt()),
+        expected,
+    ) {
         (Ok(plan), Ok(differs)) => {
             let CopyFormat::Text(reason) = &plan.tables[0].format else {
                 panic!()
@@ -293,11 +301,11 @@ fn skipping_triggers_takes_a_privilege_and_says_what_else_is_skipped() {
     let mut spec = fixtures::job(Mode::Append);
     spec.triggers = Triggers::Skip;
     let mut entries = linked(&["a", "b"], &[("a", "b", false), ("b", "a", false)]);
-    let plan = job(&spec, entries.clone(), false).unwrap();
+    let plan = job(&spec, entries.clone(), false, fixtures::attempt()).unwrap();
     assert_eq!((plan.defer, plan.warnings.len()), (None, 0));
     assert!(plan.tables[0].warnings[0].contains("also skips foreign keys"));
     target(&mut entries[0]).privileges.skip_triggers = false;
-    let refusals = job(&spec, entries, false).unwrap_err();
+    let refusals = job(&spec, entries, false, fixtures::attempt()).unwrap_err();
     assert_eq!(
         (refusals.len(), refusals[0].kind),
         (1, ErrorKind::Permission)

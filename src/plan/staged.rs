@@ -8,9 +8,11 @@
 use crate::catalog::desc::{ColumnDesc, Identity, RelationDesc, RelationKind, UniqueIndex};
 use crate::config::spec::{JobSpec, Mode, Scope, TableSpec};
 use crate::error::Side;
-use crate::pg::ident::{Ident, QualifiedName};
+use crate::pg::ident::{Ident, QualifiedName, quote_literal};
 use crate::plan::copy::{CopyPlan, JobPlan, Load};
 use crate::plan::refusal::Refusal;
+use crate::plan::shared::Shared;
+use crate::plan::table::Setting;
 use crate::plan::{merge, upsert};
 
 /// How one table is loaded through a staging table.
@@ -18,8 +20,10 @@ use crate::plan::{merge, upsert};
 pub struct Staged {
     /// The staging table.
     pub stage: QualifiedName,
-    /// Makes it; it goes with the transaction.
-    pub create: String,
+    /// Makes it.
+    pub create: Vec<String>,
+    /// Drops it, in the transaction that publishes; none where it goes with its transaction.
+    pub drop: Option<String>,
     /// Gives the planner its statistics.
     pub analyze: String,
     /// Gives the number of staged rows without a whole key.
@@ -98,24 +102,28 @@ pub fn is_staged(job: &JobSpec, spec: &TableSpec) -> bool {
     }
 }
 
-/// Plans the staging of one table; `number` tells it from the job's others.
+/// Plans the staging of one table.
 pub fn plan(
     job: &JobSpec,
     spec: &TableSpec,
     target: &RelationDesc,
     columns: Vec<&ColumnDesc>,
-    number: usize,
+    setting: &Setting<'_>,
     refusals: &mut Vec<Refusal>,
     warnings: &mut Vec<String>,
 ) -> Option<Staged> {
     privileges(job, target, refusals);
     let key = key(job, spec, target, &columns, refusals)?;
+    let number = setting.number;
     let parts = Parts {
         spec,
         target,
         columns,
         key,
-        stage: QualifiedName::new("pg_temp", format!("tableferry_{number}")),
+        stage: match setting.shared {
+            Some(shared) => shared.stage(&target.name),
+            None => QualifiedName::new("pg_temp", format!("tableferry_{number}")),
+        },
         changes: QualifiedName::new("pg_temp", format!("tableferry_{number}_changes")),
     };
     let apply = match job.mode {
@@ -123,7 +131,10 @@ pub fn plan(
         _ => Apply::Upsert(upsert::plan(job, &parts, refusals, warnings)),
     };
     Some(Staged {
-        create: parts.create(),
+        create: parts.create(setting.shared),
+        drop: setting
+            .shared
+            .map(|_| format!("DROP TABLE {}", parts.stage.sql())),
         analyze: format!("ANALYZE {}", parts.stage.sql()),
         null_keys: parts.null_keys(),
         repeated_keys: parts.repeated_keys(),
@@ -365,13 +376,25 @@ impl Parts<'_> {
     }
 
     /// Without defaults, constraints and generated columns: those are the target's affair.
-    fn create(&self) -> String {
-        format!(
-            "CREATE TEMPORARY TABLE {} ON COMMIT DROP AS SELECT {} FROM {} WITH NO DATA",
-            self.stage.sql(),
-            self.columns_sql(""),
-            self.target_from()
-        )
+    ///
+    /// A session's temporary tables are its own: what several load is unlogged. Nothing but the run
+    /// itself should lock it.
+    fn create(&self, shared: Option<&Shared>) -> Vec<String> {
+        let stage = self.stage.sql();
+        let (columns, from) = (self.columns_sql(""), self.target_from());
+        let rows = format!("AS SELECT {columns} FROM {from} WITH NO DATA");
+        match shared {
+            None => vec![format!(
+                "CREATE TEMPORARY TABLE {stage} ON COMMIT DROP {rows}"
+            )],
+            Some(shared) => vec![
+                format!("CREATE UNLOGGED TABLE {stage} WITH (autovacuum_enabled = false) {rows}"),
+                format!(
+                    "COMMENT ON TABLE {stage} IS {}",
+                    quote_literal(&shared.stage_mark(&self.target.name)).trim_start()
+                ),
+            ],
+        }
     }
 
     fn null_keys(&self) -> String {

@@ -7,14 +7,24 @@ use crate::plan::columns::{self, Pair};
 use crate::plan::copy::{ColumnPlan, CopyFormat, CopyPlan, FormatReason, Load, SequencePlan};
 use crate::plan::format::{self, Carrier, Ends, Verdict};
 use crate::plan::refusal::Refusal;
-use crate::plan::{checks, compare, pairs, sql, staged, watermark};
+use crate::plan::shared::Shared;
+use crate::plan::{checks, compare, pairs, pieces, sql, staged, watermark};
+
+/// What the plan of a table has to know of its job.
+pub struct Setting<'a> {
+    /// Tells the table from the job's others.
+    pub number: usize,
+    /// Source and target are one database of one server.
+    pub same_place: bool,
+    /// Where several workers load.
+    pub shared: Option<&'a Shared>,
+}
 
 /// Plans one table. None where `refusals` got at least one entry.
 pub fn plan(
     job: &JobSpec,
     inspected: &Inspected,
-    number: usize,
-    same_place: bool,
+    setting: &Setting<'_>,
     refusals: &mut Vec<Refusal>,
 ) -> Option<CopyPlan> {
     let before = refusals.len();
@@ -22,7 +32,7 @@ pub fn plan(
     let (source, target) = both_exist(inspected, refusals)?;
     let mut warnings = Vec::new();
     let itself = matches!(&spec.input, TableInput::Relation(name) if *name == target.name);
-    if same_place && itself {
+    if setting.same_place && itself {
         refusals.push(
             Refusal::mismatch(
                 Side::Target,
@@ -51,7 +61,7 @@ pub fn plan(
     let sequences = sequences(job, target, &pairs, refusals);
     let load = if staged::is_staged(job, spec) {
         let columns = pairs.iter().map(|pair| pair.target).collect();
-        staged::plan(job, spec, target, columns, number, refusals, &mut warnings)
+        staged::plan(job, spec, target, columns, setting, refusals, &mut warnings)
             .map(|staged| Load::Staged(Box::new(staged)))
     } else {
         Some(Load::Direct)
@@ -77,6 +87,14 @@ pub fn plan(
         .and_then(|reading| reading.condition.as_deref());
     let filter = watermark::and(spec.filter.as_deref(), condition);
     let select = sql::select(&from, &planned, filter.as_deref());
+    let piece_bytes = setting.shared.map(|shared| shared.piece_bytes);
+    let ranges = piece_bytes.map_or(Vec::new(), |bytes| pieces::conditions(source, bytes));
+    let piece = |range: &String| {
+        let filter = watermark::and(filter.as_deref(), Some(range));
+        sql::copy_out(&sql::select(&from, &planned, filter.as_deref()), &format)
+    };
+    let pieces = ranges.iter().map(piece).collect();
+    warnings.extend(piece_bytes.and_then(|bytes| pieces::note(source, bytes)));
     let comparison = compare::comparison(spec, &judged, target, &format, everything.clone());
     if job.verify == Verify::Checksum {
         refusals.extend(comparison.refusals(target));
@@ -97,6 +115,10 @@ pub fn plan(
         target: target.name.clone(),
         target_kind: target.kind,
         copy_out: sql::copy_out(&select, &format),
+        pieces,
+        // Of a view or a query nobody knows how much it reads.
+        bytes_estimate: (source.bytes_estimate > 0 || source.blocks.is_some())
+            .then_some(source.bytes_estimate),
         copy_in: sql::copy_in(written, &planned, &format),
         target_has_triggers: job.triggers == Triggers::Fire && !target.triggers.is_empty(),
         load,

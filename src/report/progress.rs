@@ -26,7 +26,15 @@ pub fn for_stderr() -> Box<dyn Listener> {
 
 struct Bars {
     all: MultiProgress,
-    running: Mutex<HashMap<Uuid, ProgressBar>>,
+    running: Mutex<HashMap<Uuid, Vec<Bar>>>,
+}
+
+/// A table that is being copied; several workers may be at several. The last one of a run stays until
+/// its end.
+struct Bar {
+    number: usize,
+    bar: ProgressBar,
+    loaded: bool,
 }
 
 impl Bars {
@@ -48,12 +56,38 @@ impl Bars {
             table.number, table.of, table.target
         ));
         bar.enable_steady_tick(Duration::from_millis(200));
-        if let Some(old) = self.lock().insert(run_id, bar) {
-            old.finish_and_clear();
-        }
+        let mut running = self.lock();
+        let bars = running.entry(run_id).or_default();
+        clear(bars, |old| old.loaded || old.number == table.number);
+        bars.push(Bar {
+            number: table.number,
+            bar,
+            loaded: false,
+        });
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<Uuid, ProgressBar>> {
+    fn moved(&self, run_id: Uuid, table: &TableProgress, loaded: bool) {
+        let mut running = self.lock();
+        let Some(bars) = running.get_mut(&run_id) else {
+            return;
+        };
+        let alone = bars.len() == 1;
+        if loaded && !alone {
+            clear(bars, |old| old.number == table.number);
+        }
+        let Some(row) = bars.iter_mut().find(|row| row.number == table.number) else {
+            return;
+        };
+        row.loaded |= loaded;
+        // Statistics are old: a bar must not be full before the table is.
+        if row.bar.length().is_some_and(|length| length < table.rows) {
+            row.bar.set_length(table.rows);
+        }
+        row.bar.set_position(table.rows);
+        row.bar.set_message(ByteSize(table.bytes).to_string());
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<Uuid, Vec<Bar>>> {
         self.running.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -62,16 +96,8 @@ impl Listener for Bars {
     fn on(&self, job: &str, run_id: Uuid, event: &Event) {
         match event {
             Event::TableStarted(table) => self.start(job, run_id, table),
-            Event::TableMoved(table) | Event::TableLoaded(table) => {
-                if let Some(bar) = self.lock().get(&run_id) {
-                    // Statistics are old: a bar must not be full before the table is.
-                    if bar.length().is_some_and(|length| length < table.rows) {
-                        bar.set_length(table.rows);
-                    }
-                    bar.set_position(table.rows);
-                    bar.set_message(ByteSize(table.bytes).to_string());
-                }
-            }
+            Event::TableMoved(table) => self.moved(run_id, table, false),
+            Event::TableLoaded(table) => self.moved(run_id, table, true),
             Event::Retrying {
                 error,
                 pause,
@@ -84,18 +110,29 @@ impl Listener for Bars {
                 let _ = self.all.println(text);
             }
             Event::Finished(_) => {
-                if let Some(bar) = self.lock().remove(&run_id) {
-                    bar.finish_and_clear();
-                }
+                clear(&mut self.lock().remove(&run_id).unwrap_or_default(), |_| {
+                    true
+                })
             }
             Event::Publishing => {
-                if let Some(bar) = self.lock().get(&run_id) {
+                if let Some(Bar { bar, .. }) = self.lock().get(&run_id).and_then(|bars| bars.last())
+                {
                     bar.set_prefix(format!("{job}  publishing"));
                 }
             }
             Event::Started { .. } | Event::Planned { .. } | Event::Warned(_) => {}
         }
     }
+}
+
+fn clear(bars: &mut Vec<Bar>, which: impl Fn(&Bar) -> bool) {
+    bars.retain(|row| {
+        let gone = which(row);
+        if gone {
+            row.bar.finish_and_clear();
+        }
+        !gone
+    });
 }
 
 fn style(has_estimate: bool) -> ProgressStyle {
@@ -114,7 +151,8 @@ struct Lines {
 }
 
 struct Pace {
-    began: Instant,
+    /// By the tables' numbers.
+    began: HashMap<usize, Instant>,
     told: Instant,
 }
 
@@ -131,17 +169,26 @@ impl Listener for Lines {
         let mut running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
         let now = Instant::now();
         match event {
-            Event::TableStarted(_) => {
+            Event::TableStarted(table) => {
                 // The interval runs on over small tables, so that a thousand of them stay quiet.
-                let told = running.get(&run_id).map_or(now, |pace| pace.told);
-                running.insert(run_id, Pace { began: now, told });
+                let pace = running.entry(run_id).or_insert_with(|| Pace {
+                    began: HashMap::new(),
+                    told: now,
+                });
+                pace.began.insert(table.number, now);
             }
             Event::TableMoved(table) => {
                 if let Some(pace) = running.get_mut(&run_id)
                     && now.duration_since(pace.told) >= LINE_INTERVAL
                 {
                     pace.told = now;
-                    eprintln!("{}", line(job, table, now.duration_since(pace.began)));
+                    let began = pace.began.get(&table.number).copied().unwrap_or(now);
+                    eprintln!("{}", line(job, table, now.duration_since(began)));
+                }
+            }
+            Event::TableLoaded(table) => {
+                if let Some(pace) = running.get_mut(&run_id) {
+                    pace.began.remove(&table.number);
                 }
             }
             Event::Retrying {
@@ -159,7 +206,6 @@ impl Listener for Lines {
             }
             Event::Started { .. }
             | Event::Planned { .. }
-            | Event::TableLoaded(_)
             | Event::Publishing
             | Event::Warned(_) => {}
         }

@@ -4,25 +4,30 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::future::Future;
 use std::time::{Duration, Instant};
 
+use futures_util::future::join_all;
+
+use super::crew::Crew;
 use super::hold::{self, Hold};
 use super::inspect::{self, Inspection};
 use super::ledger::Claim;
-use super::pipe::{self, Pace, RateLimit, Totals};
+use super::pipe::RateLimit;
 use super::settle::{self, Fate};
 use super::watermark::{self, Reached};
-use super::{Cancelled, Context, Why, checksum, claim, gate, ledger, modes, publish};
+use super::{
+    Cancelled, Context, Why, checksum, claim, copy, gate, ledger, leftovers, modes, publish,
+};
 use crate::catalog::desc::RelationDesc;
-use crate::config::spec::JobSpec;
 use crate::error::{Error, ErrorKind, Phase, Result, Side};
 use crate::pg::ident::QualifiedName;
 use crate::pg::session::Session;
 use crate::plan;
-use crate::plan::copy::{CopyPlan, JobPlan};
-use crate::plan::split;
-use crate::report::{Elsewhere, Event, Snapshot, TableProgress, TableReport};
+use crate::plan::copy::JobPlan;
+use crate::plan::swap::{self, Moment};
+use crate::plan::{pieces, split};
+use crate::report::{Elsewhere, Event, Snapshot, TableReport};
 
 /// How long a server may take to end a session that is over.
-const CLOSE_WAIT: Duration = Duration::from_secs(5);
+pub(super) const CLOSE_WAIT: Duration = Duration::from_secs(5);
 
 /// How long both servers together may take to notice a cancel, before the connections are cut.
 const ABORT_WAIT: Duration = Duration::from_secs(5);
@@ -82,6 +87,8 @@ struct Sides {
     target: Option<Session>,
     /// Keeps the claim on the job where the target's transactions are several.
     claim: Option<Session>,
+    /// Where several workers load.
+    crew: Crew,
 }
 
 /// How an attempt ended that did not fail.
@@ -106,7 +113,13 @@ pub(super) async fn attempt(
     let done = publish_all(context, &mut sides, cancelled, record).await;
     match &done {
         Ok(_) => sides.close().await,
-        Err(_) => sides.abort().await,
+        Err(error) => {
+            sides.abort().await;
+            // What is in doubt may yet be published.
+            if error.kind() != ErrorKind::InDoubt {
+                leftovers::clean_up(context, &sides.crew.made).await;
+            }
+        }
     }
     done
 }
@@ -142,6 +155,7 @@ async fn publish_all(
             .all(|t| record.is_published(&t.target.to_string()))
     });
     let count = parts.len();
+    let workers = parts.iter().map(hands).max().unwrap_or(1);
     for (index, plan) in parts.iter().enumerate() {
         let first = record.tables.len();
         if sides.target.is_none() {
@@ -153,6 +167,7 @@ async fn publish_all(
             seen: &seen,
             last: index + 1 == count,
             of,
+            workers,
             limit: limit.as_ref(),
             hold: &hold,
         };
@@ -168,6 +183,7 @@ async fn publish_all(
             }
         }
         committed?;
+        sides.crew.made.clear();
         after(context, sides, cancelled, &record.tables[first..]).await;
     }
     Ok(Done::Committed)
@@ -195,13 +211,13 @@ async fn begin(
     let source = &*sides
         .source
         .insert(inspect::open(context, Side::Source).await?);
-    let target = sides.target.as_ref();
-    let target = target.ok_or_else(|| no_session(Side::Target))?;
+    let target = ours(&sides.target, Side::Target)?;
+    let number = u32::try_from(record.failures.len() + 1).unwrap_or(u32::MAX);
     let Inspection {
         plan,
         target: seen,
         snapshot,
-    } = inspect::inspect(context, source, target, hold).await?;
+    } = inspect::inspect(context, source, target, hold, number).await?;
     record.snapshot = Some(snapshot);
     let plan = plan.map_err(|refusals| plan::to_error(&refusals))?;
     context.tell(Event::Planned {
@@ -215,22 +231,25 @@ async fn begin(
         claim.begin(Phase::Lock, "").await?;
         claim::mark(claim, context.run_id).await?;
         claim::claim_job(claim, &context.job).await?;
+        leftovers::sweep(context, claim).await?;
     }
     Ok((plan, seen))
 }
 
 /// What one of the target's transactions publishes.
 #[derive(Clone, Copy)]
-struct Part<'a> {
-    plan: &'a JobPlan,
+pub(super) struct Part<'a> {
+    pub plan: &'a JobPlan,
     /// The target's relations as the plan saw them.
     seen: &'a Seen,
     /// No other part comes after it.
     last: bool,
     /// Tables in the whole job.
-    of: usize,
-    /// How fast the source may be read.
-    limit: Option<&'a RateLimit>,
+    pub of: usize,
+    /// How many have something to do.
+    workers: usize,
+    /// How fast the source may be read, by all workers together.
+    pub limit: Option<&'a RateLimit>,
     hold: &'a Hold,
 }
 
@@ -238,12 +257,18 @@ struct Part<'a> {
 /// one's load, the source's snapshot is let go.
 async fn load(
     context: &Context,
-    sides: &Sides,
+    sides: &mut Sides,
     part: Part<'_>,
     record: &mut Record,
 ) -> Result<Fate> {
     let Part { plan, seen, .. } = part;
-    let (source, target) = (sides.source()?, sides.target()?);
+    let Sides {
+        source,
+        target,
+        claim,
+        crew,
+    } = sides;
+    let (source, target) = (ours(source, Side::Source)?, ours(target, Side::Target)?);
     target
         .begin(Phase::Prepare, "ISOLATION LEVEL READ COMMITTED READ WRITE")
         .await?;
@@ -251,15 +276,27 @@ async fn load(
     claim::mark(target, context.run_id).await?;
     if context.job.atomic {
         claim::claim_job(target, &context.job).await?;
+        leftovers::sweep(context, target).await?;
     }
     claim::claim_tables(target, &context.job, plan).await?;
     let before = gate::count_before(target, &context.job, plan, seen).await?;
     publish::prepare(target, plan).await?;
     claim::unchanged(target, plan, seen).await?;
-    modes::stage(target, plan).await?;
+    if plan.workers > 1 {
+        crew.hire(context, source, part.workers).await?;
+        crew.made = plan.tables.iter().map(|t| t.written().clone()).collect();
+    }
+    modes::make(crew.targets().first().unwrap_or(target), plan).await?;
 
     let (first, first_reached) = (record.tables.len(), record.reached.len());
-    copy_all(context, source, target, part, record).await?;
+    let pairs = crew.pairs(source, target);
+    copy::all(context, &pairs, (source, target), part, record).await?;
+    let mut own = crew.readers(context, source);
+    own.extend(claim.as_ref().map(Session::pid));
+    let older = modes::older::note(target, plan, &own).await?;
+    if part.last {
+        crew.release().await;
+    }
     let checksum = checksum::wanted(&context.job);
     if part.last && !checksum {
         // The snapshot holds back the source's vacuum: let it go before the target does its part.
@@ -269,7 +306,7 @@ async fn load(
 
     gate::check(&context.job, target, &before, &mut record.tables[first..])?;
     modes::apply(target, &context.job, plan, &mut record.tables[first..]).await?;
-    publish::finish(target, &context.job, plan).await?;
+    publish::finish(target, crew.targets(), &context.job, plan).await?;
     if checksum {
         checksum::check(context, source, target, plan).await?;
     }
@@ -278,82 +315,17 @@ async fn load(
         part.hold.end();
     }
     context.tell(Event::Publishing);
+    modes::drop_stages(target, plan).await?;
     watermark::record(context, target, &record.reached[first_reached..]).await?;
     ledger::publish(context, target, record, first, part.last).await?;
     let fate = settle::fate(context, target, &record.tables[first..]).await?;
-    publish::now(target, &context.job, plan).await?;
+    publish::now(target, &context.job, plan, &older).await?;
     Ok(fate)
-}
-
-async fn copy_all(
-    context: &Context,
-    source: &Session,
-    target: &Session,
-    part: Part<'_>,
-    record: &mut Record,
-) -> Result<()> {
-    for table in &part.plan.tables {
-        let number = record.tables.len() + 1;
-        let progress = |moved: Totals| TableProgress {
-            number,
-            of: part.of,
-            target: table.target.to_string(),
-            rows: moved.rows,
-            bytes: moved.bytes,
-            rows_estimate: table.rows_estimate,
-        };
-        context.tell(Event::TableStarted(progress(Totals::default())));
-        let began = Instant::now();
-        let on_progress = |moved| context.tell(Event::TableMoved(progress(moved)));
-        let pace = Pace {
-            stall_timeout: context.job.stall_timeout,
-            limit: part.limit,
-            on_progress: &on_progress,
-        };
-        let copied = pipe::copy(source, target, table, pace).await?;
-        record
-            .reached
-            .extend(watermark::reached(source, table).await?);
-        let totals = Totals {
-            rows: copied.rows_read,
-            bytes: copied.bytes,
-        };
-        context.tell(Event::TableLoaded(progress(totals)));
-        record
-            .tables
-            .push(table_report(&context.job, table, copied, began.elapsed()));
-    }
-    Ok(())
 }
 
 fn all_warnings(plan: &JobPlan) -> Vec<String> {
     let of_tables = plan.tables.iter().flat_map(|table| &table.warnings);
     plan.warnings.iter().chain(of_tables).cloned().collect()
-}
-
-fn table_report(
-    job: &JobSpec,
-    table: &CopyPlan,
-    copied: pipe::Copied,
-    took: Duration,
-) -> TableReport {
-    TableReport {
-        source: table.source.clone(),
-        target: table.target.to_string(),
-        mode: job.mode,
-        format: table.format.as_str(),
-        format_reason: table.format.reason().map(ToString::to_string),
-        rows_read: copied.rows_read,
-        rows_written: copied.rows_written,
-        rows_inserted: copied.rows_written,
-        rows_updated: 0,
-        rows_deleted: 0,
-        rows_rejected: 0,
-        bytes: copied.bytes,
-        workers: 1,
-        seconds: took.as_secs_f64(),
-        committed: (!job.atomic).then_some(false),
-    }
 }
 
 /// COMMIT, and the proof of it.
@@ -363,7 +335,7 @@ async fn commit(
     fate: &Fate,
     cancelled: &Cancelled,
 ) -> Result<()> {
-    let target = sides.target()?;
+    let target = ours(&sides.target, Side::Target)?;
     let error = match tokio::time::timeout(COMMIT_WAIT, target.commit()).await {
         Ok(Ok(())) => return Ok(()),
         Ok(Err(error)) if error.kind() != ErrorKind::InDoubt => return Err(error),
@@ -435,15 +407,14 @@ impl Bound<'_> {
     }
 }
 
+/// Of the configured workers, those that a plan has something for: pieces to load, or indexes to make.
+fn hands(plan: &JobPlan) -> usize {
+    let indexes = swap::statements(plan, Moment::Index).count();
+    let wanted = pieces::queue(plan).len().max(indexes).max(1);
+    usize::try_from(plan.workers).map_or(wanted, |workers| workers.min(wanted))
+}
+
 impl Sides {
-    fn source(&self) -> Result<&Session> {
-        self.source.as_ref().ok_or_else(|| no_session(Side::Source))
-    }
-
-    fn target(&self) -> Result<&Session> {
-        self.target.as_ref().ok_or_else(|| no_session(Side::Target))
-    }
-
     /// Cancels what runs on both servers and ends all sessions.
     async fn abort(&mut self) {
         self.end(async |session| session.abort(ABORT_WAIT).await)
@@ -457,20 +428,14 @@ impl Sides {
     }
 
     async fn end(&mut self, how: impl AsyncFn(Session)) {
-        let end = async |session: Option<Session>| {
-            if let Some(session) = session {
-                how(session).await;
-            }
-        };
-        tokio::join!(
-            end(self.source.take()),
-            end(self.target.take()),
-            end(self.claim.take())
-        );
+        let own = [self.source.take(), self.target.take(), self.claim.take()];
+        let all = own.into_iter().flatten().chain(self.crew.dismiss());
+        join_all(all.map(|session| how(session))).await;
     }
 }
 
-fn no_session(side: Side) -> Error {
+fn ours(session: &Option<Session>, side: Side) -> Result<&Session> {
     let what = "the session is gone";
-    Error::new(ErrorKind::Bug, Phase::Commit, side, what)
+    let gone = || Error::new(ErrorKind::Bug, Phase::Commit, side, what);
+    session.as_ref().ok_or_else(gone)
 }

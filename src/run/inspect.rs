@@ -6,7 +6,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use super::hold::Hold;
-use super::{Context, modes, watermark};
+use super::{Context, ledger, modes, watermark};
 use crate::catalog;
 use crate::catalog::LockTarget;
 use crate::catalog::desc::RelationDesc;
@@ -15,6 +15,7 @@ use crate::error::{Error, ErrorKind, Phase, Result, Side};
 use crate::pg::ident::QualifiedName;
 use crate::pg::session::{Session, SessionSettings};
 use crate::plan::copy::JobPlan;
+use crate::plan::shared::Attempt;
 use crate::plan::{self, Inspected, Refusal};
 use crate::report::Snapshot;
 
@@ -52,12 +53,13 @@ pub async fn open(context: &Context, side: Side) -> Result<Session> {
 ///
 /// The locks come before the snapshot: a snapshot that is older than somebody's TRUNCATE would
 /// read no rows, without an error. What must be known before the locks (which tables a wildcard
-/// means) is asked before the transaction begins.
+/// means) is asked before the transaction begins. `attempt` is the attempt's number.
 pub async fn inspect(
     context: &Context,
     source: &Session,
     target: &Session,
     hold: &Hold,
+    attempt: u32,
 ) -> Result<Inspection> {
     let job = &context.job;
     source.hold(Phase::Inspect).await?;
@@ -97,8 +99,19 @@ pub async fn inspect(
         inspected.push(entry);
     }
     watermark::resume(context, source, target, &mut inspected).await?;
+    let refusal = ledger::refuse_stages(target, job).await?;
     target.let_go(Phase::Inspect).await?;
-    let mut plan = plan::job(job, inspected, same_place);
+    let attempt = Attempt {
+        run_id: context.run_id,
+        number: attempt,
+    };
+    let mut plan = plan::job(job, inspected, same_place, attempt);
+    if let Some(refusal) = refusal {
+        match &mut plan {
+            Ok(_) => plan = Err(vec![refusal]),
+            Err(refusals) => refusals.push(refusal),
+        }
+    }
     if let Ok(plan) = &mut plan {
         plan.warnings.extend(locks.iter().filter_map(unlocked));
     }
@@ -145,7 +158,7 @@ async fn snapshot(source: &Session) -> Result<Snapshot> {
 }
 
 /// What tells one database of one running server from all others.
-async fn place(session: &Session) -> Result<(String, String)> {
+pub(super) async fn place(session: &Session) -> Result<(String, String)> {
     let sql = "SELECT pg_catalog.pg_postmaster_start_time()::pg_catalog.text, \
                       pg_catalog.current_database()::pg_catalog.text";
     let rows = session.query(Phase::Inspect, sql, &[]).await?;
@@ -168,7 +181,7 @@ fn no_row(session: &Session) -> Error {
 pub async fn plan_only(context: &Context) -> Result<Result<JobPlan, Vec<Refusal>>> {
     let source = open(context, Side::Source).await?;
     let target = open(context, Side::Target).await?;
-    let inspected = inspect(context, &source, &target, &Hold::default()).await;
+    let inspected = inspect(context, &source, &target, &Hold::default(), 1).await;
     tokio::join!(source.close(CLOSE_WAIT), target.close(CLOSE_WAIT));
     Ok(inspected?.plan)
 }

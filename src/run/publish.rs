@@ -1,7 +1,7 @@
 //! What happens on the target around the load: TRUNCATE or a lock before it, sequences and
 //! deferred constraints after it, ANALYZE when all is published.
 
-use super::modes;
+use super::modes::{self, older::Older};
 use crate::config::spec::{JobSpec, Mode};
 use crate::error::{Phase, Result};
 use crate::pg::ident::QualifiedName;
@@ -28,11 +28,17 @@ pub(super) async fn prepare(target: &Session, plan: &JobPlan) -> Result<()> {
 }
 
 /// The last work before COMMIT. Deferred constraints are checked here, where an error can still
-/// be told apart from a COMMIT that went wrong.
-pub(super) async fn finish(target: &Session, job: &JobSpec, plan: &JobPlan) -> Result<()> {
+/// be told apart from a COMMIT that went wrong. `builders` can work beside the target's own session.
+pub(super) async fn finish(
+    target: &Session,
+    builders: &[Session],
+    job: &JobSpec,
+    plan: &JobPlan,
+) -> Result<()> {
     target
         .run(Phase::Gate, "SET CONSTRAINTS ALL IMMEDIATE")
         .await?;
+    modes::swap::index(target, builders, plan).await?;
     modes::swap::build(target, plan).await?;
     if job.sequences {
         for table in &plan.tables {
@@ -46,7 +52,13 @@ pub(super) async fn finish(target: &Session, job: &JobSpec, plan: &JobPlan) -> R
 }
 
 /// What keeps readers waiting until COMMIT, and so comes last.
-pub(super) async fn now(target: &Session, job: &JobSpec, plan: &JobPlan) -> Result<()> {
+pub(super) async fn now(
+    target: &Session,
+    job: &JobSpec,
+    plan: &JobPlan,
+    older: &Older,
+) -> Result<()> {
+    modes::older::wait(target, job, older).await?;
     modes::swap::publish(target, job, plan).await
 }
 

@@ -329,7 +329,7 @@ fn the_grants_that_the_schema_names_are_all_that_is_needed() {
         .filter(|line| line.contains("loader"))
         .map(|line| format!("GRANT{}", line.replace("loader", &role)))
         .collect();
-    assert_eq!(grants.len(), 3, "{script}");
+    assert_eq!(grants.len(), 4, "{script}");
     // Without DELETE old runs stay, and that is no error.
     db.target.sql(&grants[..2].concat());
     db.target

@@ -32,3 +32,4 @@ mod type_matrix;
 mod upsert;
 mod verify;
 mod watermark;
+mod workers;

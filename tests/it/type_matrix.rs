@@ -12,6 +12,7 @@ use tableferry::pg::session::Session;
 use tableferry::plan::checksum::{self, Alphabet};
 use tableferry::plan::compare::Writer;
 use tableferry::plan::copy::{CopyFormat, CopyPlan};
+use tableferry::plan::shared::Attempt;
 use tableferry::plan::{self, Refusal};
 
 use crate::support::looking::{self, session};
@@ -565,7 +566,8 @@ fn every_class_of_types_goes_as_it_must_and_arrives_as_it_was() {
 /// What the plan says without `lossy`, its reasons, and a plan that can be run.
 fn decide(job: &JobSpec, one: &Inspected) -> (Expected, Vec<Refusal>, Option<CopyPlan>) {
     let planned = |one: &Inspected| {
-        plan::job(job, vec![one.clone()], false).map(|mut plan| plan.tables.remove(0))
+        plan::job(job, vec![one.clone()], false, Attempt::default())
+            .map(|mut plan| plan.tables.remove(0))
     };
     match planned(one) {
         Ok(plan) if plan.format == CopyFormat::Binary => (Binary, Vec::new(), Some(plan)),

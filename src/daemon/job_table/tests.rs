@@ -129,8 +129,11 @@ fn armed(config: Config) -> ArmedConfig {
     ArmedConfig::new(Arc::new(config)).unwrap()
 }
 
-fn workers(spec: &JobSpec) -> u32 {
-    spec.workers
+fn workers(spec: &JobSpec) -> Connections {
+    Connections {
+        source: spec.workers,
+        target: spec.workers,
+    }
 }
 
 /// `10:00:30` on the first of January 2026.

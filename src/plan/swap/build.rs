@@ -2,16 +2,55 @@
 
 use std::collections::BTreeMap;
 
+use super::make::OWN_TABLESPACE;
 use super::{Names, acl, comment, literal, quoted};
 use crate::catalog::attachments::{Attachments, ForeignKey, Index, IndexConstraint, Statistics};
 use crate::pg::ident::QualifiedName;
 
-/// Indexes and their constraints, statistics, comments, labels.
+/// The indexes, each by itself. They lock out writers only, so that several connections can make
+/// them. An exclusion constraint makes its own, under a lock of its own.
+pub(super) fn indexes(names: &Names, old: &Attachments) -> Vec<Vec<String>> {
+    let indexes = old.indexes.iter().enumerate();
+    let simple = indexes.filter(|(_, index)| !makes_own(index));
+    simple
+        .map(|(number, index)| {
+            let unique = if index.unique { "UNIQUE " } else { "" };
+            let tail = index.tail.as_deref().unwrap_or_default();
+            let sql = format!(
+                "CREATE {unique}INDEX {} ON {} {tail}",
+                names.index(number).name.sql(),
+                names.shadow.sql()
+            );
+            in_tablespace(index, sql)
+        })
+        .collect()
+}
+
+/// EXCLUDE, and keys WITHOUT OVERLAPS.
+fn makes_own(index: &Index) -> bool {
+    index.constraint.as_ref().is_some_and(|c| !c.plain)
+}
+
+fn in_tablespace(index: &Index, sql: String) -> Vec<String> {
+    match &index.tablespace {
+        None => vec![sql],
+        Some(name) => vec![
+            format!(
+                "SET LOCAL default_tablespace = {}",
+                literal(Some(name.as_str()))
+            ),
+            sql,
+            OWN_TABLESPACE.to_owned(),
+        ],
+    }
+}
+
+/// Constraints, statistics, comments, labels.
 pub(super) fn build(names: &Names, old: &Attachments, analyze: bool) -> Vec<String> {
     let shadow = names.shadow.sql();
     let mut list = Vec::new();
     for (number, index) in old.indexes.iter().enumerate() {
-        list.extend(create_index(names, number, index));
+        list.extend(finish_index(names, number, index));
     }
     match old.replica_identity.as_str() {
         "f" => list.push(format!("ALTER TABLE {shadow} REPLICA IDENTITY FULL")),
@@ -46,33 +85,23 @@ pub(super) fn build(names: &Names, old: &Attachments, analyze: bool) -> Vec<Stri
     list
 }
 
-fn create_index(names: &Names, number: usize, index: &Index) -> Vec<String> {
+fn finish_index(names: &Names, number: usize, index: &Index) -> Vec<String> {
     let shadow = names.shadow.sql();
     let name = names.index(number);
     let (bare, full) = (name.name.sql(), name.sql());
     let mut list = Vec::new();
-    let tablespace = |name: &str| format!("SET LOCAL default_tablespace = {}", literal(Some(name)));
-    list.extend(index.tablespace.as_deref().map(tablespace));
     match &index.constraint {
-        // EXCLUDE, and keys WITHOUT OVERLAPS.
-        Some(constraint) if !constraint.plain => {
+        Some(constraint) if makes_own(index) => {
             let definition = &constraint.definition;
-            list.push(format!(
-                "ALTER TABLE {shadow} ADD CONSTRAINT {bare} {definition}"
-            ));
+            let sql = format!("ALTER TABLE {shadow} ADD CONSTRAINT {bare} {definition}");
+            list.extend(in_tablespace(index, sql));
             if constraint.kind != "x" && !index.options.is_empty() {
                 let options = super::options(&index.options);
                 list.push(format!("ALTER INDEX {full} SET ({options})"));
             }
         }
-        constraint => {
-            let unique = if index.unique { "UNIQUE " } else { "" };
-            let tail = index.tail.as_deref().unwrap_or_default();
-            list.push(format!("CREATE {unique}INDEX {bare} ON {shadow} {tail}"));
-            list.extend(constraint.as_ref().map(|c| using_index(&shadow, &bare, c)));
-        }
+        constraint => list.extend(constraint.as_ref().map(|c| using_index(&shadow, &bare, c))),
     }
-    list.extend(index.tablespace.as_ref().map(|_| tablespace("")));
     for (column, target) in &index.statistics {
         list.push(format!(
             "ALTER INDEX {full} ALTER COLUMN {column} SET STATISTICS {target}"

@@ -1,22 +1,27 @@
 //! The new table before it is loaded.
 
-use super::{MARK, Names, literal, option, quoted};
+use super::{Names, literal, option, quoted};
 use crate::catalog::attachments::{Attachments, Column, IdentitySequence, Trigger};
 use crate::pg::ident::QualifiedName;
+
+/// A role's or database's own default would put what has no TABLESPACE somewhere else.
+pub const OWN_TABLESPACE: &str = "SET LOCAL default_tablespace = ''";
 
 /// The constraint that keeps ATTACH PARTITION from reading the whole table under its lock.
 pub(super) const BOUND: &str = "tableferry_bound";
 
-pub(super) fn make(names: &Names, old: &Attachments, server_version: u32) -> Vec<String> {
+pub(super) fn make(
+    names: &Names,
+    old: &Attachments,
+    server_version: u32,
+    mark: &str,
+) -> Vec<String> {
     let shadow = names.shadow.sql();
-    // A role's or database's own default would put tables without a TABLESPACE somewhere else.
-    let mut list = vec!["SET LOCAL default_tablespace = ''".to_owned()];
+    let mut list = vec![OWN_TABLESPACE.to_owned()];
     list.push(create(&shadow, old, server_version));
-    let target = QualifiedName::new(&old.schema, &old.name);
-    let mark = format!("{MARK}{target}");
     list.push(format!(
         "COMMENT ON TABLE {shadow} IS {}",
-        literal(Some(&mark))
+        literal(Some(mark))
     ));
     list.push(format!(
         "ALTER TABLE {shadow} OWNER TO {}",

@@ -19,13 +19,12 @@ use crate::error::Side;
 use crate::pg::ident::{Ident, QualifiedName, quote_literal};
 use crate::plan::copy::{CopyPlan, JobPlan, Load};
 use crate::plan::refusal::Refusal;
+use crate::plan::shared::{SHADOW_MARK, Shared};
 use crate::plan::sql;
 
 pub use compare::differences;
+pub use make::OWN_TABLESPACE;
 pub use publish::{Publish, other_locks, publish};
-
-/// What the comment of a shadow begins with: how a leftover is told from a table of somebody else.
-pub const MARK: &str = "tableferry: shadow of ";
 
 /// A new table that will take the target's place.
 #[derive(Clone, Debug, PartialEq)]
@@ -36,11 +35,15 @@ pub struct Shadow {
     pub retired: QualifiedName,
     /// Before the load: the table and all that has a say in which rows it takes.
     pub make: Vec<String>,
-    /// After the load: indexes, their constraints, statistics, comments.
+    /// After the load: the statements of each index, which may all be made at the same time.
+    pub indexes: Vec<Vec<String>>,
+    /// Then: constraints, statistics, comments.
     pub build: Vec<String>,
     /// When all shadows of the job are built: what refers to other tables, and privileges last,
     /// because the owner's own may be among those that lack.
     pub attach: Vec<String>,
+    /// Its rows are visible to every snapshot, however old; else an older one finds the table empty.
+    pub frozen: bool,
     /// What the old table has, for comparing.
     pub attachments: Attachments,
 }
@@ -51,6 +54,8 @@ pub enum Moment {
     /// Before the load.
     Make,
     /// After it.
+    Index,
+    /// When its indexes are there.
     Build,
     /// When all shadows are built.
     Attach,
@@ -64,9 +69,10 @@ pub fn statements(plan: &JobPlan, moment: Moment) -> impl Iterator<Item = &str> 
     });
     shadows
         .flat_map(move |shadow| match moment {
-            Moment::Make => &shadow.make,
-            Moment::Build => &shadow.build,
-            Moment::Attach => &shadow.attach,
+            Moment::Make => shadow.make.iter().collect::<Vec<_>>(),
+            Moment::Index => shadow.indexes.iter().flatten().collect(),
+            Moment::Build => shadow.build.iter().collect(),
+            Moment::Attach => shadow.attach.iter().collect(),
         })
         .map(String::as_str)
 }
@@ -75,17 +81,19 @@ pub fn statements(plan: &JobPlan, moment: Moment) -> impl Iterator<Item = &str> 
 pub fn plan(
     job: &JobSpec,
     tables: &[Inspected],
+    shared: Option<&Shared>,
     plans: &mut [Option<CopyPlan>],
     refusals: &mut Vec<Refusal>,
 ) {
+    let shadow = |name: &QualifiedName| (name.clone(), shadow_name(name, shared));
     let shadows: BTreeMap<QualifiedName, QualifiedName> = tables
         .iter()
-        .map(|table| (table.spec.target.clone(), shadow_name(&table.spec.target)))
+        .map(|table| shadow(&table.spec.target))
         .collect();
     for (inspected, plan) in tables.iter().zip(plans) {
         // Tables that are published one by one have no shadows at the same time.
         let name = &inspected.spec.target;
-        let alone = BTreeMap::from([(name.clone(), shadow_name(name))]);
+        let alone = BTreeMap::from([shadow(name)]);
         let shadows = if job.atomic { &shadows } else { &alone };
         let Some(target) = &inspected.target else {
             continue;
@@ -103,30 +111,47 @@ pub fn plan(
         };
         if refusals.len() == before {
             refuse::warn(job, target, attachments, &mut plan.warnings);
-            into_shadow(job, target, attachments, shadows, plan);
+            let shadow = shadow_of(job, target, attachments, shadows, shared);
+            into_shadow(target, shadow, shared, plan);
         }
     }
 }
 
-fn into_shadow(
+fn shadow_of(
     job: &JobSpec,
     target: &RelationDesc,
     attachments: &Attachments,
     shadows: &BTreeMap<QualifiedName, QualifiedName>,
-    plan: &mut CopyPlan,
-) {
-    let names = Names::new(&target.name);
-    let shadow = Shadow {
-        make: make::make(&names, attachments, target.server_version),
+    shared: Option<&Shared>,
+) -> Shadow {
+    let names = Names::new(shadow_name(&target.name, shared), &target.name);
+    let mark = match shared {
+        Some(shared) => shared.shadow_mark(&target.name),
+        None => format!("{SHADOW_MARK}{}", target.name),
+    };
+    Shadow {
+        make: make::make(&names, attachments, target.server_version, &mark),
+        indexes: build::indexes(&names, attachments),
         build: build::build(&names, attachments, job.analyze),
         attach: build::attach(&names, attachments, shadows),
+        frozen: false,
         name: names.shadow.clone(),
         retired: names.retired,
         attachments: attachments.clone(),
-    };
+    }
+}
+
+fn into_shadow(
+    target: &RelationDesc,
+    mut shadow: Shadow,
+    shared: Option<&Shared>,
+    plan: &mut CopyPlan,
+) {
     plan.copy_in = sql::copy_in(&shadow.name, &plan.columns, &plan.format);
-    if attachments.access_method.as_deref() == Some("heap") {
-        // Rows that are visible to every snapshot, however old: nobody sees the new table empty.
+    // Only the transaction that made the table can write frozen rows.
+    let one_transaction = shared.is_none() || plan.pieces.is_empty();
+    if one_transaction && shadow.attachments.access_method.as_deref() == Some("heap") {
+        shadow.frozen = true;
         plan.copy_in = sql::frozen(&plan.copy_in);
     }
     let loaded = RelationDesc {
@@ -139,9 +164,13 @@ fn into_shadow(
     plan.load = Load::Shadow(Box::new(shadow));
 }
 
-/// A shadow's name: always the same for one target, because one run at a time may write it.
-pub fn shadow_name(target: &QualifiedName) -> QualifiedName {
-    named(target, "shadow")
+/// A shadow's name: where it is made and published in one transaction, always the same for one
+/// target, because one run at a time may write it.
+fn shadow_name(target: &QualifiedName, shared: Option<&Shared>) -> QualifiedName {
+    match shared {
+        Some(shared) => shared.shadow(target),
+        None => named(target, "shadow"),
+    }
 }
 
 fn named(target: &QualifiedName, what: &str) -> QualifiedName {
@@ -158,9 +187,9 @@ struct Names {
 }
 
 impl Names {
-    fn new(target: &QualifiedName) -> Self {
+    fn new(shadow: QualifiedName, target: &QualifiedName) -> Self {
         Names {
-            shadow: shadow_name(target),
+            shadow,
             retired: named(target, "old"),
         }
     }

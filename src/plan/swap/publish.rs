@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::{Names, Shadow, acl, comment, literal, make, options, quoted};
-use crate::catalog::attachments::{Attachments, Policy, View};
+use crate::catalog::attachments::{Policy, View};
 use crate::error::Side;
 use crate::pg::ident::QualifiedName;
 use crate::plan::copy::{CopyPlan, Load};
@@ -52,9 +52,7 @@ pub fn publish(tables: &[CopyPlan]) -> Publish {
         .swap
         .push(format!("DROP TABLE {}", retired.join(", ")));
     for (table, shadow) in &swapped {
-        parts
-            .swap
-            .extend(settle_in(&table.target, &shadow.attachments));
+        parts.swap.extend(settle_in(&table.target, shadow));
     }
     parts
 }
@@ -124,7 +122,7 @@ fn lock(swapped: &[(&CopyPlan, &Shadow)], views: &BTreeMap<QualifiedName, &View>
 }
 
 fn rename(target: &QualifiedName, shadow: &Shadow) -> Vec<String> {
-    let names = Names::new(target);
+    let names = Names::new(shadow.name.clone(), target);
     let mut list = Vec::new();
     if let Some(partition) = &shadow.attachments.partition {
         list.push(format!(
@@ -182,8 +180,9 @@ fn replace_view(name: &QualifiedName, view: &View) -> String {
 
 /// What could not have its name as long as the old table was there; and policies, whose
 /// expressions may call the table by its name.
-fn settle_in(target: &QualifiedName, old: &Attachments) -> Vec<String> {
-    let names = Names::new(target);
+fn settle_in(target: &QualifiedName, shadow: &Shadow) -> Vec<String> {
+    let names = Names::new(shadow.name.clone(), target);
+    let old = &shadow.attachments;
     let table = target.sql();
     let mut list = Vec::new();
     for (number, index) in old.indexes.iter().enumerate() {

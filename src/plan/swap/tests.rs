@@ -45,12 +45,12 @@ fn entry(name: &str, more: &Value) -> Inspected {
 fn planned(entries: Vec<Inspected>, recreate_views: bool) -> Result<JobPlan, Vec<Refusal>> {
     let mut job = fixtures::job(Mode::Swap);
     job.recreate_views = recreate_views;
-    crate::plan::job(&job, entries, false)
+    crate::plan::job(&job, entries, false, fixtures::attempt())
 }
 
 /// All statements of all moments, in order.
 fn all(plan: &JobPlan) -> Vec<String> {
-    let moments = [Moment::Make, Moment::Build, Moment::Attach];
+    let moments = [Moment::Make, Moment::Index, Moment::Build, Moment::Attach];
     let mut list: Vec<String> = moments
         .into_iter()
         .flat_map(|moment| {
@@ -69,8 +69,9 @@ const SHADOW: &str = "\"public\".\"tableferry_shadow_96270aac194b0e44\"";
 #[test]
 fn names_never_change_between_releases_or_leftovers_would_not_be_found() {
     let name = QualifiedName::new("public", "t");
-    assert_eq!(shadow_name(&name).sql(), SHADOW);
-    let names = Names::new(&QualifiedName::new("s", "x".repeat(63)));
+    assert_eq!(shadow_name(&name, None).sql(), SHADOW);
+    let long = QualifiedName::new("s", "x".repeat(63));
+    let names = Names::new(shadow_name(&long, None), &long);
     assert!(names.index(9999).name.as_str().len() <= crate::pg::ident::IDENT_BYTES_MAX);
 }
 
@@ -263,6 +264,7 @@ fn tables_that_are_published_one_by_one_know_no_other_shadow() {
         &job,
         vec![entry("t", &json!({})), entry("child", &key)],
         false,
+        fixtures::attempt(),
     )
     .unwrap();
     assert!(

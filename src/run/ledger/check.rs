@@ -1,8 +1,11 @@
 //! Could a run be recorded? Asked by `check --connect`; changes nothing.
 
 use super::ddl::{self, Found};
-use crate::error::{Error, ErrorKind, Phase, Result};
+use crate::config::spec::JobSpec;
+use crate::error::{Error, ErrorKind, Phase, Result, Side};
 use crate::pg::session::Session;
+use crate::plan::Refusal;
+use crate::plan::shared::has_stages;
 
 /// How the ledger stands on a target.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -60,4 +63,32 @@ pub async fn check(target: &Session) -> Result<Readiness> {
             Err(ddl::advised(error.at(target.server())))
         }
     }
+}
+
+/// Why the staging tables of several workers can't be made, if they can't.
+pub(in crate::run) async fn refuse_stages(
+    target: &Session,
+    job: &JobSpec,
+) -> Result<Option<Refusal>> {
+    if !has_stages(job) {
+        return Ok(None);
+    }
+    let sql = "SELECT CASE WHEN n.oid IS NULL \
+                      THEN pg_catalog.has_database_privilege(pg_catalog.current_database(), 'CREATE') \
+                      ELSE pg_catalog.has_schema_privilege(n.oid, 'USAGE') \
+                       AND pg_catalog.has_schema_privilege(n.oid, 'CREATE') END, \
+                      pg_catalog.quote_ident(CURRENT_USER) \
+               FROM (SELECT) AS one \
+               LEFT JOIN pg_catalog.pg_namespace AS n ON n.nspname = 'tableferry'";
+    let rows = target.query(Phase::Inspect, sql, &[]).await?;
+    let Some(row) = rows.first().filter(|row| !row.get::<_, bool>(0)) else {
+        return Ok(None);
+    };
+    let role: String = row.get(1);
+    let message = "the role lacks CREATE on schema tableferry, where several workers stage rows";
+    let refusal = Refusal::permission(Side::Target, format!("job `{}`", job.name), message);
+    Ok(Some(refusal.hinted(format!(
+        "GRANT USAGE, CREATE ON SCHEMA tableferry TO {role}, which `tableferry schema` makes; or set \
+         `workers = 1`"
+    ))))
 }

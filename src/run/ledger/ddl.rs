@@ -38,6 +38,8 @@ const GRANTS: &str = "\
 --   GRANT SELECT, INSERT, UPDATE ON ALL TABLES IN SCHEMA tableferry TO loader;
 -- and, so that it can delete runs older than `history_keep`:
 --   GRANT DELETE ON tableferry.run, tableferry.run_table, tableferry.fire TO loader;
+-- and, for jobs of mode merge or upsert with several workers, which stage rows there:
+--   GRANT CREATE ON SCHEMA tableferry TO loader;
 -- What somebody needs who only reads:
 --   GRANT USAGE ON SCHEMA tableferry TO reader;
 --   GRANT SELECT ON ALL TABLES IN SCHEMA tableferry TO reader;

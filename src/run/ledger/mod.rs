@@ -20,8 +20,10 @@ use super::{Context, NextDue, Record};
 use crate::config::spec::{History, JobSpec, ServerSpec};
 use crate::error::{Error, ErrorKind, Phase, Result, Side};
 use crate::pg::session::{Session, SessionSettings};
+use crate::plan::shared::has_stages;
 use crate::report::{Event, Outcome, RunReport};
 
+pub(super) use check::refuse_stages;
 pub use check::{Readiness, check};
 pub use ddl::script;
 pub use entry::{Entry, EntryTable, State};
@@ -53,7 +55,15 @@ pub(super) async fn begin(
     failures: &[String],
 ) -> Result<Claim> {
     if needs_schema(context) {
-        ddl::make(target).await?;
+        let made = ddl::make(target).await;
+        // Without a ledger, it is for the staging tables.
+        let for_stages = context.history != History::Target && has_stages(&context.job);
+        made.map_err(|error| match for_stages {
+            true => error.hinted(
+                "have a DBA run what `tableferry schema` prints, with its GRANTs; or set `workers = 1`",
+            ),
+            false => error,
+        })?;
     }
     match context.history {
         History::Target => begin_on_target(context, target, failures).await,
@@ -116,10 +126,10 @@ pub(super) async fn is_there(target: &Session) -> Result<bool> {
     Ok(matches!(found, ddl::Found::Ready | ddl::Found::Older))
 }
 
-/// Watermarks have no other place.
+/// Watermarks and the staging tables of several workers have no other place.
 fn needs_schema(context: &Context) -> bool {
     let has_watermark = |job: &JobSpec| job.table.values().any(|table| table.watermark.is_some());
-    context.history == History::Target || has_watermark(&context.job)
+    context.history == History::Target || has_watermark(&context.job) || has_stages(&context.job)
 }
 
 /// Says in the open transaction that it publishes the run's tables from `first` on, and if they are

@@ -2,12 +2,14 @@
 //! decided by the plan (`plan::staged`, `plan::swap`).
 
 mod merge;
+pub(super) mod older;
 mod staging;
 pub(super) mod swap;
 mod upsert;
 
 use crate::config::spec::{JobSpec, Mode, Scope, TableInput, Verify};
 use crate::error::{Error, ErrorKind, Phase, Result, Side};
+use crate::pg::ident::QualifiedName;
 use crate::pg::session::Session;
 use crate::plan::copy::{CopyPlan, JobPlan, Load};
 use crate::plan::staged::{self, Apply, Staged};
@@ -44,11 +46,109 @@ pub(super) async fn check_scope(target: &Session, job: &JobSpec, entry: &Inspect
     prepared.map(drop)
 }
 
-/// Makes the staging tables, once the target's relations are locked and known to be unchanged.
-pub(super) async fn stage(target: &Session, plan: &JobPlan) -> Result<()> {
+/// Makes the tables to load, once the target's relations are locked and known to be unchanged. For
+/// several workers, `maker` is not the session that publishes, and commits what it makes; a shadow
+/// that a worker loads whole is left to that one.
+pub(super) async fn make(maker: &Session, plan: &JobPlan) -> Result<()> {
+    let shared = plan.workers > 1;
+    if shared {
+        begin_shared(maker, Phase::Prepare).await?;
+    }
+    for table in &plan.tables {
+        let statements = match &table.load {
+            Load::Direct => continue,
+            Load::Staged(staged) => &staged.create,
+            Load::Shadow(_) if shared && table.pieces.is_empty() => continue,
+            Load::Shadow(shadow) => &shadow.make,
+        };
+        make_one(maker, table, statements, shared).await?;
+    }
+    match shared {
+        true => commit_shared(maker).await,
+        false => Ok(()),
+    }
+}
+
+/// Makes what one worker loads whole, in the transaction that loads it.
+pub(super) async fn make_whole(loader: &Session, table: &CopyPlan) -> Result<()> {
+    match &table.load {
+        Load::Shadow(shadow) if table.pieces.is_empty() => {
+            make_one(loader, table, &shadow.make, true).await
+        }
+        Load::Direct | Load::Staged(_) | Load::Shadow(_) => Ok(()),
+    }
+}
+
+async fn make_one(
+    maker: &Session,
+    table: &CopyPlan,
+    statements: &[String],
+    shared: bool,
+) -> Result<()> {
+    let made = async {
+        for sql in statements {
+            maker.run(Phase::Prepare, sql).await?;
+        }
+        match shared {
+            true => hide(maker, table.written()).await,
+            false => Ok(()),
+        }
+    };
+    made.await.map_err(|error: Error| error.on(&table.target))
+}
+
+/// Begins a transaction of what is published by another one later. Its COMMIT need not wait for the
+/// disk: the later one does, and its record comes after this one's.
+pub(super) async fn begin_shared(session: &Session, phase: Phase) -> Result<()> {
+    session
+        .begin(phase, "ISOLATION LEVEL READ COMMITTED READ WRITE")
+        .await?;
+    session
+        .run(phase, "SET LOCAL synchronous_commit = off")
+        .await?;
+    session.verify(phase).await
+}
+
+/// Commits what is not published yet: nothing is in doubt when the answer is lost.
+pub(super) async fn commit_shared(session: &Session) -> Result<()> {
+    session.commit().await.map_err(|error| match error.kind() {
+        ErrorKind::InDoubt => error.of_kind(ErrorKind::Unreachable),
+        _ => error,
+    })
+}
+
+/// Takes back what ALTER DEFAULT PRIVILEGES gives to others: until it is published, nobody else may
+/// read a table.
+async fn hide(maker: &Session, name: &QualifiedName) -> Result<()> {
+    let sql = "SELECT DISTINCT CASE acl.grantee WHEN 0 THEN 'PUBLIC' \
+                      ELSE pg_catalog.quote_ident(r.rolname) END \
+               FROM pg_catalog.pg_class AS c \
+               JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace \
+               CROSS JOIN pg_catalog.aclexplode(c.relacl) AS acl \
+               LEFT JOIN pg_catalog.pg_roles AS r ON r.oid = acl.grantee \
+               WHERE n.nspname = $1 AND c.relname = $2 AND acl.grantee <> c.relowner \
+                 AND (acl.grantee = 0 OR r.oid IS NOT NULL)";
+    let (schema, table) = (name.schema.as_str(), name.name.as_str());
+    let rows = maker.query(Phase::Prepare, sql, &[&schema, &table]).await?;
+    let others: Vec<String> = rows.iter().map(|row| row.get(0)).collect();
+    if others.is_empty() {
+        return Ok(());
+    }
+    let sql = format!(
+        "REVOKE ALL ON TABLE {} FROM {}",
+        name.sql(),
+        others.join(", ")
+    );
+    maker.run(Phase::Prepare, &sql).await
+}
+
+/// Drops the staging tables that don't go with their transaction.
+pub(super) async fn drop_stages(target: &Session, plan: &JobPlan) -> Result<()> {
     for (table, staged) in staged::of(plan) {
-        let made = target.run(Phase::Prepare, &staged.create).await;
-        made.map_err(|error| error.on(&table.target))?;
+        if let Some(sql) = &staged.drop {
+            let dropped = target.run(Phase::Publish, sql).await;
+            dropped.map_err(|error| error.on(&table.target))?;
+        }
     }
     Ok(())
 }

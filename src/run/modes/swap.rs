@@ -1,17 +1,21 @@
-//! Mode `swap`: makes the shadows, builds them, and publishes them, all in the target's one
-//! transaction, so that whatever ends it leaves nothing behind.
+//! Mode `swap`: builds the shadows and publishes them. With one worker, they are made, loaded, built and
+//! published in the target's one transaction, so that whatever ends it leaves nothing behind.
 
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
+use futures_util::future::try_join_all;
 use tokio::time::Instant;
 
+use super::{begin_shared, commit_shared};
 use crate::catalog::attachments::Question;
 use crate::config::spec::JobSpec;
 use crate::error::{Error, ErrorKind, Phase, Result, Side};
 use crate::pg::ident::QualifiedName;
 use crate::pg::session::Session;
 use crate::plan::copy::{CopyPlan, JobPlan, Load};
-use crate::plan::swap::{self, MARK, Shadow};
+use crate::plan::shared::SHADOW_MARK;
+use crate::plan::swap::{self, Shadow};
 
 /// How long to wait for the publishing locks at a time. Whoever comes meanwhile queues behind us,
 /// so this, and what is done under the locks, is what a reader waits at most.
@@ -31,7 +35,7 @@ fn shadows(plan: &JobPlan) -> impl Iterator<Item = (&CopyPlan, &Shadow)> {
     })
 }
 
-/// Drops what a dead run left, and makes the shadows.
+/// Is what is attached still what was planned for, and are the names free?
 pub(in crate::run) async fn prepare(target: &Session, plan: &JobPlan) -> Result<()> {
     if shadows(plan).next().is_none() {
         return Ok(());
@@ -44,9 +48,10 @@ pub(in crate::run) async fn prepare(target: &Session, plan: &JobPlan) -> Result<
                 .await
                 .map_err(|error| error.on(&table.target))?;
         }
-        run_all(target, Phase::Prepare, table, &shadow.make).await?;
     }
-    Ok(())
+    // What several workers load is made in other transactions; this one's own defaults count for the
+    // rest.
+    target.run(Phase::Prepare, swap::OWN_TABLESPACE).await
 }
 
 /// Drops a table of this name if it is a shadow. Its run is dead: we hold the advisory lock of the
@@ -63,7 +68,7 @@ async fn drop_leftover(target: &Session, name: &QualifiedName) -> Result<()> {
     let Some(row) = rows.first() else {
         return Ok(());
     };
-    if !row.get::<_, String>(0).starts_with(MARK) {
+    if !row.get::<_, String>(0).starts_with(SHADOW_MARK) {
         let message = format!("{name} exists, and is no shadow that a run left");
         return Err(Error::new(
             ErrorKind::SchemaMismatch,
@@ -92,8 +97,43 @@ async fn run_all(
     Ok(())
 }
 
-/// Builds what the loaded shadows need, before anybody is kept waiting.
+/// Makes the indexes of the loaded shadows: one after the other, or where `builders` have loaded them,
+/// as many at once as there are of those.
+pub(in crate::run) async fn index(
+    target: &Session,
+    builders: &[Session],
+    plan: &JobPlan,
+) -> Result<()> {
+    let all = shadows(plan)
+        .flat_map(|(table, shadow)| shadow.indexes.iter().map(move |index| (table, index)));
+    if builders.is_empty() {
+        for (table, index) in all {
+            run_all(target, Phase::Publish, table, index).await?;
+        }
+        return Ok(());
+    }
+    let queue = Mutex::new(all);
+    let next = || queue.lock().unwrap_or_else(PoisonError::into_inner).next();
+    let work = builders.iter().map(async |builder| {
+        while let Some((table, index)) = next() {
+            begin_shared(builder, Phase::Publish).await?;
+            builder.run(Phase::Publish, swap::OWN_TABLESPACE).await?;
+            run_all(builder, Phase::Publish, table, index).await?;
+            commit_shared(builder).await?;
+        }
+        Ok(())
+    });
+    try_join_all(work).await.map(drop)
+}
+
+/// Builds what the loaded shadows need besides indexes, before anybody is kept waiting.
 pub(in crate::run) async fn build(target: &Session, plan: &JobPlan) -> Result<()> {
+    let names: Vec<String> = shadows(plan).map(|(_, shadow)| shadow.name.sql()).collect();
+    if plan.workers > 1 && !names.is_empty() {
+        // Others can see it: from here on, until it is published, nobody else touches it.
+        let sql = format!("LOCK TABLE {} IN ACCESS EXCLUSIVE MODE", names.join(", "));
+        target.run(Phase::Publish, &sql).await?;
+    }
     for (table, shadow) in shadows(plan) {
         run_all(target, Phase::Publish, table, &shadow.build).await?;
     }

@@ -48,7 +48,8 @@ pub struct Pace<'a> {
     pub on_progress: &'a (dyn Fn(Totals) + Sync),
 }
 
-/// Moves one table's rows and returns what both sides counted.
+/// Moves the rows that `copy_out` reads, which are a table's or a piece of it, and returns what both
+/// sides counted.
 ///
 /// *Errors:* whatever failed first; the other half's error would only be its consequence.
 /// After an error neither session may be used again: abort both.
@@ -57,13 +58,14 @@ pub async fn copy(
     source: &Session,
     target: &Session,
     plan: &CopyPlan,
+    copy_out: &str,
     pace: Pace<'_>,
 ) -> Result<Copied> {
     let meter = watch::Meter::new(source.tap(), target.tap(), plan);
     let (blocks, incoming) = channel::bounded(channel::CHANNEL_BYTES_MAX);
     let moving = async {
         tokio::try_join!(
-            source::pump(source, plan, &meter, pace.limit, blocks),
+            source::pump(source, plan, copy_out, &meter, pace.limit, blocks),
             sink::pump(target, plan, &meter, incoming),
         )
     };

@@ -18,16 +18,13 @@ const BINARY_TRAILER: [u8; 2] = [0xff, 0xff];
 pub(super) async fn pump(
     source: &Session,
     plan: &CopyPlan,
+    copy_out: &str,
     meter: &Meter<'_>,
     limit: Option<&RateLimit>,
     blocks: Sender,
 ) -> Result<Totals> {
     let failed = |error| source.error(Phase::CopyOut, error).on(plan.read_relation());
-    let stream = source
-        .client()
-        .copy_out(plan.copy_out.as_str())
-        .await
-        .map_err(failed)?;
+    let stream = source.client().copy_out(copy_out).await.map_err(failed)?;
     pin_mut!(stream);
 
     let mut tail = [0_u8; 2];

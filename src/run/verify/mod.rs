@@ -70,7 +70,7 @@ async fn all(
     target: &Session,
     watcher: &dyn Watcher,
 ) -> Result<bool> {
-    let inspected = inspect::inspect(context, source, target, &Hold::default()).await?;
+    let inspected = inspect::inspect(context, source, target, &Hold::default(), 1).await?;
     let plan = inspected
         .plan
         .map_err(|refusals| plan::to_error(&refusals))?;

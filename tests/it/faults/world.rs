@@ -52,6 +52,7 @@ struct Setup {
     tls: bool,
     ledger: bool,
     retries: u64,
+    workers: u64,
     stall_timeout: &'static str,
     lock_timeout: &'static str,
 }
@@ -197,11 +198,12 @@ impl World {
         let config = format!(
             "[daemon]\nhistory = '{}'\n[jobs.j]\nsource = 'source'\ntarget = 'target'\nmode = '{}'\n\
              tables = ['public.t', 'public.u']\nformat = '{}'\n\
-             retry = {{ max = {}, backoff = '100ms', max_backoff = '300ms' }}\n\
+             workers = {}\nretry = {{ max = {}, backoff = '100ms', max_backoff = '300ms' }}\n\
              stall_timeout = '{}'\nlock_timeout = '{}'\nanalyze = false\n",
             if setup.ledger { "target" } else { "off" },
             setup.mode,
             setup.format,
+            setup.workers,
             setup.retries,
             setup.stall_timeout,
             setup.lock_timeout
@@ -636,6 +638,11 @@ fn setup(mode: &'static str, kind: Kind, dice: &mut Dice) -> Setup {
         format: dice.one_of(&["binary", "text"]),
         tls: dice.once_in(4),
         ledger: !dice.once_in(4),
+        workers: if matches!(mode, "swap" | "merge" | "upsert") {
+            dice.one_of(&[1, 3])
+        } else {
+            1
+        },
         retries: match kind {
             Kind::Deadlock => 2,
             Kind::LockHeld => 0,

@@ -11,6 +11,7 @@ use tableferry::error::{Error, Phase, Side};
 use tableferry::pg::ident::QualifiedName;
 use tableferry::pg::session::{Session, SessionSettings};
 use tableferry::plan::copy::JobPlan;
+use tableferry::plan::shared::Attempt;
 use tableferry::plan::{self, Refusal};
 
 use super::Databases;
@@ -74,7 +75,7 @@ pub fn look(db: &Databases<'_>, jobs: &str) -> Result<Looked, Error> {
         let source = session(&source, Side::Source).await;
         let target = session(&target, Side::Target).await;
         let inspected = inspect(&source, &target, &job).await?;
-        let plan = plan::job(&job, inspected.clone(), false);
+        let plan = plan::job(&job, inspected.clone(), false, Attempt::default());
         Ok(Looked { inspected, plan })
     })
 }

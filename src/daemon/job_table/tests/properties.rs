@@ -94,7 +94,7 @@ impl Onlooker {
     fn see_start(&mut self, start: &Start, n: usize) {
         assert!(!self.stopping, "{} starts while draining", start.job);
         let spec = &start.config.jobs[&*start.job];
-        let needs = Needs::new(&start.config, spec, spec.workers);
+        let needs = Needs::new(&start.config, spec, workers(spec));
         let twice = self.running.insert(start.job.clone(), needs);
         assert!(twice.is_none(), "{} runs twice", start.job);
         assert!(self.running.len() <= start.config.daemon.max_running_jobs);

@@ -1,0 +1,79 @@
+//! How many connections a job takes, and how many workers its servers' limits leave it.
+
+use std::collections::BTreeMap;
+
+use super::error::KeyPath;
+use super::raw::RawServer;
+use super::spec::{JobSpec, Mode};
+use super::validate::Findings;
+
+/// The connections of a run for as long as it lasts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Connections {
+    /// To the server that is read.
+    pub source: u32,
+    /// To the server that is written.
+    pub target: u32,
+}
+
+impl JobSpec {
+    /// The workers that load, side by side. One transaction is written through one connection, so
+    /// there are several only where something else than the target itself is loaded.
+    pub fn loaders(&self) -> u32 {
+        match self.mode {
+            Mode::Swap | Mode::Merge | Mode::Upsert => self.workers.max(1),
+            Mode::Append | Mode::Truncate => 1,
+        }
+    }
+
+    /// The connections that a run takes.
+    pub fn connections(&self) -> Connections {
+        let loaders = self.loaders();
+        Connections {
+            source: loaders,
+            target: loaders.saturating_add(self.besides(loaders)),
+        }
+    }
+
+    /// The target's connections that load nothing: with several workers, the one that publishes; with
+    /// `atomic = false`, the one that holds the claim on the job.
+    fn besides(&self, loaders: u32) -> u32 {
+        u32::from(loaders > 1) + u32::from(!self.atomic)
+    }
+}
+
+/// Takes as many workers as the servers have connections for, and says so where those are fewer than
+/// configured. Not an error: a server's limit must not keep its jobs from running.
+pub(super) fn fit(
+    job: &mut JobSpec,
+    servers: &BTreeMap<String, RawServer>,
+    path: &KeyPath,
+    findings: &mut Findings,
+) {
+    let wanted = job.connections();
+    let limit = |name: &str| servers.get(name).map_or(u32::MAX, |s| s.max_connections);
+    let besides = job.besides(job.loaders());
+    let (short, needed, most) = if job.source == job.target {
+        let needed = wanted.source.saturating_add(wanted.target);
+        let most = limit(&job.source).saturating_sub(besides) / 2;
+        (&job.source, needed, most)
+    } else {
+        let of_target = limit(&job.target).saturating_sub(besides);
+        match limit(&job.source) {
+            of_source if of_source < of_target => (&job.source, wanted.source, of_source),
+            _ => (&job.target, wanted.target, of_target),
+        }
+    };
+    let most = most.max(1);
+    if job.loaders() <= most {
+        return;
+    }
+    let message = format!(
+        "{} workers take {needed} connections to server `{short}`, whose `max_connections` is {}: only \
+         {most} will work",
+        job.workers,
+        limit(short)
+    );
+    findings.warn(&path.child("workers"), message);
+    job.workers = most;
+}

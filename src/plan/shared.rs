@@ -1,0 +1,153 @@
+//! Loading by several workers: what they write is committed before it is published, so it needs
+//! names of its own, and a mark by which the leftovers of a dead run are known.
+//!
+//! Each attempt has other names. A worker that was taken for dead and goes on would otherwise write
+//! into the table of the run that came after it.
+
+use uuid::Uuid;
+
+use crate::config::spec::{JobSpec, Mode};
+use crate::pg::ident::{Ident, QualifiedName, fnv1a};
+
+/// What the names of all tables begin with that are not published yet.
+pub const PREFIX: &str = "tableferry_";
+
+/// What the comment of a shadow begins with.
+pub const SHADOW_MARK: &str = "tableferry: shadow of ";
+
+/// What the comment of a staging table begins with.
+const STAGE_MARK: &str = "tableferry: staging of ";
+
+/// One attempt of one run.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Attempt {
+    /// The run.
+    pub run_id: Uuid,
+    /// From 1.
+    pub number: u32,
+}
+
+/// What the plans of a job's tables share when several workers load them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Shared {
+    /// The job.
+    job: String,
+    attempt: Attempt,
+    /// How much of a table one COPY should read.
+    pub piece_bytes: u64,
+}
+
+/// Do staging tables stand in schema `tableferry`?
+pub fn has_stages(job: &JobSpec) -> bool {
+    job.loaders() > 1 && job.mode != Mode::Swap
+}
+
+impl Shared {
+    /// None for a job that one worker loads, in one transaction.
+    pub fn new(job: &JobSpec, attempt: Attempt, piece_bytes: u64) -> Option<Self> {
+        (job.loaders() > 1).then(|| Shared {
+            job: job.name.clone(),
+            attempt,
+            piece_bytes,
+        })
+    }
+
+    /// The name of the staging table.
+    pub fn stage(&self, target: &QualifiedName) -> QualifiedName {
+        QualifiedName {
+            schema: Ident::new("tableferry"),
+            name: self.name("stage", target),
+        }
+    }
+
+    /// The name of the shadow.
+    pub fn shadow(&self, target: &QualifiedName) -> QualifiedName {
+        QualifiedName {
+            schema: target.schema.clone(),
+            name: self.name("shadow", target),
+        }
+    }
+
+    fn name(&self, what: &str, target: &QualifiedName) -> Ident {
+        let Attempt { run_id, number } = self.attempt;
+        let digest = fnv1a(format!("{} {run_id} {number}", target.sql()).as_bytes());
+        Ident::new(format!("{PREFIX}{what}_{digest:016x}"))
+    }
+
+    /// The comment of the staging table.
+    pub fn stage_mark(&self, target: &QualifiedName) -> String {
+        format!("{STAGE_MARK}{target}{}", self.made_by())
+    }
+
+    /// The comment of the shadow.
+    pub fn shadow_mark(&self, target: &QualifiedName) -> String {
+        format!("{SHADOW_MARK}{target}{}", self.made_by())
+    }
+
+    fn made_by(&self) -> String {
+        format!(", by run {}{}", self.attempt.run_id, of_job(&self.job))
+    }
+}
+
+/// How the comments of all that a job makes end.
+pub fn of_job(job: &str) -> String {
+    format!(" of job {job}")
+}
+
+/// Did a run of this job make the table, and not publish it? Only a run that holds the job's claim
+/// may drop it: then no other run of the job is alive.
+pub fn is_leftover(name: &str, comment: &str, job: &str) -> bool {
+    let marked = [SHADOW_MARK, STAGE_MARK]
+        .iter()
+        .any(|mark| comment.starts_with(mark));
+    let made_by = comment
+        .strip_suffix(&of_job(job))
+        .and_then(|text| text.rsplit_once(", by run "));
+    let has_run = made_by.is_some_and(|(_, run_id)| run_id.parse::<Uuid>().is_ok());
+    name.starts_with(PREFIX) && marked && has_run
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::plan::fixtures;
+    use rstest::rstest;
+
+    const RUN: &str = "0193b5c0-0000-7000-8000-000000000001";
+
+    #[test]
+    fn names_are_other_ones_in_every_attempt_and_are_known_again() {
+        let mut job = fixtures::job(Mode::Merge);
+        job.workers = 2;
+        let target = QualifiedName::new("s", "x".repeat(63));
+        let made = |number| {
+            let run_id = RUN.parse().unwrap();
+            Shared::new(&job, Attempt { run_id, number }, 1).unwrap()
+        };
+        let (first, second) = (made(1), made(2));
+        assert_ne!(first.stage(&target), second.stage(&target));
+        assert_ne!(first.shadow(&target), second.shadow(&target));
+        for (name, mark) in [
+            (first.stage(&target), first.stage_mark(&target)),
+            (first.shadow(&target), first.shadow_mark(&target)),
+        ] {
+            assert!(is_leftover(name.name.as_str(), &mark, "j"), "{name} {mark}");
+        }
+    }
+
+    #[rstest]
+    #[case("tableferry_stage_1", format!("tableferry: staging of a.t, by run {RUN} of job j"), true)]
+    #[case("tableferry_shadow_1", format!("tableferry: shadow of a.t, by run {RUN} of job j"), true)]
+    #[case::of_another_job("tableferry_stage_1", format!("tableferry: staging of a.t, by run {RUN} of job i_j"), false)]
+    #[case::of_another_name("t", format!("tableferry: staging of a.t, by run {RUN} of job j"), false)]
+    #[case::of_no_run("tableferry_stage_1", "tableferry: staging of a.t, by run 7 of job j".to_owned(), false)]
+    #[case::made_and_published_in_one("tableferry_shadow_1", "tableferry: shadow of a.t".to_owned(), false)]
+    #[case::somebody_elses("tableferry_stage_1", format!("a note, by run {RUN} of job j"), false)]
+    fn leftovers_are_known_by_their_name_and_comment(
+        #[case] name: &str,
+        #[case] comment: String,
+        #[case] expected: bool,
+    ) {
+        assert_eq!(is_leftover(name, &comment, "j"), expected);
+    }
+}

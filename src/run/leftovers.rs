@@ -1,0 +1,105 @@
+//! What several workers have made and nobody will publish: dropped by the run itself when it fails, or,
+//! if it was killed, by the next run of its job.
+
+use std::time::Duration;
+
+use super::{Context, inspect};
+use crate::error::{Error, ErrorKind, Phase, Result, Side};
+use crate::pg::ident::QualifiedName;
+use crate::pg::session::Session;
+use crate::plan::shared;
+use crate::report::Event;
+
+/// How long a failed run may take to clean up.
+const CLEAN_WAIT: Duration = Duration::from_secs(5);
+
+/// How long one table may be locked by a backend whose client is gone.
+const LOCK_WAIT: &str = "1s";
+
+/// How long a server may take to end a session that is over.
+const CLOSE_WAIT: Duration = Duration::from_secs(1);
+
+/// Drops what dead runs of the job left. `target` holds the claim on the job, so they are dead.
+pub(super) async fn sweep(context: &Context, target: &Session) -> Result<()> {
+    let names = find(context, target).await?;
+    if names.is_empty() {
+        return Ok(());
+    }
+    // In transactions of their own: the run may take long, or fail.
+    let swept = tokio::time::timeout(CLEAN_WAIT, drop_all(context, &names)).await;
+    let text: Vec<String> = names.iter().map(ToString::to_string).collect();
+    match swept.unwrap_or_else(|_| Err(no_answer(context))) {
+        Ok(()) => context.tell(Event::Warned(format!(
+            "dropped what a run that died had left: {}",
+            text.join(", ")
+        ))),
+        Err(error) => context.tell(Event::Warned(format!(
+            "what a run that died had left could not be dropped yet: {error}"
+        ))),
+    }
+    Ok(())
+}
+
+async fn find(context: &Context, target: &Session) -> Result<Vec<QualifiedName>> {
+    let sql = "SELECT n.nspname::pg_catalog.text, c.relname::pg_catalog.text, d.description \
+               FROM pg_catalog.pg_description AS d \
+               JOIN pg_catalog.pg_class AS c ON c.oid = d.objoid AND c.relkind = 'r' \
+               JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace \
+               WHERE d.classoid = 'pg_catalog.pg_class'::pg_catalog.regclass AND d.objsubid = 0 \
+                 AND pg_catalog.starts_with(c.relname::pg_catalog.text, $1)";
+    let rows = target
+        .query(Phase::Prepare, sql, &[&shared::PREFIX])
+        .await?;
+    let job = &context.job.name;
+    Ok(rows
+        .iter()
+        .filter(|row| shared::is_leftover(row.get(1), row.get(2), job))
+        .map(|row| QualifiedName::new(row.get::<_, String>(0), row.get::<_, String>(1)))
+        .collect())
+}
+
+/// Drops what this attempt made, once its sessions have ended. What can't be dropped in time is left
+/// to the next run.
+pub(super) async fn clean_up(context: &Context, made: &[QualifiedName]) {
+    if made.is_empty() {
+        return;
+    }
+    let cleaned = tokio::time::timeout(CLEAN_WAIT, drop_all(context, made)).await;
+    if let Err(error) = cleaned.unwrap_or_else(|_| Err(no_answer(context))) {
+        context.tell(Event::Warned(format!(
+            "what the workers have loaded could not be dropped, the next run of the job will do it: \
+             {error}"
+        )));
+    }
+}
+
+/// Each by itself: one that is locked does not keep the others. The first error counts.
+async fn drop_all(context: &Context, names: &[QualifiedName]) -> Result<()> {
+    let session = inspect::open(context, Side::Target).await?;
+    let mut result = Ok(());
+    for name in names {
+        session
+            .begin(Phase::After, "ISOLATION LEVEL READ COMMITTED READ WRITE")
+            .await?;
+        let sql = format!(
+            "SET LOCAL lock_timeout = '{LOCK_WAIT}'; DROP TABLE IF EXISTS {}",
+            name.sql()
+        );
+        let dropped = session.run(Phase::After, &sql).await;
+        // After a plain statement's error the session is still in step.
+        let end = if dropped.is_ok() {
+            "COMMIT"
+        } else {
+            "ROLLBACK"
+        };
+        session.run(Phase::After, end).await?;
+        result = result.and(dropped.map_err(|error| error.on(name)));
+    }
+    session.close(CLOSE_WAIT).await;
+    result
+}
+
+fn no_answer(context: &Context) -> Error {
+    let message = format!("no answer within {} s", CLEAN_WAIT.as_secs());
+    Error::new(ErrorKind::Unreachable, Phase::After, Side::Target, message).at(&context.target.name)
+}

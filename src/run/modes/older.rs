@@ -1,0 +1,109 @@
+//! Snapshots that are older than a shadow's rows.
+//!
+//! A table that replaces another is seen by everybody at once, its rows only by who came after them:
+//! an older REPEATABLE READ transaction would find it empty. Rows that are frozen have no such gap, but
+//! only one connection can load those. So what several have loaded is published when the transactions
+//! have ended that are older: CREATE INDEX CONCURRENTLY waits like that, too.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use crate::config::spec::JobSpec;
+use crate::error::{Error, ErrorKind, Phase, Result, Side};
+use crate::pg::param::Param;
+use crate::pg::session::Session;
+use crate::plan::copy::{JobPlan, Load};
+
+/// Between two looks.
+const PAUSE_MIN: Duration = Duration::from_millis(20);
+const PAUSE_MAX: Duration = Duration::from_secs(1);
+
+/// Transactions that may not see the rows.
+#[derive(Debug, Default)]
+pub(in crate::run) struct Older {
+    /// The first transaction that all who see it see the rows.
+    xmax: String,
+    pids: Vec<i32>,
+    transactions: Vec<String>,
+}
+
+/// Transactions of the database, but for our own, with a snapshot for which a transaction below $1
+/// is still at work. `backend_xmin` has 32 bits: the difference is taken around the circle. What has
+/// no user is autovacuum's, which reads nothing of anybody.
+const OLDER: &str = "\
+SELECT a.pid, l.virtualtransaction \
+FROM pg_catalog.pg_stat_activity AS a \
+JOIN pg_catalog.pg_locks AS l ON l.pid = a.pid AND l.locktype = 'virtualxid' AND l.granted \
+     AND l.virtualxid = l.virtualtransaction \
+WHERE a.datname = pg_catalog.current_database() AND a.usesysid IS NOT NULL \
+  AND a.pid <> pg_catalog.pg_backend_pid() AND a.pid <> ALL ($2) \
+  AND ((a.backend_xmin::pg_catalog.text::pg_catalog.int8 - $1::pg_catalog.text::pg_catalog.int8) \
+       & 4294967295) >= 2147483648";
+
+/// Notes who is older, when the rows are there. `ours` are sessions of the run on the same server.
+pub(in crate::run) async fn note(target: &Session, plan: &JobPlan, ours: &[i32]) -> Result<Older> {
+    if !plan.tables.iter().any(has_young_rows) {
+        return Ok(Older::default());
+    }
+    let sql =
+        "SELECT pg_catalog.pg_snapshot_xmax(pg_catalog.pg_current_snapshot())::pg_catalog.text";
+    let rows = target.query(Phase::Gate, sql, &[]).await?;
+    let xmax: String = rows.first().map(|row| row.get(0)).unwrap_or_default();
+    let rows = target.query(Phase::Gate, OLDER, &[&xmax, &ours]).await?;
+    Ok(Older {
+        xmax,
+        pids: rows.iter().map(|row| row.get(0)).collect(),
+        transactions: rows.iter().map(|row| row.get(1)).collect(),
+    })
+}
+
+/// With one worker, no rows but those of other access methods are young, and nothing helps there.
+fn has_young_rows(table: &crate::plan::copy::CopyPlan) -> bool {
+    matches!(&table.load, Load::Shadow(shadow) if !shadow.frozen && !table.pieces.is_empty())
+}
+
+/// Waits until they have ended, as long as `lock_timeout` allows.
+///
+/// *Errors:* `Locked`, naming their backends.
+pub(in crate::run) async fn wait(target: &Session, job: &JobSpec, older: &Older) -> Result<()> {
+    if older.pids.is_empty() {
+        return Ok(());
+    }
+    let sql = format!(
+        "SELECT pid FROM ({OLDER}) AS older (pid, transaction) \
+         WHERE (pid, transaction) IN (SELECT * FROM ROWS FROM (pg_catalog.unnest($3::pg_catalog.int4[]), \
+                                                               pg_catalog.unnest($4::pg_catalog.text[])) AS noted)"
+    );
+    let (none, pids): (&[i32], &[i32]) = (&[], &older.pids);
+    let transactions: Vec<&str> = older.transactions.iter().map(String::as_str).collect();
+    let began = Instant::now();
+    let mut pause = PAUSE_MIN;
+    loop {
+        let parameters: [&dyn Param; 4] = [&older.xmax, &none, &pids, &transactions];
+        let rows = target.query(Phase::Publish, &sql, &parameters).await?;
+        let left: Vec<String> = rows
+            .iter()
+            .map(|row| row.get::<_, i32>(0).to_string())
+            .collect();
+        if left.is_empty() {
+            return Ok(());
+        }
+        if !job.lock_timeout.is_zero() && began.elapsed() >= job.lock_timeout {
+            let message = format!(
+                "transactions that are older than the new rows, and would find the table empty, did \
+                 not end within {} s: backends {}",
+                job.lock_timeout.as_secs_f64(),
+                left.join(", ")
+            );
+            return Err(Error::new(ErrorKind::Locked, Phase::Publish, Side::Target, message)
+                .at(target.server())
+                .hinted(
+                    "let them end, raise `lock_timeout`, or set `workers = 1`: what one worker loads, \
+                     every transaction sees",
+                ));
+        }
+        tokio::time::sleep(pause).await;
+        pause = (pause * 2).min(PAUSE_MAX);
+    }
+}
