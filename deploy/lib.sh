@@ -100,6 +100,12 @@ need_everything() {
     need_rust
 }
 
+# What some of the fault tests need besides: a pooler, and network namespaces.
+need_fault_tools() {
+    if ! has pgbouncer; then install_packages pgbouncer pgbouncer pgbouncer; fi
+    if ! has ip; then install_packages iproute2 iproute iproute2; fi
+}
+
 # ---- Two throw-away servers ------------------------------------------------------------------------
 
 # PostgreSQL refuses to run as root: sets SERVER_USER to whom it runs as instead, or to nothing.

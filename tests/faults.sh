@@ -9,9 +9,7 @@ cd "$(dirname "$0")/.."
 . deploy/lib.sh
 
 need_everything
-# Without these two, the tests that need them say so and are left out.
-if ! has pgbouncer; then install_packages pgbouncer pgbouncer pgbouncer; fi
-if ! has ip; then install_packages iproute2 iproute iproute2; fi
+need_fault_tools
 TABLEFERRY_FAULTS=${1:-1000}
 export TABLEFERRY_FAULTS
 if [ -n "${2:-}" ]; then

@@ -77,5 +77,6 @@ export RUST_TEST_THREADS="${RUST_TEST_THREADS:-$(($(nproc) * 2))}"
 if [ "${1:-}" = --pg ]; then
     other_versions "${2:?--pg needs versions, such as 13,18}"
 else
+    (need_fault_tools) || say "without these, the tests that need them say so and are left out"
     cargo test --locked "$@"
 fi
