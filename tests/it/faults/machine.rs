@@ -100,9 +100,12 @@ fn a_copy_through_a_pooler_in_transaction_mode_is_exact_and_leaves_it_as_it_was(
         return;
     };
     db.both("ALTER TABLE t ADD PRIMARY KEY (id)");
-    for mode in super::MODES {
+    let rounds = super::MODES
+        .into_iter()
+        .flat_map(|mode| [(mode, ""), (mode, "workers = 3")]);
+    for (mode, more) in rounds {
         db.target.sql("TRUNCATE t");
-        let outcome = job_between(&pooler.source(), &pooler.target(), &jobs(mode, ""))
+        let outcome = job_between(&pooler.source(), &pooler.target(), &jobs(mode, more))
             .run(&["run", "j", "--json"]);
         assert_eq!(outcome.code, Some(0), "{mode}: {outcome}");
         db.assert_same("t");
