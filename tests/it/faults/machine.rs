@@ -7,12 +7,13 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use nix::unistd::Uid;
+use rstest::rstest;
 
 use super::places::{jobs, tables};
 use crate::support::pooler::Pooler;
 use crate::support::service::{give, left_out, run};
 use crate::support::{
-    Cluster, ClusterOptions, Connection, Databases, PATIENCE, Standby, databases_on, job,
+    Cluster, ClusterOptions, Connection, Database, Databases, PATIENCE, Standby, databases_on, job,
     job_between, pair, wait_until,
 };
 
@@ -118,9 +119,19 @@ fn a_copy_through_a_pooler_in_transaction_mode_is_exact_and_leaves_it_as_it_was(
     drop(pooler);
 }
 
-#[test]
-fn a_black_hole_ends_the_run_and_frees_the_target_in_about_a_minute() {
-    let Some(hole) = BlackHole::new() else {
+/// Behind the black hole.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Swallowed {
+    Both,
+    Source,
+    Target,
+}
+
+#[rstest]
+fn a_black_hole_ends_the_run_and_frees_the_target_in_about_a_minute(
+    #[values(Swallowed::Both, Swallowed::Source, Swallowed::Target)] swallowed: Swallowed,
+) {
+    let Some(hole) = BlackHole::new(swallowed as u32) else {
         return;
     };
     let options = || ClusterOptions::default().setting("listen_addresses", "*");
@@ -137,11 +148,18 @@ fn a_black_hole_ends_the_run_and_frees_the_target_in_about_a_minute() {
     fill(&db);
     db.source.sql(SLOW);
     db.source.sql("SELECT pg_advisory_lock(4713)");
-    let far = |plain: String| plain.replace("host=127.0.0.1", &format!("host={}", hole.address));
+    // A Unix socket needs no network.
+    let way = |database: &Database<'_>, other| match swallowed == other {
+        true => database.socket_conninfo(),
+        false => {
+            let address = format!("host={}", hole.address);
+            database.conninfo().replace("host=127.0.0.1", &address)
+        }
+    };
     let config = jobs("truncate", &format!("stall_timeout = '5s'{SLOWLY}"));
     let job = job_between(
-        &far(db.source.conninfo()),
-        &far(db.target.conninfo()),
+        &way(&db.source, Swallowed::Target),
+        &way(&db.target, Swallowed::Source),
         &config,
     );
     let mut run = Command::new("ip")
@@ -166,6 +184,10 @@ fn a_black_hole_ends_the_run_and_frees_the_target_in_about_a_minute() {
 
     hole.open();
     let began = Instant::now();
+    if swallowed == Swallowed::Target {
+        // A slow source would be waited for, not the target.
+        db.source.sql("SELECT pg_advisory_unlock(4713)");
+    }
 
     let status = run.wait().unwrap();
     let ended = began.elapsed();
@@ -176,10 +198,14 @@ fn a_black_hole_ends_the_run_and_frees_the_target_in_about_a_minute() {
     wait_until(Duration::from_secs(110), || db.target.count(lock) == 0);
     let freed = began.elapsed();
     println!(
-        "black hole: the run ended after {ended:.0?}, the target's lock was free after {freed:.0?}"
+        "black hole, {swallowed:?}: the run ended after {ended:.0?}, the target's lock was free after \
+         {freed:.0?}"
     );
-    db.source.sql("SELECT pg_advisory_unlock(4713)");
+    if swallowed != Swallowed::Target {
+        db.source.sql("SELECT pg_advisory_unlock(4713)");
+    }
     assert!(freed < Duration::from_secs(90), "{freed:?}");
+    assert_eq!(db.target.count("t"), 0);
 }
 
 fn fill(db: &Databases<'_>) {
@@ -221,8 +247,9 @@ struct BlackHole {
 }
 
 impl BlackHole {
-    fn new() -> Option<Self> {
-        let id = std::process::id() % 60_000;
+    /// `number` tells those of one process apart.
+    fn new(number: u32) -> Option<Self> {
+        let id = std::process::id() % 60_000 * 3 + number;
         let net = format!("10.213.{}", 1 + id % 250);
         let hole = BlackHole {
             name: format!("tableferry-{id}"),
@@ -259,7 +286,9 @@ impl BlackHole {
     }
 
     fn open(&self) {
-        assert!(run("ip", &["link", "set", &self.port, "nomaster"]));
+        // Outside of its bridge the port would answer for the host's address, and let packets in.
+        let set = ["link", "set", &self.port, "arp", "off", "nomaster"];
+        assert!(run("ip", &set));
     }
 }
 
