@@ -471,7 +471,8 @@ fn a_cut_connection_leaves_the_old_rows_or_the_new(
             at += if at < 60 { 11 } else { 700 };
         }
     }
-    assert!(struck >= 8, "only {struck} cuts");
+    // A source that is not cut has fewer connections to strike.
+    assert!(struck >= 6, "only {struck} cuts");
     // What a backend still held while its run cleaned up, the next run drops.
     db.target.sql("TRUNCATE big");
     assert_committed(&job(&db, &config).run(&["run", "j", "--json"]));
