@@ -62,6 +62,8 @@ pub enum JobState {
     Waiting(Timestamp),
     /// It runs since then.
     Running(Timestamp),
+    /// Another daemon runs it, for a fire of that time.
+    Elsewhere(Timestamp),
 }
 
 /// All that the daemon knows about its jobs.
@@ -228,7 +230,10 @@ impl JobTable {
             state: match (self.running.get(job), self.waiting.get(job)) {
                 (Some(run), _) => JobState::Running(run.since),
                 (None, Some(request)) => JobState::Waiting(request.since),
-                (None, None) => JobState::Idle,
+                (None, None) => match &entry.again {
+                    Some(again) if again.is_elsewhere => JobState::Elsewhere(again.request.since),
+                    Some(_) | None => JobState::Idle,
+                },
             },
             next_fire: entry.next_fire,
             last: entry.last,

@@ -50,6 +50,7 @@ pub fn jobs(table: &JobTable, last_runs: &LastRuns) -> Vec<control::JobState> {
                 JobState::Idle => ("idle", None),
                 JobState::Waiting(since) => ("waiting", Some(since)),
                 JobState::Running(since) => ("running", Some(since)),
+                JobState::Elsewhere(since) => ("elsewhere", Some(since)),
             };
             let last = last_runs.0.get(&job.job);
             control::JobState {

@@ -84,10 +84,7 @@ impl JobTable {
             self.looks.pop_first();
             let again = self.jobs.get_mut(&job).and_then(|entry| entry.again.take());
             if let Some(Again { request, .. }) = again {
-                self.waiting.push(Request {
-                    since: now,
-                    ..request
-                });
+                self.waiting.push(request);
             }
         }
     }

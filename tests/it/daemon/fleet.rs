@@ -144,7 +144,7 @@ fn the_fire_of_a_daemon_that_is_killed_in_mid_copy_is_published_by_another() {
         second
             .ask(&["status", "--json"])
             .stdout
-            .contains("\"last_outcome\":\"skipped\"")
+            .contains("\"state\":\"elsewhere\"")
     });
     first.kill(Signal::SIGKILL);
     first.wait();

@@ -35,6 +35,13 @@ fn what_is_at_work_elsewhere_is_looked_at_until_it_is_done() {
             ("10:01:00", Event::Tick, "start a Schedule 10:01:00"),
             ("10:01:01", skipped("a", Elsewhere::AtWork), ""),
             ("10:01:10", Event::Tick, ""),
+        ],
+    );
+    let state = table.status().next().unwrap().state;
+    assert_eq!(state, JobState::Elsewhere(at("10:01:00")));
+    check(
+        &mut table,
+        vec![
             ("10:01:11", Event::Tick, "start a Schedule 10:01:00"),
             ("10:01:12", skipped("a", Elsewhere::AtWork), ""),
             ("10:01:22", Event::Tick, "start a Schedule 10:01:00"),
