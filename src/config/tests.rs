@@ -2,15 +2,16 @@
 
 use std::time::Duration;
 
-use proptest::prelude::*;
 use rstest::rstest;
 use secrecy::ExposeSecret;
 
-use super::connections::Connections;
 use super::load::{Request, assemble, load};
 use super::locate::FileText;
 use super::spec::*;
 use crate::pg::ident::QualifiedName;
+
+mod any_text;
+mod connections;
 
 const SERVERS: &str = "\
 [servers.shop]
@@ -383,95 +384,6 @@ fn no_error_shows_a_password(#[case] text: &str) {
     assert!(!error.contains("hunter2"), "{error}");
 }
 
-#[rstest]
-#[case("swap", "workers = 3", 3, "")]
-#[case(
-    "merge",
-    "workers = 4",
-    3,
-    "t.toml:10: jobs.orders.workers: 4 workers take 5 connections to server `mart`, whose \
-       `max_connections` is 4: only 3 will work"
-)]
-#[case(
-    "upsert",
-    "atomic = false\nworkers = 3",
-    2,
-    "t.toml:11: jobs.orders.workers: 3 workers take 5 connections to server `mart`, \
-       whose `max_connections` is 4: only 2 will work"
-)]
-#[case::one_transaction("append", "workers = 9", 9, "")]
-fn there_are_as_many_workers_as_connections(
-    #[case] mode: &str,
-    #[case] more: &str,
-    #[case] workers: u32,
-    #[case] said: &str,
-) {
-    let job = JOB.replace("truncate", mode);
-    let config = read(&format!("{SERVERS}{job}{more}")).unwrap();
-    assert_eq!(config.jobs["orders"].workers, workers);
-    let said: Vec<&str> = [said].into_iter().filter(|said| !said.is_empty()).collect();
-    assert_eq!(config.warnings, said);
-}
-
-#[rstest]
-#[case(
-    "shop",
-    2,
-    9,
-    2,
-    "4 workers take 4 connections to server `shop`, whose `max_connections` is 2: only 2 will work"
-)]
-#[case(
-    "shop",
-    1,
-    1,
-    1,
-    "4 workers take 5 connections to server `mart`, whose `max_connections` is 1: only 1 will work"
-)]
-#[case(
-    "mart",
-    9,
-    8,
-    3,
-    "4 workers take 9 connections to server `mart`, whose `max_connections` is 8: only 3 will work"
-)]
-fn the_server_with_fewer_connections_decides(
-    #[case] source: &str,
-    #[case] of_shop: u32,
-    #[case] of_mart: u32,
-    #[case] workers: u32,
-    #[case] said: &str,
-) {
-    let text = format!(
-        "[servers.shop]\nconninfo = 'host=a'\nmax_connections = {of_shop}\n\
-         [servers.mart]\nconninfo = 'host=b'\nmax_connections = {of_mart}\n\
-         [jobs.j]\nsource = '{source}'\ntarget = 'mart'\nmode = 'merge'\nworkers = 4\n\
-         [jobs.j.table.'a.b']\nsource = 'a.c'\n"
-    );
-    let config = read(&text).unwrap();
-    assert_eq!(config.jobs["j"].workers, workers);
-    assert_eq!(
-        config.warnings,
-        [format!("t.toml:11: jobs.j.workers: {said}")]
-    );
-}
-
-#[rstest]
-#[case("append", "workers = 4", (1, 1))]
-#[case("truncate", "atomic = false", (1, 2))]
-#[case("swap", "workers = 1", (1, 1))]
-#[case("swap", "workers = 3", (3, 4))]
-#[case("merge", "workers = 2\natomic = false", (2, 4))]
-fn a_run_takes_these_connections(
-    #[case] mode: &str,
-    #[case] more: &str,
-    #[case] expected: (u32, u32),
-) {
-    let config = read(&format!("{SERVERS}{}{more}", JOB.replace("truncate", mode))).unwrap();
-    let Connections { source, target } = config.jobs["orders"].connections();
-    assert_eq!((source, target), expected);
-}
-
 #[test]
 fn a_guard_without_effect_is_a_warning() {
     let text = format!(
@@ -537,45 +449,4 @@ fn a_wrong_variable_is_named(#[case] name: &str, #[case] value: &str, #[case] me
     let main = file("t.toml", &format!("{SERVERS}{JOB}"));
     let error = read_all(vec![main], &env(&[(name, value)])).unwrap_err();
     assert_eq!(error, format!("${name}: {message}"));
-}
-
-fn toml_ish() -> impl Strategy<Value = String> {
-    let name = prop_oneof![
-        "(daemon|servers|jobs|table|set|retry|guard|mode|conninfo|tables|signal|after|cron|every)",
-        "[a-z_.\"'é ]{0,6}",
-    ];
-    let path = prop::collection::vec(name, 1..5).prop_map(|names| names.join("."));
-    let value = prop_oneof![
-        Just("'a.b'".to_owned()),
-        Just("['a.*', 'a']".to_owned()),
-        Just("{ max = 1, x = [] }".to_owned()),
-        "-?[0-9]{1,20}",
-        "\"[^\"\\n\\\\]{0,12}\"",
-        ".{0,8}",
-    ];
-    let line = prop_oneof![
-        path.clone().prop_map(|path| format!("[{path}]")),
-        (path, value).prop_map(|(path, value)| format!("{path} = {value}")),
-    ];
-    prop::collection::vec(line, 0..12).prop_map(|lines| lines.join("\n"))
-}
-
-proptest! {
-    #[test]
-    fn nothing_makes_it_panic(text in toml_ish(), name in "[A-Z_]{0,20}", value in ".{0,10}") {
-        let name = format!("TABLEFERRY__{name}");
-        let request = env(&[(&name, &value)]);
-        let _ = read_all(vec![file("t.toml", &text)], &request);
-    }
-
-    #[test]
-    fn no_value_of_a_job_makes_it_panic(at in 0..super::keys::KEYS.len(), value in ".{0,12}") {
-        let key = &super::keys::KEYS[at];
-        let path = key.path
-            .replace("<server>", "shop").replace("<job>", "orders")
-            .replace("<relation>", "'a.b'").replace("<column>", "c");
-        let mut request = env(&[]);
-        request.overrides = vec![(path, value)];
-        let _ = read_all(vec![file("t.toml", &format!("{SERVERS}{JOB}"))], &request);
-    }
 }

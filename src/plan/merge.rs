@@ -171,16 +171,10 @@ pub(super) fn plan(parts: &Parts<'_>, warnings: &mut Vec<String>) -> Merge {
 
 /// Rows without a whole key are in no source: no key finds them.
 fn null_keys(parts: &Parts<'_>) -> String {
-    let terms: Vec<String> = parts
-        .key
-        .columns
-        .iter()
-        .map(|column| format!("{} IS NULL", column.name.sql()))
-        .collect();
     format!(
         "DELETE FROM {} WHERE {}",
         parts.target_from(),
-        terms.join(" OR ")
+        parts.lacks_key()
     )
 }
 

@@ -1,0 +1,208 @@
+//! Jobs, configurations and events to build cases of, and actions in words.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::tz::TimeZone;
+use secrecy::SecretString;
+
+use super::*;
+use crate::config::spec::{
+    Config, DaemonSpec, FormatChoice, GuardSpec, History, Indexes, Missed, Mode, OnError, Overlap,
+    PasswordSource, RetrySpec, ScheduleSpec, ServerSpec, Triggers, Verify,
+};
+
+/// A job that copies from server `s` to server `t`, on demand only.
+pub(super) fn job(name: &str, change: impl FnOnce(&mut JobSpec)) -> JobSpec {
+    let mut spec = JobSpec {
+        name: name.to_owned(),
+        source: "s".to_owned(),
+        target: "t".to_owned(),
+        mode: Mode::Merge,
+        tables: Vec::new(),
+        exclude: Vec::new(),
+        table: BTreeMap::new(),
+        schedule: ScheduleSpec {
+            cron: None,
+            every: None,
+            timezone: None,
+            jitter: Duration::ZERO,
+            overlap: Overlap::Skip,
+            missed: Missed::Once,
+            catchup_window: Duration::from_secs(3600),
+            on_demand: true,
+            signal: None,
+            after: Vec::new(),
+        },
+        timeout: None,
+        lock_timeout: Duration::from_secs(30),
+        stall_timeout: Duration::from_secs(300),
+        retry: RetrySpec {
+            max: 3,
+            backoff: Duration::from_secs(5),
+            max_backoff: Duration::from_secs(300),
+        },
+        format: FormatChoice::Auto,
+        workers: 1,
+        atomic: true,
+        verify: Verify::Count,
+        guard: GuardSpec {
+            allow_empty: false,
+            max_shrink: 0.5,
+            min_rows: 0,
+        },
+        triggers: Triggers::Fire,
+        sequences: true,
+        analyze: true,
+        rate_limit: None,
+        on_error: OnError::Abort,
+        log_values: false,
+        recreate_views: false,
+        indexes: Indexes::Keep,
+        max_snapshot_age: None,
+    };
+    change(&mut spec);
+    spec
+}
+
+pub(super) fn minutely(name: &str) -> JobSpec {
+    job(name, |j| j.schedule.every = Some(Duration::from_secs(60)))
+}
+
+pub(super) fn queueing(name: &str) -> JobSpec {
+    let mut spec = minutely(name);
+    spec.schedule.overlap = Overlap::Queue;
+    spec
+}
+
+pub(super) fn after(name: &str, others: &[&str]) -> JobSpec {
+    job(name, |j| {
+        j.schedule.after = others.iter().map(|o| (*o).to_owned()).collect();
+    })
+}
+
+pub(super) fn between(name: &str, source: &str, target: &str, workers: u32) -> JobSpec {
+    job(name, |j| {
+        (j.source, j.target, j.workers) = (source.to_owned(), target.to_owned(), workers);
+    })
+}
+
+/// Servers `s` and `t` have ten connections, `slow` has one, `wide` four.
+pub(super) fn config(max_running_jobs: usize, jobs: Vec<JobSpec>) -> Config {
+    let server = |name: &str, max_connections| {
+        let spec = ServerSpec {
+            name: name.to_owned(),
+            conninfo: SecretString::from(""),
+            password: PasswordSource::Libpq,
+            max_connections,
+            encoding: None,
+        };
+        (name.to_owned(), spec)
+    };
+    Config {
+        file: PathBuf::new(),
+        daemon: DaemonSpec {
+            max_running_jobs,
+            shutdown_grace: Duration::from_secs(60),
+            runtime_dir: PathBuf::new(),
+            state_dir: PathBuf::new(),
+            listen: None,
+            timezone: TimeZone::UTC,
+            log_level: crate::config::spec::LogLevel::Info,
+            history: History::Off,
+            history_keep: Duration::from_secs(60),
+        },
+        servers: [("s", 10), ("t", 10), ("slow", 1), ("wide", 4)]
+            .map(|(name, limit)| server(name, limit))
+            .into(),
+        jobs: jobs.into_iter().map(|j| (j.name.clone(), j)).collect(),
+        warnings: Vec::new(),
+    }
+}
+
+pub(super) fn armed(config: Config) -> ArmedConfig {
+    ArmedConfig::new(Arc::new(config)).unwrap()
+}
+
+pub(super) fn workers(spec: &JobSpec) -> Connections {
+    Connections {
+        source: spec.workers,
+        target: spec.workers,
+    }
+}
+
+/// `10:00:30` on the first of January 2026.
+pub(super) fn at(time: &str) -> Timestamp {
+    format!("2026-01-01T{time}Z").parse().unwrap()
+}
+
+pub(super) fn table(config: Config) -> JobTable {
+    JobTable::new(armed(config), workers, &BTreeMap::new(), at("10:00:00")).0
+}
+
+pub(super) fn trigger(jobs: &[&str], ticket: Ticket) -> Event {
+    Event::Trigger {
+        jobs: jobs.iter().map(|j| (*j).to_owned()).collect(),
+        trigger: Trigger::Manual,
+        ticket: Some(ticket),
+    }
+}
+
+pub(super) const RUN: Uuid = Uuid::from_u128(1);
+
+pub(super) fn finished(job: &str, outcome: Outcome) -> Event {
+    Event::Finished {
+        job: job.into(),
+        run_id: RUN,
+        outcome,
+        elsewhere: None,
+    }
+}
+
+pub(super) fn committed(job: &str) -> Event {
+    finished(job, Outcome::Committed)
+}
+
+/// All but `Settled`, one word or three an action.
+pub(super) fn show(actions: &[Action]) -> String {
+    let time = |due: &Option<Timestamp>| {
+        due.map_or(String::new(), |t| t.strftime(" %H:%M:%S").to_string())
+    };
+    let words = actions.iter().filter_map(|action| {
+        Some(match action {
+            Action::Start(start) => {
+                let due = time(&start.due_at);
+                let orphan = match start.orphan {
+                    None => "",
+                    Some(Orphan { is_same: false, .. }) => " after an orphan",
+                    Some(Orphan { is_same: true, .. }) => " again",
+                };
+                format!("start {} {:?}{due}{orphan}", start.job, start.trigger)
+            }
+            Action::Cancel(job) => format!("cancel {job}"),
+            Action::Settled { .. } => return None,
+            Action::Skipped { job, due_at, why } => format!("skip {job} {why:?}{}", time(due_at)),
+            Action::Answer {
+                ticket,
+                job,
+                answer,
+            } => format!("answer {ticket} {job} {answer:?}"),
+            Action::Reloaded(c) => {
+                format!("reloaded +{:?} -{:?} ~{:?}", c.added, c.removed, c.changed)
+            }
+            Action::Exit => "exit".to_owned(),
+        })
+    });
+    words.collect::<Vec<_>>().join(", ")
+}
+
+pub(super) type Step = (&'static str, Event, &'static str);
+
+pub(super) fn check(table: &mut JobTable, steps: Vec<Step>) {
+    for (n, (time, event, expected)) in steps.into_iter().enumerate() {
+        let said = format!("{event:?}");
+        let actions = table.handle(event, at(time));
+        assert_eq!(show(&actions), expected, "step {n} at {time}: {said:.60}");
+    }
+}
