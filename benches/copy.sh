@@ -53,16 +53,7 @@ meter() {
     awk '{ printf "%s %.2f %.1f\n", $1, $2 + $3, $4 / 1024 }' "$WORK/time"
 }
 
-need_everything
-has python3 || install_packages python3 python3 python3
-[ -x /usr/bin/time ] || install_packages time time time
-say "cargo build --release --locked"
-cargo build --release --locked
-tableferry=${CARGO_TARGET_DIR:-target}/release/tableferry
-
-make_work_directory
-start_server source shared_buffers=256MB max_wal_size=8GB autovacuum=off
-start_server target shared_buffers=256MB max_wal_size=8GB autovacuum=off
+start_bench
 {
     write_servers
     for shape in narrow pgbench wide big; do

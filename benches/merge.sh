@@ -13,16 +13,8 @@ cd "$(dirname "$0")/.."
 ROUNDS=${ROUNDS:-5}
 ROWS=${ROWS:-1000000}
 
-need_everything
-has python3 || install_packages python3 python3 python3
-say "cargo build --release --locked"
-cargo build --release --locked
-tableferry=${CARGO_TARGET_DIR:-target}/release/tableferry
-
-make_work_directory
 # Without full page images: they depend on when the last checkpoint was, not on who writes.
-start_server source shared_buffers=256MB max_wal_size=8GB autovacuum=off
-start_server target shared_buffers=256MB max_wal_size=8GB autovacuum=off full_page_writes=off
+start_bench full_page_writes=off
 {
     write_servers
     printf '[jobs.merge]\nsource = "source"\ntarget = "target"\nmode = "merge"\ntables = ["public.t"]\nanalyze = false\n'

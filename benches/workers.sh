@@ -14,15 +14,7 @@ ROUNDS=${ROUNDS:-5}
 WORKERS=${WORKERS:-4}
 SHAPES=${*:-big indexed}
 
-need_everything
-has python3 || install_packages python3 python3 python3
-say "cargo build --release --locked"
-cargo build --release --locked
-tableferry=${CARGO_TARGET_DIR:-target}/release/tableferry
-
-make_work_directory
-start_server source shared_buffers=256MB max_wal_size=8GB autovacuum=off
-start_server target shared_buffers=256MB max_wal_size=8GB autovacuum=off
+start_bench
 {
     printf '[daemon]\nhistory = "off"\n\n'
     write_servers

@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 
 use uuid::Uuid;
 
-use super::ddl::unusable;
+use super::ask;
 use super::entry::State;
 use super::lost::{Owner, declare_lost, declare_silent_lost, owner, uuid};
 use crate::config::spec::Overlap;
@@ -115,20 +115,21 @@ async fn insert(context: &Context, target: &Session, due_at: &str) -> Result<boo
                    $3::pg_catalog.text::pg_catalog.uuid) \
                ON CONFLICT DO NOTHING RETURNING job";
     let run_id = context.run_id.to_string();
-    let rows = target
-        .query(Phase::Prepare, sql, &[&context.job.name, &due_at, &run_id])
-        .await;
-    Ok(!rows.map_err(unusable)?.is_empty())
+    let rows = ask(
+        target,
+        Phase::Prepare,
+        sql,
+        &[&context.job.name, &due_at, &run_id],
+    )
+    .await;
+    Ok(!rows?.is_empty())
 }
 
 /// Locks the fire's row: of those that want to take it over, one is first.
 async fn claimed_by(context: &Context, target: &Session, due_at: &str) -> Result<Option<Uuid>> {
     let sql = "SELECT run_id::pg_catalog.text FROM tableferry.fire WHERE job = $1 \
                AND due_at = $2::pg_catalog.text::pg_catalog.timestamptz FOR UPDATE";
-    let rows = target
-        .query(Phase::Prepare, sql, &[&context.job.name, &due_at])
-        .await
-        .map_err(unusable)?;
+    let rows = ask(target, Phase::Prepare, sql, &[&context.job.name, &due_at]).await?;
     Ok(rows.first().and_then(|row| uuid(row.get(0))))
 }
 
@@ -136,10 +137,14 @@ async fn take_over(context: &Context, target: &Session, due_at: &str) -> Result<
     let sql = "UPDATE tableferry.fire SET run_id = $3::pg_catalog.text::pg_catalog.uuid \
                WHERE job = $1 AND due_at = $2::pg_catalog.text::pg_catalog.timestamptz";
     let run_id = context.run_id.to_string();
-    let taken = target
-        .query(Phase::Prepare, sql, &[&context.job.name, &due_at, &run_id])
-        .await;
-    taken.map(drop).map_err(unusable)
+    let taken = ask(
+        target,
+        Phase::Prepare,
+        sql,
+        &[&context.job.name, &due_at, &run_id],
+    )
+    .await;
+    taken.map(drop)
 }
 
 /// Another run of the job that is alive.
@@ -147,14 +152,13 @@ async fn at_work(context: &Context, target: &Session) -> Result<Option<String>> 
     let sql = "SELECT run_id::pg_catalog.text, instance FROM tableferry.run \
                WHERE job = $1 AND state = 'running' \
                AND run_id <> $2::pg_catalog.text::pg_catalog.uuid LIMIT 1";
-    let rows = target
-        .query(
-            Phase::Prepare,
-            sql,
-            &[&context.job.name, &context.run_id.to_string()],
-        )
-        .await
-        .map_err(unusable)?;
+    let rows = ask(
+        target,
+        Phase::Prepare,
+        sql,
+        &[&context.job.name, &context.run_id.to_string()],
+    )
+    .await?;
     let describe = |row: &tokio_postgres::Row| {
         let (run_id, instance): (String, String) = (row.get(0), row.get(1));
         format!("run {run_id} of {instance} is still going")
@@ -177,14 +181,13 @@ async fn published(context: &Context, target: &Session) -> Result<BTreeSet<Strin
         return Ok(BTreeSet::new());
     }
     let run_id = context.run_id.to_string();
-    let rows = target
-        .query(
-            Phase::Prepare,
-            sql,
-            &[&context.job.name, &run_id, &due_at, &same],
-        )
-        .await
-        .map_err(unusable)?;
+    let rows = ask(
+        target,
+        Phase::Prepare,
+        sql,
+        &[&context.job.name, &run_id, &due_at, &same],
+    )
+    .await?;
     Ok(rows.iter().map(|row| row.get(0)).collect())
 }
 

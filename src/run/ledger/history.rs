@@ -1,5 +1,6 @@
 //! Reads past runs back.
 
+use super::ask;
 use super::ddl::{self, Found};
 use super::entry::Entry;
 use crate::error::{Error, ErrorKind, Phase, Result};
@@ -22,10 +23,7 @@ pub async fn history(
                FROM tableferry.run WHERE $1::pg_catalog.text IS NULL OR job = $1 \
                ORDER BY started_at DESC, run_id DESC LIMIT $2";
     let limit = i64::try_from(limit).unwrap_or(i64::MAX);
-    let rows = target
-        .query(Phase::Inspect, sql, &[&job, &limit])
-        .await
-        .map_err(ddl::unusable)?;
+    let rows = ask(target, Phase::Inspect, sql, &[&job, &limit]).await?;
     let entries = rows.iter().map(|row| parse(target, row.get(0)));
     entries.collect::<Result<_>>().map(Some)
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 use uuid::Uuid;
 
-use super::ddl::unusable;
+use super::ask;
 use super::entry::{State, instance};
 use crate::error::{Phase, Result};
 use crate::pg::session::Session;
@@ -36,14 +36,13 @@ pub(super) async fn owner(target: &Session, run_id: Uuid) -> Result<Owner> {
     let sql = "SELECT state, instance, \
                    heartbeat_at < pg_catalog.clock_timestamp() - pg_catalog.make_interval(secs => $2) \
                FROM tableferry.run WHERE run_id = $1::pg_catalog.text::pg_catalog.uuid";
-    let rows = target
-        .query(
-            Phase::Prepare,
-            sql,
-            &[&run_id.to_string(), &LOST_AFTER.as_secs_f64()],
-        )
-        .await
-        .map_err(unusable)?;
+    let rows = ask(
+        target,
+        Phase::Prepare,
+        sql,
+        &[&run_id.to_string(), &LOST_AFTER.as_secs_f64()],
+    )
+    .await?;
     Ok(match rows.first() {
         None => Owner {
             run_id,
@@ -66,10 +65,14 @@ pub(super) async fn declare_lost(target: &Session, run_id: Uuid) -> Result<bool>
         "UPDATE tableferry.run {LOST} \
          WHERE run_id = $2::pg_catalog.text::pg_catalog.uuid AND state = 'running' RETURNING job"
     );
-    let rows = target
-        .query(Phase::Prepare, &sql, &[&why_lost(), &run_id.to_string()])
-        .await;
-    Ok(!rows.map_err(unusable)?.is_empty())
+    let rows = ask(
+        target,
+        Phase::Prepare,
+        &sql,
+        &[&why_lost(), &run_id.to_string()],
+    )
+    .await;
+    Ok(!rows?.is_empty())
 }
 
 const LOST: &str = "SET state = 'lost', finished_at = pg_catalog.clock_timestamp(), \
@@ -90,19 +93,18 @@ pub(super) async fn declare_silent_lost(context: &Context, target: &Session) -> 
              FOR UPDATE SKIP LOCKED) \
          RETURNING run_id::pg_catalog.text"
     );
-    let rows = target
-        .query(
-            Phase::Prepare,
-            &sql,
-            &[
-                &why_lost(),
-                &context.job.name,
-                &context.run_id.to_string(),
-                &LOST_AFTER.as_secs_f64(),
-            ],
-        )
-        .await
-        .map_err(unusable)?;
+    let rows = ask(
+        target,
+        Phase::Prepare,
+        &sql,
+        &[
+            &why_lost(),
+            &context.job.name,
+            &context.run_id.to_string(),
+            &LOST_AFTER.as_secs_f64(),
+        ],
+    )
+    .await?;
     Ok(rows.iter().filter_map(|row| uuid(row.get(0))).collect())
 }
 

@@ -16,9 +16,12 @@ mod record;
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use tokio_postgres::Row;
+
 use super::{Context, NextDue, Record};
 use crate::config::spec::{History, JobSpec, ServerSpec};
 use crate::error::{Error, ErrorKind, Phase, Result, Side};
+use crate::pg::param::Param;
 use crate::pg::session::{Session, SessionSettings};
 use crate::plan::shared::has_stages;
 use crate::report::{Event, Outcome, RunReport};
@@ -216,6 +219,17 @@ async fn record_ended(context: &Context, entry: &Entry) -> Result<()> {
     record::run(&target, entry, Phase::After).await?;
     target.close(CLOSE_WAIT).await;
     Ok(())
+}
+
+/// Asks the ledger; an error says what to do about it.
+async fn ask(
+    target: &Session,
+    phase: Phase,
+    sql: &str,
+    parameters: &[&dyn Param],
+) -> Result<Vec<Row>> {
+    let asked = target.query(phase, sql, parameters).await;
+    asked.map_err(ddl::unusable)
 }
 
 /// A session for the ledger alone.

@@ -5,6 +5,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use uuid::Uuid;
 
+use super::ask;
 use super::ddl::unusable;
 use super::entry::{Entry, EntryTable};
 use crate::error::{Error, ErrorKind, Phase, Result};
@@ -42,8 +43,8 @@ const TABLES_SQL: &str = "\
 pub(super) async fn run(target: &Session, entry: &Entry, phase: Phase) -> Result<()> {
     // PostgreSQL's text can't hold it.
     let json = json(entry)?.replace("\\u0000", "");
-    let rows = target.query(phase, RUN_SQL, &[&json]).await;
-    match rows.map_err(unusable)?.is_empty() {
+    let rows = ask(target, phase, RUN_SQL, &[&json]).await;
+    match rows?.is_empty() {
         false => Ok(()),
         true => {
             let message = "the ledger says that this run has ended already";
@@ -60,10 +61,8 @@ pub(super) async fn run(target: &Session, entry: &Entry, phase: Phase) -> Result
 pub(super) async fn tables(target: &Session, run_id: Uuid, tables: &[EntryTable]) -> Result<()> {
     let rows = json(&tables)?;
     let run_id = run_id.to_string();
-    let written = target
-        .query(Phase::Publish, TABLES_SQL, &[&run_id, &rows])
-        .await;
-    written.map(drop).map_err(unusable)
+    let written = ask(target, Phase::Publish, TABLES_SQL, &[&run_id, &rows]).await;
+    written.map(drop)
 }
 
 /// Has the transaction that published `relation` in this run been committed? Waits until it is
@@ -101,10 +100,7 @@ pub(in crate::run) async fn watermark(
     relation: &QualifiedName,
 ) -> Result<Option<String>> {
     let sql = "SELECT value FROM tableferry.watermark WHERE job = $1 AND target = $2";
-    let rows = target
-        .query(Phase::Inspect, sql, &[&job, &relation.to_string()])
-        .await
-        .map_err(unusable)?;
+    let rows = ask(target, Phase::Inspect, sql, &[&job, &relation.to_string()]).await?;
     Ok(rows.first().map(|row| row.get(0)))
 }
 
@@ -122,10 +118,14 @@ pub(in crate::run) async fn record_watermark(
                ON CONFLICT (job, target) DO UPDATE SET value = EXCLUDED.value, \
                    run_id = EXCLUDED.run_id, recorded_at = EXCLUDED.recorded_at";
     let (relation, run_id) = (relation.to_string(), run_id.to_string());
-    let written = target
-        .query(Phase::Publish, sql, &[&job, &relation, &value, &run_id])
-        .await;
-    written.map(drop).map_err(unusable)
+    let written = ask(
+        target,
+        Phase::Publish,
+        sql,
+        &[&job, &relation, &value, &run_id],
+    )
+    .await;
+    written.map(drop)
 }
 
 /// When a job is due next, for `job_status`.
@@ -145,8 +145,8 @@ pub(super) async fn set_next_due(target: &Session, jobs: &[JobDue]) -> Result<()
                    NULL::tableferry.job, $1::pg_catalog.text::pg_catalog.json) ORDER BY job \
                ON CONFLICT (job) DO UPDATE SET next_due_at = EXCLUDED.next_due_at, \
                    recorded_at = EXCLUDED.recorded_at";
-    let written = target.query(Phase::After, sql, &[&json(&jobs)?]).await;
-    written.map(drop).map_err(unusable)
+    let written = ask(target, Phase::After, sql, &[&json(&jobs)?]).await;
+    written.map(drop)
 }
 
 /// How often old runs are looked for.
@@ -167,8 +167,8 @@ pub(super) async fn prune(target: &Session, keep: Duration) -> Result<()> {
          AND pg_catalog.has_table_privilege('tableferry.fire', 'DELETE') \
          RETURNING version"
     );
-    let claimed = target.query(Phase::After, &claim, &[]).await;
-    if claimed.map_err(unusable)?.is_empty() {
+    let claimed = ask(target, Phase::After, &claim, &[]).await;
+    if claimed?.is_empty() {
         return Ok(());
     }
     let forget = "DELETE FROM tableferry.fire WHERE due_at < pg_catalog.clock_timestamp() \
@@ -184,22 +184,19 @@ pub(super) async fn prune(target: &Session, keep: Duration) -> Result<()> {
         tables AS (DELETE FROM tableferry.run_table USING old WHERE run_table.run_id = old.run_id) \
         DELETE FROM tableferry.run USING old WHERE run.run_id = old.run_id RETURNING run.run_id";
     for _ in 0..PRUNE_BATCHES_MAX {
-        let deleted = target
-            .query(
-                Phase::After,
-                delete,
-                &[&keep.as_secs_f64(), &PRUNE_ROWS_MAX],
-            )
-            .await
-            .map_err(unusable)?;
+        let deleted = ask(
+            target,
+            Phase::After,
+            delete,
+            &[&keep.as_secs_f64(), &PRUNE_ROWS_MAX],
+        )
+        .await?;
         if (deleted.len() as i64) < PRUNE_ROWS_MAX {
             break;
         }
     }
-    let forgotten = target
-        .query(Phase::After, forget, &[&keep.as_secs_f64()])
-        .await;
-    forgotten.map(drop).map_err(unusable)
+    let forgotten = ask(target, Phase::After, forget, &[&keep.as_secs_f64()]).await;
+    forgotten.map(drop)
 }
 
 fn json(value: &impl serde::Serialize) -> Result<String> {
