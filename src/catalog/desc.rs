@@ -101,13 +101,21 @@ pub struct ColumnDesc {
     pub generated: bool,
     /// GENERATED … AS IDENTITY.
     pub identity: Option<Identity>,
-    /// The sequence that a serial or identity column owns.
-    pub sequence: Option<QualifiedName>,
+    /// The sequences that give its values.
+    pub sequences: Vec<ColumnSequence>,
     /// May the role select this column (source) or insert it (target)?
     pub privileged: bool,
-    /// May the role move `sequence` past the column's values: SELECT and UPDATE on the sequence,
-    /// SELECT on the column?
-    pub may_set_sequence: bool,
+}
+
+/// A sequence that gives a column its values: the column's own, the one in its default, or that of
+/// the same column of a table that this one is a partition of.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ColumnSequence {
+    /// Its name.
+    pub name: QualifiedName,
+    /// May the role move it past the column's values: USAGE on its schema, SELECT and UPDATE on the
+    /// sequence, SELECT on the column?
+    pub may_set: bool,
 }
 
 /// GENERATED … AS IDENTITY.

@@ -37,9 +37,8 @@ pub async fn output_columns(session: &Session, sql: &str) -> Result<Vec<ColumnDe
                 has_default: false,
                 generated: false,
                 identity: None,
-                sequence: None,
+                sequences: Vec::new(),
                 privileged: true,
-                may_set_sequence: false,
             })
         })
         .collect()

@@ -1,11 +1,11 @@
-//! Relations, their columns and keys: three queries for all of a job's relations, and the types.
+//! Relations, their columns and keys: a few queries for all of a job's relations, and the types.
 
 use std::collections::BTreeMap;
 
 use tokio_postgres::Row;
 
 use crate::catalog::desc::{
-    ColumnDesc, ForeignKey, Identity, Privileges, RelationDesc, RelationKind,
+    ColumnDesc, ColumnSequence, ForeignKey, Identity, Privileges, RelationDesc, RelationKind,
 };
 use crate::catalog::keys;
 use crate::catalog::types::Types;
@@ -86,24 +86,48 @@ SELECT a.attrelid, a.attname::pg_catalog.text, a.atttypid, a.atttypmod, \
        a.attnotnull OR t.typnotnull, \
        a.atthasdef OR a.attidentity <> '' OR t.typdefault IS NOT NULL, \
        a.attgenerated <> '', a.attidentity::pg_catalog.text, \
-       owned.schema, owned.name, \
-       pg_catalog.has_column_privilege(a.attrelid, a.attnum, 'SIDE'), \
-       COALESCE(pg_catalog.has_sequence_privilege(owned.oid, 'SELECT') \
-            AND pg_catalog.has_sequence_privilege(owned.oid, 'UPDATE') \
-            AND pg_catalog.has_column_privilege(a.attrelid, a.attnum, 'SELECT'), false) \
+       pg_catalog.has_column_privilege(a.attrelid, a.attnum, 'SIDE') \
 FROM pg_catalog.pg_attribute AS a \
 JOIN pg_catalog.pg_type AS t ON t.oid = a.atttypid \
-LEFT JOIN LATERAL ( \
-    SELECT s.oid, n.nspname::pg_catalog.text AS schema, s.relname::pg_catalog.text AS name \
-    FROM pg_catalog.pg_depend AS d \
-    JOIN pg_catalog.pg_class AS s ON s.oid = d.objid AND s.relkind = 'S' \
-    JOIN pg_catalog.pg_namespace AS n ON n.oid = s.relnamespace \
-    WHERE d.classid = 1259 AND d.refclassid = 1259 AND d.refobjid = a.attrelid \
-      AND d.refobjsubid = a.attnum AND d.deptype IN ('a', 'i') \
-    ORDER BY s.oid LIMIT 1 \
-) AS owned ON true \
 WHERE a.attrelid = ANY ($1::pg_catalog.oid[]) AND a.attnum > 0 AND NOT a.attisdropped \
 ORDER BY a.attrelid, a.attnum";
+
+/// One row a sequence of a column, or of the same column of whatever its table is a partition of: those
+/// that the column owns, and the one that is all of its default.
+const SEQUENCES: &str = "\
+WITH place (attrelid, relation) AS ( \
+    SELECT c.oid, c.oid FROM pg_catalog.pg_class AS c WHERE c.oid = ANY ($1::pg_catalog.oid[]) \
+    UNION \
+    SELECT c.oid, up.oid FROM pg_catalog.pg_class AS c \
+    CROSS JOIN LATERAL pg_catalog.pg_partition_ancestors(c.oid) AS up (oid) \
+    WHERE c.oid = ANY ($1::pg_catalog.oid[]) AND c.relispartition \
+), feeding (attrelid, relation, attnum, sequence) AS ( \
+    SELECT place.attrelid, place.relation, d.refobjsubid, d.objid \
+    FROM place JOIN pg_catalog.pg_depend AS d ON d.refobjid = place.relation \
+    WHERE d.refclassid = 'pg_catalog.pg_class'::pg_catalog.regclass AND d.refobjsubid > 0 \
+      AND d.classid = 'pg_catalog.pg_class'::pg_catalog.regclass AND d.deptype IN ('a', 'i') \
+    UNION \
+    SELECT place.attrelid, place.relation, def.adnum, d.refobjid \
+    FROM place JOIN pg_catalog.pg_attrdef AS def ON def.adrelid = place.relation \
+    JOIN pg_catalog.pg_depend AS d ON d.objid = def.oid \
+    JOIN pg_catalog.pg_class AS s ON s.oid = d.refobjid AND s.relkind = 'S' \
+    JOIN pg_catalog.pg_attribute AS f ON f.attrelid = def.adrelid AND f.attnum = def.adnum \
+    CROSS JOIN LATERAL (SELECT pg_catalog.format('nextval(%L::regclass)', s.oid::pg_catalog.regclass)) AS call (sql) \
+    WHERE d.classid = 'pg_catalog.pg_attrdef'::pg_catalog.regclass \
+      AND d.refclassid = 'pg_catalog.pg_class'::pg_catalog.regclass \
+      AND pg_catalog.pg_get_expr(def.adbin, def.adrelid) IN (call.sql, \
+          pg_catalog.format('(%s)::%s', call.sql, pg_catalog.format_type(f.atttypid, f.atttypmod))) \
+) \
+SELECT DISTINCT feeding.attrelid, f.attname::pg_catalog.text, n.nspname::pg_catalog.text, s.relname::pg_catalog.text, \
+       pg_catalog.has_schema_privilege(n.oid, 'USAGE') \
+       AND pg_catalog.has_sequence_privilege(s.oid, 'SELECT') \
+       AND pg_catalog.has_sequence_privilege(s.oid, 'UPDATE') \
+       AND pg_catalog.has_column_privilege(feeding.attrelid, f.attname, 'SELECT') \
+FROM feeding \
+JOIN pg_catalog.pg_class AS s ON s.oid = feeding.sequence AND s.relkind = 'S' \
+JOIN pg_catalog.pg_namespace AS n ON n.oid = s.relnamespace \
+JOIN pg_catalog.pg_attribute AS f ON f.attrelid = feeding.relation AND f.attnum = feeding.attnum \
+ORDER BY 3, 4";
 
 /// One row a foreign key of or to the relations. What a partition inherits from its parent's key is
 /// left out: it is the parent's. What refers to a partition because it refers to its parent stays:
@@ -148,6 +172,7 @@ pub async fn read(
     }
     let oids: Vec<u32> = found.keys().copied().collect();
     columns(session, &oids, &mut found).await?;
+    sequences(session, &oids, &mut found).await?;
     foreign_keys(session, &oids, &mut found).await?;
     keys::read(session, &oids, &mut found).await?;
     Ok(found
@@ -248,8 +273,6 @@ async fn columns(
             continue;
         };
         let identity: String = row.get(8);
-        let schema: Option<String> = row.get(9);
-        let sequence: Option<String> = row.get(10);
         relation.columns.push(ColumnDesc {
             name: Ident::new(row.get::<_, String>(1)),
             ty: types.describe(session, row.get(2))?,
@@ -263,12 +286,30 @@ async fn columns(
                 "d" => Some(Identity::ByDefault),
                 _ => None,
             },
-            sequence: schema
-                .zip(sequence)
-                .map(|(schema, name)| QualifiedName::new(schema, name)),
-            privileged: row.get(11),
-            may_set_sequence: row.get(12),
+            sequences: Vec::new(),
+            privileged: row.get(9),
         });
+    }
+    Ok(())
+}
+
+/// What gives columns their values.
+async fn sequences(
+    session: &Session,
+    oids: &[u32],
+    found: &mut BTreeMap<u32, RelationDesc>,
+) -> Result<()> {
+    for row in session.query(Phase::Inspect, SEQUENCES, &[&oids]).await? {
+        let text = |at: usize| row.get::<_, String>(at);
+        let relation = found.get_mut(&row.get::<_, u32>(0));
+        let columns = relation.map(|relation| relation.columns.iter_mut());
+        let column = columns.and_then(|mut all| all.find(|c| c.name.as_str() == text(1)));
+        if let Some(column) = column {
+            column.sequences.push(ColumnSequence {
+                name: QualifiedName::new(text(2), text(3)),
+                may_set: row.get(4),
+            });
+        }
     }
     Ok(())
 }

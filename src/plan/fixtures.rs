@@ -149,9 +149,8 @@ pub fn column_of(name: &str, ty: TypeDesc) -> ColumnDesc {
         has_default: false,
         generated: false,
         identity: None,
-        sequence: None,
+        sequences: Vec::new(),
         privileged: true,
-        may_set_sequence: true,
     }
 }
 

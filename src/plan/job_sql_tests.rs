@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::tests::{entry, named, plan, source, target};
 use super::*;
-use crate::catalog::desc::{ColumnDesc, Identity};
+use crate::catalog::desc::{ColumnDesc, ColumnSequence, Identity};
 use crate::config::spec::TableInput;
 use crate::plan::copy::CopyFormat;
 use crate::plan::fixtures::{column, inspected, table};
@@ -36,9 +36,11 @@ fn generated_identity_and_defaulted_columns() {
     let plan = plan(
         Mode::Append,
         vec![entry(|e| {
-            let sequence = Some(QualifiedName::new("public", "t_id_seq"));
             target(e).columns[0].identity = Some(Identity::Always);
-            target(e).columns[0].sequence = sequence;
+            target(e).columns[0].sequences = vec![ColumnSequence {
+                name: QualifiedName::new("public", "t_id_seq"),
+                may_set: true,
+            }];
             target(e).columns.push(ColumnDesc {
                 generated: true,
                 ..column("g", "int4")

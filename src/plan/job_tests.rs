@@ -3,7 +3,7 @@
 use rstest::rstest;
 
 use super::*;
-use crate::catalog::desc::ColumnDesc;
+use crate::catalog::desc::{ColumnDesc, ColumnSequence};
 use crate::config::spec::FormatChoice;
 use crate::pg::ident::Ident;
 use crate::plan::copy::{CopyFormat, FormatReason};
@@ -132,8 +132,10 @@ fn key(from: &str, to: &str, deferrable: bool) -> ForeignKey {
 )]
 #[case::sequence(
     |e: &mut Inspected| {
-        target(e).columns[0].sequence = Some(QualifiedName::new("public", "t_id_seq"));
-        target(e).columns[0].may_set_sequence = false;
+        target(e).columns[0].sequences = vec![ColumnSequence {
+            name: QualifiedName::new("public", "t_id_seq"),
+            may_set: false,
+        }];
     },
     "public.t: the role cannot move sequence public.t_id_seq of column id"
 )]

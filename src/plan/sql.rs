@@ -98,8 +98,11 @@ pub fn lock_targets(tables: &[CopyPlan]) -> Option<String> {
     (!list.is_empty()).then(|| format!("LOCK TABLE ONLY {} IN {mode} MODE", list.join(", ONLY ")))
 }
 
-/// Moves a sequence past its column's values: upwards (downwards where it counts down), never back,
-/// never out of its bounds.
+/// Moves a sequence past its column's values, in the direction in which it counts and never back.
+///
+/// Without values there is nothing to pass: the sequence stays as it is, called or not. It keeps its
+/// step, because two servers may share the numbers between them (odd, even). Values after which it has
+/// no next one, and those outside of its bounds, don't count: the sequence would be exhausted.
 pub fn set_sequence(target: &RelationDesc, column: &Ident, sequence: &QualifiedName) -> String {
     let from = from_item(&TableInput::Relation(target.name.clone()), target.kind);
     let column = column.sql();
@@ -107,16 +110,34 @@ pub fn set_sequence(target: &RelationDesc, column: &Ident, sequence: &QualifiedN
         "{}::pg_catalog.regclass",
         quote_literal(&sequence.sql()).trim_start()
     );
+    let last = |what: &str, from_bound: &str, to_bound: &str| {
+        format!(
+            "(SELECT pg_catalog.{what}({column})::pg_catalog.numeric FROM {from} \
+             WHERE {column} BETWEEN {from_bound} AND {to_bound})"
+        )
+    };
+    // With CYCLE the last value has a next one.
+    let ascending = last(
+        "max",
+        "s.seqmin",
+        "CASE WHEN s.seqcycle THEN s.seqmax ELSE GREATEST(s.seqmin, \
+         s.seqmax::pg_catalog.numeric - s.seqincrement)::pg_catalog.int8 END",
+    );
+    let descending = last(
+        "min",
+        "CASE WHEN s.seqcycle THEN s.seqmin ELSE LEAST(s.seqmax, \
+         s.seqmin::pg_catalog.numeric - s.seqincrement)::pg_catalog.int8 END",
+        "s.seqmax",
+    );
     format!(
-        "SELECT pg_catalog.setval({regclass}, goal.value) FROM (\
-         SELECT CASE WHEN seqincrement > 0 \
-         THEN LEAST((SELECT pg_catalog.max({column}) FROM {from}), seqmax) \
-         ELSE GREATEST((SELECT pg_catalog.min({column}) FROM {from}), seqmin) END AS value, \
-         seqincrement AS step FROM pg_catalog.pg_sequence WHERE seqrelid = {regclass}) AS goal, \
-         {} AS now \
-         WHERE CASE WHEN goal.step > 0 THEN goal.value > now.last_value \
-         ELSE goal.value < now.last_value END \
-         OR goal.value = now.last_value AND NOT now.is_called",
+        "SELECT pg_catalog.setval({regclass}, goal.value::pg_catalog.int8) FROM (\
+         SELECT now.last_value, now.is_called, now.last_value + s.seqincrement \
+         * pg_catalog.div(used.value - now.last_value, s.seqincrement) AS value \
+         FROM pg_catalog.pg_sequence AS s CROSS JOIN {} AS now CROSS JOIN LATERAL (\
+         SELECT CASE WHEN s.seqincrement > 0 THEN {ascending} ELSE {descending} END AS value\
+         ) AS used WHERE s.seqrelid = {regclass} \
+         AND pg_catalog.sign(used.value - now.last_value) <> -pg_catalog.sign(s.seqincrement::pg_catalog.numeric)\
+         ) AS goal WHERE goal.value <> goal.last_value OR NOT goal.is_called",
         sequence.sql()
     )
 }

@@ -1,6 +1,6 @@
 //! The plan of one table, or every reason why there is none.
 
-use crate::catalog::desc::{Inspected, RelationDesc};
+use crate::catalog::desc::{ColumnSequence, Inspected, RelationDesc, TypeDesc, TypeShape};
 use crate::config::spec::{FormatChoice, JobSpec, TableInput, Triggers, Verify};
 use crate::error::{ErrorKind, Side};
 use crate::plan::columns::{self, Pair};
@@ -238,36 +238,46 @@ fn sequences(
         return planned;
     }
     for column in pairs.iter().map(|pair| pair.target) {
-        let Some(sequence) = &column.sequence else {
-            continue;
-        };
         // A sequence may feed a text column too, whose values are not its numbers.
-        if !matches!(pairs::key(&column.ty), Some("int2" | "int4" | "int8")) {
+        if !matches!(
+            number(&column.ty),
+            Some("int2" | "int4" | "int8" | "numeric")
+        ) {
             continue;
         }
-        if !column.may_set_sequence {
-            refusals.push(
-                Refusal::permission(
-                    Side::Target,
-                    &target.name,
-                    format!(
-                        "the role cannot move sequence {sequence} of column {}",
-                        column.name
-                    ),
-                )
-                .in_column(&column.name)
-                .hinted(format!(
-                    "GRANT SELECT, UPDATE ON SEQUENCE {sequence} and SELECT on {} to the role of \
-                     the target, or set `sequences = false`",
-                    target.name
-                )),
-            );
+        for ColumnSequence { name, may_set } in &column.sequences {
+            if !may_set {
+                refusals.push(
+                    Refusal::permission(
+                        Side::Target,
+                        &target.name,
+                        format!(
+                            "the role cannot move sequence {name} of column {}",
+                            column.name
+                        ),
+                    )
+                    .in_column(&column.name)
+                    .hinted(format!(
+                        "GRANT SELECT, UPDATE ON SEQUENCE {name}, USAGE on its schema and SELECT \
+                         on {} to the role of the target, or set `sequences = false`",
+                        target.name
+                    )),
+                );
+            }
+            planned.push(SequencePlan {
+                column: column.name.clone(),
+                sequence: name.clone(),
+                sql: sql::set_sequence(target, &column.name, name),
+            });
         }
-        planned.push(SequencePlan {
-            column: column.name.clone(),
-            sequence: sequence.clone(),
-            sql: sql::set_sequence(target, &column.name, sequence),
-        });
     }
     planned
+}
+
+/// A type of numbers, through domains.
+fn number(ty: &TypeDesc) -> Option<&str> {
+    match &ty.shape {
+        TypeShape::Domain { base, .. } => number(base),
+        _ => pairs::key(ty),
+    }
 }

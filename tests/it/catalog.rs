@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Instant;
 
 use tableferry::catalog;
-use tableferry::catalog::desc::{Identity, RelationDesc, RelationKind, TypeShape};
+use tableferry::catalog::desc::{ColumnSequence, Identity, RelationDesc, RelationKind, TypeShape};
 use tableferry::config::spec::JobSpec;
 use tableferry::error::{Error, ErrorKind, Phase, Side};
 use tableferry::pg::ident::{Ident, QualifiedName};
@@ -305,9 +305,13 @@ fn relations_are_read_whole() {
         (b.identity, b.not_null, b.has_default),
         (Some(Identity::Always), true, true)
     );
-    assert_eq!(b.sequence, Some(QualifiedName::new("s", "t_b_seq")));
-    assert_eq!(a.sequence, Some(QualifiedName::new("s", "t_a_seq")));
-    assert!(a.has_default && a.may_set_sequence && !m.may_set_sequence && g.generated);
+    let sequence = |name: &str| ColumnSequence {
+        name: QualifiedName::new("s", name),
+        may_set: true,
+    };
+    assert_eq!(b.sequences, [sequence("t_b_seq")]);
+    assert_eq!(a.sequences, [sequence("t_a_seq")]);
+    assert!(a.has_default && m.sequences.is_empty() && g.generated);
     assert_eq!(
         (d.not_null, d.has_default, d.type_text.as_str()),
         (true, true, "s.d")

@@ -23,6 +23,7 @@ mod limits;
 mod merge;
 mod pg;
 mod run;
+mod sequences;
 mod support;
 mod swap;
 mod swap_places;
