@@ -46,12 +46,9 @@ impl Inspected {
 
 async fn query_desc(source: &Session, target: &QualifiedName, query: &str) -> Result<RelationDesc> {
     let columns = output_columns(source, query).await?;
-    let rows = source
-        .query(
-            Phase::Inspect,
-            "SELECT pg_catalog.current_setting('lc_monetary')",
-            &[],
-        )
+    let sql = "SELECT pg_catalog.current_setting('lc_monetary')";
+    let row = source
+        .one_row(Phase::Inspect, "lc_monetary", sql, &[])
         .await?;
     Ok(RelationDesc {
         name: target.clone(),
@@ -76,7 +73,7 @@ async fn query_desc(source: &Session, target: &QualifiedName, query: &str) -> Re
             usage: true,
             ..Privileges::default()
         },
-        lc_monetary: rows.first().map(|row| row.get(0)).unwrap_or_default(),
+        lc_monetary: row.get(0)?,
     })
 }
 

@@ -346,6 +346,13 @@ pub struct GuardSpec {
     pub min_rows: u64,
 }
 
+impl GuardSpec {
+    /// Must it know how many rows the target has?
+    pub fn compares(&self) -> bool {
+        !self.allow_empty || self.max_shrink < 1.0
+    }
+}
+
 /// `triggers`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Deserialize)]
 #[serde(rename_all = "snake_case")]

@@ -1,6 +1,7 @@
 //! PostgreSQL as seen from here: where it is, how to log in, how to name things.
 
 pub mod cancel;
+pub mod checked;
 pub mod conninfo;
 pub mod dial;
 pub mod ident;
@@ -18,5 +19,6 @@ pub mod tls;
 pub mod watchdog;
 
 pub use cancel::Canceller;
+pub use checked::CheckedRow;
 pub use session::{Session, SessionSettings};
 pub use tap::TapState;

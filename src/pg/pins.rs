@@ -51,12 +51,13 @@ pub(super) async fn scope(client: &Client, side: Side, announced: Option<i32>) -
         .simple_query("SELECT pg_catalog.pg_backend_pid()")
         .await
         .map_err(|error| Error::pg(Phase::Connect, side, error))?;
-    let answering = messages.iter().find_map(|message| match message {
+    let answering: Option<i32> = messages.iter().find_map(|message| match message {
         SimpleQueryMessage::Row(row) => row.get(0)?.parse().ok(),
         _ => None,
     });
+    let answering = answering.ok_or_else(|| unread(Phase::Connect, side))?;
     Ok(match announced {
-        Some(announced) if answering != Some(announced) => Scope::Transaction,
+        Some(announced) if answering != announced => Scope::Transaction,
         _ => Scope::Session,
     })
 }
@@ -159,7 +160,8 @@ async fn look(
         SimpleQueryMessage::Row(row) => Some(row),
         _ => None,
     });
-    let value = |column: usize| row.and_then(|row| row.get(column)).unwrap_or_default();
+    let row = row.ok_or_else(|| unread(phase, side))?;
+    let value = |column: usize| row.get(column).unwrap_or_default();
     let broken = pins
         .iter()
         .enumerate()
@@ -169,11 +171,16 @@ async fn look(
         .collect();
     Ok(Seen {
         pinned: Pinned {
-            pid: value(0).parse().unwrap_or_default(),
-            version: value(1).parse().unwrap_or_default(),
+            pid: value(0).parse().map_err(|_| unread(phase, side))?,
+            version: value(1).parse().map_err(|_| unread(phase, side))?,
         },
         broken,
     })
+}
+
+fn unread(phase: Phase, side: Side) -> Error {
+    let message = "the server does not say its version and its settings";
+    Error::new(ErrorKind::Bug, phase, side, message)
 }
 
 fn judge(seen: Seen, phase: Phase, side: Side) -> Result<Pinned> {

@@ -186,6 +186,17 @@ pub fn mode(job: &JobSpec, target: &RelationDesc, refusals: &mut Vec<Refusal>) {
             ),
         );
     }
+    let counts = matches!(job.mode, Mode::Truncate | Mode::Swap) && job.guard.compares();
+    if counts && !target.privileges.select {
+        let message = "the role lacks SELECT, and the guard counts the rows that would be replaced";
+        refusals.push(
+            Refusal::permission(Side::Target, &target.name, message).hinted(format!(
+                "GRANT SELECT ON {} TO the role of the target, or set `guard = {{ allow_empty = true, \
+                 max_shrink = \"100%\" }}`",
+                target.name
+            )),
+        );
+    }
 }
 
 fn side_name(side: Side) -> &'static str {

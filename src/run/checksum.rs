@@ -2,6 +2,7 @@
 
 use crate::config::spec::{JobSpec, ServerSpec, Verify};
 use crate::error::{Error, ErrorKind, Phase, Result, Side};
+use crate::pg::checked::CheckedRow;
 use crate::pg::session::Session;
 use crate::plan::checksum::{self, Alphabet};
 use crate::plan::compare::Writer;
@@ -16,7 +17,7 @@ pub(super) struct Alphabets {
 }
 
 /// What a server computed of some rows.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Digest {
     pub rows: u64,
     pub sums: [String; 2],
@@ -86,21 +87,17 @@ async fn check_table(
 
 /// Runs a query of `checksum::digest`.
 pub(super) async fn digest(session: &Session, phase: Phase, sql: &str) -> Result<Digest> {
-    let rows = session.query(phase, sql, &[]).await?;
-    Ok(rows
-        .first()
-        .map(|row| Digest::of(row, 0))
-        .unwrap_or_default())
+    let row = session.one_row(phase, "a checksum", sql, &[]).await?;
+    Digest::of(&row, 0)
 }
 
 impl Digest {
     /// From the three columns that `checksum::aggregates` gives, `at` being the first.
-    pub fn of(row: &tokio_postgres::Row, at: usize) -> Self {
-        let rows: i64 = row.get(at);
-        Digest {
-            rows: u64::try_from(rows).unwrap_or(0),
-            sums: [row.get(at + 1), row.get(at + 2)],
-        }
+    pub fn of(row: &CheckedRow, at: usize) -> Result<Self> {
+        Ok(Digest {
+            rows: row.count(at)?,
+            sums: [row.get(at + 1)?, row.get(at + 2)?],
+        })
     }
 }
 
@@ -152,14 +149,12 @@ async fn ask(session: &Session, phase: Phase) -> Result<Habits> {
         "SELECT pg_catalog.getdatabaseencoding()::pg_catalog.text, {}",
         checksum::PROBE
     );
-    let rows = session.query(phase, &sql, &[]).await?;
-    let row = rows.first().ok_or_else(|| {
-        let what = "a SELECT without FROM gave no row";
-        Error::new(ErrorKind::Bug, phase, session.side(), what).at(session.server())
-    })?;
+    let row = session
+        .one_row(phase, "the database's encoding", &sql, &[])
+        .await?;
     Ok(Habits {
-        encoding: row.get(0),
-        probe: row.get(1),
+        encoding: row.get(0)?,
+        probe: row.get(1)?,
     })
 }
 

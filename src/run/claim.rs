@@ -31,7 +31,11 @@ pub(super) async fn claim_job(target: &Session, job: &JobSpec) -> Result<()> {
 pub(super) async fn mark(target: &Session, run_id: Uuid) -> Result<()> {
     // Shared: a run may have several transactions.
     let function = "pg_try_advisory_xact_lock_shared";
-    try_lock(target, function, run_key(run_id)).await.map(drop)
+    let key = run_key(run_id);
+    match try_lock(target, function, key).await? {
+        true => Ok(()),
+        false => Err(busy(target, format!("run {run_id} is locked"), key).await),
+    }
 }
 
 /// What `mark` locks.
@@ -103,8 +107,11 @@ pub(super) async fn claim_tables(target: &Session, job: &JobSpec, plan: &JobPlan
 
 async fn try_lock(target: &Session, function: &str, key: i64) -> Result<bool> {
     let sql = format!("SELECT pg_catalog.{function}($1)");
-    let rows = target.query(Phase::Lock, &sql, &[&key]).await?;
-    Ok(rows.first().is_some_and(|row| row.get(0)))
+    let what = "an advisory lock";
+    target
+        .one_row(Phase::Lock, what, &sql, &[&key])
+        .await?
+        .get(0)
 }
 
 /// The same key on every machine and in every release: FNV-1a, 64 bits.

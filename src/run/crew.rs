@@ -101,9 +101,11 @@ impl Crew {
 
 /// Makes the snapshot of the open transaction known to others, until its end.
 async fn export(source: &Session) -> Result<String> {
-    let sql = "SELECT pg_catalog.pg_export_snapshot()";
-    let rows = source.query(Phase::Lock, sql, &[]).await?;
-    Ok(rows.first().map(|row| row.get(0)).unwrap_or_default())
+    let (what, sql) = (
+        "the exported snapshot",
+        "SELECT pg_catalog.pg_export_snapshot()",
+    );
+    source.one_row(Phase::Lock, what, sql, &[]).await?.get(0)
 }
 
 /// Opens a session that sees what `source` sees.
@@ -140,9 +142,8 @@ const ONE_SERVER: &str = "several workers read one snapshot, so all connections 
 async fn seen(session: &Session) -> Result<((String, String), String)> {
     let place = inspect::place(session).await?;
     let sql = "SELECT pg_catalog.pg_current_snapshot()::pg_catalog.text";
-    let rows = session.query(Phase::Lock, sql, &[]).await?;
-    Ok((
-        place,
-        rows.first().map(|row| row.get(0)).unwrap_or_default(),
-    ))
+    let row = session
+        .one_row(Phase::Lock, "the snapshot of a connection", sql, &[])
+        .await?;
+    Ok((place, row.get(0)?))
 }

@@ -14,8 +14,8 @@ use crate::words::counted;
 /// Rows that each target relation held before the load, by its name as reports show it.
 pub(super) type RowsBefore = BTreeMap<String, u64>;
 
-/// Counts the rows that a refresh would replace, where the guard has to know. A role that may not
-/// SELECT on the target is held to the statistics.
+/// Counts the rows that a refresh would replace. A role that may not SELECT on the target counts nothing:
+/// the plan has seen to it that the guard need not know then.
 pub(super) async fn count_before(
     target: &Session,
     job: &JobSpec,
@@ -27,25 +27,20 @@ pub(super) async fn count_before(
         return Ok(rows_before);
     }
     for table in &plan.tables {
-        let desc = seen.get(&table.target);
-        let rows = if desc.is_some_and(|desc| desc.privileges.select) {
-            count(target, table).await?
-        } else {
-            desc.and_then(|desc| desc.rows_estimate).unwrap_or(0)
-        };
-        rows_before.insert(table.target.to_string(), rows);
+        let may_count = |desc: &RelationDesc| desc.privileges.select;
+        if seen.get(&table.target).is_some_and(may_count) {
+            let rows = count(target, table).await;
+            let rows = rows.map_err(|error| error.on(&table.target))?;
+            rows_before.insert(table.target.to_string(), rows);
+        }
     }
     Ok(rows_before)
 }
 
 async fn count(target: &Session, table: &crate::plan::copy::CopyPlan) -> Result<u64> {
     let sql = format!("SELECT pg_catalog.count(*) FROM {}", table.replaced_rows());
-    let rows = target
-        .query(Phase::Gate, &sql, &[])
-        .await
-        .map_err(|e| e.on(&table.target))?;
-    let count: i64 = rows.first().map_or(0, |row| row.get(0));
-    Ok(u64::try_from(count).unwrap_or(0))
+    let what = "the number of rows before the load";
+    target.one_row(Phase::Gate, what, &sql, &[]).await?.count(0)
 }
 
 fn replaces_all(mode: Mode) -> bool {
@@ -85,9 +80,17 @@ pub(super) fn check(
                     .to_owned(),
             ));
         }
-        if let Some(rows_before) = rows_before
-            && let Err((message, hint)) = guard(&job.guard, rows_before, table.rows_read)
-        {
+        let judged = match rows_before {
+            Some(rows) => guard(&job.guard, rows, table.rows_read),
+            None if !replaces_all(job.mode) => Ok(()),
+            None if job.guard.compares() => {
+                let message = "the rows that would be replaced were not counted".to_owned();
+                let hint = "see whether the role may SELECT on it".to_owned();
+                return Err(refused(ErrorKind::Bug, message, hint));
+            }
+            None => enough(&job.guard, table.rows_read),
+        };
+        if let Err((message, hint)) = judged {
             return Err(refused(ErrorKind::Guard, message, hint));
         }
     }
@@ -106,16 +109,7 @@ fn guard(guard: &GuardSpec, before: u64, rows: u64) -> Result<(), (String, Strin
             "if that is right, set `guard = { allow_empty = true }`".to_owned(),
         ));
     }
-    if rows < guard.min_rows {
-        return Err((
-            format!(
-                "the source has {}, fewer than `min_rows` = {}",
-                counted(rows, "row"),
-                guard.min_rows
-            ),
-            "if that is right, lower `guard.min_rows`".to_owned(),
-        ));
-    }
+    enough(guard, rows)?;
     let lost = before.saturating_sub(rows);
     // Where emptiness is allowed, it says more than `max_shrink` does.
     let allowed_empty = rows == 0 && guard.allow_empty;
@@ -130,6 +124,20 @@ fn guard(guard: &GuardSpec, before: u64, rows: u64) -> Result<(), (String, Strin
         ));
     }
     Ok(())
+}
+
+fn enough(guard: &GuardSpec, rows: u64) -> Result<(), (String, String)> {
+    if rows >= guard.min_rows {
+        return Ok(());
+    }
+    Err((
+        format!(
+            "the source has {}, fewer than `min_rows` = {}",
+            counted(rows, "row"),
+            guard.min_rows
+        ),
+        "if that is right, lower `guard.min_rows`".to_owned(),
+    ))
 }
 
 #[cfg(test)]

@@ -11,7 +11,7 @@ use crate::catalog;
 use crate::catalog::LockTarget;
 use crate::catalog::desc::RelationDesc;
 use crate::config::spec::{Mode, ServerSpec, TableInput, TableSpec, Triggers};
-use crate::error::{Error, ErrorKind, Phase, Result, Side};
+use crate::error::{Phase, Result, Side};
 use crate::pg::ident::QualifiedName;
 use crate::pg::session::{Session, SessionSettings};
 use crate::plan::copy::JobPlan;
@@ -148,11 +148,13 @@ async fn snapshot(source: &Session) -> Result<Snapshot> {
                        THEN pg_catalog.pg_last_wal_replay_lsn() \
                        ELSE pg_catalog.pg_current_wal_insert_lsn() END)::pg_catalog.text, \
                       (EXTRACT(epoch FROM pg_catalog.clock_timestamp()) * 1000000)::pg_catalog.int8";
-    let rows = source.query(Phase::Lock, sql, &[]).await?;
-    let row = rows.first().ok_or_else(|| no_row(source))?;
-    let micros: i64 = row.get(1);
+    let row = source
+        .one_row(Phase::Lock, "the source's snapshot", sql, &[])
+        .await?;
+    let micros: i64 = row.get(1)?;
     Ok(Snapshot {
-        lsn: row.get::<_, Option<String>>(0).unwrap_or_default(),
+        // A server in recovery that has replayed nothing yet has no position.
+        lsn: row.get::<Option<String>>(0)?.unwrap_or_default(),
         taken_at: Timestamp::from_microsecond(micros).unwrap_or_else(|_| Timestamp::now()),
     })
 }
@@ -161,19 +163,10 @@ async fn snapshot(source: &Session) -> Result<Snapshot> {
 pub(super) async fn place(session: &Session) -> Result<(String, String)> {
     let sql = "SELECT pg_catalog.pg_postmaster_start_time()::pg_catalog.text, \
                       pg_catalog.current_database()::pg_catalog.text";
-    let rows = session.query(Phase::Inspect, sql, &[]).await?;
-    let row = rows.first().ok_or_else(|| no_row(session))?;
-    Ok((row.get(0), row.get(1)))
-}
-
-fn no_row(session: &Session) -> Error {
-    Error::new(
-        ErrorKind::Bug,
-        Phase::Inspect,
-        session.side(),
-        "a SELECT without FROM gave no row",
-    )
-    .at(session.server())
+    let row = session
+        .one_row(Phase::Inspect, "the server's start time", sql, &[])
+        .await?;
+    Ok((row.get(0)?, row.get(1)?))
 }
 
 /// Connects, plans, and leaves both servers again. Nothing moves, and nothing is locked on the

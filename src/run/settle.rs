@@ -48,18 +48,12 @@ pub(super) async fn fate(
         return Ok(Fate::Ledger(table.target.clone()));
     }
     let sql = format!("SELECT pg_catalog.pg_current_xact_id()::pg_catalog.text, {SERVER_SQL}");
-    let rows = target.query(Phase::Gate, &sql, &[]).await?;
-    let row = rows.first().ok_or_else(|| {
-        Error::new(
-            ErrorKind::Bug,
-            Phase::Gate,
-            Side::Target,
-            "no transaction id was given",
-        )
-    })?;
+    let row = target
+        .one_row(Phase::Gate, "the transaction's number", &sql, &[])
+        .await?;
     Ok(Fate::Transaction {
-        xid: row.get(0),
-        server: row.get(1),
+        xid: row.get(0)?,
+        server: row.get(1)?,
     })
 }
 
@@ -105,14 +99,12 @@ async fn xact_status(context: &Context, xid: &str, server: &str) -> Result<Optio
     let sql = format!(
         "SELECT pg_catalog.pg_xact_status($1::pg_catalog.text::pg_catalog.xid8), {SERVER_SQL}"
     );
-    let rows = target.query(Phase::Commit, &sql, &[&xid]).await;
+    let what = "the transaction's state";
+    let row = target.one_row(Phase::Commit, what, &sql, &[&xid]).await;
     target.close(CLOSE_WAIT).await;
-    let rows = rows?;
-    let Some(row) = rows.first() else {
-        return Ok(None);
-    };
-    let status: Option<String> = row.get(0);
-    let same_server = row.get::<_, String>(1) == server;
+    let row = row?;
+    let status: Option<String> = row.get(0)?;
+    let same_server = row.get::<String>(1)? == server;
     Ok(match status.as_deref() {
         _ if !same_server => None,
         Some("committed") => Some(true),

@@ -43,7 +43,7 @@ pub(super) async fn resume(
         let text = ledger::watermark(target, &context.job.name, relation).await?;
         let mark = text.as_deref().and_then(Mark::parse);
         let usable = |mark: &Mark| mark.is_usable(&place.system, place.xmax);
-        if mark.as_ref().is_some_and(|mark| !usable(mark)) {
+        if text.is_some() && !mark.as_ref().is_some_and(usable) {
             context.tell(Event::Warned(starts_over(relation)));
         }
         entry.since = mark.filter(usable);
@@ -57,14 +57,13 @@ pub(super) async fn reached(source: &Session, table: &CopyPlan) -> Result<Option
         return Ok(None);
     };
     let place = place(source).await?;
-    let rows = source.query(Phase::CopyOut, &watermark.read_value, &[]);
-    let rows = rows
-        .await
-        .map_err(|error| error.on(table.read_relation()))?;
+    let what = "the highest value of the watermark";
+    let row = source.one_row(Phase::CopyOut, what, &watermark.read_value, &[]);
+    let value = row.await.and_then(|row| row.get(0));
     Ok(Some(Reached {
         relation: table.target.clone(),
         mark: Mark {
-            value: rows.first().and_then(|row| row.get(0)),
+            value: value.map_err(|error| error.on(table.read_relation()))?,
             xmin: place.xmin,
             system: place.system,
             query: watermark.query.clone(),
@@ -87,21 +86,19 @@ async fn place(source: &Session) -> Result<Place> {
                       pg_catalog.pg_snapshot_xmin(snapshot)::pg_catalog.text, \
                       pg_catalog.pg_snapshot_xmax(snapshot)::pg_catalog.text \
                FROM pg_catalog.pg_current_snapshot() AS snapshot";
-    let rows = source.query(Phase::Inspect, sql, &[]).await?;
-    let row = rows.first();
-    let number = |at: usize| row.and_then(|row| row.get::<_, &str>(at).parse().ok());
-    match (row, number(1), number(2)) {
-        (Some(row), Some(xmin), Some(xmax)) => Ok(Place {
-            system: row.get(0),
-            xmin,
-            xmax,
-        }),
-        _ => {
+    let row = source
+        .one_row(Phase::Inspect, "the source's snapshot", sql, &[])
+        .await?;
+    let number = |at: usize| {
+        let text: String = row.get(at)?;
+        text.parse().map_err(|_| {
             let message = "the source's snapshot could not be read";
-            Err(
-                Error::new(ErrorKind::Bug, Phase::Inspect, source.side(), message)
-                    .at(source.server()),
-            )
-        }
-    }
+            Error::new(ErrorKind::Bug, Phase::Inspect, source.side(), message).at(source.server())
+        })
+    };
+    Ok(Place {
+        system: row.get(0)?,
+        xmin: number(1)?,
+        xmax: number(2)?,
+    })
 }

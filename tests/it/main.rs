@@ -22,6 +22,7 @@ mod ledger;
 mod limits;
 mod merge;
 mod pg;
+mod refused;
 mod run;
 mod sequences;
 mod support;

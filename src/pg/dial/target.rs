@@ -1,7 +1,5 @@
 //! `target_session_attrs`: is it the kind of server that was asked for?
 
-use tokio_postgres::Row;
-
 use super::Dialled;
 use crate::error::{Error, ErrorKind, Phase, Side};
 use crate::pg::conninfo::TargetSessionAttrs as Wanted;
@@ -12,6 +10,8 @@ pub(super) enum Unfit {
     Kind(&'static str),
     /// It couldn't say.
     Query(tokio_postgres::Error),
+    /// It didn't say.
+    Silent,
 }
 
 impl Unfit {
@@ -28,6 +28,10 @@ impl Unfit {
                  `target_session_attrs` says which of them will do, and in a failover it can pass",
             ),
             Unfit::Query(error) => Error::pg(Phase::Connect, side, error),
+            Unfit::Silent => {
+                let message = "the server does not say whether it is a primary or a standby";
+                Error::new(ErrorKind::Bug, Phase::Connect, side, message)
+            }
         }
     }
 }
@@ -58,8 +62,10 @@ pub(super) async fn check(dialled: &Dialled, wanted: Wanted) -> Result<(), Unfit
         )
         .await
         .map_err(Unfit::Query)?;
-    let unfit = |row: &Row| unfit(wanted, row.get(0), row.get(1));
-    match rows.first().and_then(unfit) {
+    let [row] = rows.as_slice() else {
+        return Err(Unfit::Silent);
+    };
+    match unfit(wanted, row.get(0), row.get(1)) {
         Some(reason) => Err(Unfit::Kind(reason)),
         None => Ok(()),
     }

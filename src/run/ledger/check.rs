@@ -44,8 +44,12 @@ pub async fn check(target: &Session) -> Result<Readiness> {
             Readiness::Ready,
         ),
     };
-    let rows = target.query(Phase::Inspect, sql, &[]).await?;
-    match rows.first().and_then(|row| row.get(0)) {
+    let row = target.row_if_any(Phase::Inspect, "privileges on the ledger", sql, &[]);
+    let may: Option<bool> = match row.await? {
+        Some(row) => row.get(0)?,
+        None => None,
+    };
+    match may {
         Some(true) => Ok(readiness),
         Some(false) | None => {
             let message = match readiness {
@@ -80,11 +84,13 @@ pub(in crate::run) async fn refuse_stages(
                       pg_catalog.quote_ident(CURRENT_USER) \
                FROM (SELECT) AS one \
                LEFT JOIN pg_catalog.pg_namespace AS n ON n.nspname = 'tableferry'";
-    let rows = target.query(Phase::Inspect, sql, &[]).await?;
-    let Some(row) = rows.first().filter(|row| !row.get::<_, bool>(0)) else {
+    let row = target
+        .one_row(Phase::Inspect, "privileges on the ledger", sql, &[])
+        .await?;
+    if row.get::<bool>(0)? {
         return Ok(None);
-    };
-    let role: String = row.get(1);
+    }
+    let role: String = row.get(1)?;
     let message = "the role lacks CREATE on schema tableferry, where several workers stage rows";
     let refusal = Refusal::permission(Side::Target, format!("job `{}`", job.name), message);
     Ok(Some(refusal.hinted(format!(

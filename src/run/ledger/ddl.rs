@@ -84,11 +84,10 @@ pub(super) async fn look(target: &Session) -> Result<Found> {
     let sql = "SELECT n.oid IS NOT NULL, c.oid IS NOT NULL FROM (SELECT) AS one \
                LEFT JOIN pg_catalog.pg_namespace n ON n.nspname = 'tableferry' \
                LEFT JOIN pg_catalog.pg_class c ON c.relnamespace = n.oid AND c.relname = 'ledger'";
-    let rows = target.query(Phase::Prepare, sql, &[]).await?;
-    let (schema, tables) = rows
-        .first()
-        .map_or((false, false), |row| (row.get(0), row.get(1)));
-    match (schema, tables) {
+    let row = target
+        .one_row(Phase::Prepare, "the ledger's existence", sql, &[])
+        .await?;
+    match (row.get(0)?, row.get(1)?) {
         (false, _) => Ok(Found::Nothing),
         (true, false) => Ok(Found::Schema),
         (true, true) => known_version(target).await,
@@ -97,11 +96,12 @@ pub(super) async fn look(target: &Session) -> Result<Found> {
 
 async fn known_version(target: &Session) -> Result<Found> {
     let sql = "SELECT version FROM tableferry.ledger";
-    let rows = target
-        .query(Phase::Prepare, sql, &[])
-        .await
-        .map_err(unusable)?;
-    let version: i32 = rows.first().map_or(0, |row| row.get(0));
+    let row = target.row_if_any(Phase::Prepare, "the ledger's version", sql, &[]);
+    let version: i32 = match row.await.map_err(unusable)? {
+        Some(row) => row.get(0)?,
+        // Somebody has deleted the row.
+        None => 0,
+    };
     match version {
         VERSION => return Ok(Found::Ready),
         1..VERSION => return Ok(Found::Older),

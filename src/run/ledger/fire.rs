@@ -7,9 +7,9 @@ use std::collections::BTreeSet;
 
 use uuid::Uuid;
 
-use super::ask;
 use super::entry::State;
 use super::lost::{Owner, declare_lost, declare_silent_lost, owner, uuid};
+use super::{ask, ask_if_any};
 use crate::config::spec::Overlap;
 use crate::error::{Phase, Result};
 use crate::pg::session::Session;
@@ -129,8 +129,16 @@ async fn insert(context: &Context, target: &Session, due_at: &str) -> Result<boo
 async fn claimed_by(context: &Context, target: &Session, due_at: &str) -> Result<Option<Uuid>> {
     let sql = "SELECT run_id::pg_catalog.text FROM tableferry.fire WHERE job = $1 \
                AND due_at = $2::pg_catalog.text::pg_catalog.timestamptz FOR UPDATE";
-    let rows = ask(target, Phase::Prepare, sql, &[&context.job.name, &due_at]).await?;
-    Ok(rows.first().and_then(|row| uuid(row.get(0))))
+    ask_if_any(
+        target,
+        Phase::Prepare,
+        "the run of a fire time",
+        sql,
+        &[&context.job.name, &due_at],
+    )
+    .await?
+    .map(|row| uuid(target, row.get(0)?))
+    .transpose()
 }
 
 async fn take_over(context: &Context, target: &Session, due_at: &str) -> Result<()> {

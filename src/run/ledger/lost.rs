@@ -6,9 +6,9 @@ use std::time::Duration;
 use tokio::time::Instant;
 use uuid::Uuid;
 
-use super::ask;
 use super::entry::{State, instance};
-use crate::error::{Phase, Result};
+use super::{ask, ask_if_any, ddl};
+use crate::error::{Error, ErrorKind, Phase, Result};
 use crate::pg::session::Session;
 use crate::run::Context;
 use crate::run::claim::{self, Holder};
@@ -36,14 +36,15 @@ pub(super) async fn owner(target: &Session, run_id: Uuid) -> Result<Owner> {
     let sql = "SELECT state, instance, \
                    heartbeat_at < pg_catalog.clock_timestamp() - pg_catalog.make_interval(secs => $2) \
                FROM tableferry.run WHERE run_id = $1::pg_catalog.text::pg_catalog.uuid";
-    let rows = ask(
+    let row = ask_if_any(
         target,
         Phase::Prepare,
+        "the state of a run",
         sql,
         &[&run_id.to_string(), &LOST_AFTER.as_secs_f64()],
     )
     .await?;
-    Ok(match rows.first() {
+    Ok(match row {
         None => Owner {
             run_id,
             state: None,
@@ -52,9 +53,9 @@ pub(super) async fn owner(target: &Session, run_id: Uuid) -> Result<Owner> {
         },
         Some(row) => Owner {
             run_id,
-            state: State::parse(row.get(0)),
-            instance: row.get(1),
-            is_silent: row.get(2),
+            state: Some(known(target, row.get(0)?)?),
+            instance: row.get(1)?,
+            is_silent: row.get(2)?,
         },
     })
 }
@@ -105,7 +106,7 @@ pub(super) async fn declare_silent_lost(context: &Context, target: &Session) -> 
         ],
     )
     .await?;
-    Ok(rows.iter().filter_map(|row| uuid(row.get(0))).collect())
+    rows.iter().map(|row| uuid(target, row.get(0))).collect()
 }
 
 /// Ends the backends of runs that were declared lost, should they still hold locks: those of a
@@ -129,6 +130,17 @@ pub(super) async fn evict(target: &Session, lost: &[Uuid]) -> Result<()> {
     Ok(())
 }
 
-pub(super) fn uuid(text: String) -> Option<Uuid> {
-    text.parse().ok()
+pub(super) fn uuid(target: &Session, text: String) -> Result<Uuid> {
+    text.parse().map_err(|_| strange(target, "run", &text))
+}
+
+fn known(target: &Session, state: String) -> Result<State> {
+    State::parse(&state).ok_or_else(|| strange(target, "state", &state))
+}
+
+/// What no version up to this one writes.
+fn strange(target: &Session, what: &str, text: &str) -> Error {
+    let message = format!("the ledger holds a {what} that is not known here: {text}");
+    let kind = ErrorKind::SchemaMismatch;
+    ddl::unusable(Error::new(kind, Phase::Prepare, target.side(), message)).at(target.server())
 }

@@ -21,6 +21,7 @@ use tokio_postgres::Row;
 use super::{Context, NextDue, Record};
 use crate::config::spec::{History, JobSpec, ServerSpec};
 use crate::error::{Error, ErrorKind, Phase, Result, Side};
+use crate::pg::checked::CheckedRow;
 use crate::pg::param::Param;
 use crate::pg::session::{Session, SessionSettings};
 use crate::plan::shared::has_stages;
@@ -148,7 +149,10 @@ pub(super) async fn publish(
         return Ok(());
     }
     let snapshot = record.snapshot.as_ref();
-    let tables = record.tables.get(first..).unwrap_or_default();
+    let tables = record.tables.get(first..).ok_or_else(|| {
+        let message = "the report lacks the tables that are to be published";
+        Error::new(ErrorKind::Bug, Phase::Publish, Side::Local, message)
+    })?;
     let entry = Entry::publishing(context, &record.failures, snapshot, tables, last);
     record::run(target, &entry, Phase::Publish).await?;
     record::tables(target, context.run_id, &entry.tables).await
@@ -229,6 +233,18 @@ async fn ask(
     parameters: &[&dyn Param],
 ) -> Result<Vec<Row>> {
     let asked = target.query(phase, sql, parameters).await;
+    asked.map_err(ddl::unusable)
+}
+
+/// Asks the ledger for one row, or none.
+async fn ask_if_any(
+    target: &Session,
+    phase: Phase,
+    what: &'static str,
+    sql: &str,
+    parameters: &[&dyn Param],
+) -> Result<Option<CheckedRow>> {
+    let asked = target.row_if_any(phase, what, sql, parameters).await;
     asked.map_err(ddl::unusable)
 }
 

@@ -45,10 +45,13 @@ async fn beat(context: &Context, session: &mut Option<Session>) -> Result<bool> 
     let sql = "WITH beat AS (UPDATE tableferry.run SET heartbeat_at = pg_catalog.clock_timestamp() \
                    WHERE run_id = $1::pg_catalog.text::pg_catalog.uuid AND state = 'running') \
                SELECT state FROM tableferry.run WHERE run_id = $1::pg_catalog.text::pg_catalog.uuid";
-    let rows = session
-        .query(Phase::CopyIn, sql, &[&context.run_id.to_string()])
+    let run_id = context.run_id.to_string();
+    let row = session
+        .row_if_any(Phase::CopyIn, "the run's state", sql, &[&run_id])
         .await?;
-    Ok(!rows
-        .first()
-        .is_some_and(|row| State::parse(row.get(0)) == Some(State::Lost)))
+    // Without a row nobody has called the run lost: its ledger was made anew.
+    Ok(match row {
+        Some(row) => State::parse(&row.get::<String>(0)?) != Some(State::Lost),
+        None => true,
+    })
 }

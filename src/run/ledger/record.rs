@@ -5,9 +5,9 @@ use std::time::Duration;
 use jiff::Timestamp;
 use uuid::Uuid;
 
-use super::ask;
 use super::ddl::unusable;
 use super::entry::{Entry, EntryTable};
+use super::{ask, ask_if_any};
 use crate::error::{Error, ErrorKind, Phase, Result};
 use crate::pg::ident::QualifiedName;
 use crate::pg::session::Session;
@@ -100,8 +100,17 @@ pub(in crate::run) async fn watermark(
     relation: &QualifiedName,
 ) -> Result<Option<String>> {
     let sql = "SELECT value FROM tableferry.watermark WHERE job = $1 AND target = $2";
-    let rows = ask(target, Phase::Inspect, sql, &[&job, &relation.to_string()]).await?;
-    Ok(rows.first().map(|row| row.get(0)))
+    let relation = relation.to_string();
+    ask_if_any(
+        target,
+        Phase::Inspect,
+        "a watermark",
+        sql,
+        &[&job, &relation],
+    )
+    .await?
+    .map(|row| row.get(0))
+    .transpose()
 }
 
 /// Records up to where `relation` has been read. To be called in the transaction that publishes

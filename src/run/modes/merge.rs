@@ -40,9 +40,11 @@ pub(super) async fn apply(
 async fn compare<'a>(target: &Session, merge: &'a Merge, loaded: Loaded<'a>) -> Result<Work<'a>> {
     target.run(Phase::Publish, &merge.make_changes).await?;
     target.run(Phase::Publish, &merge.analyze_changes).await?;
-    let [gone, changed, new] = counts(target, &merge.count_changes).await?;
+    let [gone, changed, new] =
+        counts(target, "the number of changes", &merge.count_changes).await?;
     if let Some(sql) = &merge.fixed_changes {
-        let [rows] = counts(target, sql).await?;
+        let what = "the number of changed identity values";
+        let [rows] = counts(target, what, sql).await?;
         if rows > 0 {
             let message = format!(
                 "a GENERATED ALWAYS AS IDENTITY column that is not in the key has another value in \

@@ -219,14 +219,16 @@ fn expect(
     Err(error.at(target.server()).on(&table.target))
 }
 
-/// The counts in the only row of a query.
-async fn counts<const N: usize>(target: &Session, sql: &str) -> Result<[u64; N]> {
-    let rows = target.query(Phase::Publish, sql, &[]).await?;
+/// The counts of `what` in the only row of a query.
+async fn counts<const N: usize>(
+    target: &Session,
+    what: &'static str,
+    sql: &str,
+) -> Result<[u64; N]> {
+    let row = target.one_row(Phase::Publish, what, sql, &[]).await?;
     let mut counts = [0; N];
-    if let Some(row) = rows.first() {
-        for (at, count) in counts.iter_mut().enumerate() {
-            *count = u64::try_from(row.get::<_, i64>(at)).unwrap_or(0);
-        }
+    for (at, count) in counts.iter_mut().enumerate() {
+        *count = row.count(at)?;
     }
     Ok(counts)
 }

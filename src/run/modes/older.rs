@@ -48,8 +48,10 @@ pub(in crate::run) async fn note(target: &Session, plan: &JobPlan, ours: &[i32])
     }
     let sql =
         "SELECT pg_catalog.pg_snapshot_xmax(pg_catalog.pg_current_snapshot())::pg_catalog.text";
-    let rows = target.query(Phase::Gate, sql, &[]).await?;
-    let xmax: String = rows.first().map(|row| row.get(0)).unwrap_or_default();
+    let row = target
+        .one_row(Phase::Gate, "the target's snapshot", sql, &[])
+        .await?;
+    let xmax: String = row.get(0)?;
     let rows = target.query(Phase::Gate, OLDER, &[&xmax, &ours]).await?;
     Ok(Older {
         xmax,

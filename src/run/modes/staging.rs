@@ -10,7 +10,7 @@ use crate::words::counted;
 pub(super) async fn check(target: &Session, job: &JobSpec, loaded: &Loaded<'_>) -> Result<()> {
     let staged = loaded.staged;
     target.run(Phase::Prepare, &staged.analyze).await?;
-    let [nulls] = counts(target, &staged.null_keys).await?;
+    let [nulls] = counts(target, "the number of NULL keys", &staged.null_keys).await?;
     if nulls > 0 {
         let rows = counted(nulls, "row");
         let message = format!("the source has a NULL in the key of {rows}");
@@ -18,7 +18,7 @@ pub(super) async fn check(target: &Session, job: &JobSpec, loaded: &Loaded<'_>) 
             refused(message).hinted("leave them out with a `where`, or choose another `key`")
         );
     }
-    let [keys, rows] = counts(target, &staged.repeated_keys).await?;
+    let [keys, rows] = counts(target, "the number of repeated keys", &staged.repeated_keys).await?;
     if keys == 0 {
         return Ok(());
     }

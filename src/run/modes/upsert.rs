@@ -17,7 +17,7 @@ pub(super) async fn apply(
         for sql in &upsert.make_changes {
             target.run(Phase::Publish, sql).await?;
         }
-        let [new] = counts(target, &upsert.count_new).await?;
+        let [new] = counts(target, "the number of new rows", &upsert.count_new).await?;
         let written = target.execute(Phase::Publish, &upsert.insert).await?;
         Ok((new, written))
     };

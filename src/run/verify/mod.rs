@@ -196,6 +196,19 @@ async fn compare(
             (tops, tally)
         };
         put(&mut found, &tops, tally, context.job.log_values && keyed);
+        if found.missing + found.extra + found.different == 0 {
+            let message = "the checksums differ, and no row does";
+            let error = Error::new(
+                ErrorKind::DataRejected,
+                Phase::Verify,
+                Side::Source,
+                message,
+            );
+            return Err(error.at(&context.source.name).hinted(
+                "an expression of `set`, a `query` or a view gives another value each time that it is \
+                 computed, such as random() or clock_timestamp()",
+            ));
+        }
         if context.job.log_values {
             for row in found.rows.iter_mut().flatten() {
                 row.key = pair.source_half.alphabet.read(&row.key);
@@ -248,8 +261,8 @@ async fn merge(
 ) -> Result<Tally> {
     let (from, to) = (sql(&pair.source_half), sql(&pair.target_half));
     let (mut source, mut target) = tokio::try_join!(
-        Lines::open(pair.source, &from),
-        Lines::open(pair.target, &to)
+        Lines::open(pair.source, &from, tally.ranges.len()),
+        Lines::open(pair.target, &to, tally.ranges.len())
     )?;
     let (mut a, mut b) = tokio::try_join!(source.next(), target.next())?;
     while let Some(step) = tally::step(a.as_ref(), b.as_ref()) {
@@ -270,11 +283,13 @@ async fn merge(
 /// The rows of one side. What is not read yet waits on the server.
 struct Lines<'a> {
     session: &'a Session,
+    /// How many ranges there are.
+    ranges: usize,
     stream: Pin<Box<RowStream>>,
 }
 
 impl<'a> Lines<'a> {
-    async fn open(session: &'a Session, sql: &str) -> Result<Self> {
+    async fn open(session: &'a Session, sql: &str, ranges: usize) -> Result<Self> {
         let asked = session.client().query_raw(sql, Vec::<i32>::new());
         let stream = session
             .answer(Phase::Verify, asked)
@@ -282,6 +297,7 @@ impl<'a> Lines<'a> {
             .map_err(|error| session.error(Phase::Verify, error))?;
         Ok(Lines {
             session,
+            ranges,
             stream: Box::pin(stream),
         })
     }
@@ -290,10 +306,14 @@ impl<'a> Lines<'a> {
         let row = self.session.answer(Phase::Verify, self.stream.next());
         let row = row.await?.transpose();
         let row = row.map_err(|error| self.session.error(Phase::Verify, error))?;
-        Ok(row.map(|row| Line {
-            key: row.get(0),
-            hash: row.get(1),
-            range: usize::try_from(row.get::<_, i32>(2)).unwrap_or_default(),
+        let Some(row) = row else {
+            return Ok(None);
+        };
+        let row = self.session.check(Phase::Verify, "rows that differ", row);
+        Ok(Some(Line {
+            key: row.get(0)?,
+            hash: row.get(1)?,
+            range: row.index(2, self.ranges)?,
         }))
     }
 }

@@ -3,10 +3,9 @@
 
 use std::collections::BTreeMap;
 
-use tokio_postgres::Row;
-
 use super::Pair;
-use crate::error::{Phase, Result};
+use crate::error::{Error, ErrorKind, Phase, Result, Side};
+use crate::pg::checked::CheckedRow;
 use crate::plan::ranges::{Bound, HASH_BUCKETS, Range};
 use crate::run::checksum::Digest;
 use crate::words::counted;
@@ -137,27 +136,38 @@ async fn digests(pair: &Pair<'_>, ranges: &[Range]) -> Result<Vec<(Digest, Diges
         rows: 0,
         sums: ["0".to_owned(), "0".to_owned()],
     };
-    let read = |rows: Vec<Row>| -> BTreeMap<i32, Digest> {
+    let read = |rows: Vec<CheckedRow>| -> Result<BTreeMap<i32, Digest>> {
         rows.iter()
-            .map(|row| (row.get(0), Digest::of(row, 1)))
+            .map(|row| Ok((row.get(0)?, Digest::of(row, 1)?)))
             .collect()
     };
     let (source_sql, target_sql) = (
         pair.source_half.digests(ranges),
         pair.target_half.digests(ranges),
     );
+    let what = "the checksums of ranges";
     let (source, target) = tokio::try_join!(
-        pair.source.query(Phase::Verify, &source_sql, &[]),
-        pair.target.query(Phase::Verify, &target_sql, &[]),
+        pair.source.checked(Phase::Verify, what, &source_sql, &[]),
+        pair.target.checked(Phase::Verify, what, &target_sql, &[]),
     )?;
-    let (mut source, mut target) = (read(source), read(target));
+    let (mut source, mut target) = (read(source)?, read(target)?);
     let mut taken = |number: i32| {
         (
             source.remove(&number).unwrap_or_else(|| empty.clone()),
             target.remove(&number).unwrap_or_else(|| empty.clone()),
         )
     };
-    Ok((0..).take(ranges.len()).map(&mut taken).collect())
+    let digests = (0..).take(ranges.len()).map(&mut taken).collect();
+    if source.is_empty() && target.is_empty() {
+        return Ok(digests);
+    }
+    let message = "rows lie in a range that was not asked for";
+    Err(Error::new(
+        ErrorKind::Bug,
+        Phase::Verify,
+        Side::Local,
+        message,
+    ))
 }
 
 /// Where to cut each of these ranges, by a sample of the keys of the side that has more of them.

@@ -8,6 +8,7 @@ use tableferry::error::{Error, Side};
 use tableferry::pg::{Session, SessionSettings};
 
 pub mod certificates;
+mod checked;
 mod copy;
 mod login;
 mod session;
