@@ -41,9 +41,10 @@ pub struct RelationDesc {
     pub unique_indexes: Vec<UniqueIndex>,
     /// Foreign keys that point here and, when a row is deleted, change the rows that refer to it.
     pub delete_actions: Vec<DeleteAction>,
-    /// Foreign keys of this table.
+    /// Foreign keys of this table, of its partitions, and of the partitioned tables above it.
     pub foreign_keys: Vec<ForeignKey>,
-    /// Foreign keys of other tables that point here (and of this one).
+    /// Foreign keys of any table that point here, to its partitions, or to the partitioned tables
+    /// above it.
     pub referenced_by: Vec<ForeignKey>,
     /// Names of user rules (not a view's `_RETURN`).
     pub rules: Vec<String>,
@@ -179,7 +180,8 @@ pub struct AttributeDesc {
     pub typmod: i32,
 }
 
-/// A foreign key.
+/// A foreign key, as it was declared: on a partitioned table it is one, whatever number of partitions
+/// it holds for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ForeignKey {
     /// The constraint's name.

@@ -129,24 +129,37 @@ JOIN pg_catalog.pg_namespace AS n ON n.oid = s.relnamespace \
 JOIN pg_catalog.pg_attribute AS f ON f.attrelid = feeding.relation AND f.attnum = feeding.attnum \
 ORDER BY 3, 4";
 
-/// One row a foreign key of or to the relations. What a partition inherits from its parent's key is
-/// left out: it is the parent's. What refers to a partition because it refers to its parent stays:
-/// it keeps the partition from being truncated alone.
+/// One row a foreign key of or to the relations, as it was declared: PostgreSQL's copies of it on
+/// partitions are left out. `line` holds each relation with its partitions and with the partitioned
+/// tables above it: a key of or to any of these concerns the relation's rows.
 const FOREIGN_KEYS: &str = "\
-SELECT k.conrelid, k.confrelid, k.conname::pg_catalog.text, \
+WITH RECURSIVE down (relation, oid) AS ( \
+    SELECT w.oid, w.oid FROM pg_catalog.unnest($1::pg_catalog.oid[]) AS w (oid) \
+    UNION ALL \
+    SELECT down.relation, i.inhrelid FROM down \
+      JOIN pg_catalog.pg_inherits AS i ON i.inhparent = down.oid \
+      JOIN pg_catalog.pg_class AS c ON c.oid = i.inhrelid AND c.relispartition), \
+line AS ( \
+    SELECT every.oid, pg_catalog.array_agg(every.relation) AS relations \
+    FROM (SELECT relation, oid FROM down \
+          UNION \
+          SELECT w.oid, up.relid FROM pg_catalog.unnest($1::pg_catalog.oid[]) AS w (oid), \
+                 pg_catalog.pg_partition_ancestors(w.oid) AS up (relid)) AS every \
+    GROUP BY every.oid) \
+SELECT COALESCE(of_from.relations, '{}'), COALESCE(of_to.relations, '{}'), k.conname::pg_catalog.text, \
        fn.nspname::pg_catalog.text, f.relname::pg_catalog.text, \
        tn.nspname::pg_catalog.text, t.relname::pg_catalog.text, k.condeferrable, \
        ARRAY(SELECT pn.nspname::pg_catalog.text FROM PARENTS), \
        ARRAY(SELECT p.relname::pg_catalog.text FROM PARENTS) \
 FROM pg_catalog.pg_constraint AS k \
+LEFT JOIN line AS of_from ON of_from.oid = k.conrelid \
+LEFT JOIN line AS of_to ON of_to.oid = k.confrelid \
 JOIN pg_catalog.pg_class AS f ON f.oid = k.conrelid \
 JOIN pg_catalog.pg_namespace AS fn ON fn.oid = f.relnamespace \
 JOIN pg_catalog.pg_class AS t ON t.oid = k.confrelid \
 JOIN pg_catalog.pg_namespace AS tn ON tn.oid = t.relnamespace \
-WHERE k.contype = 'f' \
-  AND (k.conrelid = ANY ($1::pg_catalog.oid[]) OR k.confrelid = ANY ($1::pg_catalog.oid[])) \
-  AND NOT EXISTS (SELECT FROM pg_catalog.pg_constraint AS up \
-                   WHERE up.oid = k.conparentid AND up.confrelid = k.confrelid) \
+WHERE k.contype = 'f' AND k.conparentid = 0 \
+  AND (of_from.oid IS NOT NULL OR of_to.oid IS NOT NULL) \
 ORDER BY 4, 5, 3, 6, 7";
 
 const PARENTS: &str = "\
@@ -337,11 +350,15 @@ async fn foreign_keys(
                 .collect(),
             deferrable: row.get(7),
         };
-        if let Some(relation) = found.get_mut(&row.get::<_, u32>(0)) {
-            relation.foreign_keys.push(key.clone());
+        for oid in row.get::<_, Vec<u32>>(0) {
+            if let Some(relation) = found.get_mut(&oid) {
+                relation.foreign_keys.push(key.clone());
+            }
         }
-        if let Some(relation) = found.get_mut(&row.get::<_, u32>(1)) {
-            relation.referenced_by.push(key);
+        for oid in row.get::<_, Vec<u32>>(1) {
+            if let Some(relation) = found.get_mut(&oid) {
+                relation.referenced_by.push(key.clone());
+            }
         }
     }
     Ok(())

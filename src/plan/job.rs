@@ -35,6 +35,15 @@ pub fn job(
             job.mode.as_str()
         ));
     }
+    let targets: Vec<&RelationDesc> = tables.iter().filter_map(|t| t.target.as_ref()).collect();
+    let references = order::references(&targets);
+    let refers_to = |inspected: &Inspected| -> Vec<QualifiedName> {
+        references
+            .iter()
+            .filter(|reference| targets[reference.from].name == inspected.spec.target)
+            .map(|reference| targets[reference.to].name.clone())
+            .collect()
+    };
     let mut plans: Vec<Option<CopyPlan>> = tables
         .iter()
         .enumerate()
@@ -43,11 +52,11 @@ pub fn job(
                 number: at + 1,
                 same_place,
                 shared: shared.as_ref(),
+                refers_to: refers_to(inspected),
             };
             table::plan(job, inspected, &setting, &mut refusals)
         })
         .collect();
-    let targets: Vec<&RelationDesc> = tables.iter().filter_map(|t| t.target.as_ref()).collect();
     for target in targets.iter().filter(|target| is_table(target)) {
         checks::mode(job, target, &mut refusals);
     }
@@ -61,7 +70,7 @@ pub fn job(
     if !refusals.is_empty() {
         return Err(refusals);
     }
-    let order = order::by_foreign_keys(&targets);
+    let order = order::by_foreign_keys(&targets, &references);
     let defer = circles(job, &order, &mut warnings)
         // Rows are changed one after the other: what may be checked at the end, is.
         .or_else(|| matches!(job.mode, Mode::Merge | Mode::Upsert).then(|| DEFER.to_owned()));

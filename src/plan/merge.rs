@@ -33,7 +33,7 @@ pub struct Merge {
     pub has_other_unique: bool,
     /// The table.
     pub target: QualifiedName,
-    /// The tables that it refers to by foreign keys.
+    /// The tables of the job that it refers to by foreign keys.
     pub refers_to: Vec<QualifiedName>,
 }
 
@@ -86,7 +86,11 @@ impl Merge {
     }
 }
 
-pub(super) fn plan(parts: &Parts<'_>, warnings: &mut Vec<String>) -> Merge {
+pub(super) fn plan(
+    parts: &Parts<'_>,
+    refers_to: &[QualifiedName],
+    warnings: &mut Vec<String>,
+) -> Merge {
     for action in &parts.target.delete_actions {
         warnings.push(format!(
             "foreign key {} of {} is ON DELETE {}: deleting what is gone changes rows there, too",
@@ -160,12 +164,7 @@ pub(super) fn plan(parts: &Parts<'_>, warnings: &mut Vec<String>) -> Merge {
             .iter()
             .any(|index| index.name != parts.key.name && index.immediate),
         target: parts.target.name.clone(),
-        refers_to: parts
-            .target
-            .foreign_keys
-            .iter()
-            .map(|key| key.to.clone())
-            .collect(),
+        refers_to: refers_to.to_vec(),
     }
 }
 

@@ -1,5 +1,7 @@
 //! In which order tables are loaded: a table that others refer to comes before them.
 
+use std::collections::BTreeMap;
+
 use crate::catalog::desc::{ForeignKey, RelationDesc};
 use crate::pg::ident::QualifiedName;
 
@@ -12,14 +14,48 @@ pub struct Order<'a> {
     pub against: Vec<&'a ForeignKey>,
 }
 
+/// One table of the job refers to another one, or to itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Reference<'a> {
+    /// Position of the table that refers.
+    pub from: usize,
+    /// Position of the table that is referred to.
+    pub to: usize,
+    /// By this foreign key.
+    pub key: &'a ForeignKey,
+}
+
+/// The foreign keys among targets. A key may be declared on a partition, or point to one: then it
+/// concerns the partition's parents, too (see [`RelationDesc::foreign_keys`]).
+pub fn references<'a>(targets: &[&'a RelationDesc]) -> Vec<Reference<'a>> {
+    let mut referred: BTreeMap<(&QualifiedName, &str), Vec<usize>> = BTreeMap::new();
+    for (at, target) in targets.iter().enumerate() {
+        for key in &target.referenced_by {
+            referred.entry((&key.from, &key.name)).or_default().push(at);
+        }
+    }
+    let mut references = Vec::new();
+    for (from, target) in targets.iter().enumerate() {
+        for key in &target.foreign_keys {
+            let to = referred.get(&(&key.from, key.name.as_str()));
+            references.extend(
+                to.into_iter()
+                    .flatten()
+                    .map(|to| Reference { from, to: *to, key }),
+            );
+        }
+    }
+    references
+}
+
 /// Orders targets by their foreign keys; otherwise as given.
-pub fn by_foreign_keys<'a>(targets: &[&'a RelationDesc]) -> Order<'a> {
-    let position = |name: &QualifiedName| targets.iter().position(|t| t.name == *name);
-    let edges: Vec<(usize, usize, &ForeignKey)> = targets
+pub fn by_foreign_keys<'a>(
+    targets: &[&'a RelationDesc],
+    references: &[Reference<'a>],
+) -> Order<'a> {
+    let edges: Vec<(usize, usize, &ForeignKey)> = references
         .iter()
-        .enumerate()
-        .flat_map(|(at, target)| target.foreign_keys.iter().map(move |key| (at, key)))
-        .filter_map(|(at, key)| position(&key.to).map(|to| (at, to, key)))
+        .map(|reference| (reference.from, reference.to, reference.key))
         .filter(|(from, to, _)| from != to)
         .collect();
     let mut positions: Vec<usize> = Vec::with_capacity(targets.len());
@@ -40,11 +76,13 @@ pub fn by_foreign_keys<'a>(targets: &[&'a RelationDesc]) -> Order<'a> {
         positions.push(left.remove(next));
     }
     let rank = |wanted: usize| positions.iter().position(|at| *at == wanted);
-    let against = edges
-        .iter()
-        .filter(|(from, to, _)| rank(*to) > rank(*from))
-        .map(|(_, _, key)| *key)
-        .collect();
+    let mut against: Vec<&ForeignKey> = Vec::new();
+    for (from, to, key) in edges {
+        // A key of a partitioned table concerns each of its partitions that the job names.
+        if rank(to) > rank(from) && !against.contains(&key) {
+            against.push(key);
+        }
+    }
     Order { positions, against }
 }
 

@@ -120,7 +120,7 @@ pub fn plan(
         changes: QualifiedName::new("pg_temp", format!("tableferry_{number}_changes")),
     };
     let apply = match job.mode {
-        Mode::Merge => Apply::Merge(merge::plan(&parts, warnings)),
+        Mode::Merge => Apply::Merge(merge::plan(&parts, &setting.refers_to, warnings)),
         _ => Apply::Upsert(upsert::plan(job, &parts, refusals, warnings)),
     };
     Some(Staged {

@@ -3,6 +3,7 @@
 use crate::catalog::desc::{ColumnSequence, Inspected, RelationDesc, TypeDesc, TypeShape};
 use crate::config::spec::{FormatChoice, JobSpec, TableInput, Triggers, Verify};
 use crate::error::{ErrorKind, Side};
+use crate::pg::ident::QualifiedName;
 use crate::plan::columns::{self, Pair};
 use crate::plan::copy::{ColumnPlan, CopyFormat, CopyPlan, FormatReason, Load, SequencePlan};
 use crate::plan::format::{self, Carrier, Ends, Verdict};
@@ -18,6 +19,8 @@ pub struct Setting<'a> {
     pub same_place: bool,
     /// Where several workers load.
     pub shared: Option<&'a Shared>,
+    /// The tables of the job that its foreign keys point to.
+    pub refers_to: Vec<QualifiedName>,
 }
 
 /// Plans one table. None where `refusals` got at least one entry.

@@ -388,6 +388,16 @@ fn foreign_keys_through_partitions_belong_to_their_parents() {
         "a partition cannot be truncated alone"
     );
     assert_eq!(from("public.own"), ["public.f1"]);
+    let all = read(&db.target, Side::Target, &["public.f", "public.f1"]);
+    for name in ["public.f", "public.f1"] {
+        let to: Vec<String> = all[name]
+            .foreign_keys
+            .iter()
+            .map(|key| key.to.to_string())
+            .collect();
+        assert_eq!(to, ["public.r", "public.own"], "{name}");
+    }
+    let all = read(&db.target, Side::Target, &["public.own"]);
     assert_eq!(
         all["public.own"].referenced_by[0].from_ancestors,
         [QualifiedName::new("public", "f")]

@@ -16,6 +16,7 @@ mod conversions;
 mod daemon;
 mod failover;
 mod faults;
+mod foreign_keys;
 mod harness;
 mod large;
 mod ledger;
