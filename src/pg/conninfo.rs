@@ -13,11 +13,13 @@ use secrecy::SecretString;
 
 mod layers;
 mod parse;
+mod require_auth;
 mod tls;
 mod validate;
 mod values;
 
 pub use layers::{Outside, resolve};
+pub use require_auth::{AuthRefused, RequireAuth};
 
 /// A validated conninfo.
 #[derive(Clone, Debug)]
@@ -40,6 +42,8 @@ pub struct Conninfo {
     pub tls: TlsOptions,
     /// Must SCRAM be bound to the TLS channel?
     pub channel_binding: ChannelBinding,
+    /// How the server may ask who we are; `None` answers whatever it asks.
+    pub require_auth: Option<RequireAuth>,
     /// What kind of server will do.
     pub target_session_attrs: TargetSessionAttrs,
     /// Try hosts and addresses in random order.

@@ -198,7 +198,9 @@ impl<'a> Dialler<'a> {
             .caused_by(error)
         })?;
         let config = self.config(host, route.tls.is_some());
-        let tap = Arc::new(TapState::default());
+        let tap = Arc::new(TapState::requiring(
+            self.login.conninfo.require_auth.clone(),
+        ));
         let failed = |error| failure::of_login(self.side, error);
         match &route.tls {
             None => {

@@ -5,6 +5,7 @@
 //! that tokio-postgres sees one message a read, and counts them first: a message is a row. It also
 //! notices what tokio-postgres doesn't tell: the tag of the last command (COMMIT may answer
 //! `ROLLBACK`), and an error or the connection's end that comes while the sink is still pumping.
+//! And it keeps requests for authentication from it that `require_auth` does not allow.
 
 mod frame;
 mod state;
@@ -48,12 +49,22 @@ impl<S> Tap<S> {
         }
     }
 
-    /// Hands on what is buffered, as far as `out` has room.
-    fn hand_on(&mut self, out: &mut ReadBuf<'_>) {
+    /// Hands on what is buffered, as far as `out` has room. *Errors:* see [`Tap::check`].
+    fn hand_on(&mut self, out: &mut ReadBuf<'_>) -> io::Result<()> {
         let taken = self
             .framer
             .hand_on(&self.buffer[self.unread.clone()], out, &self.state);
         self.unread.start += taken;
+        self.check()
+    }
+
+    /// Fails the read that would hand on the end of a request for authentication that is not
+    /// allowed: tokio-postgres never sees it, so it can't answer.
+    fn check(&mut self) -> io::Result<()> {
+        match self.framer.take_refused() {
+            Some(refused) => Err(io::Error::other(refused)),
+            None => Ok(()),
+        }
     }
 }
 
@@ -75,8 +86,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Tap<S> {
             return Poll::Ready(Ok(()));
         }
         if !tap.unread.is_empty() {
-            tap.hand_on(out);
-            return Poll::Ready(Ok(()));
+            return Poll::Ready(tap.hand_on(out));
         }
         // Inside a message that is larger than the caller's buffer there is nothing to merge:
         // spare the copy.
@@ -84,7 +94,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Tap<S> {
             let before = out.filled().len();
             ready!(Pin::new(&mut tap.inner).poll_read(context, out))?;
             tap.framer.pass(&out.filled()[before..], &tap.state);
-            return Poll::Ready(Ok(()));
+            return Poll::Ready(tap.check());
         }
         let size = if tap.framer.copying() {
             BUFFER_BYTES_COPY
@@ -98,7 +108,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Tap<S> {
         ready!(Pin::new(&mut tap.inner).poll_read(context, &mut read))?;
         tap.unread = 0..read.filled().len();
         if !tap.unread.is_empty() {
-            tap.hand_on(out);
+            tap.hand_on(out)?;
         }
         Poll::Ready(Ok(()))
     }

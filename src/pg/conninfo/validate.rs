@@ -11,7 +11,7 @@ use super::tls::tls_options;
 use super::values::Values;
 use super::{
     CONNECT_TIMEOUT, ChannelBinding, Conninfo, ConninfoError, HostPlace, HostSpec, KEEPALIVES,
-    Keepalives, Outside, TargetSessionAttrs,
+    Keepalives, Outside, RequireAuth, TargetSessionAttrs,
 };
 use crate::words::counted;
 
@@ -23,7 +23,7 @@ const PORT: u16 = 5432;
 const SOCKET_DIRS: [&str; 2] = ["/var/run/postgresql", "/tmp"];
 
 /// Keys that mean something here.
-const SUPPORTED: [&str; 31] = [
+const SUPPORTED: [&str; 32] = [
     "application_name",
     "channel_binding",
     "connect_timeout",
@@ -39,6 +39,7 @@ const SUPPORTED: [&str; 31] = [
     "passfile",
     "password",
     "port",
+    "require_auth",
     "service",
     "servicefile",
     "ssl_max_protocol_version",
@@ -59,7 +60,7 @@ const SUPPORTED: [&str; 31] = [
 
 /// Keys of libpq's that we don't do, with the values that ask for nothing and may hence stay:
 /// no compression, no GSSAPI encryption, UTF8 (which a session pins), protocol 3.0 at the least.
-const HARMLESS: [(&str, &[&str]); 19] = [
+const HARMLESS: [(&str, &[&str]); 18] = [
     ("authtype", &[]),
     (
         "client_encoding",
@@ -75,7 +76,6 @@ const HARMLESS: [(&str, &[&str]); 19] = [
     ("oauth_client_id", &[]),
     ("oauth_issuer", &[]),
     ("replication", &["false", "off", "no", "0"]),
-    ("require_auth", &[]),
     ("requirepeer", &[]),
     ("requiressl", &["0"]),
     ("scram_client_key", &[]),
@@ -122,6 +122,7 @@ pub(super) fn validate(settings: &RawSettings, outside: &Outside<'_>) -> Result<
         .ok_or_else(|| ConninfoError::new("no `user`, and the system has no name for us"))?;
     let passfile = values.get("passfile").map(PathBuf::from);
     let (ssl_mode, tls) = tls_options(&values, outside)?;
+    let (channel_binding, require_auth) = authentication(&values)?;
     Ok(Conninfo {
         hosts: hosts(&values, outside)?,
         dbname: values.get("dbname").unwrap_or(&user).to_owned(),
@@ -131,16 +132,8 @@ pub(super) fn validate(settings: &RawSettings, outside: &Outside<'_>) -> Result<
         passfile: passfile.or_else(|| outside.in_home(".pgpass")),
         ssl_mode,
         tls,
-        channel_binding: values
-            .choice(
-                "channel_binding",
-                &[
-                    ("disable", ChannelBinding::Disable),
-                    ("prefer", ChannelBinding::Prefer),
-                    ("require", ChannelBinding::Require),
-                ],
-            )?
-            .unwrap_or(ChannelBinding::Prefer),
+        channel_binding,
+        require_auth,
         target_session_attrs: values
             .choice(
                 "target_session_attrs",
@@ -178,6 +171,33 @@ pub(super) fn validate(settings: &RawSettings, outside: &Outside<'_>) -> Result<
             .or_else(|| values.get("fallback_application_name"))
             .map(str::to_owned),
     })
+}
+
+/// `channel_binding` and `require_auth`.
+fn authentication(values: &Values<'_>) -> Result<(ChannelBinding, Option<RequireAuth>)> {
+    let channel_binding = values
+        .choice(
+            "channel_binding",
+            &[
+                ("disable", ChannelBinding::Disable),
+                ("prefer", ChannelBinding::Prefer),
+                ("require", ChannelBinding::Require),
+            ],
+        )?
+        .unwrap_or(ChannelBinding::Prefer);
+    let require_auth = values
+        .get("require_auth")
+        .map(RequireAuth::parse)
+        .transpose()?;
+    let without_scram = require_auth
+        .as_ref()
+        .is_some_and(|auth| !auth.allows_scram());
+    if channel_binding == ChannelBinding::Require && without_scram {
+        return Err(ConninfoError::new(
+            "`channel_binding=require` needs scram-sha-256, which `require_auth` does not allow",
+        ));
+    }
+    Ok((channel_binding, require_auth))
 }
 
 fn hosts(values: &Values<'_>, outside: &Outside<'_>) -> Result<Vec<HostSpec>> {

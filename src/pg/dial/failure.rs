@@ -1,9 +1,18 @@
 //! Why a connection was not made, in words that say what to do.
 
+use std::io;
+
 use crate::error::{Error, ErrorKind, Phase, Side, chain};
+use crate::pg::conninfo::AuthRefused;
 
 /// A login that failed, from the first byte sent to the server's greeting.
 pub(super) fn of_login(side: Side, error: tokio_postgres::Error) -> Error {
+    if let Some(refused) = auth_refused(&error) {
+        return Error::new(ErrorKind::Auth, Phase::Connect, side, refused.to_string()).hinted(
+            "nothing was sent in answer: make sure that it is the right server, and change its \
+             pg_hba.conf, or `require_auth`",
+        );
+    }
     let text = chain(&error);
     let state = error.code().map(|code| code.code().to_owned());
     let made = Error::pg(Phase::Connect, side, error);
@@ -22,6 +31,13 @@ pub(super) fn of_login(side: Side, error: tokio_postgres::Error) -> Error {
         Some(_) => made,
         None => of_transport(made, &text),
     }
+}
+
+/// The tap's refusal, which comes as a failed read.
+fn auth_refused(error: &tokio_postgres::Error) -> Option<&AuthRefused> {
+    let cause = std::error::Error::source(error)?;
+    let read = cause.downcast_ref::<io::Error>()?;
+    read.get_ref()?.downcast_ref()
 }
 
 fn of_transport(error: Error, text: &str) -> Error {

@@ -7,12 +7,14 @@
 use tokio::io::ReadBuf;
 
 use super::state::{Seen, TapState};
+use crate::pg::conninfo::AuthRefused;
 
 const HEADER_BYTES: usize = 5;
 const COPY_DATA: u8 = b'd';
 const ERROR_RESPONSE: u8 = b'E';
 const COMMAND_COMPLETE: u8 = b'C';
 const BACKEND_KEY_DATA: u8 = b'K';
+const AUTHENTICATION: u8 = b'R';
 
 /// What is kept of a message's body: a command tag has at most 64 bytes, an error its fields.
 const KEPT_BYTES_MAX: usize = 64 * 1024;
@@ -28,6 +30,7 @@ pub(super) struct Framer {
     kept: Vec<u8>,
     copying: bool,
     run: Run,
+    refused: Option<AuthRefused>,
 }
 
 /// A run of CopyData messages whose common header has been handed on.
@@ -72,6 +75,11 @@ impl Framer {
             Place::Body { left, .. } => left,
             Place::Header { .. } | Place::Lost => 0,
         }
+    }
+
+    /// Takes the server's request for a kind of authentication that is not allowed.
+    pub fn take_refused(&mut self) -> Option<AuthRefused> {
+        self.refused.take()
     }
 
     /// Has a CopyData message been seen?
@@ -239,6 +247,7 @@ impl Framer {
             COMMAND_COMPLETE => state.note_tag(&self.kept),
             ERROR_RESPONSE => state.note_error(std::mem::take(&mut self.kept)),
             BACKEND_KEY_DATA => state.note_backend(&self.kept),
+            AUTHENTICATION => self.refused = state.note_authentication(&self.kept).err(),
             _ => {}
         }
         self.place = Place::BETWEEN;
@@ -247,7 +256,10 @@ impl Framer {
 
 /// Messages whose body is understood.
 fn is_kept(kind: u8) -> bool {
-    matches!(kind, COMMAND_COMPLETE | ERROR_RESPONSE | BACKEND_KEY_DATA)
+    matches!(
+        kind,
+        COMMAND_COMPLETE | ERROR_RESPONSE | BACKEND_KEY_DATA | AUTHENTICATION
+    )
 }
 
 fn whole_copy_data(bytes: &[u8]) -> Option<usize> {

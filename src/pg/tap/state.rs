@@ -6,6 +6,8 @@ use std::sync::{Mutex, PoisonError};
 
 use tokio::sync::Notify;
 
+use crate::pg::conninfo::{AuthRefused, RequireAuth};
+
 /// Counters and notices of one connection.
 ///
 /// The counters only grow. They are exact when nothing is in flight, i.e. after the end of a
@@ -22,6 +24,8 @@ pub struct TapState {
     error: Mutex<Option<Vec<u8>>>,
     tag: Mutex<Option<String>>,
     backend: AtomicI32,
+    require_auth: Option<RequireAuth>,
+    asked_for_auth: AtomicBool,
 }
 
 /// What one call of the framer saw.
@@ -33,6 +37,14 @@ pub(super) struct Seen {
 }
 
 impl TapState {
+    /// Of a connection on which only these ways to authenticate are allowed.
+    pub fn requiring(require_auth: Option<RequireAuth>) -> Self {
+        TapState {
+            require_auth,
+            ..TapState::default()
+        }
+    }
+
     /// CopyData messages received whole, as the server sent them: in text format one a row, in
     /// binary one a row and one more for the trailer.
     pub fn copy_messages(&self) -> u64 {
@@ -126,6 +138,17 @@ impl TapState {
             self.backend
                 .store(i32::from_be_bytes(*pid), Ordering::Relaxed);
         }
+    }
+
+    /// An AuthenticationRequest. *Errors:* it must not be answered. tokio-postgres sees to it that an
+    /// exchange that has begun comes to its end.
+    pub(super) fn note_authentication(&self, body: &[u8]) -> Result<(), AuthRefused> {
+        let (Some(required), Some(code)) = (&self.require_auth, body.first_chunk()) else {
+            return Ok(());
+        };
+        let code = u32::from_be_bytes(*code);
+        let asked_before = self.asked_for_auth.swap(true, Ordering::Relaxed);
+        required.check(code, asked_before)
     }
 
     pub(super) fn note_closed(&self) {

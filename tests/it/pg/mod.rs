@@ -11,6 +11,7 @@ pub mod certificates;
 mod checked;
 mod copy;
 mod login;
+mod require_auth;
 mod session;
 mod tls;
 

@@ -279,3 +279,42 @@ async fn cancel_works_over_tls() {
         (ErrorKind::Cancelled, Some("57014"))
     );
 }
+
+#[tokio::test]
+async fn require_auth_holds_over_tls_and_with_channel_binding() {
+    let scram = |more: &str| {
+        let conninfo = secure().with_root(&format!(
+            "sslmode=verify-full password='scram secret' {more}"
+        ));
+        conninfo.replace("user=postgres", "user=ferry_scram")
+    };
+    for more in [
+        "require_auth=scram-sha-256",
+        "require_auth=scram-sha-256 channel_binding=require",
+        "require_auth=!password,!md5,!none channel_binding=require",
+    ] {
+        assert_eq!(value(&scram(more), SSL).await, "tls", "{more}");
+    }
+    let error = refused(&scram("require_auth=password")).await;
+    assert_eq!(error.kind(), ErrorKind::Auth, "{}", told(&error));
+    assert!(told(&error).contains("asks for SCRAM"), "{}", told(&error));
+    // A certificate is no authentication in this sense, as in libpq.
+    let cert = format!(
+        "sslmode=verify-full sslcert={} sslkey={} require_auth=",
+        secure().path("client.crt"),
+        secure().path("pkcs8.key")
+    );
+    let cert = secure()
+        .with_root(&cert)
+        .replace("user=postgres", "user=ferry_cert");
+    let error = refused(&cert.replace("require_auth=", "require_auth=scram-sha-256")).await;
+    assert!(
+        told(&error).contains("without authentication"),
+        "{}",
+        told(&error)
+    );
+    assert_eq!(
+        value(&cert.replace("require_auth=", "require_auth=none"), SSL).await,
+        "tls"
+    );
+}

@@ -104,7 +104,22 @@ fn what_is_not_local_is_verified(#[case] text: &str, #[case] expected: SslMode) 
     "`gssencmode` is not supported (only disable, prefer)"
 )]
 #[case("requirepeer=postgres", "`requirepeer` is not supported")]
-#[case("require_auth=scram-sha-256", "`require_auth` is not supported")]
+#[case(
+    "require_auth=scram",
+    "`require_auth` must be a list, without spaces, of none, password, md5, gss, sspi, scram-sha-256, oauth"
+)]
+#[case(
+    "require_auth=md5,!none",
+    "`require_auth` must not mix methods with and without `!`"
+)]
+#[case(
+    "require_auth=gss",
+    "`require_auth` allows no method that is supported (none, password, md5, scram-sha-256)"
+)]
+#[case(
+    "require_auth=md5 channel_binding=require",
+    "`channel_binding=require` needs scram-sha-256, which `require_auth` does not allow"
+)]
 #[case("krbsrvname=pg", "`krbsrvname` is not supported (only postgres)")]
 #[case("sslcrl=/x", "`sslcrl` is not supported")]
 #[case("sslcompression=1", "`sslcompression` is not supported (only 0)")]
@@ -165,6 +180,20 @@ fn what_is_not_supported_is_an_error(#[case] text: &str, #[case] expected: &str)
 #[case("client_encoding=auto krbsrvname=postgres sslcertmode=allow sslsni=1")]
 fn what_asks_for_nothing_is_accepted(#[case] text: &str) {
     assert!(resolve_with(text, &[]).is_ok());
+}
+
+#[rstest]
+#[case("", &[("PGREQUIREAUTH", "scram-sha-256")], false)]
+#[case("require_auth=password", &[("PGREQUIREAUTH", "scram-sha-256")], true)]
+#[case("require_auth=", &[], true)]
+fn require_auth_may_come_from_the_environment(
+    #[case] text: &str,
+    #[case] vars: &[(&str, &str)],
+    #[case] cleartext: bool,
+) {
+    let required = resolve_with(text, vars).unwrap().require_auth;
+    let allowed = required.is_none_or(|required| required.check(3, false).is_ok());
+    assert_eq!(allowed, cleartext);
 }
 
 #[test]
