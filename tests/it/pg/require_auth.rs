@@ -107,14 +107,12 @@ async fn without_require_auth_a_password_is_sent() {
 #[tokio::test]
 async fn real_servers_are_let_in_by_the_method_they_ask_for() {
     let cluster = Cluster::start();
-    let administrator = cluster.administrator();
-    administrator.sql(
+    cluster.administrator().sql(
         "SET password_encryption = 'md5'; CREATE ROLE by_md5 LOGIN PASSWORD 'secret';
          SET password_encryption = 'scram-sha-256';
          CREATE ROLE by_scram LOGIN PASSWORD 'secret'; CREATE ROLE by_password LOGIN PASSWORD 'secret';
          CREATE ROLE by_none LOGIN",
     );
-    drop(administrator);
     cluster.set_hba(
         "local all postgres trust\nhost all postgres all trust\n\
          host all by_md5 all md5\nhost all by_scram all scram-sha-256\n\
