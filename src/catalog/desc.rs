@@ -52,8 +52,8 @@ pub struct RelationDesc {
     pub triggers: Vec<String>,
     /// Row security is enabled and applies to the role that is logged in.
     pub row_security_applies: bool,
-    /// Plain inheritance children exist (not partitions).
-    pub has_children: bool,
+    /// Those that inherit from it, at any level (not partitions): a scan without ONLY reads them, too.
+    pub children: Vec<QualifiedName>,
     /// Rows that a scan would give, from `reltuples` (partitions summed); None when never analysed.
     pub rows_estimate: Option<u64>,
     /// Bytes on disk, partitions summed.
@@ -270,6 +270,11 @@ pub struct Privileges {
 }
 
 impl RelationKind {
+    /// It may have inheritance children, whose rows only a scan without ONLY reads.
+    pub fn has_own_rows(self) -> bool {
+        matches!(self, RelationKind::Table | RelationKind::Foreign)
+    }
+
     /// What a person calls it.
     pub fn as_str(self) -> &'static str {
         match self {

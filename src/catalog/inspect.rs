@@ -22,6 +22,13 @@ impl Inspected {
     ) -> Result<Self> {
         let named = |error: Error| error.on(&spec.target);
         let described = match &spec.input {
+            // How large the whole tree is, nobody has looked.
+            TableInput::Relation(_) if spec.children => source_desc.map(|desc| RelationDesc {
+                rows_estimate: None,
+                bytes_estimate: 0,
+                blocks: None,
+                ..desc
+            }),
             TableInput::Relation(_) => source_desc,
             TableInput::Query(query) => Some(
                 query_desc(source, &spec.target, query)
@@ -63,7 +70,7 @@ async fn query_desc(source: &Session, target: &QualifiedName, query: &str) -> Re
         rules: Vec::new(),
         triggers: Vec::new(),
         row_security_applies: false,
-        has_children: false,
+        children: Vec::new(),
         rows_estimate: None,
         bytes_estimate: 0,
         blocks: None,
@@ -87,7 +94,9 @@ async fn expressions(
         return Ok(BTreeMap::new());
     }
     let from = match &spec.input {
-        TableInput::Relation(name) if kind == RelationKind::Table => format!("ONLY {}", name.sql()),
+        TableInput::Relation(name) if kind.has_own_rows() && !spec.children => {
+            format!("ONLY {}", name.sql())
+        }
         TableInput::Relation(name) => name.sql(),
         TableInput::Query(query) => format!("({query}\n) AS \"source\""),
     };

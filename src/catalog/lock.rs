@@ -4,7 +4,7 @@
 //! error. So the tables are locked in a transaction's first statement: LOCK takes no snapshot, the
 //! first query does.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
 
@@ -45,10 +45,14 @@ pub async fn lock_list(source: &Session, tables: &[TableSpec]) -> Result<Vec<Loc
     // True: the job names it. False: it is only known from a query's plan, where a view's base
     // tables appear that the role need not be allowed to read.
     let mut names: BTreeMap<QualifiedName, bool> = BTreeMap::new();
+    let mut trees: BTreeSet<&QualifiedName> = BTreeSet::new();
     for table in tables {
         match &table.input {
             TableInput::Relation(name) => {
                 names.insert(name.clone(), true);
+                if table.children {
+                    trees.insert(name);
+                }
             }
             TableInput::Query(query) => {
                 for name in relations_of(source, query)
@@ -80,7 +84,7 @@ pub async fn lock_list(source: &Session, tables: &[TableSpec]) -> Result<Vec<Loc
         };
         match access.skip_reason(&kind, named) {
             Ok(skipped) => targets.push(LockTarget {
-                only: kind == "r",
+                only: kind == "r" && !trees.contains(&name),
                 name,
                 skipped,
             }),

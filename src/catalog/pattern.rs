@@ -77,6 +77,7 @@ fn plain(name: &QualifiedName) -> TableSpec {
     TableSpec {
         target: name.clone(),
         input: TableInput::Relation(name.clone()),
+        children: false,
         columns: None,
         filter: None,
         key: None,

@@ -22,7 +22,7 @@ const RELATIONS: &str = "\
 SELECT c.oid, n.nspname::pg_catalog.text, c.relname::pg_catalog.text, c.relkind::pg_catalog.text, \
        pg_catalog.current_setting('lc_monetary'), \
        pg_catalog.row_security_active(c.oid), \
-       c.relkind = 'r' AND EXISTS (SELECT FROM pg_catalog.pg_inherits AS i WHERE i.inhparent = c.oid), \
+       heirs.schemas, \
        sizes.tuples, sizes.bytes, \
        ARRAY(SELECT a.attname::pg_catalog.text \
                FROM pg_catalog.pg_constraint AS k, \
@@ -48,7 +48,8 @@ SELECT c.oid, n.nspname::pg_catalog.text, c.relname::pg_catalog.text, c.relkind:
               WHERE d.datname = pg_catalog.current_database()) MAINTAIN, \
        MAY_SET, \
        pg_catalog.has_database_privilege(pg_catalog.current_database(), 'TEMPORARY'), \
-       BLOCKS \
+       BLOCKS, \
+       heirs.names \
 FROM ROWS FROM (pg_catalog.unnest($1::pg_catalog.text[]), pg_catalog.unnest($2::pg_catalog.text[])) AS wanted (schema, name) \
 JOIN pg_catalog.pg_namespace AS n ON n.nspname = wanted.schema \
 JOIN pg_catalog.pg_class AS c ON c.relnamespace = n.oid AND c.relname = wanted.name \
@@ -65,6 +66,17 @@ LEFT JOIN LATERAL ( \
            COALESCE(pg_catalog.sum(BYTES), 0)::pg_catalog.int8 AS bytes \
     FROM part JOIN pg_catalog.pg_class AS p ON p.oid = part.oid \
 ) AS sizes ON true \
+LEFT JOIN LATERAL ( \
+    WITH RECURSIVE heir (oid) AS ( \
+        SELECT i.inhrelid FROM pg_catalog.pg_inherits AS i \
+         WHERE i.inhparent = c.oid AND c.relkind IN ('r', 'f') \
+        UNION \
+        SELECT i.inhrelid FROM pg_catalog.pg_inherits AS i JOIN heir ON i.inhparent = heir.oid) \
+    SELECT pg_catalog.array_agg(hn.nspname::pg_catalog.text ORDER BY hn.nspname, h.relname) AS schemas, \
+           pg_catalog.array_agg(h.relname::pg_catalog.text ORDER BY hn.nspname, h.relname) AS names \
+    FROM heir JOIN pg_catalog.pg_class AS h ON h.oid = heir.oid \
+    JOIN pg_catalog.pg_namespace AS hn ON hn.oid = h.relnamespace \
+) AS heirs ON true \
 WHERE c.relkind IN ('r', 'p', 'v', 'm', 'f')";
 
 /// The source holds locks on what it reads, so that asking for the size waits for nobody.
@@ -247,7 +259,7 @@ fn relation(session: &Session, row: &Row) -> RelationDesc {
         rules: row.get(10),
         triggers: row.get(11),
         row_security_applies: row.get(5),
-        has_children: row.get(6),
+        children: names(row, 6, 23),
         rows_estimate: row.get::<_, Option<f64>>(7).map(|rows| rows as u64),
         bytes_estimate: u64::try_from(row.get::<_, i64>(8)).unwrap_or(0),
         blocks: row
@@ -267,6 +279,15 @@ fn relation(session: &Session, row: &Row) -> RelationDesc {
         },
         lc_monetary: row.get(4),
     }
+}
+
+/// Two arrays of schemas and names; NULL for none.
+fn names(row: &Row, schemas: usize, names: usize) -> Vec<QualifiedName> {
+    let texts = |at: usize| row.get::<_, Option<Vec<String>>>(at).unwrap_or_default();
+    let pairs = texts(schemas).into_iter().zip(texts(names));
+    pairs
+        .map(|(schema, name)| QualifiedName::new(schema, name))
+        .collect()
 }
 
 async fn columns(

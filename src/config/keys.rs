@@ -97,6 +97,7 @@ pub(super) const KEYS: &[Key] = &[
 
     key("jobs.<job>.table.<relation>.source",            Text(&RELATION),                   None,          "the relation that is read"),
     key("jobs.<job>.table.<relation>.query",             Text(&TEXT),                       None,          "the query that is read"),
+    key("jobs.<job>.table.<relation>.children",          Bool,                              Some("false"), "read the rows of inheritance children, too"),
     key("jobs.<job>.table.<relation>.columns",           Texts { each: &COLUMN, min: 1 },                    None,          "the columns that are written"),
     key("jobs.<job>.table.<relation>.where",             Text(&TEXT),                       None,          "a condition over the source's columns"),
     key("jobs.<job>.table.<relation>.key",               Texts { each: &COLUMN, min: 1 },                    None,          "what identifies a row"),

@@ -103,6 +103,7 @@ pub(super) struct RawJob {
 pub(super) struct RawTable {
     pub source: Option<String>,
     pub query: Option<String>,
+    pub children: bool,
     pub columns: Option<Vec<String>>,
     #[serde(rename = "where")]
     pub filter: Option<String>,

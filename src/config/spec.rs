@@ -258,6 +258,8 @@ pub struct TableSpec {
     pub target: QualifiedName,
     /// What is read.
     pub input: TableInput,
+    /// Read the rows of the relation's inheritance children, too.
+    pub children: bool,
     /// The target's columns that are written; default: all that the source has.
     pub columns: Option<Vec<Ident>>,
     /// A condition over the source's columns.

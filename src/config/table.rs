@@ -67,6 +67,10 @@ fn table(
         let message = "excludes `source`: a table is read from a relation or from a query";
         findings.error(&path.child("query"), message);
     }
+    if raw.query.is_some() && raw.children {
+        let message = "excludes `query`: a query reads what it says";
+        findings.error(&path.child("children"), message);
+    }
     if raw.watermark_overlap.is_some() && raw.watermark.is_none() {
         findings.error(&path.child("watermark_overlap"), "needs a `watermark`");
     }
@@ -81,6 +85,7 @@ fn table(
             (None, None) => TableInput::Relation(target.clone()),
         },
         target,
+        children: raw.children,
         columns: idents(raw.columns, &path.child("columns"), findings),
         filter: raw.filter,
         key: idents(raw.key, &path.child("key"), findings),

@@ -24,11 +24,6 @@ pub fn source(
             .hinted("give the role BYPASSRLS, or read what its policies show through a `query`"),
         );
     }
-    if source.has_children {
-        warnings.push(format!(
-            "{shown}: the rows of the source's inheritance children are not copied with it"
-        ));
-    }
     if source.kind == RelationKind::Foreign {
         warnings.push(format!(
             "{shown}: a foreign table's rows are not read from the job's snapshot"

@@ -169,7 +169,7 @@ pub fn table(name: &str, columns: Vec<ColumnDesc>) -> RelationDesc {
         rules: Vec::new(),
         triggers: Vec::new(),
         row_security_applies: false,
-        has_children: false,
+        children: Vec::new(),
         rows_estimate: Some(10),
         bytes_estimate: 8192,
         blocks: Some(1),
@@ -195,6 +195,7 @@ pub fn inspected(source: RelationDesc, target: RelationDesc) -> Inspected {
         spec: TableSpec {
             target: target.name.clone(),
             input: TableInput::Relation(source.name.clone()),
+            children: false,
             columns: None,
             filter: None,
             key: None,

@@ -9,7 +9,7 @@ use crate::pg::ident::QualifiedName;
 use crate::plan::copy::{CopyPlan, JobPlan};
 use crate::plan::refusal::Refusal;
 use crate::plan::shared::{Attempt, Shared};
-use crate::plan::{checks, order, pieces, sql, swap, table};
+use crate::plan::{checks, inheritance, order, pieces, sql, swap, table};
 
 const DEFER: &str = "SET CONSTRAINTS ALL DEFERRED";
 
@@ -26,6 +26,7 @@ pub fn job(
     let mut refusals = Vec::new();
     let mut warnings = Vec::new();
     check_job(job, &tables, &mut refusals);
+    inheritance::check(job, &tables, &mut refusals);
     let workers = job.loaders();
     let shared = Shared::new(job, attempt, pieces::piece_bytes(workers, &tables));
     if job.workers > workers {

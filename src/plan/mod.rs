@@ -11,6 +11,7 @@ pub mod explain;
 #[cfg(test)]
 pub(crate) mod fixtures;
 pub mod format;
+mod inheritance;
 mod job;
 pub mod merge;
 pub mod order;

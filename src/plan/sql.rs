@@ -1,15 +1,23 @@
 //! The statements of a plan. Everything in them is qualified, because `search_path` is empty.
 
 use crate::catalog::desc::{RelationDesc, RelationKind};
-use crate::config::spec::TableInput;
+use crate::config::spec::{TableInput, TableSpec};
 use crate::pg::ident::{Ident, QualifiedName, quote_literal};
 use crate::plan::copy::{ColumnPlan, CopyFormat, CopyPlan, Load};
+
+/// What of the source follows FROM.
+pub fn read_from(spec: &TableSpec, kind: RelationKind) -> String {
+    match &spec.input {
+        TableInput::Relation(name) if spec.children => name.sql(),
+        input => from_item(input, kind),
+    }
+}
 
 /// What follows FROM: the relation, `ONLY` its own rows where it may have inheritance children, or
 /// the query in parentheses.
 pub fn from_item(input: &TableInput, kind: RelationKind) -> String {
     match input {
-        TableInput::Relation(name) if kind == RelationKind::Table => format!("ONLY {}", name.sql()),
+        TableInput::Relation(name) if kind.has_own_rows() => format!("ONLY {}", name.sql()),
         TableInput::Relation(name) => name.sql(),
         // The line break keeps a comment at the query's end from swallowing the parenthesis.
         TableInput::Query(query) => format!("({query}\n) AS \"source\""),

@@ -69,7 +69,7 @@ pub fn plan(
     } else {
         Some(Load::Direct)
     };
-    let from = sql::from_item(&spec.input, source.kind);
+    let from = sql::read_from(spec, source.kind);
     let everything = sql::select(&from, &planned, spec.filter.as_deref());
     let reading = spec.watermark.as_ref().and_then(|column| {
         let read = (everything.as_str(), from.as_str());

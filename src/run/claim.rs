@@ -139,6 +139,7 @@ pub(super) async fn unchanged(
                 before.columns == after.columns
                     && before.kind == after.kind
                     && before.rules == after.rules
+                    && before.children == after.children
             }
             _ => false,
         };

@@ -18,6 +18,7 @@ mod failover;
 mod faults;
 mod foreign_keys;
 mod harness;
+mod inheritance;
 mod large;
 mod ledger;
 mod limits;

@@ -221,26 +221,6 @@ fn a_foreign_key_from_outside_the_job_is_named_and_nothing_is_emptied() {
 }
 
 #[test]
-fn only_the_parents_own_rows_of_plain_inheritance_are_meant() {
-    let db = databases("inherit");
-    db.both(
-        "CREATE TABLE parent (id int); CREATE SCHEMA o; CREATE TABLE o.child () INHERITS (parent)",
-    );
-    db.source
-        .sql("INSERT INTO parent VALUES (1); INSERT INTO o.child VALUES (2)");
-    db.target
-        .sql("INSERT INTO parent VALUES (10); INSERT INTO o.child VALUES (20)");
-
-    assert_committed(&run(&db, &all_of_public("truncate", "")));
-
-    assert_eq!(
-        db.target
-            .value("SELECT string_agg(id::text, ',' ORDER BY id) FROM parent"),
-        "1,20"
-    );
-}
-
-#[test]
 fn a_partitioned_table_is_copied_as_one() {
     let db = databases("partitioned");
     db.both(

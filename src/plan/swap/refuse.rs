@@ -59,7 +59,7 @@ fn check_kind(target: &RelationDesc, old: &Attachments, refusals: &mut Vec<Refus
         format!("inherits from {}", old.inherits.join(", ")),
     );
     refuse(
-        target.has_children,
+        !target.children.is_empty(),
         "other tables inherit from it".to_owned(),
     );
     refuse(

@@ -1,0 +1,185 @@
+//! Plain inheritance: the rows of children are rows of their parent for everybody who reads it without
+//! ONLY. Each table of a job is read and written with ONLY, so its children have to be in the job, too.
+//!
+//! Only their names are looked at, not whether they hold rows: that may change after the plan. A
+//! hypertable is the same case: its chunks are children in a schema of the extension.
+
+use std::collections::BTreeSet;
+
+use crate::catalog::desc::{Inspected, RelationDesc, RelationKind};
+use crate::config::spec::{JobSpec, Mode, TableInput};
+use crate::error::Side;
+use crate::pg::ident::QualifiedName;
+use crate::plan::refusal::Refusal;
+
+/// Children that a message names.
+const NAMED_MAX: usize = 5;
+
+/// Refuses a source whose rows would be left behind in children, and a target whose children would
+/// show rows that the source does not have.
+pub(super) fn check(job: &JobSpec, tables: &[Inspected], refusals: &mut Vec<Refusal>) {
+    let read: BTreeSet<&QualifiedName> = tables
+        .iter()
+        .filter_map(|entry| match &entry.spec.input {
+            TableInput::Relation(name) => Some(name),
+            TableInput::Query(_) => None,
+        })
+        .collect();
+    let written: BTreeSet<&QualifiedName> = tables.iter().map(|t| &t.spec.target).collect();
+    for entry in tables {
+        if let Some(source) = &entry.source {
+            refusals.extend(check_source(job, entry, source, &read));
+        }
+        // Mode `swap` refuses every table from which others inherit.
+        if let Some(target) = &entry.target
+            && job.mode != Mode::Swap
+        {
+            refusals.extend(check_target(entry, target, &written));
+        }
+    }
+}
+
+fn check_source(
+    job: &JobSpec,
+    entry: &Inspected,
+    source: &RelationDesc,
+    read: &BTreeSet<&QualifiedName>,
+) -> Option<Refusal> {
+    if entry.spec.children {
+        let inherited = [
+            RelationKind::Table,
+            RelationKind::Partitioned,
+            RelationKind::Foreign,
+        ];
+        return (!inherited.contains(&source.kind)).then(|| {
+            let message = format!("a {} has no inheritance children", source.kind.as_str());
+            Refusal::mismatch(Side::Source, &source.name, message).hinted("leave `children` out")
+        });
+    }
+    let missing: Vec<_> = source
+        .children
+        .iter()
+        .filter(|c| !read.contains(c))
+        .collect();
+    (!missing.is_empty()).then(|| {
+        let message = format!(
+            "has inheritance children on the source that the job does not copy: {}",
+            list(&missing)
+        );
+        Refusal::mismatch(Side::Source, &source.name, message).hinted(format!(
+            "`children = true` in [jobs.{}.table.{:?}] reads the whole tree into this table; or name \
+             the children in `tables`, so that each is copied into its own",
+            job.name,
+            entry.spec.target.to_string()
+        ))
+    })
+}
+
+fn check_target(
+    entry: &Inspected,
+    target: &RelationDesc,
+    written: &BTreeSet<&QualifiedName>,
+) -> Option<Refusal> {
+    // With `children` all of the tree's rows are in this table: its children would show them twice.
+    let is_copied = |child: &&QualifiedName| !entry.spec.children && written.contains(child);
+    let others: Vec<_> = target.children.iter().filter(|c| !is_copied(c)).collect();
+    (!others.is_empty()).then(|| {
+        let (message, hint) = if entry.spec.children {
+            (
+                "`children = true` writes all rows into this table, and a scan of it also reads its \
+                 inheritance children on the target",
+                "ALTER TABLE … NO INHERIT there; or leave `children` out and copy each child into \
+                 its own table",
+            )
+        } else {
+            (
+                "a scan of it also reads its inheritance children on the target, which the job does \
+                 not write",
+                "name the children in `tables`, too; or ALTER TABLE … NO INHERIT there",
+            )
+        };
+        let message = format!("{message}: {}", list(&others));
+        Refusal::mismatch(Side::Target, &target.name, message).hinted(hint)
+    })
+}
+
+fn list(names: &[&QualifiedName]) -> String {
+    let shown: Vec<String> = names
+        .iter()
+        .take(NAMED_MAX)
+        .map(ToString::to_string)
+        .collect();
+    match names.len().checked_sub(NAMED_MAX) {
+        None | Some(0) => shown.join(", "),
+        Some(more) => format!("{} and {more} more", shown.join(", ")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::plan::fixtures::{self, inspected, table};
+    use rstest::rstest;
+
+    /// `parent` and what else the job copies, with these children on either side.
+    fn refused(
+        source: &[&str],
+        target: &[&str],
+        copied: &[&str],
+        children: bool,
+        mode: Mode,
+    ) -> Vec<String> {
+        let names = |list: &[&str]| {
+            list.iter()
+                .map(|n| QualifiedName::new("public", *n))
+                .collect()
+        };
+        let (mut from, mut to) = (table("parent", Vec::new()), table("parent", Vec::new()));
+        (from.children, to.children) = (names(source), names(target));
+        let mut parent = inspected(from, to);
+        parent.spec.children = children;
+        let others = copied
+            .iter()
+            .map(|name| inspected(table(name, Vec::new()), table(name, Vec::new())));
+        let tables: Vec<Inspected> = std::iter::once(parent).chain(others).collect();
+        let mut refusals = Vec::new();
+        check(&fixtures::job(mode), &tables, &mut refusals);
+        refusals.iter().map(ToString::to_string).collect()
+    }
+
+    #[rstest]
+    #[case::none(&[], &[], &[], false, &[])]
+    #[case::left_behind(&["a", "b"], &[], &["b"], false, &["public.parent: has inheritance children on the source that the job does not copy: public.a"])]
+    #[case::all_named(&["a", "b"], &["a", "b"], &["a", "b"], false, &[])]
+    #[case::whole_tree(&["a", "b"], &[], &[], true, &[])]
+    #[case::twice(&["a"], &["a"], &["a"], true, &["`children = true` writes all rows into this table"])]
+    #[case::stays_on_the_target(&[], &["a"], &[], false, &["a scan of it also reads its inheritance children on the target"])]
+    #[case::many(&["a", "b", "c", "d", "e", "f", "g"], &[], &[], false, &["public.e and 2 more"])]
+    fn children_are_copied_or_refused(
+        #[case] source: &[&str],
+        #[case] target: &[&str],
+        #[case] copied: &[&str],
+        #[case] children: bool,
+        #[case] expected: &[&str],
+        #[values(Mode::Truncate, Mode::Append, Mode::Merge)] mode: Mode,
+    ) {
+        let refused = refused(source, target, copied, children, mode);
+        assert_eq!(refused.len(), expected.len(), "{refused:?}");
+        for (message, part) in refused.iter().zip(expected) {
+            assert!(message.contains(part), "{message}");
+        }
+    }
+
+    #[test]
+    fn a_view_has_no_children() {
+        let mut entry = inspected(table("v", Vec::new()), table("v", Vec::new()));
+        entry.spec.children = true;
+        entry.source.as_mut().unwrap().kind = RelationKind::View;
+        let mut refusals = Vec::new();
+        check(&fixtures::job(Mode::Truncate), &[entry], &mut refusals);
+        assert_eq!(
+            refusals[0].to_string(),
+            "public.v: a view has no inheritance children"
+        );
+    }
+}
