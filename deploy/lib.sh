@@ -100,10 +100,11 @@ need_everything() {
     need_rust
 }
 
-# What some of the fault tests need besides: a pooler, and network namespaces.
+# What some of the fault tests need besides: a pooler, network namespaces, and a clock to be set.
 need_fault_tools() {
     if ! has pgbouncer; then install_packages pgbouncer pgbouncer pgbouncer; fi
     if ! has ip; then install_packages iproute2 iproute iproute2; fi
+    if ! has faketime; then install_packages faketime libfaketime libfaketime; fi
 }
 
 # ---- Two throw-away servers ------------------------------------------------------------------------

@@ -72,6 +72,11 @@ impl CronTimes {
         })
     }
 
+    /// Whether minute or hour is `*` or `*/n`.
+    pub fn follows_clock(&self) -> bool {
+        self.follows == Follows::WallClock
+    }
+
     /// The first fire time later than `after`; `None` beyond the calendar's end.
     pub fn next_after(&self, after: Timestamp) -> Option<Timestamp> {
         let here = after.to_zoned(self.zone.clone());

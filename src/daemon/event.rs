@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use uuid::Uuid;
 
 use crate::config::spec::Config;
@@ -19,6 +19,11 @@ pub type Ticket = u64;
 pub enum Event {
     /// [`wake_at`](crate::daemon::job_table::JobTable::wake_at) has come. Harmless at any other time.
     Tick,
+    /// The wall clock was set by this much; back, if that is less than nothing.
+    ClockSet {
+        /// By how much.
+        by: SignedDuration,
+    },
     /// Run these jobs: each once, and the run starts after this moment.
     Trigger {
         /// Their names, as given; unknown ones are answered.

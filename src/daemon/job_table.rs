@@ -13,10 +13,13 @@ use crate::daemon::armed::{ArmedConfig, JobName};
 use crate::daemon::event::{Action, Answer, Event, SkipReason, Ticket};
 use crate::daemon::permits::{Needs, Permits};
 use crate::daemon::queue::{Queue, Request};
+use crate::daemon::schedule::Schedule;
 use crate::report::{Outcome, Trigger};
 
+use clock::Repeats;
 use elsewhere::Again;
 
+mod clock;
 mod elsewhere;
 mod fires;
 mod reload;
@@ -81,7 +84,9 @@ pub struct JobTable {
     running: BTreeMap<JobName, Running>,
     permits: Permits,
     phase: Phase,
-    clock: Timestamp,
+    /// The latest time that the clock has shown.
+    latest: Timestamp,
+    repeats: Repeats,
 }
 
 #[derive(Debug, Default)]
@@ -129,10 +134,16 @@ impl JobTable {
             running: BTreeMap::new(),
             permits: Permits::default(),
             phase: Phase::Serving,
-            clock: now,
+            latest: now,
+            repeats: Repeats::default(),
         };
         let mut actions = Vec::new();
         let of = |name: &str| past.get(name).copied().unwrap_or_default();
+        // The clock was set back while no daemon ran.
+        let passed = armed.names().filter_map(|name| of(name).due_at).max();
+        if let Some(passed) = passed.filter(|passed| *passed > now) {
+            table.repeats.add(now, passed);
+        }
         for name in armed.names() {
             let Some((spec, schedule)) = armed.job(name) else {
                 continue;
@@ -145,7 +156,7 @@ impl JobTable {
             if let Some(last) = of(name).due_at {
                 table.catch_up(name, schedule.catch_up(last, now), now, &mut actions);
             }
-            table.arm(name, schedule, now);
+            table.arm(name, schedule, start_of(schedule, of(name), now));
             for dependency in &spec.schedule.after {
                 if of(dependency).committed_at > of(name).started_at
                     && let Some(entry) = table.jobs.get_mut(name)
@@ -164,10 +175,13 @@ impl JobTable {
     /// can be taken in without a stop: ask [`JobTable::wake_at`].
     pub fn handle(&mut self, event: Event, now: Timestamp) -> Vec<Action> {
         let mut actions = Vec::new();
+        if let Event::ClockSet { by } = event {
+            self.clock_set(by, now);
+        }
         self.fire_what_is_due(now, &mut actions);
         self.look_again(now);
         match event {
-            Event::Tick => {}
+            Event::Tick | Event::ClockSet { .. } => {}
             Event::Trigger {
                 jobs,
                 trigger,
@@ -196,7 +210,7 @@ impl JobTable {
     }
 
     /// When to send [`Event::Tick`]; `None`: not before another event. Ask again after every event,
-    /// and at least once a minute by the wall clock, for that may be set.
+    /// and at least once a minute, for the wall clock may be set: say so by [`Event::ClockSet`].
     pub fn wake_at(&self) -> Option<Timestamp> {
         match self.phase {
             Phase::Serving => {
@@ -371,6 +385,15 @@ fn refuse(
         job: job.clone(),
         answer: Answer::Refused(why),
     }));
+}
+
+/// From when on a job's fires count at start-up: a fixed time that has run does not run again because
+/// the clock was set back meanwhile.
+fn start_of(schedule: &Schedule, past: Past, now: Timestamp) -> Timestamp {
+    let settled = past.due_at.filter(|due| {
+        !schedule.follows_clock() && due.duration_since(now) <= clock::CLOCK_SET_BACK
+    });
+    settled.map_or(now, |due| due.max(now))
 }
 
 fn later(now: Timestamp, wait: Duration) -> Timestamp {

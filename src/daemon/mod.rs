@@ -3,6 +3,7 @@
 
 pub mod armed;
 pub mod askers;
+pub mod clock;
 pub mod control;
 pub mod cron;
 pub mod event;

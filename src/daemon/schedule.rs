@@ -138,6 +138,15 @@ impl Schedule {
         planned.checked_add(self.delay).ok()
     }
 
+    /// Whether a clock that is set back makes the job run again at times that have passed already; else
+    /// each of its fixed times counts once.
+    pub fn follows_clock(&self) -> bool {
+        match &self.times {
+            Times::OnDemand | Times::Every { .. } => true,
+            Times::Cron(cron) => cron.follows_clock(),
+        }
+    }
+
     /// The next `count` fire times later than `after`.
     pub fn upcoming(&self, after: Timestamp, count: usize) -> Vec<Timestamp> {
         let next = |t: &Timestamp| self.next_after(*t);

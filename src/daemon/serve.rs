@@ -1,36 +1,36 @@
 //! The daemon's one loop: it owns all state, hears everything in one place, and never waits for a
 //! copy. What to do is decided by the [job table](super::job_table); this does it.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use futures_util::StreamExt;
-use jiff::Timestamp;
+use jiff::{SignedDuration, SignedDurationRound, Timestamp, Unit};
 use tokio::sync::mpsc;
-use uuid::Uuid;
 
+use super::StartError;
 use super::armed::ArmedConfig;
 use super::askers::Askers;
+use super::clock::Clock;
 use super::control::server::{Asked, Server};
-use super::control::{Reply, Request};
-use super::event::{Action, Elsewhere, Event, Outcome, SkipReason, Trigger};
+use super::event::Event;
 use super::instance::Instance;
 use super::job_table::JobTable;
 use super::past::Memory;
 use super::register::Registrar;
-use super::runner::{Ended, Runner};
-use super::signals::{SignalEvent, SignalEvents};
-use super::spool::{Spool, Storm, Wanted};
+use super::runner::Runner;
+use super::signals::SignalEvents;
+use super::spool::{Spool, Storm};
 use super::status::{self, LastRuns};
 use super::systemd::{self, Supervisor};
-use super::{StartError, reload};
 use crate::config;
 use crate::config::spec::{Config, JobSpec};
 use crate::report::Listener;
-use crate::words::counted;
 
-/// The wall clock may be set: it is looked at no later than after this.
+mod asking;
+mod doing;
+
+/// The wall clock is looked at no later than after this, should the kernel not say that it was set.
 const LOOK_AT_CLOCK: Duration = Duration::from_secs(60);
 
 /// Far away.
@@ -72,6 +72,7 @@ pub async fn serve(
             Some(signal) = signals.next() => daemon.on_signal(signal),
             Some(Asked { request, replies }) = asked.recv() => daemon.on_asked(request, replies),
             Some(run) = ended.recv() => daemon.on_ended(run),
+            () = daemon.clock.is_set() => daemon.apply(Event::Tick),
             () = wake => daemon.apply(Event::Tick),
         }
         daemon.tell_supervisor();
@@ -86,6 +87,7 @@ struct Daemon {
     request: config::Request,
     in_force: InForce,
     runtime_dir: std::path::PathBuf,
+    clock: Clock,
     table: JobTable,
     runner: Runner,
     memory: Memory,
@@ -129,6 +131,7 @@ impl Daemon {
             request,
             in_force,
             runtime_dir,
+            clock: Clock::watch(),
             table,
             runner,
             memory,
@@ -159,10 +162,11 @@ impl Daemon {
     }
 
     /// How long the loop may sleep.
-    fn time_to_wake(&self) -> Duration {
+    fn time_to_wake(&mut self) -> Duration {
+        let now = self.follow_clock();
         // Only a time can be missed: a daemon that waits for nothing sleeps on.
         let until_fire = self.table.wake_at().map(|at| {
-            let wait = at.duration_since(Timestamp::now());
+            let wait = at.duration_since(now);
             Duration::try_from(wait)
                 .unwrap_or_default()
                 .min(LOOK_AT_CLOCK)
@@ -177,209 +181,26 @@ impl Daemon {
     }
 
     fn apply(&mut self, event: Event) {
-        let actions = self.table.handle(event, Timestamp::now());
+        let now = self.follow_clock();
+        let actions = self.table.handle(event, now);
         self.act(actions);
     }
 
-    fn act(&mut self, actions: Vec<Action>) {
-        let mut run_ids = BTreeMap::new();
-        for action in &actions {
-            match action {
-                Action::Start(start) => {
-                    let run_id = Uuid::now_v7();
-                    self.memory.started(&start.job, run_id, Timestamp::now());
-                    run_ids.insert(start.job.clone(), run_id);
-                }
-                Action::Settled { job, due_at } => self.memory.settled(job, *due_at),
-                Action::Reloaded(changes) => {
-                    let added = changes.added.iter().map(ToString::to_string);
-                    self.memory.recall(added, Timestamp::now());
-                }
-                _ => {}
-            }
+    /// The time, after the table has been told whether somebody has set the clock.
+    fn follow_clock(&mut self) -> Timestamp {
+        let (now, step) = self.clock.look();
+        if let Some(by) = step {
+            let way = if by.is_negative() { "back" } else { "forward" };
+            tracing::warn!(
+                step_seconds = by.as_secs_f64(),
+                "the clock was set {way} by {}; schedules follow it, but a fixed time that has run \
+                 does not run again",
+                in_words(by)
+            );
+            let actions = self.table.handle(Event::ClockSet { by }, now);
+            self.act(actions);
         }
-        // All at once, and before a run can have published anything.
-        self.save();
-        for action in actions {
-            match action {
-                Action::Start(start) => {
-                    if let Some(run_id) = run_ids.remove(&start.job) {
-                        self.runner.start(start, run_id);
-                    }
-                }
-                Action::Cancel(job) => self.runner.cancel(&job),
-                Action::Settled { .. } => {}
-                Action::Skipped { job, due_at, why } => {
-                    let due_at = due_at.map(tracing::field::display);
-                    tracing::warn!(job = &*job, due_at, "not run: {why}");
-                }
-                Action::Answer {
-                    ticket,
-                    job,
-                    answer,
-                } => self.askers.answer(ticket, &job, answer),
-                Action::Reloaded(changes) => {
-                    tracing::info!("configuration reloaded: {}", reload::text(&changes));
-                    self.askers.reloaded(changes);
-                    self.registrar.tell(self.table.armed(), Timestamp::now());
-                }
-                Action::Exit => self.done = true,
-            }
-        }
-    }
-
-    fn on_signal(&mut self, signal: SignalEvent) {
-        match signal {
-            SignalEvent::Stop => self.stop(),
-            SignalEvent::Reload => {
-                // What is wrong has been logged.
-                let _ = self.reload();
-            }
-            SignalEvent::Look => self.look_into_spool(true),
-            SignalEvent::Status => {
-                for job in status::jobs(&self.table, &self.last_runs) {
-                    tracing::info!(
-                        job = job.job,
-                        state = job.state,
-                        last_outcome = job.last_outcome.map(tracing::field::debug),
-                        next_run_at = job.next_run_at.map(tracing::field::display),
-                        "status"
-                    );
-                }
-            }
-            SignalEvent::Job(number) => self.apply(Event::Signal(number)),
-        }
-    }
-
-    fn stop(&mut self) {
-        let grace = self.table.armed().config().daemon.shutdown_grace;
-        let running = self.table.running().count();
-        tracing::info!(running, grace_seconds = grace.as_secs(), "stopping");
-        self.tell(
-            self.supervisor
-                .stopping(&format!("waiting for {}", counted(running, "run"))),
-        );
-        self.apply(Event::Stop);
-    }
-
-    fn reload(&mut self) -> Result<(), String> {
-        self.tell(self.supervisor.reloading());
-        let read = reload::read(&self.request, self.table.armed().config());
-        let result = match read {
-            Ok(armed) => {
-                (self.in_force)(armed.config());
-                self.apply(Event::Reload(armed));
-                Ok(())
-            }
-            Err(errors) => {
-                tracing::error!("the new configuration is refused, the old one stays: {errors}");
-                Err(errors)
-            }
-        };
-        self.status_told = status::line(&self.table);
-        self.tell(self.supervisor.ready(&self.status_told));
-        result
-    }
-
-    /// `signalled`: an empty spool then means all on-demand jobs.
-    fn look_into_spool(&mut self, signalled: bool) {
-        loop {
-            let taken = match self.spool.take() {
-                Ok(taken) => taken,
-                Err(error) => return tracing::error!("the trigger spool can't be read: {error}"),
-            };
-            for (name, why) in &taken.rejected {
-                tracing::warn!("trigger file `{name}` is refused: {why}");
-            }
-            let more = taken.more;
-            match self.storm.wanted(&taken, Instant::now()) {
-                Wanted::Named => self.apply(Event::Trigger {
-                    jobs: taken.jobs.into_iter().collect(),
-                    trigger: Trigger::Signal,
-                    ticket: None,
-                }),
-                Wanted::OnDemand if signalled => self.apply(Event::OnDemand),
-                Wanted::OnDemand | Wanted::Echo => {}
-            }
-            if !more {
-                return;
-            }
-        }
-    }
-
-    fn on_asked(&mut self, request: Request, replies: mpsc::Sender<Reply>) {
-        match request {
-            Request::Trigger { jobs, wait: true } => {
-                let ticket = self.askers.admit(replies, jobs.iter().cloned().collect());
-                self.apply(Event::Trigger {
-                    jobs,
-                    trigger: Trigger::Manual,
-                    ticket: Some(ticket),
-                });
-            }
-            Request::Trigger { jobs, wait: false } => {
-                for job in &jobs {
-                    let refused = match self.table.armed().job(job) {
-                        None => Some(SkipReason::Unknown),
-                        Some(_) => self.table.is_stopping().then_some(SkipReason::Stopping),
-                    };
-                    Askers::acknowledge(&replies, job, refused);
-                }
-                self.apply(Event::Trigger {
-                    jobs,
-                    trigger: Trigger::Manual,
-                    ticket: None,
-                });
-            }
-            Request::Reload => {
-                self.askers.expect_reload(replies);
-                if let Err(errors) = self.reload() {
-                    self.askers.reload_refused(&errors);
-                }
-            }
-            Request::Status => {
-                let jobs = status::jobs(&self.table, &self.last_runs);
-                let _ = replies.try_send(Reply::Status { jobs });
-            }
-        }
-    }
-
-    fn on_ended(&mut self, ended: Ended) {
-        let Ended {
-            job,
-            run_id,
-            report,
-        } = ended;
-        self.runner.forget(&job);
-        let now = Timestamp::now();
-        let (outcome, elsewhere, error) = match report {
-            Ok(report) => (report.outcome, report.elsewhere, report.error),
-            Err(error) => {
-                tracing::error!(job = &*job, "{}", error.message);
-                (Outcome::RolledBack, None, Some(error))
-            }
-        };
-        match (outcome, elsewhere) {
-            (Outcome::InDoubt, _) => {}
-            (Outcome::Committed, _) | (_, Some(Elsewhere::Committed)) => {
-                self.memory.ended(&job);
-                self.memory.committed(&job, now);
-            }
-            _ => self.memory.ended(&job),
-        }
-        self.last_runs.insert(&job, outcome, error, now);
-        self.apply(Event::Finished {
-            job,
-            run_id,
-            outcome,
-            elsewhere,
-        });
-    }
-
-    fn save(&mut self) {
-        if let Err(error) = self.memory.save() {
-            tracing::error!("what was run can't be remembered across a restart: {error}");
-        }
+        now
     }
 
     /// The watchdog is fed here, by the loop itself, so that a loop that is stuck is noticed.
@@ -407,4 +228,10 @@ impl Daemon {
             tracing::debug!("the supervisor was not told: {error}");
         }
     }
+}
+
+fn in_words(step: SignedDuration) -> String {
+    let rounded = SignedDurationRound::new().smallest(Unit::Millisecond);
+    let step = step.abs();
+    format!("{:#}", step.round(rounded).unwrap_or(step))
 }

@@ -17,7 +17,7 @@ const LOOK_AGAIN: Duration = Duration::from_secs(10);
 /// A look that is to come.
 #[derive(Debug)]
 pub(super) struct Again {
-    at: Timestamp,
+    pub(super) at: Timestamp,
     /// Another daemon is at work on it; else it is in doubt.
     pub(super) is_elsewhere: bool,
     pub(super) request: Request,

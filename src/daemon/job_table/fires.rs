@@ -2,6 +2,7 @@
 
 use jiff::{SignedDuration, Timestamp};
 
+use super::clock::CLOCK_SET_BACK;
 use super::{JobTable, Phase, let_go, refuse};
 use crate::config::spec::Overlap;
 use crate::daemon::armed::JobName;
@@ -10,16 +11,12 @@ use crate::daemon::schedule::{CatchUp, Schedule};
 use crate::report::Trigger;
 
 /// A fire that is handled no later than this was on time, and `missed` does not apply.
-const ON_TIME: SignedDuration = SignedDuration::from_secs(60);
+pub(super) const ON_TIME: SignedDuration = SignedDuration::from_secs(60);
 
 /// Fires taken in before those that may start do so: when thousands of jobs are due at once, the first
 /// does not wait until the last one's next time is known. The rest is due still, so that
 /// [`JobTable::wake_at`] has passed, and the next tick comes at once.
 const FIRES_AT_ONCE: usize = 256;
-
-/// A clock set back by more than this means another day, and the fire times are computed anew.
-/// Vixie cron draws the line at the same place.
-const CLOCK_SET_BACK: SignedDuration = SignedDuration::from_hours(3);
 
 impl JobTable {
     pub(super) fn arm(&mut self, job: &JobName, schedule: &Schedule, after: Timestamp) {
@@ -40,14 +37,15 @@ impl JobTable {
             return;
         }
         let armed = self.armed.clone();
-        if self.clock.duration_since(now) > CLOCK_SET_BACK {
+        if self.latest.duration_since(now) > CLOCK_SET_BACK {
+            self.latest = now;
             for name in armed.names() {
                 if let Some((_, schedule)) = armed.job(name) {
                     self.arm(name, schedule, now);
                 }
             }
         }
-        self.clock = now;
+        self.latest = self.latest.max(now);
         for _ in 0..FIRES_AT_ONCE {
             let Some((due, job)) = self.fires.first().cloned() else {
                 break;
@@ -95,6 +93,7 @@ impl JobTable {
         now: Timestamp,
         actions: &mut Vec<Action>,
     ) {
+        let due = self.repeats.name(due);
         let overlap = self.armed.job(job).map(|(spec, _)| spec.schedule.overlap);
         let again = self
             .jobs

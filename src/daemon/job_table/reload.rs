@@ -22,6 +22,8 @@ impl JobTable {
             }
             if !old.same_schedule(&armed, &job) {
                 self.arm(&job, schedule, now);
+            } else if schedule.follows_clock() {
+                self.arm_anew(&job, schedule, now);
             }
             if let Some(entry) = self.jobs.get_mut(&job) {
                 entry

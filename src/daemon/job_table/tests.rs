@@ -5,6 +5,7 @@ use super::*;
 use crate::config::spec::{Config, History, Missed};
 use crate::daemon::event::{Orphan, Start};
 
+mod clock;
 mod elsewhere;
 mod fixtures;
 mod properties;

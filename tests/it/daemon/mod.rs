@@ -1,5 +1,6 @@
 //! `tableferry daemon`: the real binary between real servers.
 
+mod clock;
 mod control;
 mod doubt;
 mod fleet;

@@ -1,0 +1,95 @@
+//! What happens when somebody sets the clock: jobs with `every` or `*` follow it at once, fixed times
+//! run once, and whatever waits for a while waits no longer and no shorter.
+
+use jiff::{SignedDuration, Timestamp};
+
+use super::fires::ON_TIME;
+use super::{JobTable, Phase};
+use crate::daemon::armed::JobName;
+use crate::daemon::schedule::Schedule;
+
+/// A clock set back by more than this means another day, and fixed times are reckoned anew, too.
+/// Vixie cron draws the line at the same place.
+pub(super) const CLOCK_SET_BACK: SignedDuration = SignedDuration::from_hours(3);
+
+/// Stretches of time that are remembered as passed more than once; the oldest is forgotten.
+const REPEATS_MAX: usize = 16;
+
+/// Which fire times come again, because the clock was set back. The ledger knows a fire by its time
+/// and would call the second one done. So each time that it is passed again, a fire's time is said to be
+/// a microsecond later, and all daemons whose clocks were set back agree on that.
+#[derive(Debug, Default)]
+pub(super) struct Repeats(Vec<(Timestamp, Timestamp)>);
+
+impl Repeats {
+    /// Times later than `now` and not later than `passed` come again.
+    pub fn add(&mut self, now: Timestamp, passed: Timestamp) {
+        if self.0.len() == REPEATS_MAX {
+            self.0.remove(0);
+        }
+        self.0.push((now, passed));
+    }
+
+    /// What this fire is called.
+    pub fn name(&self, due: Timestamp) -> Timestamp {
+        let comes_again = |(from, until): &&(Timestamp, Timestamp)| *from < due && due <= *until;
+        let times = self.0.iter().filter(comes_again).count();
+        let later = SignedDuration::from_micros(i64::try_from(times).unwrap_or(0));
+        due.checked_add(later).unwrap_or(due)
+    }
+}
+
+impl JobTable {
+    /// To be called before fires are looked at: the clock says `now`, and was set by this much.
+    pub(super) fn clock_set(&mut self, by: SignedDuration, now: Timestamp) {
+        self.shift_waits(by);
+        if !by.is_negative() {
+            // Times that were skipped are due now, as if nobody had looked.
+            return;
+        }
+        let Ok(passed) = now.checked_sub(by) else {
+            return;
+        };
+        self.repeats.add(now, passed);
+        let armed = self.armed.clone();
+        for name in armed.names() {
+            if let Some((_, schedule)) = armed.job(name)
+                && schedule.follows_clock()
+                && !is_as_good(schedule, by, now)
+            {
+                self.arm_anew(name, schedule, now);
+            }
+        }
+    }
+
+    /// Reckons the next fire from now on, unless it is due already.
+    pub(super) fn arm_anew(&mut self, job: &JobName, schedule: &Schedule, now: Timestamp) {
+        let next = self.jobs.get(job).and_then(|entry| entry.next_fire);
+        if next.is_some_and(|next| next > now) {
+            self.arm(job, schedule, now);
+        }
+    }
+
+    fn shift_waits(&mut self, by: SignedDuration) {
+        let shifted = |at: Timestamp| at.checked_add(by).unwrap_or(at);
+        let looks = std::mem::take(&mut self.looks);
+        self.looks = looks.into_iter().map(|(at, j)| (shifted(at), j)).collect();
+        for entry in self.jobs.values_mut() {
+            if let Some(again) = &mut entry.again {
+                again.at = shifted(again.at);
+            }
+        }
+        if let Phase::Draining { until } | Phase::Cancelling { until } = &mut self.phase {
+            *until = shifted(*until);
+        }
+    }
+}
+
+/// A small step that is shorter than the job's period puts its next fire off by so little that nothing
+/// is run twice for it.
+fn is_as_good(schedule: &Schedule, by: SignedDuration, now: Timestamp) -> bool {
+    let [first, second] = schedule.upcoming(now, 2)[..] else {
+        return false;
+    };
+    by.abs() < ON_TIME && by.abs() < second.duration_since(first)
+}

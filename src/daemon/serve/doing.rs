@@ -1,0 +1,98 @@
+//! Actions of the job table are done here, and the ends of runs are told to it.
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+use uuid::Uuid;
+
+use super::Daemon;
+use crate::daemon::event::{Action, Elsewhere, Event, Outcome};
+use crate::daemon::reload;
+use crate::daemon::runner::Ended;
+
+impl Daemon {
+    pub(super) fn act(&mut self, actions: Vec<Action>) {
+        let mut run_ids = BTreeMap::new();
+        for action in &actions {
+            match action {
+                Action::Start(start) => {
+                    let run_id = Uuid::now_v7();
+                    self.memory.started(&start.job, run_id, Timestamp::now());
+                    run_ids.insert(start.job.clone(), run_id);
+                }
+                Action::Settled { job, due_at } => self.memory.settled(job, *due_at),
+                Action::Reloaded(changes) => {
+                    let added = changes.added.iter().map(ToString::to_string);
+                    self.memory.recall(added, Timestamp::now());
+                }
+                _ => {}
+            }
+        }
+        // All at once, and before a run can have published anything.
+        self.save();
+        for action in actions {
+            match action {
+                Action::Start(start) => {
+                    if let Some(run_id) = run_ids.remove(&start.job) {
+                        self.runner.start(start, run_id);
+                    }
+                }
+                Action::Cancel(job) => self.runner.cancel(&job),
+                Action::Settled { .. } => {}
+                Action::Skipped { job, due_at, why } => {
+                    let due_at = due_at.map(tracing::field::display);
+                    tracing::warn!(job = &*job, due_at, "not run: {why}");
+                }
+                Action::Answer {
+                    ticket,
+                    job,
+                    answer,
+                } => self.askers.answer(ticket, &job, answer),
+                Action::Reloaded(changes) => {
+                    tracing::info!("configuration reloaded: {}", reload::text(&changes));
+                    self.askers.reloaded(changes);
+                    self.registrar.tell(self.table.armed(), Timestamp::now());
+                }
+                Action::Exit => self.done = true,
+            }
+        }
+    }
+
+    pub(super) fn on_ended(&mut self, ended: Ended) {
+        let Ended {
+            job,
+            run_id,
+            report,
+        } = ended;
+        self.runner.forget(&job);
+        let now = Timestamp::now();
+        let (outcome, elsewhere, error) = match report {
+            Ok(report) => (report.outcome, report.elsewhere, report.error),
+            Err(error) => {
+                tracing::error!(job = &*job, "{}", error.message);
+                (Outcome::RolledBack, None, Some(error))
+            }
+        };
+        match (outcome, elsewhere) {
+            (Outcome::InDoubt, _) => {}
+            (Outcome::Committed, _) | (_, Some(Elsewhere::Committed)) => {
+                self.memory.ended(&job);
+                self.memory.committed(&job, now);
+            }
+            _ => self.memory.ended(&job),
+        }
+        self.last_runs.insert(&job, outcome, error, now);
+        self.apply(Event::Finished {
+            job,
+            run_id,
+            outcome,
+            elsewhere,
+        });
+    }
+
+    fn save(&mut self) {
+        if let Err(error) = self.memory.save() {
+            tracing::error!("what was run can't be remembered across a restart: {error}");
+        }
+    }
+}
