@@ -1,12 +1,13 @@
 //! The one error type of a run: what failed, in which phase, on which side, and what to do.
 
+mod current;
+mod display;
 mod hints;
 mod server;
 
-use std::fmt;
-
 use crate::pg::ident::QualifiedName;
 
+pub use current::CurrentPhase;
 pub use server::ServerError;
 
 /// What went wrong, as scripts see it (`error.kind` in the JSON report).
@@ -151,7 +152,12 @@ impl Error {
 
     /// The same for an error that was read off the wire.
     pub fn reported(phase: Phase, side: Side, error: &ServerError) -> Self {
-        let mut made = Error::new(error.kind(), phase, side, error.public_message());
+        let kind = match (error.code.as_str(), side) {
+            // Not a server that takes no writes: the source's transaction is READ ONLY.
+            ("25006", Side::Source) => ErrorKind::Config,
+            _ => error.kind(),
+        };
+        let mut made = Error::new(kind, phase, side, error.public_message());
         made.inner.sqlstate = Some(error.code.clone());
         made.inner.detail = Some(error.all_words());
         made.inner.hint = error.hint.clone();
@@ -284,50 +290,9 @@ impl Error {
     }
 }
 
-impl fmt::Display for Error {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let inner = &self.inner;
-        write!(f, "{}", doing(inner.phase))?;
-        if let Some(relation) = &inner.relation {
-            write!(f, " {relation}")?;
-        }
-        match (&inner.server, inner.side) {
-            (Some(server), Side::Source) => write!(f, " on source `{server}`")?,
-            (Some(server), Side::Target) => write!(f, " on target `{server}`")?,
-            (Some(server), Side::Local) => write!(f, " for `{server}`")?,
-            (None, Side::Source) => write!(f, " on the source")?,
-            (None, Side::Target) => write!(f, " on the target")?,
-            (None, Side::Local) => {}
-        }
-        write!(f, " failed: {}", inner.message)?;
-        if let Some(sqlstate) = &inner.sqlstate {
-            write!(f, " ({sqlstate})")?;
-        }
-        Ok(())
-    }
-}
-
 impl std::error::Error for Error {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         self.inner.source.as_deref().map(|cause| cause as _)
-    }
-}
-
-fn doing(phase: Phase) -> &'static str {
-    match phase {
-        Phase::Configure => "reading the configuration",
-        Phase::Connect => "connecting",
-        Phase::Lock => "locking",
-        Phase::Inspect => "inspecting",
-        Phase::Plan => "planning the copy of",
-        Phase::Prepare => "preparing",
-        Phase::CopyOut => "COPY from",
-        Phase::CopyIn => "COPY into",
-        Phase::Gate => "the check before COMMIT of",
-        Phase::Verify => "comparing",
-        Phase::Publish => "publishing",
-        Phase::Commit => "COMMIT",
-        Phase::After => "the work after COMMIT on",
     }
 }
 
@@ -346,7 +311,13 @@ pub fn chain(error: &dyn std::error::Error) -> String {
     text
 }
 
+/// Is there a `T` among the causes?
+pub fn has_cause<T: std::error::Error + 'static>(error: &dyn std::error::Error) -> bool {
+    std::iter::successors(error.source(), |cause| cause.source()).any(|cause| cause.is::<T>())
+}
+
 fn transport_kind(error: &tokio_postgres::Error) -> ErrorKind {
+    // tokio-postgres keeps its kinds to itself; each has one fixed text.
     let text = error.to_string();
     if text.contains("TLS") {
         ErrorKind::Tls

@@ -6,6 +6,9 @@ use super::{Phase, Side};
 pub(super) const READ_ONLY: &str = "that server is read-only: name the primary, or all hosts with \
                          target_session_attrs=read-write";
 
+const WRITES_TO_SOURCE: &str = "what is read writes, and the source is only read: leave functions with side effects, \
+                         such as nextval(), out of `query`, `where`, `set` and views";
+
 /// A sentence for the person who reads the error.
 pub(super) fn of_sqlstate(sqlstate: &str, phase: Phase, side: Side) -> Option<&'static str> {
     let copying_in = matches!(phase, Phase::CopyIn | Phase::Gate);
@@ -41,8 +44,18 @@ pub(super) fn of_sqlstate(sqlstate: &str, phase: Phase, side: Side) -> Option<&'
             "the target's column is narrower than the source's values: widen it, or cut the value \
              with `set.COLUMN`"
         }
-        ("22021", Side::Source) | ("22P05", _) => {
+        ("22021", Side::Source) => {
             "the source holds bytes that are not in its encoding: set `encoding` on the server"
+        }
+        ("22P05", Side::Source) => {
+            "a character of the source has no equivalent in the encoding of the connection, which is \
+             UTF8 unless a server's `encoding` says otherwise: remove `encoding`, or replace the \
+             character with `set.COLUMN`"
+        }
+        ("22P05", _) => {
+            "a character of the source has no equivalent in the encoding of the target's database, \
+             or is \\u0000, which jsonb cannot hold: replace it with `set.COLUMN`, or use a target \
+             database in UTF8"
         }
         ("42501", Side::Source) => {
             "the role needs SELECT there; `tableferry check --connect` lists all"
@@ -53,6 +66,7 @@ pub(super) fn of_sqlstate(sqlstate: &str, phase: Phase, side: Side) -> Option<&'
              how long to wait"
         }
         ("40P01" | "40001", _) => "a conflict with other work there; it can pass",
+        ("25006", Side::Source) => WRITES_TO_SOURCE,
         ("25006", _) => READ_ONLY,
         ("53300", _) => {
             "the server has no free connection: lower `max_connections` here, or raise it there"

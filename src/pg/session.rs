@@ -16,7 +16,7 @@ use super::tap::TapState;
 use super::task::ConnectionTask;
 use super::watchdog::Watchdog;
 use crate::config::spec::ServerSpec;
-use crate::error::{Error, ErrorKind, Phase, Result, ServerError, Side};
+use crate::error::{CurrentPhase, Error, ErrorKind, Phase, Result, ServerError, Side};
 
 /// How the sessions of a job differ from those of another.
 #[derive(Clone, Debug)]
@@ -48,6 +48,7 @@ pub struct Session {
     /// A pooler may give each transaction another backend.
     pid: AtomicI32,
     watchdog: Watchdog,
+    phase: CurrentPhase,
 }
 
 impl Session {
@@ -83,6 +84,7 @@ impl Session {
             scope: Scope::Session,
             pid: AtomicI32::new(0),
             watchdog: Watchdog::new(server, place),
+            phase: CurrentPhase::default(),
         };
         let announced = session.tap.announced_pid();
         let pinning = async {
@@ -140,6 +142,18 @@ impl Session {
     pub fn with_stall_timeout(mut self, stall_timeout: Duration) -> Self {
         self.watchdog.stall_timeout = stall_timeout;
         self
+    }
+
+    /// What the session does is what its attempt does.
+    #[must_use]
+    pub fn with_phase(mut self, phase: CurrentPhase) -> Self {
+        self.phase = phase;
+        self
+    }
+
+    /// Says what the session is about to do.
+    pub fn enter(&self, phase: Phase) {
+        self.phase.enter(phase);
     }
 
     pub(super) fn watchdog(&self) -> &Watchdog {

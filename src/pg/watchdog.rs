@@ -226,6 +226,7 @@ impl Session {
     /// *Errors:* `Stalled` or `Locked` when `stall_timeout` has passed and the server is not at
     /// work: the session must not be used again. *Cancellation:* as that of `work`.
     pub async fn answer<T>(&self, phase: Phase, work: impl Future<Output = T>) -> Result<T> {
+        self.enter(phase);
         tokio::select! {
             biased;
             done = work => Ok(done),

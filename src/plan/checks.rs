@@ -8,12 +8,7 @@ use crate::plan::columns::Pair;
 use crate::plan::refusal::Refusal;
 
 /// What of the source keeps its rows from being read whole.
-pub fn source(
-    source: &RelationDesc,
-    shown: &str,
-    refusals: &mut Vec<Refusal>,
-    warnings: &mut Vec<String>,
-) {
+pub fn source(source: &RelationDesc, refusals: &mut Vec<Refusal>, warnings: &mut Vec<String>) {
     if source.row_security_applies {
         refusals.push(
             Refusal::permission(
@@ -21,13 +16,14 @@ pub fn source(
                 &source.name,
                 "row security applies to the source's role, which would read only some rows",
             )
-            .hinted("give the role BYPASSRLS, or read what its policies show through a `query`"),
+            .hinted(
+                "give the role BYPASSRLS; or read a view whose owner row security does not apply to, with \
+                 the policy's condition in the view",
+            ),
         );
     }
     if source.kind == RelationKind::Foreign {
-        warnings.push(format!(
-            "{shown}: a foreign table's rows are not read from the job's snapshot"
-        ));
+        warnings.push("a foreign table's rows are not read from the job's snapshot".to_owned());
     }
 }
 
@@ -89,7 +85,7 @@ pub fn target(
         _ => {}
     }
     if job.analyze && !target.privileges.analyze {
-        warnings.push("ANALYZE is skipped by the target: its role may not".to_owned());
+        warnings.push("ANALYZE is skipped: the role may not".to_owned());
     }
 }
 

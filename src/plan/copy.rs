@@ -25,6 +25,33 @@ pub struct JobPlan {
     pub warnings: Vec<String>,
 }
 
+/// Tables that one warning names.
+const NAMED_MAX: usize = 20;
+
+impl JobPlan {
+    /// The job's warnings, and those of its tables, each once with the names of its tables.
+    pub fn all_warnings(&self) -> Vec<String> {
+        let mut of_tables: Vec<(&str, Vec<&QualifiedName>)> = Vec::new();
+        for table in &self.tables {
+            for warning in &table.warnings {
+                match of_tables.iter_mut().find(|(text, _)| text == warning) {
+                    Some((_, tables)) => tables.push(&table.target),
+                    None => of_tables.push((warning, vec![&table.target])),
+                }
+            }
+        }
+        let of_tables = of_tables.iter().map(|(warning, tables)| {
+            let shown = tables.iter().take(NAMED_MAX).map(ToString::to_string);
+            let mut names = shown.collect::<Vec<_>>().join(", ");
+            if tables.len() > NAMED_MAX {
+                names.push_str(&format!(" and {} more", tables.len() - NAMED_MAX));
+            }
+            format!("{names}: {warning}")
+        });
+        self.warnings.iter().cloned().chain(of_tables).collect()
+    }
+}
+
 /// How one table will be copied.
 #[derive(Clone, Debug, PartialEq)]
 pub struct CopyPlan {

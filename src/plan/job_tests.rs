@@ -313,3 +313,27 @@ fn skipping_triggers_takes_a_privilege_and_says_what_else_is_skipped() {
         (1, ErrorKind::Permission)
     );
 }
+
+#[test]
+fn a_warning_names_its_tables_and_is_said_once() {
+    let no_analyze = |name: &str| {
+        let made = || table(name, vec![column("id", "int4")]);
+        let mut entry = inspected(made(), made());
+        target(&mut entry).privileges.analyze = false;
+        entry
+    };
+    let warnings = |tables: usize| {
+        let entries = (0..tables).map(|at| no_analyze(&format!("t{at}")));
+        let planned = plan(Mode::Append, entries.collect()).unwrap();
+        planned.all_warnings()
+    };
+    let text = "ANALYZE is skipped: the role may not";
+    assert_eq!(warnings(1), [format!("public.t0: {text}")]);
+    assert_eq!(warnings(2), [format!("public.t0, public.t1: {text}")]);
+    let many = warnings(25);
+    assert_eq!(many.len(), 1);
+    assert!(
+        many[0].ends_with(&format!("public.t19 and 5 more: {text}")),
+        "{many:?}"
+    );
+}

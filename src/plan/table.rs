@@ -46,7 +46,7 @@ pub fn plan(
             .hinted("check the conninfo of both servers"),
         );
     }
-    checks::source(source, &spec.target.to_string(), refusals, &mut warnings);
+    checks::source(source, refusals, &mut warnings);
     checks::target(job, target, refusals, &mut warnings);
     let pairs = columns::pair(inspected, source, target, refusals, &mut warnings);
     checks::privileges(source, target, &pairs, refusals);

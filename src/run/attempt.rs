@@ -222,7 +222,7 @@ async fn begin(
     let plan = plan.map_err(|refusals| plan::to_error(&refusals))?;
     context.tell(Event::Planned {
         tables: plan.tables.len(),
-        warnings: all_warnings(&plan),
+        warnings: plan.all_warnings(),
     });
     if !context.job.atomic {
         let claim = &*sides
@@ -323,11 +323,6 @@ async fn load(
     Ok(fate)
 }
 
-fn all_warnings(plan: &JobPlan) -> Vec<String> {
-    let of_tables = plan.tables.iter().flat_map(|table| &table.warnings);
-    plan.warnings.iter().chain(of_tables).cloned().collect()
-}
-
 /// COMMIT, and the proof of it.
 async fn commit(
     context: &Context,
@@ -388,7 +383,9 @@ impl Bound<'_> {
                 None => std::future::pending().await,
             }
         };
-        let stopped = |kind, message: String| Error::new(kind, Phase::CopyIn, Side::Local, message);
+        let stopped = |kind, message: String| {
+            Error::new(kind, self.context.phase.get(), Side::Local, message)
+        };
         tokio::select! {
             biased;
             why = self.cancelled.cancelled() => Err(match why {

@@ -85,7 +85,7 @@ async fn busy(target: &Session, message: String, key: i64) -> Error {
     };
     Error::new(ErrorKind::Locked, Phase::Lock, Side::Target, message)
         .at(target.server())
-        .hinted("another run is still at work there; it will be tried again")
+        .hinted("another run is still at work there: wait until it has ended")
 }
 
 /// Takes the advisory locks of the target's relations, shared where several jobs may add rows to the

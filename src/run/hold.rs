@@ -7,7 +7,7 @@ use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until};
 
 use super::Context;
-use crate::error::{Error, ErrorKind, Phase, Side};
+use crate::error::{Error, ErrorKind, Side};
 
 /// Since when the source's snapshot has been held, in one attempt; at first, there is none.
 #[derive(Debug, Default)]
@@ -59,7 +59,7 @@ pub(super) fn too_old(context: &Context) -> Error {
         .as_secs_f64();
     Error::new(
         ErrorKind::Timeout,
-        Phase::CopyOut,
+        context.phase.get(),
         Side::Source,
         format!("its snapshot was held for {seconds} s"),
     )

@@ -45,8 +45,11 @@ pub async fn open(context: &Context, side: Side) -> Result<Session> {
         application_name: format!("tableferry {}", context.job.name),
         replica: side == Side::Target && context.job.triggers == Triggers::Skip,
     };
+    context.phase.enter(Phase::Connect);
     let session = Session::open(server, side, &settings).await?;
-    Ok(session.with_stall_timeout(context.job.stall_timeout))
+    Ok(session
+        .with_stall_timeout(context.job.stall_timeout)
+        .with_phase(context.phase.clone()))
 }
 
 /// Begins the source's snapshot transaction, with its locks, and plans against the target.

@@ -28,7 +28,7 @@ use jiff::Timestamp;
 use uuid::Uuid;
 
 use crate::config::spec::{Config, History, JobSpec, ServerSpec};
-use crate::error::{Error, ErrorKind, Phase, Result, Side};
+use crate::error::{CurrentPhase, Error, ErrorKind, Phase, Result, Side};
 use crate::report::{Elsewhere, ErrorReport, Event, Listener, Outcome, RunReport, Trigger};
 
 pub use attempt::Record;
@@ -67,6 +67,8 @@ pub struct Context {
     pub state_dir: PathBuf,
     /// Who is told.
     pub listener: Arc<dyn Listener>,
+    /// What it is doing.
+    pub phase: CurrentPhase,
 }
 
 /// A run without an owner. What became of it is settled before its job runs again.
@@ -122,6 +124,7 @@ impl Context {
             history_keep: config.daemon.history_keep,
             state_dir: config.daemon.state_dir.clone(),
             listener,
+            phase: CurrentPhase::default(),
         })
     }
 

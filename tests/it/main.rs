@@ -14,6 +14,7 @@ mod catalog;
 mod checksum;
 mod conversions;
 mod daemon;
+mod errors;
 mod failover;
 mod faults;
 mod foreign_keys;

@@ -20,7 +20,7 @@ use tokio_postgres::Row;
 
 use super::{Context, NextDue, Record};
 use crate::config::spec::{History, JobSpec, ServerSpec};
-use crate::error::{Error, ErrorKind, Phase, Result, Side};
+use crate::error::{Error, ErrorKind, Phase, Result, Side, has_cause};
 use crate::pg::checked::CheckedRow;
 use crate::pg::param::Param;
 use crate::pg::session::{Session, SessionSettings};
@@ -214,7 +214,7 @@ pub(super) async fn ended(
 
 /// Does the ledger call the run lost, or ended otherwise?
 pub(super) fn has_let_go(error: &Error) -> bool {
-    error.kind() == ErrorKind::Conflict && ddl::is_about_ledger(error)
+    has_cause::<record::Superseded>(error)
 }
 
 async fn record_ended(context: &Context, entry: &Entry) -> Result<()> {
@@ -271,4 +271,24 @@ async fn open_on(
 fn no_answer(context: &Context) -> Error {
     let message = format!("no answer within {} s", ENDED_WAIT.as_secs());
     Error::new(ErrorKind::Unreachable, Phase::After, Side::Target, message).at(&context.target.name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::error::ServerError;
+
+    #[test]
+    fn a_conflict_in_the_ledger_is_not_the_loss_of_the_run() {
+        let deadlock = ServerError::parse(b"C40P01\0Mdeadlock detected\0\0");
+        let deadlock = Error::reported(Phase::Publish, Side::Target, &deadlock);
+        let deadlock = ddl::unusable(deadlock);
+        assert_eq!(deadlock.kind(), ErrorKind::Conflict);
+        assert!(!has_let_go(&deadlock));
+
+        let message = record::Superseded.to_string();
+        let lost = Error::new(ErrorKind::Conflict, Phase::Publish, Side::Target, message);
+        let lost = ddl::unusable(lost.caused_by(record::Superseded));
+        assert!(has_let_go(&lost));
+    }
 }

@@ -39,7 +39,12 @@ const TABLES_SQL: &str = "\
         ON w.run_id = run.run_id AND w.job = run.job AND w.target = t.target \
     WHERE run.run_id = $1::pg_catalog.text::pg_catalog.uuid";
 
-/// Writes the run's row. *Errors:* `Conflict` when the ledger says already how it ended.
+/// The ledger says that the run has ended, for example that it is lost: another one may do its work now.
+#[derive(Debug, thiserror::Error)]
+#[error("the ledger says that this run has ended already")]
+pub(super) struct Superseded;
+
+/// Writes the run's row. *Errors:* caused by `Superseded` when the ledger says already how it ended.
 pub(super) async fn run(target: &Session, entry: &Entry, phase: Phase) -> Result<()> {
     // PostgreSQL's text can't hold it.
     let json = json(entry)?.replace("\\u0000", "");
@@ -47,9 +52,9 @@ pub(super) async fn run(target: &Session, entry: &Entry, phase: Phase) -> Result
     match rows?.is_empty() {
         false => Ok(()),
         true => {
-            let message = "the ledger says that this run has ended already";
+            let message = Superseded.to_string();
             let error = Error::new(ErrorKind::Conflict, phase, target.side(), message);
-            Err(unusable(error.at(target.server())))
+            Err(unusable(error.at(target.server()).caused_by(Superseded)))
         }
     }
 }

@@ -213,8 +213,9 @@ fn expect(
              `verify = \"none\"` accepts it",
         )
     } else {
-        Error::new(ErrorKind::Conflict, Phase::Publish, Side::Target, message)
-            .hinted("somebody else changed the target's rows meanwhile; it will be tried again")
+        Error::new(ErrorKind::Conflict, Phase::Publish, Side::Target, message).hinted(
+            "somebody else changed the target's rows meanwhile; another attempt can go well",
+        )
     };
     Err(error.at(target.server()).on(&table.target))
 }

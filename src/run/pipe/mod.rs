@@ -12,7 +12,7 @@ mod watch;
 
 use std::time::Duration;
 
-use crate::error::Result;
+use crate::error::{Phase, Result};
 use crate::pg::session::Session;
 use crate::plan::copy::CopyPlan;
 
@@ -63,6 +63,7 @@ pub async fn copy(
 ) -> Result<Copied> {
     let meter = watch::Meter::new(source.tap(), target.tap(), plan);
     let (blocks, incoming) = channel::bounded(channel::CHANNEL_BYTES_MAX);
+    target.enter(Phase::CopyIn);
     let moving = async {
         tokio::try_join!(
             source::pump(source, plan, copy_out, &meter, pace.limit, blocks),

@@ -51,7 +51,7 @@ pub async fn verify(
         biased;
         _ = cancelled.cancelled() => Err(Error::new(
             ErrorKind::Cancelled,
-            Phase::Verify,
+            context.phase.get(),
             Side::Local,
             "cancelled by a signal",
         )),
