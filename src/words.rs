@@ -1,4 +1,4 @@
-//! Numbers with their noun, for people.
+//! Numbers with their noun, and the name that was meant, for people.
 
 use std::fmt::Display;
 
@@ -6,6 +6,16 @@ use std::fmt::Display;
 pub fn counted<N: Display + PartialEq + From<u8>>(number: N, noun: &str) -> String {
     let s = if number == N::from(1) { "" } else { "s" };
     format!("{number} {noun}{s}")
+}
+
+/// The candidate that a person who wrote `word` most likely meant.
+pub fn nearest<'c>(word: &str, candidates: impl Iterator<Item = &'c str>) -> Option<&'c str> {
+    let edits_max = (word.chars().count() / 3).max(1);
+    candidates
+        .map(|candidate| (strsim::osa_distance(word, candidate), candidate))
+        .filter(|(edits, _)| *edits <= edits_max)
+        .min()
+        .map(|(_, candidate)| candidate)
 }
 
 #[cfg(test)]

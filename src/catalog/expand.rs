@@ -6,11 +6,24 @@ use crate::error::{Error, ErrorKind, Phase, Result, Side};
 use crate::pg::ident::QualifiedName;
 use crate::pg::session::Session;
 
+/// What a job means on its source.
+#[derive(Debug)]
+pub struct Expanded {
+    /// One entry a target.
+    pub tables: Vec<TableSpec>,
+    /// What is left out though a wildcard matches it.
+    pub warnings: Vec<String>,
+}
+
 /// Every relation that a pattern may name. Privileges play no part: a table that the role cannot
-/// read must be refused later, not silently passed over.
+/// read must be refused later, not silently passed over. A wildcard leaves out the tables that
+/// workers of mode `swap` load (`plan/shared.rs`).
 const CANDIDATES: &str = "\
 SELECT n.nspname::pg_catalog.text, c.relname::pg_catalog.text, \
        c.relkind IN ('r', 'p') AND NOT c.relispartition AND c.relpersistence <> 't' \
+       AND NOT (pg_catalog.starts_with(c.relname::pg_catalog.text, 'tableferry_') \
+           AND COALESCE(pg_catalog.starts_with(pg_catalog.obj_description(c.oid, 'pg_class'), \
+               'tableferry: shadow of '), false)) \
 FROM pg_catalog.pg_class AS c \
 JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace \
 WHERE c.relkind IN ('r', 'p', 'v', 'm', 'f') \
@@ -20,7 +33,7 @@ ORDER BY 1, 2";
 /// `exclude` matches on the source.
 ///
 /// *Errors:* `SchemaMismatch`, naming every pattern that matches nothing; or that nothing is left.
-pub async fn expand(source: &Session, job: &JobSpec) -> Result<Vec<TableSpec>> {
+pub async fn expand(source: &Session, job: &JobSpec) -> Result<Expanded> {
     let candidates = if job.tables.is_empty() {
         Vec::new()
     } else {
@@ -55,7 +68,10 @@ pub async fn expand(source: &Session, job: &JobSpec) -> Result<Vec<TableSpec>> {
                 .hinted("`exclude` leaves out everything that `tables` matches"),
         );
     }
-    Ok(matched.tables)
+    Ok(Expanded {
+        tables: matched.tables,
+        warnings: matched.warnings,
+    })
 }
 
 async fn candidates(source: &Session) -> Result<Vec<Candidate>> {

@@ -16,7 +16,7 @@ mod relations;
 mod types;
 
 pub use attachments::attachments;
-pub use expand::expand;
+pub use expand::{Expanded, expand};
 pub use lock::{LockTarget, lock, lock_list, lock_statement};
 pub use output::output_columns;
 pub use relations::read;

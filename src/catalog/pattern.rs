@@ -1,6 +1,6 @@
 //! Which relations a job's patterns mean: pure matching.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::config::spec::{JobSpec, Scope, TableInput, TableSpec};
 use crate::pg::ident::QualifiedName;
@@ -22,6 +22,8 @@ pub struct Matched {
     pub tables: Vec<TableSpec>,
     /// Patterns of `tables` that match no relation.
     pub without_match: Vec<String>,
+    /// What is left out though a wildcard matches it.
+    pub warnings: Vec<String>,
 }
 
 /// Schemas that a wildcard never looks into: PostgreSQL's own, and this program's ledger, which two
@@ -32,10 +34,12 @@ pub fn is_system_schema(schema: &str) -> bool {
 
 /// Puts together what `tables`, `exclude` and the `table` entries mean.
 ///
-/// An entry of `table` replaces what a pattern found for the same target, and also what a pattern
-/// found for the same source: a table that is copied under another name is meant once.
+/// An entry of `table` replaces what a pattern found for the same target. What only a wildcard found
+/// for the same source it replaces, too: a table that is copied under another name is meant once,
+/// unless `tables` also names it.
 pub fn entries(job: &JobSpec, candidates: &[Candidate]) -> Matched {
     let mut tables: BTreeMap<QualifiedName, TableSpec> = BTreeMap::new();
+    let mut named: BTreeSet<&QualifiedName> = BTreeSet::new();
     let mut without_match = Vec::new();
     for pattern in &job.tables {
         let mut found = false;
@@ -48,17 +52,27 @@ pub fn entries(job: &JobSpec, candidates: &[Candidate]) -> Matched {
             found = true;
             if !job.exclude.iter().any(|out| out.matches(&candidate.name)) {
                 tables.insert(candidate.name.clone(), plain(&candidate.name));
+                if pattern.literal().is_some() {
+                    named.insert(&candidate.name);
+                }
             }
         }
         if !found {
             without_match.push(pattern.text.clone());
         }
     }
+    let mut warnings = Vec::new();
     for entry in job.table.values() {
         if let TableInput::Relation(source) = &entry.input
             && !job.table.contains_key(source)
+            && !named.contains(source)
+            && tables.remove(source).is_some()
         {
-            tables.remove(source);
+            warnings.push(format!(
+                "{source} is copied to {} only, because just a wildcard of `tables` matches it: name \
+                 it in `tables` to copy it to a table of its own name as well",
+                entry.target
+            ));
         }
     }
     tables.extend(
@@ -69,6 +83,7 @@ pub fn entries(job: &JobSpec, candidates: &[Candidate]) -> Matched {
     Matched {
         tables: tables.into_values().collect(),
         without_match,
+        warnings,
     }
 }
 
@@ -139,6 +154,12 @@ mod tests {
     #[case(&["*.a"], &[], &["public.a < sales.a", "mart.a < public.a"], "mart.a! public.a!", "")]
     #[case(&[], &[], &["mart.a < public.a"], "mart.a!", "")]
     #[case(&["public.*"], &["public.a"], &["public.a < public.a"], "public.a! public.b", "")]
+    // A name means the table itself, whoever else reads it.
+    #[case(&["public.a"], &[], &["mart.a < public.a"], "mart.a! public.a", "")]
+    #[case(&["public.*", "\"public\".\"a\""], &[], &["mart.a < public.a"], "mart.a! public.a public.b", "")]
+    #[case(&["public.a"], &["public.a"], &["mart.a < public.a"], "mart.a!", "")]
+    #[case(&["public.a"], &[], &["public.a < sales.a"], "public.a!", "")]
+    #[case(&["public.a"], &[], &["mart.a < public.a", "public.a < public.b"], "mart.a! public.a!", "")]
     fn what_a_job_means(
         #[case] tables: &[&str],
         #[case] exclude: &[&str],
@@ -158,6 +179,31 @@ mod tests {
             .collect();
         assert_eq!(shown.join(" "), expected);
         assert_eq!(matched.without_match.join(" "), without_match);
+    }
+
+    #[rstest]
+    #[case(&["public.*"], &["mart.a < public.a"], 1)]
+    #[case(&["public.*", "public.a"], &["mart.a < public.a"], 0)]
+    #[case(&["public.b"], &["mart.a < public.a"], 0)]
+    #[case(&["public.*"], &["mart.a < public.a", "public.a < public.a"], 0)]
+    #[case(&["*.*"], &["mart.a < public.a", "mart.b < public.a"], 1)]
+    fn what_a_wildcard_no_longer_means_is_said(
+        #[case] tables: &[&str],
+        #[case] table: &[&str],
+        #[case] count: usize,
+    ) {
+        let mut job = fixtures::job(Mode::Append);
+        job.tables = parse(tables);
+        job.table = table.iter().map(|text| entry(text)).collect();
+        let warnings = entries(&job, &candidates()).warnings;
+        assert_eq!(warnings.len(), count, "{warnings:?}");
+        let names = ["public.a is copied to mart.a only", "wildcard"];
+        assert!(
+            warnings
+                .iter()
+                .all(|w| names.iter().all(|part| w.contains(part))),
+            "{warnings:?}"
+        );
     }
 
     #[rstest]

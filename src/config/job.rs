@@ -3,13 +3,13 @@
 use std::collections::BTreeMap;
 
 use super::error::KeyPath;
-use super::keys::nearest;
 use super::merge::Stacks;
 use super::not_yet::not_yet;
 use super::raw::{RawJob, RawServer};
 use super::spec::{JobSpec, Mode, TableInput, TablePattern};
 use super::validate::Findings;
 use super::{connections, schedule, table};
+use crate::words::nearest;
 
 /// All jobs that could be made sense of.
 pub(super) fn jobs(

@@ -6,6 +6,7 @@ use std::sync::LazyLock;
 use super::error::KeyPath;
 use super::kind::Kind::{self, Bool, Choice, Integer, Secret, Text, TextOrNumber, Texts};
 use super::syntax::*;
+use crate::words::nearest;
 
 /// One key.
 pub(super) struct Key {
@@ -237,19 +238,6 @@ pub(super) fn unknown(path: &KeyPath) -> String {
         );
     }
     format!("unknown key; known here: {}", siblings.join(", "))
-}
-
-/// The candidate that a person who wrote `word` most likely meant.
-pub(super) fn nearest<'c>(
-    word: &str,
-    candidates: impl Iterator<Item = &'c str>,
-) -> Option<&'c str> {
-    let edits_max = (word.chars().count() / 3).max(1);
-    candidates
-        .map(|candidate| (strsim::osa_distance(word, candidate), candidate))
-        .filter(|(edits, _)| *edits <= edits_max)
-        .min()
-        .map(|(_, candidate)| candidate)
 }
 
 #[cfg(test)]

@@ -1,8 +1,11 @@
 //! Which columns are copied, paired by name.
 
-use crate::catalog::desc::{ColumnDesc, Inspected, RelationDesc};
+use crate::catalog::desc::{ColumnDesc, Inspected, RelationDesc, RelationKind};
+use crate::config::spec::TableSpec;
 use crate::error::Side;
+use crate::pg::ident::Ident;
 use crate::plan::refusal::Refusal;
+use crate::words;
 
 /// A source's column, or what an expression gives, and the target's column that takes it.
 pub struct Pair<'a> {
@@ -154,9 +157,10 @@ fn leftovers(
         let names: Vec<String> = columns.iter().map(|c| c.name.to_string()).collect();
         names.join(", ")
     };
+    let table = &inspected.spec.target;
     if !defaulted.is_empty() && inspected.spec.columns.is_none() {
         warnings.push(format!(
-            "only the target has {}: filled by default",
+            "{table}: only the target has {}: filled by default",
             list(defaulted.to_vec())
         ));
     }
@@ -165,15 +169,50 @@ fn leftovers(
         .iter()
         .filter(|column| target.column(&column.name).is_none())
         .collect();
-    if !unread.is_empty() && inspected.spec.columns.is_none() {
-        warnings.push(format!("only the source has {}: left out", list(unread)));
+    if inspected.spec.columns.is_some() {
+        return;
     }
+    if source.kind == RelationKind::Query {
+        // Whoever writes a query names what it gives: a column for nobody is a mistake.
+        let unused = unread.iter().filter(|c| !is_used(&inspected.spec, &c.name));
+        refusals.extend(unused.map(|column| no_place(target, column)));
+    } else if !unread.is_empty() {
+        warnings.push(format!(
+            "{table}: only the source has {}: left out",
+            list(unread)
+        ));
+    }
+}
+
+/// Is the column there for the watermark, `where` or an expression? Where its name occurs, it is.
+fn is_used(spec: &TableSpec, column: &Ident) -> bool {
+    let name = column.as_str().to_lowercase();
+    let mut texts = spec.set.values().chain(&spec.filter);
+    spec.watermark.as_ref() == Some(column) || texts.any(|text| text.to_lowercase().contains(&name))
+}
+
+fn no_place(target: &RelationDesc, column: &ColumnDesc) -> Refusal {
+    let names = target.columns.iter().map(|column| column.name.as_str());
+    let near = words::nearest(column.name.as_str(), names);
+    let meant = near.map_or(String::new(), |near| {
+        format!("; did you mean {}?", Ident::new(near))
+    });
+    Refusal::mismatch(
+        Side::Source,
+        &target.name,
+        format!(
+            "the query gives column {}, which the target does not have{meant}",
+            column.name
+        ),
+    )
+    .in_column(&column.name)
+    .hinted("name it with AS as the target's column is called, or leave it out of the query")
 }
 
 /// The source's name for people.
 pub fn what_is_read(source: &RelationDesc) -> String {
     match source.kind {
-        crate::catalog::desc::RelationKind::Query => "the query".to_owned(),
+        RelationKind::Query => "the query".to_owned(),
         _ => format!("the source {}", source.name),
     }
 }

@@ -64,8 +64,8 @@ fn generated_identity_and_defaulted_columns() {
     assert_eq!(
         table.warnings,
         [
-            "only the target has d: filled by default",
-            "only the source has extra: left out"
+            "public.t: only the target has d: filled by default",
+            "public.t: only the source has extra: left out"
         ]
     );
     assert_eq!(table.sequences[0].column, named("id"));

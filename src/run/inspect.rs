@@ -8,8 +8,8 @@ use jiff::Timestamp;
 use super::hold::Hold;
 use super::{Context, ledger, modes, watermark};
 use crate::catalog;
-use crate::catalog::LockTarget;
 use crate::catalog::desc::RelationDesc;
+use crate::catalog::{Expanded, LockTarget};
 use crate::config::spec::{Mode, ServerSpec, TableInput, TableSpec, Triggers};
 use crate::error::{Phase, Result, Side};
 use crate::pg::ident::QualifiedName;
@@ -66,7 +66,7 @@ pub async fn inspect(
 ) -> Result<Inspection> {
     let job = &context.job;
     source.hold(Phase::Inspect).await?;
-    let tables = catalog::expand(source, job).await?;
+    let Expanded { tables, warnings } = catalog::expand(source, job).await?;
     let locks = catalog::lock_list(source, &tables).await?;
     source.let_go(Phase::Inspect).await?;
     source
@@ -116,6 +116,7 @@ pub async fn inspect(
         }
     }
     if let Ok(plan) = &mut plan {
+        plan.warnings.extend(warnings);
         plan.warnings.extend(locks.iter().filter_map(unlocked));
     }
     Ok(Inspection {

@@ -23,7 +23,7 @@ fn expand(db: &Databases<'_>, tables: &str, more: &str) -> Result<Vec<String>, E
     let conninfo = db.source.conninfo();
     block_on(async {
         let source = session(&conninfo, Side::Source).await;
-        let entries = catalog::expand(&source, &job).await?;
+        let entries = catalog::expand(&source, &job).await?.tables;
         Ok(entries
             .iter()
             .map(|entry| entry.target.to_string())
@@ -89,6 +89,44 @@ fn a_wildcard_means_tables_and_partitioned_parents_a_name_means_anything() {
 }
 
 #[test]
+fn a_wildcard_leaves_out_what_workers_of_another_job_load() {
+    let db = databases("shadows");
+    db.source.sql(
+        "CREATE TABLE t (id int); CREATE TABLE tableferry_shadow_0123456789abcdef_1 (id int);
+         COMMENT ON TABLE tableferry_shadow_0123456789abcdef_1 IS 'tableferry: shadow of public.t, by run 1 of job k';
+         CREATE TABLE tableferry_plan (id int); COMMENT ON TABLE tableferry_plan IS 'a shadow'",
+    );
+    assert_eq!(
+        expand(&db, "['public.*']", "").unwrap(),
+        ["public.t", "public.tableferry_plan"]
+    );
+}
+
+#[test]
+fn a_named_table_is_copied_also_where_another_entry_reads_it() {
+    let db = databases("both_copies");
+    db.source
+        .sql("CREATE TABLE \"T t\" (id int); INSERT INTO \"T t\" VALUES (1)");
+    db.target
+        .sql("CREATE TABLE \"T t\" (id int); CREATE TABLE w (id int)");
+    let jobs = |tables: &str| {
+        job_of(
+            tables,
+            "[jobs.j.table.'public.w']\nsource = 'public.\"T t\"'\n",
+        )
+    };
+    let wildcard = crate::support::job(&db, &jobs("['public.*']")).run(&["plan", "j"]);
+    assert!(
+        wildcard.stdout.contains("is copied to public.w only"),
+        "{wildcard}"
+    );
+
+    crate::support::assert_committed(&crate::support::run(&db, &jobs("['public.\"T t\"']")));
+    db.assert_same("\"T t\"");
+    assert_eq!(db.target.count("w"), 1);
+}
+
+#[test]
 fn patterns_without_a_match_are_named() {
     let db = databases("no_match");
     db.source
@@ -118,7 +156,7 @@ fn a_table_that_a_wildcard_matches_and_the_role_cannot_read_is_refused_by_name()
         .replace("user=postgres", &format!("user={role}"));
     let (listed, readable) = block_on(async {
         let source = session(&conninfo, Side::Source).await;
-        let tables = catalog::expand(&source, &job).await.unwrap();
+        let tables = catalog::expand(&source, &job).await.unwrap().tables;
         let all = catalog::lock_list(&source, &tables).await;
         let fewer: Vec<_> = tables
             .into_iter()
@@ -158,7 +196,7 @@ fn what_a_query_reads_is_locked_before_the_snapshot() {
     let conninfo = db.source.conninfo();
     block_on(async {
         let source = session(&conninfo, Side::Source).await;
-        let tables = catalog::expand(&source, &job).await.unwrap();
+        let tables = catalog::expand(&source, &job).await.unwrap().tables;
         let targets = catalog::lock_list(&source, &tables).await.unwrap();
         assert_eq!(
             catalog::lock_statement(&targets).unwrap(),
@@ -206,7 +244,7 @@ fn a_query_that_would_run_more_than_itself_is_refused_and_runs_nothing() {
         let job = job_spec(&db, &jobs);
         let error = block_on(async {
             let source = session(&conninfo, Side::Source).await;
-            let tables = catalog::expand(&source, &job).await.unwrap();
+            let tables = catalog::expand(&source, &job).await.unwrap().tables;
             catalog::lock_list(&source, &tables).await.unwrap_err()
         });
         assert_eq!(error.relation(), Some("public.t"), "{query}: {error}");
@@ -222,7 +260,7 @@ fn a_lock_that_is_refused_names_the_relation() {
     let conninfo = db.source.conninfo();
     let error = block_on(async {
         let source = session(&conninfo, Side::Source).await;
-        let tables = catalog::expand(&source, &job).await.unwrap();
+        let tables = catalog::expand(&source, &job).await.unwrap().tables;
         let targets = catalog::lock_list(&source, &tables).await.unwrap();
         db.source.sql("DROP TABLE gone");
         source.run(Phase::Lock, "BEGIN").await.unwrap();
@@ -418,7 +456,7 @@ fn several_hundred_tables_are_read_in_well_under_a_second() {
     let conninfo = db.source.conninfo();
     block_on(async {
         let source = session(&conninfo, Side::Source).await;
-        let tables = catalog::expand(&source, &job).await.unwrap();
+        let tables = catalog::expand(&source, &job).await.unwrap().tables;
         let names: Vec<_> = tables.iter().map(|table| table.target.clone()).collect();
         let began = Instant::now();
         let all = catalog::read(&source, &names).await.unwrap();

@@ -3,7 +3,9 @@
 use rstest::rstest;
 use serde_json::Value;
 
-use crate::support::{self, all_of_public, assert_committed, assert_refused, databases, job, run};
+use crate::support::{
+    self, all_of_public, assert_committed, assert_refused, databases, job, job_toml, run,
+};
 
 #[test]
 fn append_adds_the_sources_rows_to_the_targets() {
@@ -218,6 +220,28 @@ fn a_foreign_key_from_outside_the_job_is_named_and_nothing_is_emptied() {
         "2"
     );
     assert_eq!(db.target.count("other.child"), 1);
+}
+
+#[test]
+fn a_querys_column_that_the_target_lacks_is_refused_by_name() {
+    let db = databases("query_column");
+    db.both("CREATE TABLE t (id int PRIMARY KEY, email text)");
+    db.source.sql("INSERT INTO t VALUES (1, 'a@b')");
+    let query = |sql: &str| {
+        job_toml(
+            "merge",
+            "",
+            &format!("[jobs.j.table.'public.t']\nquery = '{sql}'"),
+        )
+    };
+
+    assert_refused(
+        &run(&db, &query("SELECT id, email AS e_mail FROM public.t")),
+        "schema_mismatch",
+        &["public.t", "e_mail", "did you mean email?"],
+    );
+    assert_committed(&run(&db, &query("SELECT id, email FROM public.t")));
+    db.assert_same("t");
 }
 
 #[test]

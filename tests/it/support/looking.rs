@@ -85,7 +85,7 @@ async fn inspect(
     target: &Session,
     job: &JobSpec,
 ) -> Result<Vec<Inspected>, Error> {
-    let tables = catalog::expand(source, job).await?;
+    let tables = catalog::expand(source, job).await?.tables;
     let locks = catalog::lock_list(source, &tables).await?;
     source
         .run(
