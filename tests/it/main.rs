@@ -18,6 +18,7 @@ mod errors;
 mod failover;
 mod faults;
 mod foreign_keys;
+mod fuzz;
 mod harness;
 mod inheritance;
 mod large;

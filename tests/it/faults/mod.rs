@@ -5,7 +5,6 @@
 //! the target's rows before and the source's rows are known row by row, and afterwards the target
 //! must hold one set or the other, as the report, the exit code and the ledger say.
 
-mod dice;
 mod fleet;
 mod kinds;
 mod machine;
@@ -15,7 +14,7 @@ mod world;
 
 use std::time::{Instant, SystemTime};
 
-use dice::Dice;
+use crate::support::dice::Dice;
 use kinds::Kind;
 use tally::Tally;
 use world::World;

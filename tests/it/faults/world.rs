@@ -6,10 +6,10 @@ use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
 
-use super::dice::Dice;
 use super::kinds::Kind;
 use super::tally::{Ended, Result as RoundResult};
 use crate::pg::certificates::Authority;
+use crate::support::dice::Dice;
 use crate::support::proxy::{Armed, Fault, Rule, Trigger, Way};
 use crate::support::{
     Cluster, ClusterOptions, Connection, Databases, Outcome, PATIENCE, Proxy, Running,

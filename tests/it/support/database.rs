@@ -217,21 +217,23 @@ impl Connection {
     /// Runs a query; every value as the server writes it in text.
     #[track_caller]
     pub fn rows(&self, query: &str) -> Vec<TextRow> {
-        let messages = self
-            .messages(query)
-            .unwrap_or_else(|error| panic!("{}\nin: {query}", Described(&error)));
+        self.try_rows(query)
+            .unwrap_or_else(|error| panic!("{}\nin: {query}", Described(&error)))
+    }
+
+    /// Runs a query; every value as the server writes it in text.
+    pub fn try_rows(&self, query: &str) -> Result<Vec<TextRow>, Error> {
+        let messages = self.messages(query)?;
         let text = |row: &tokio_postgres::SimpleQueryRow| -> TextRow {
             (0..row.len())
                 .map(|column| row.get(column).map(str::to_owned))
                 .collect()
         };
-        messages
-            .iter()
-            .filter_map(|message| match message {
-                SimpleQueryMessage::Row(row) => Some(text(row)),
-                _ => None,
-            })
-            .collect()
+        let rows = messages.iter().filter_map(|message| match message {
+            SimpleQueryMessage::Row(row) => Some(text(row)),
+            _ => None,
+        });
+        Ok(rows.collect())
     }
 
     /// The one value of a query. Panics unless it is one row with one column that is not NULL.

@@ -18,6 +18,7 @@
 mod cluster;
 pub mod daemon;
 mod database;
+pub mod dice;
 pub mod hang;
 mod job;
 pub mod looking;

@@ -1,0 +1,295 @@
+//! Random jobs, and their TOML.
+
+use super::schema::{Schema, Table, quoted};
+use crate::support::dice::Dice;
+
+#[derive(Clone, Debug)]
+pub struct Job {
+    pub mode: &'static str,
+    /// `tables = ["public.*"]`; else the entries' names, in this order.
+    pub wildcard: bool,
+    pub tables: Vec<JobTable>,
+    pub workers: u32,
+    pub atomic: bool,
+    pub verify: &'static str,
+    pub triggers: &'static str,
+    pub format: &'static str,
+    pub sequences: bool,
+    pub guarded: bool,
+    pub recreate_views: bool,
+    pub history: &'static str,
+}
+
+/// An entry of a job. Names are raw, expressions are SQL.
+#[derive(Clone, Debug)]
+pub struct JobTable {
+    pub target: String,
+    pub source: String,
+    pub columns: Option<Vec<String>>,
+    pub condition: Option<String>,
+    pub set: Vec<(String, String)>,
+    pub key: Option<Vec<String>>,
+    pub within: bool,
+    pub children: bool,
+}
+
+pub fn job(dice: &mut Dice, source: &Schema, target: &Schema) -> Job {
+    let mode = dice.one_of(&[
+        "append", "truncate", "swap", "merge", "merge", "merge", "upsert", "upsert",
+    ]);
+    let names: Vec<String> = target
+        .tables
+        .iter()
+        .filter(|table| source.table(&table.name).is_some())
+        .map(|table| table.name.clone())
+        .collect();
+    let mut wildcard = dice.once_in(2);
+    // Partitions are filled through their parents, but for a job that names one.
+    let partitions = !wildcard && dice.once_in(8);
+    let is_named = |name: &&String| {
+        let is_partition = |schema: &Schema| schema.table(name).is_some_and(Table::is_partition);
+        (!is_partition(source) && !is_partition(target)) || partitions && dice.once_in(3)
+    };
+    let names: Vec<String> = names.iter().filter(is_named).cloned().collect();
+    let mut chosen: Vec<String> = names
+        .iter()
+        .filter(|_| wildcard || !dice.once_in(4))
+        .cloned()
+        .collect();
+    if chosen.is_empty() {
+        chosen = names;
+    }
+    // Without a key these two are refused: seldom of interest.
+    if matches!(mode, "merge" | "upsert") && !dice.once_in(12) {
+        let has_key = |name: &String| {
+            target
+                .table(name)
+                .is_some_and(|table| !table.keys.is_empty())
+        };
+        if chosen.iter().any(has_key) {
+            wildcard = wildcard && chosen.iter().all(has_key);
+            chosen.retain(has_key);
+        }
+    }
+    for at in (1..chosen.len()).rev() {
+        chosen.swap(at, dice.index(at + 1));
+    }
+    let tables = chosen
+        .iter()
+        .filter_map(|name| Some(entry(dice, mode, source.table(name)?, target.table(name)?)))
+        .collect();
+    Job {
+        mode,
+        wildcard,
+        tables,
+        workers: if dice.once_in(4) { 3 } else { 1 },
+        atomic: !dice.once_in(6),
+        verify: match mode {
+            "append" | "upsert" => dice.one_of(&["count", "count", "none"]),
+            _ => dice.one_of(&["count", "count", "none", "checksum"]),
+        },
+        triggers: if dice.once_in(6) { "skip" } else { "fire" },
+        format: if dice.once_in(8) { "text" } else { "auto" },
+        sequences: !dice.once_in(10),
+        guarded: dice.once_in(6),
+        recreate_views: dice.once_in(2),
+        history: dice.one_of(&["target", "off"]),
+    }
+}
+
+fn entry(dice: &mut Dice, mode: &str, source: &Table, target: &Table) -> JobTable {
+    let mut entry = JobTable::plain(&target.name);
+    let common: Vec<&str> = target
+        .columns
+        .iter()
+        .filter(|column| !column.is_generated() && source.column(&column.name).is_some())
+        .map(|column| column.name.as_str())
+        .collect();
+    if dice.once_in(8) {
+        let kept = |name: &&&str| {
+            target
+                .keys
+                .iter()
+                .any(|key| key.columns.iter().any(|c| c == **name))
+                || !dice.once_in(3)
+        };
+        let columns: Vec<String> = common
+            .iter()
+            .filter(kept)
+            .map(|name| (*name).to_owned())
+            .collect();
+        if !columns.is_empty() {
+            entry.columns = Some(columns);
+        }
+    }
+    if dice.once_in(8) {
+        entry.condition = condition(dice, source);
+        let on_both = |condition: &String| {
+            target
+                .columns
+                .iter()
+                .any(|column| condition.starts_with(&format!("{} ", quoted(&column.name))))
+        };
+        entry.within =
+            entry.condition.as_ref().is_some_and(on_both) && mode == "merge" && dice.once_in(2);
+    }
+    if dice.once_in(8)
+        && let Some(name) = dice.pick(&common)
+        && entry
+            .columns
+            .as_ref()
+            .is_none_or(|columns| columns.iter().any(|c| c == name))
+        && let Some(column) = source.column(name)
+        && target
+            .column(name)
+            .is_some_and(|other| other.ty == column.ty)
+    {
+        let value = column.ty.changed(&quoted(name), dice);
+        entry.set.push(((*name).to_owned(), value));
+    }
+    let unique: Vec<_> = target.keys.iter().skip(1).collect();
+    if matches!(mode, "merge" | "upsert")
+        && (target.primary().is_none() || dice.once_in(4))
+        && let Some(key) = dice.pick(&unique)
+    {
+        entry.key = Some(key.columns.clone());
+    }
+    entry
+}
+
+/// A condition that both sides can be asked.
+pub fn condition(dice: &mut Dice, table: &Table) -> Option<String> {
+    let column = dice.pick(&table.columns)?;
+    let name = quoted(&column.name);
+    Some(if column.ty.is_integer() {
+        match dice.below(3) {
+            0 => format!("{name} % 2 = {}", dice.below(2)),
+            1 => format!("{name} > {}", dice.below(8)),
+            _ => format!("{name} IN (1, 3, 5, 7)"),
+        }
+    } else if column.ty.is_text() {
+        format!("{name} > 'k{}'", dice.below(6))
+    } else if dice.once_in(2) {
+        format!("{name} IS NULL")
+    } else {
+        format!("{name} IS NOT NULL")
+    })
+}
+
+/// A basic string of TOML.
+fn text(value: &str) -> String {
+    let mut text = String::from("\"");
+    for character in value.chars() {
+        match character {
+            '"' => text.push_str("\\\""),
+            '\\' => text.push_str("\\\\"),
+            '\t' => text.push_str("\\t"),
+            other => text.push(other),
+        }
+    }
+    text + "\""
+}
+
+fn relation(name: &str) -> String {
+    text(&format!("public.{}", quoted(name)))
+}
+
+fn columns(names: &[String]) -> String {
+    let names: Vec<String> = names.iter().map(|name| text(&quoted(name))).collect();
+    format!("[{}]", names.join(", "))
+}
+
+impl JobTable {
+    /// All rows and columns of the table of the same name.
+    pub fn plain(name: &str) -> JobTable {
+        JobTable {
+            target: name.to_owned(),
+            source: name.to_owned(),
+            columns: None,
+            condition: None,
+            set: Vec::new(),
+            key: None,
+            within: false,
+            children: false,
+        }
+    }
+
+    fn is_plain(&self) -> bool {
+        self.source == self.target
+            && self.columns.is_none()
+            && self.condition.is_none()
+            && self.set.is_empty()
+            && self.key.is_none()
+            && !self.children
+    }
+
+    fn toml(&self) -> String {
+        let mut lines = format!("\n[jobs.j.table.{}]\n", relation(&self.target));
+        if self.source != self.target {
+            lines.push_str(&format!("source = {}\n", relation(&self.source)));
+        }
+        if let Some(names) = &self.columns {
+            lines.push_str(&format!("columns = {}\n", columns(names)));
+        }
+        if let Some(condition) = &self.condition {
+            lines.push_str(&format!("where = {}\n", text(condition)));
+        }
+        if self.within {
+            lines.push_str("scope = \"where\"\n");
+        }
+        if self.children {
+            lines.push_str("children = true\n");
+        }
+        for (name, value) in &self.set {
+            lines.push_str(&format!("set.{} = {}\n", text(&quoted(name)), text(value)));
+        }
+        if let Some(names) = &self.key {
+            lines.push_str(&format!("key = {}\n", columns(names)));
+        }
+        lines
+    }
+}
+
+impl Job {
+    pub fn toml(&self) -> String {
+        let named: Vec<String> = self
+            .tables
+            .iter()
+            .filter(|table| table.is_plain())
+            .map(|table| relation(&table.target))
+            .collect();
+        let tables = if self.wildcard {
+            "tables = [\"public.*\"]\n".to_owned()
+        } else if named.is_empty() {
+            String::new()
+        } else {
+            format!("tables = [{}]\n", named.join(", "))
+        };
+        let guard = if self.guarded {
+            ""
+        } else {
+            "guard = { allow_empty = true, max_shrink = \"100%\" }\n"
+        };
+        let sections: Vec<String> = self
+            .tables
+            .iter()
+            .filter(|table| !table.is_plain())
+            .map(JobTable::toml)
+            .collect();
+        format!(
+            "[daemon]\nhistory = \"{}\"\n\n[jobs.j]\nsource = \"source\"\ntarget = \"target\"\nmode = \"{}\"\n\
+             {tables}workers = {}\natomic = {}\nverify = \"{}\"\ntriggers = \"{}\"\nformat = \"{}\"\n\
+             sequences = {}\nrecreate_views = {}\nretry = {{ max = 0 }}\nlock_timeout = \"2s\"\n{guard}{}",
+            self.history,
+            self.mode,
+            self.workers,
+            self.atomic,
+            self.verify,
+            self.triggers,
+            self.format,
+            self.sequences,
+            self.recreate_views && self.mode == "swap",
+            sections.join("")
+        )
+    }
+}

@@ -1,0 +1,111 @@
+//! The fuzzer of schemas: random tables, rows and jobs, and an oracle that knows only what the README
+//! promises.
+//!
+//! `sh tests/fuzz.sh` runs its long form. `TABLEFERRY_FUZZ` is how many rounds are played,
+//! `TABLEFERRY_FUZZ_SEED` repeats them, `TABLEFERRY_FUZZ_ONLY` repeats one round. Each round hangs on
+//! the seed and its number alone: a schema on each side, rows, and a few runs of a job with changes
+//! between them. After each run an independent reader looks at both sides.
+
+mod case;
+mod differ;
+mod generate;
+mod job;
+mod oracle;
+mod reader;
+mod rows;
+mod schema;
+mod shrink;
+mod stage;
+mod tally;
+mod tree;
+mod types;
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Instant, SystemTime};
+
+use case::Case;
+use stage::{Played, Stage};
+use tally::Tally;
+
+/// What a `cargo test` plays, where nobody says otherwise.
+const ROUNDS_DEFAULT: u64 = 40;
+
+/// Pairs of databases that are at work side by side.
+const STAGES: u64 = 3;
+
+/// Violations that are made smaller and shown in full; of more, only the number.
+const SHOWN_MAX: u64 = 6;
+
+/// Cases that are tried to make one smaller.
+const SHRINK_TRIES_MAX: u32 = 250;
+
+#[test]
+fn every_run_keeps_its_promise_or_leaves_all_as_it_was() {
+    let only = number("TABLEFERRY_FUZZ_ONLY");
+    let rounds = number("TABLEFERRY_FUZZ").unwrap_or(ROUNDS_DEFAULT);
+    let seed = number("TABLEFERRY_FUZZ_SEED").unwrap_or_else(any_seed);
+    let rounds = only.map_or(0..rounds, |round| round..round + 1);
+    println!("seed {seed}, rounds {rounds:?} (again: TABLEFERRY_FUZZ_SEED={seed})");
+    let began = Instant::now();
+    let next = AtomicU64::new(rounds.start);
+    let shown = AtomicU64::new(0);
+    let shown_max = number("TABLEFERRY_FUZZ_SHOWN").unwrap_or(SHOWN_MAX);
+    let play = || {
+        let mut stage = Stage::new();
+        let mut tally = Tally::default();
+        loop {
+            let round = next.fetch_add(1, Ordering::Relaxed);
+            if round >= rounds.end {
+                return tally;
+            }
+            let case = Case::of(seed, round);
+            let played = stage.play(&case);
+            tally.count(&case, played.as_ref());
+            if let Some(Played {
+                violation: Some(violation),
+                ..
+            }) = &played
+            {
+                println!("VIOLATION in round {round}: {}", violation.class);
+                if shown.fetch_add(1, Ordering::Relaxed) < shown_max {
+                    show(&mut stage, seed, round, &case, violation.class);
+                }
+            }
+        }
+    };
+    let tally: Tally = std::thread::scope(|scope| {
+        let stages: Vec<_> = (0..STAGES).map(|_| scope.spawn(play)).collect();
+        stages.into_iter().map(|stage| stage.join().unwrap()).sum()
+    });
+    println!("\n{tally}seed {seed}, {} s", began.elapsed().as_secs());
+    assert_eq!(tally.violations(), 0, "see above; the seed is {seed}");
+    assert_eq!(
+        tally.invalid(),
+        0,
+        "tables that can't be made; the seed is {seed}"
+    );
+}
+
+/// Prints the case as small as it could be made, and what is wrong with it.
+fn show(stage: &mut Stage, seed: u64, round: u64, case: &Case, class: &'static str) {
+    let small = shrink::shrink(stage, case, class, SHRINK_TRIES_MAX);
+    let violation = stage.play(&small).and_then(|played| played.violation);
+    let what = violation.map_or("it did not come again".to_owned(), |v| v.to_string());
+    println!("---- round {round} of seed {seed}, made smaller ----\n{small}\n{what}\n----");
+}
+
+fn number(variable: &str) -> Option<u64> {
+    let value = std::env::var(variable).ok().filter(|v| !v.is_empty())?;
+    Some(
+        value
+            .parse()
+            .unwrap_or_else(|_| panic!("${variable} is no number: {value}")),
+    )
+}
+
+fn any_seed() -> u64 {
+    let now = SystemTime::now()
+        .duration_since(SystemTime::UNIX_EPOCH)
+        .unwrap();
+    now.as_secs() % 1_000_000
+}
