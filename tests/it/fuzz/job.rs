@@ -147,7 +147,12 @@ fn entry(dice: &mut Dice, mode: &str, source: &Table, target: &Table) -> JobTabl
         let value = column.ty.changed(&quoted(name), dice);
         entry.set.push(((*name).to_owned(), value));
     }
-    let unique: Vec<_> = target.keys.iter().skip(1).collect();
+    let primary = super::schema::KeyKind::Primary;
+    let unique: Vec<_> = target
+        .keys
+        .iter()
+        .filter(|key| key.kind != primary)
+        .collect();
     if matches!(mode, "merge" | "upsert")
         && (target.primary().is_none() || dice.once_in(4))
         && let Some(key) = dice.pick(&unique)

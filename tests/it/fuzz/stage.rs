@@ -282,12 +282,19 @@ fn reason(outcome: &Outcome) -> String {
     let error = &outcome.report()["error"];
     let part = |key: &str| error[key].as_str().unwrap_or_default().to_owned();
     let message = part("message");
+    // Of several reasons the first.
+    let message = message
+        .lines()
+        .find(|line| !line.trim_end().ends_with("reasons:"));
+    let message = message.unwrap_or_default();
+    let message = message
+        .rsplit_once("failed: ")
+        .map_or(message, |(_, reason)| reason);
     let mut words = Vec::new();
-    for word in message.split_whitespace().take(14) {
+    for word in message.split_whitespace().take(16) {
         let named = word
             .chars()
-            .any(|c| c.is_ascii_digit() || c == '"' || c == '.')
-            || word.len() < 2;
+            .any(|c| c.is_ascii_digit() || "\".()'".contains(c));
         words.push(if named { "…" } else { word });
     }
     words.dedup();
