@@ -9,6 +9,7 @@ pub mod daemon;
 pub mod error;
 pub mod pg;
 pub mod plan;
+pub mod private;
 pub mod report;
 pub mod run;
 pub mod words;

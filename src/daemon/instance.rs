@@ -1,4 +1,5 @@
-//! One daemon for each `runtime_dir`: the pid file, and the lock on it that says whether it is true.
+//! One daemon for each `runtime_dir` and each `state_dir`: the pid file, and the lock on it that says
+//! whether it is true.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Write};
@@ -9,7 +10,7 @@ use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::libc;
 
-/// This process is the daemon of its `runtime_dir`, until this is dropped or the process ends.
+/// This process is the daemon of the directory, until this is dropped or the process ends.
 #[derive(Debug)]
 pub struct Instance {
     file: File,
@@ -20,15 +21,17 @@ pub struct Instance {
 pub enum InstanceError {
     /// Another one is.
     #[error(
-        "another daemon{} is running with runtime_dir {}; \
-         stop it, or give this one a runtime_dir of its own",
-        .pid.map_or(String::new(), |pid| format!(" (pid {pid})")), .runtime_dir.display()
+        "another daemon{} is running with {key} {}; \
+         stop it, or give this one a {key} of its own",
+        .pid.map_or(String::new(), |pid| format!(" (pid {pid})")), .dir.display()
     )]
     Taken {
         /// Its process, if it has said so already.
         pid: Option<i32>,
+        /// The directory's key in the configuration.
+        key: &'static str,
         /// Where.
-        runtime_dir: PathBuf,
+        dir: PathBuf,
     },
     /// The file system.
     #[error("cannot write the pid file {}: {why}", .path.display())]
@@ -43,7 +46,22 @@ pub enum InstanceError {
 impl Instance {
     /// Becomes the daemon of this `runtime_dir`.
     pub fn claim(runtime_dir: &Path) -> Result<Self, InstanceError> {
-        let path = pid_file(runtime_dir);
+        Instance::lock(pid_file(runtime_dir), 0o644, "runtime_dir", runtime_dir)
+    }
+
+    /// Becomes the daemon that remembers in this `state_dir`. *Errors:* another one does; each would
+    /// overwrite what the other has written.
+    pub fn claim_state(state_dir: &Path) -> Result<Self, InstanceError> {
+        let path = state_dir.join("daemon.lock");
+        Instance::lock(path, 0o600, "state_dir", state_dir)
+    }
+
+    fn lock(
+        path: PathBuf,
+        mode: u32,
+        key: &'static str,
+        dir: &Path,
+    ) -> Result<Self, InstanceError> {
         let failed = |why| InstanceError::Io {
             path: path.clone(),
             why,
@@ -53,7 +71,7 @@ impl Instance {
             .write(true)
             .create(true)
             .truncate(false)
-            .mode(0o644)
+            .mode(mode)
             .custom_flags(OFlag::O_NOFOLLOW.bits() | OFlag::O_NONBLOCK.bits())
             .open(&path)
             .map_err(failed)?;
@@ -62,7 +80,8 @@ impl Instance {
             Err(Errno::EAGAIN | Errno::EACCES) => {
                 return Err(InstanceError::Taken {
                     pid: read_pid(&mut file),
-                    runtime_dir: runtime_dir.to_owned(),
+                    key,
+                    dir: dir.to_owned(),
                 });
             }
             Err(why) => return Err(failed(why.into())),

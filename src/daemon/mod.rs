@@ -23,10 +23,12 @@ pub mod status;
 pub mod systemd;
 
 use std::io;
-use std::os::unix::fs::{DirBuilderExt, MetadataExt};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 pub use serve::{InForce, serve};
+
+use crate::private::{self, Writers};
 
 /// Why the daemon can't start.
 #[derive(Debug, thiserror::Error)]
@@ -56,18 +58,20 @@ pub enum StartError {
     Supervisor(io::Error),
 }
 
-/// Makes a directory for this user only, or uses the one that is there if it is this user's: in a
-/// directory that is somebody else's, that one could answer in the daemon's name.
+/// Makes a directory for this user only, or uses the one that is there if it is this user's and not
+/// everybody may write to it: somebody else could answer there in the daemon's name.
 fn private_dir(path: &Path) -> Result<(), StartError> {
     let failed = |error| StartError::Directory {
         path: path.to_owned(),
         error,
     };
-    std::fs::DirBuilder::new()
-        .recursive(true)
-        .mode(0o700)
-        .create(path)
-        .map_err(failed)?;
+    if private::make_directory(path).map_err(failed)? == Writers::Group {
+        tracing::warn!(
+            "the group of {} may write to it, and so may make the daemon run jobs or forget runs; \
+             `chmod g-w` prevents that",
+            path.display()
+        );
+    }
     let owner = std::fs::metadata(path).map_err(failed)?.uid();
     if owner != nix::unistd::geteuid().as_raw() {
         return Err(failed(io::Error::other(format!(

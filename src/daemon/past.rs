@@ -15,6 +15,9 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use crate::daemon::job_table::Past;
+use crate::private;
+
+mod reading;
 
 /// The only version so far; another one was written by a newer tableferry.
 const VERSION: u32 = 1;
@@ -57,16 +60,12 @@ struct Line<'l> {
 }
 
 impl Memory {
-    /// Reads the file; there is none at the first start. *Errors:* it can't be read, or is not
-    /// ours: better to stop than to forget what was missed.
+    /// Reads the file; there is none at the first start. *Errors:* it can't be opened or written, or a
+    /// newer tableferry has written it: better to stop than to forget what was missed.
     pub fn open(state_dir: &Path) -> io::Result<Self> {
-        std::fs::create_dir_all(state_dir)?;
+        private::make_directory(state_dir)?;
         let path = state_dir.join("past.jsonl");
-        let jobs = match std::fs::read_to_string(&path) {
-            Ok(text) => read(&text)?,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => BTreeMap::new(),
-            Err(error) => return Err(error),
-        };
+        let jobs = reading::load(&path)?;
         Ok(Memory {
             file: write_anew(&path, &jobs)?,
             lines: jobs.len(),
@@ -160,42 +159,23 @@ impl Memory {
     }
 }
 
-fn read(text: &str) -> io::Result<BTreeMap<String, JobMemory>> {
-    // After the last line break: what a machine that lost its power had not finished.
-    let mut lines = text
-        .split_inclusive('\n')
-        .filter(|line| line.ends_with('\n'));
-    let Some(first) = lines.next() else {
-        return Ok(BTreeMap::new());
-    };
-    let Header { version } = serde_json::from_str(first).map_err(io::Error::other)?;
-    if version != VERSION {
-        return Err(io::Error::other(format!(
-            "past.jsonl was written by another version (its format is {version}, not {VERSION})"
-        )));
-    }
-    lines
-        .map(|line| {
-            let Line { job, memory } = serde_json::from_str(line).map_err(io::Error::other)?;
-            Ok((job.into_owned(), memory))
-        })
-        .collect()
-}
-
 /// The old file or the new one, whatever happens.
 fn write_anew(path: &Path, jobs: &BTreeMap<String, JobMemory>) -> io::Result<File> {
     let temporary = path.with_extension("jsonl.new");
+    let failed = |why| io::Error::other(format!("{}: {why}", temporary.display()));
     let mut text = serde_json::to_vec(&Header { version: VERSION }).map_err(io::Error::other)?;
     text.push(b'\n');
     text.extend(lines(jobs)?);
     // One that an earlier daemon was killed over.
     let _ = std::fs::remove_file(&temporary);
-    let mut file = File::options()
+    let mut file = private::file_options()
         .append(true)
         .create_new(true)
-        .open(&temporary)?;
-    file.write_all(&text)?;
-    file.sync_all()?;
+        .open(&temporary)
+        .map_err(failed)?;
+    file.write_all(&text)
+        .and_then(|()| file.sync_all())
+        .map_err(failed)?;
     std::fs::rename(&temporary, path)?;
     Ok(file)
 }

@@ -102,7 +102,7 @@ struct Daemon {
     status_told: String,
     done: bool,
     /// Held as long as the daemon lives.
-    _instance: Instance,
+    _instances: [Instance; 2],
 }
 
 impl Daemon {
@@ -117,6 +117,7 @@ impl Daemon {
         super::private_dir(&runtime_dir)?;
         super::private_dir(&state_dir)?;
         let instance = Instance::claim(&runtime_dir)?;
+        let memory_lock = Instance::claim_state(&state_dir)?;
         let spool = Spool::of(&runtime_dir);
         spool.create()?;
         let mut memory = Memory::open(&state_dir).map_err(|error| StartError::Directory {
@@ -145,7 +146,7 @@ impl Daemon {
             watchdog_fed: Instant::now(),
             status_told: String::new(),
             done: false,
-            _instance: instance,
+            _instances: [instance, memory_lock],
         };
         daemon.act(actions);
         Ok(daemon)

@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 use uuid::Uuid;
 
 use crate::config::is_name;
+use crate::private;
 
 /// Files looked at in one go, so that a full directory does not hold up the daemon.
 pub const TAKE_FILES_MAX: usize = 10_000;
@@ -47,7 +48,7 @@ pub enum SpoolError {
     /// The file system.
     #[error("cannot {what} {}: {why}", .path.display())]
     Io {
-        /// "read", "create".
+        /// "read", "create", "use".
         what: &'static str,
         /// Where.
         path: PathBuf,
@@ -81,7 +82,7 @@ impl Spool {
             Err(why) if why.kind() != io::ErrorKind::AlreadyExists => {
                 Err(self.error("create", &self.dir, why))
             }
-            _ => self.check(),
+            _ => self.check_writers(),
         }
     }
 
@@ -129,6 +130,14 @@ impl Spool {
             }
         }
         Ok(taken)
+    }
+
+    /// A group may be allowed to ask for runs, everybody may not.
+    fn check_writers(&self) -> Result<(), SpoolError> {
+        self.check()?;
+        private::writers(&self.dir)
+            .map(drop)
+            .map_err(|why| self.error("use", &self.dir, why))
     }
 
     /// Never through a symbolic link: files would be removed elsewhere.

@@ -1,11 +1,12 @@
 //! `history = "local"`: a file of JSON lines in `state_dir`, for those who may not make a schema.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File};
 use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
 use super::entry::Entry;
 use crate::error::{Error, ErrorKind, Phase, Result, Side};
+use crate::private;
 
 /// A file that has grown larger becomes the old one, and the one that was old is removed.
 const FILE_BYTES_MAX: u64 = 16 * 1024 * 1024;
@@ -16,7 +17,7 @@ const LOCK_FILE: &str = "history.lock";
 
 /// Can the history be written? Asked before a run, not after it.
 pub(super) fn ready(state_dir: &Path) -> Result<()> {
-    let opened = fs::create_dir_all(state_dir).and_then(|()| open(&state_dir.join(FILE)));
+    let opened = private::make_directory(state_dir).and_then(|_| open(&state_dir.join(FILE)));
     opened
         .map(drop)
         .map_err(|why| failed(state_dir, "written", &why))
@@ -49,7 +50,7 @@ fn append_line(state_dir: &Path, entry: &Entry) -> io::Result<()> {
 }
 
 fn open(path: &Path) -> io::Result<File> {
-    OpenOptions::new()
+    private::file_options()
         .read(true)
         .append(true)
         .create(true)

@@ -19,6 +19,7 @@ use super::database::Databases;
 pub struct Job {
     directory: TempDir,
     environment: Vec<(String, String)>,
+    through: Vec<String>,
     runs: std::cell::Cell<u32>,
 }
 
@@ -45,6 +46,7 @@ pub fn job_with(configuration: &str) -> Job {
     Job {
         directory,
         environment: Vec::new(),
+        through: Vec::new(),
         runs: std::cell::Cell::new(0),
     }
 }
@@ -79,6 +81,12 @@ impl Job {
         self
     }
 
+    /// Starts the binary through another program, whose first words these are.
+    pub fn through(mut self, program: &[&str]) -> Self {
+        self.through = program.iter().map(|word| (*word).to_owned()).collect();
+        self
+    }
+
     /// Runs the binary to its end: `run(&["run", "j", "--json"])`. Panics after a minute.
     #[track_caller]
     pub fn run(&self, arguments: &[&str]) -> Outcome {
@@ -92,7 +100,12 @@ impl Job {
         // Files, not pipes: nobody reads while it runs, and a full pipe would stop it.
         let stdout = self.directory().join(format!("stdout.{number}"));
         let stderr = self.directory().join(format!("stderr.{number}"));
-        let child = Command::new(env!("CARGO_BIN_EXE_tableferry"))
+        let mut words = self.through.iter().map(String::as_str);
+        let binary = env!("CARGO_BIN_EXE_tableferry");
+        let first = words.next();
+        let child = Command::new(first.unwrap_or(binary))
+            .args(words)
+            .args(first.map(|_| binary))
             .env_clear()
             .env("PATH", std::env::var_os("PATH").unwrap_or_default())
             .env("HOME", self.home())

@@ -1,0 +1,77 @@
+//! Directories and files of our own: made for this user only, whatever the umask says.
+
+use std::fs::{DirBuilder, OpenOptions};
+use std::io;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
+use std::path::Path;
+
+const GROUP_MAY_WRITE: u32 = 0o020;
+const OTHERS_MAY_WRITE: u32 = 0o002;
+
+/// Who else may write to a directory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Writers {
+    /// Nobody but its owner.
+    Owner,
+    /// Its group, too.
+    Group,
+}
+
+/// Makes the directory and those above it, unless they are there. *Errors:* everybody may write to it,
+/// and so put files there in our name; the file system's.
+pub fn make_directory(path: &Path) -> io::Result<Writers> {
+    DirBuilder::new().recursive(true).mode(0o700).create(path)?;
+    writers(path)
+}
+
+/// Who may write to the directory. *Errors:* everybody may; the file system's.
+pub fn writers(path: &Path) -> io::Result<Writers> {
+    let mode = std::fs::metadata(path)?.mode();
+    if mode & OTHERS_MAY_WRITE != 0 {
+        let mode = mode & 0o7777;
+        return Err(io::Error::new(
+            io::ErrorKind::PermissionDenied,
+            format!("every user may write to it (mode {mode:04o}); run `chmod o-w` on it"),
+        ));
+    }
+    Ok(match mode & GROUP_MAY_WRITE {
+        0 => Writers::Owner,
+        _ => Writers::Group,
+    })
+}
+
+/// For a file that only this user may read and write.
+pub fn file_options() -> OpenOptions {
+    let mut options = OpenOptions::new();
+    options.mode(0o600);
+    options
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rstest::rstest;
+    use std::fs::{Permissions, set_permissions};
+    use std::os::unix::fs::PermissionsExt;
+
+    #[rstest]
+    #[case(0o700, Some(Writers::Owner))]
+    #[case(0o755, Some(Writers::Owner))]
+    #[case(0o775, Some(Writers::Group))]
+    #[case(0o770, Some(Writers::Group))]
+    #[case(0o777, None)]
+    #[case(0o1777, None)]
+    #[case(0o702, None)]
+    fn a_directory_that_everybody_may_write_to_is_refused(
+        #[case] mode: u32,
+        #[case] expected: Option<Writers>,
+    ) {
+        let dir = tempfile::tempdir().unwrap();
+        set_permissions(dir.path(), Permissions::from_mode(mode)).unwrap();
+        let found = make_directory(dir.path());
+        match expected {
+            Some(writers) => assert_eq!(found.unwrap(), writers),
+            None => assert!(found.unwrap_err().to_string().contains("chmod o-w")),
+        }
+    }
+}
