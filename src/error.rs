@@ -6,6 +6,7 @@ mod hints;
 mod server;
 
 use crate::pg::ident::QualifiedName;
+use crate::words::without_openssl_places;
 
 pub use current::CurrentPhase;
 pub use server::ServerError;
@@ -308,7 +309,7 @@ pub fn chain(error: &dyn std::error::Error) -> String {
         }
         cause = inner.source();
     }
-    text
+    without_openssl_places(&text)
 }
 
 /// Is there a `T` among the causes?

@@ -2,11 +2,15 @@
 //!
 //! The modules depend on each other in one direction only; `ARCHITECTURE.md` draws them.
 
+// What is printed is made harmless first: see `cli::out`.
+#![cfg_attr(not(test), deny(clippy::print_stdout, clippy::print_stderr))]
+
 pub mod catalog;
 pub mod cli;
 pub mod config;
 pub mod daemon;
 pub mod error;
+pub mod harmless;
 pub mod pg;
 pub mod plan;
 pub mod private;

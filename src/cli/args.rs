@@ -28,7 +28,7 @@ pub(super) enum Command {
     /// Run jobs now, in the foreground
     Run(RunArgs),
     /// Connect, look at both sides, say what a run would do; moves nothing
-    Plan(JobsArgs),
+    Plan(PlanArgs),
     /// Compare source and target row by row, say what differs; moves nothing
     Verify(VerifyArgs),
     /// Read and validate the configuration
@@ -78,6 +78,21 @@ pub(super) struct JobsArgs {
     /// The jobs, by name [default: all]
     #[arg(value_name = "JOB")]
     pub jobs: Vec<String>,
+
+    /// Print one JSON object a job
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Debug, ClapArgs)]
+pub(super) struct PlanArgs {
+    /// The jobs, by name [default: all]
+    #[arg(value_name = "JOB")]
+    pub jobs: Vec<String>,
+
+    /// Show all columns, and every statement that would run
+    #[arg(long)]
+    pub sql: bool,
 
     /// Print one JSON object a job
     #[arg(long)]

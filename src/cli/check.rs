@@ -4,7 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::args::CheckArgs;
-use super::{Exit, print_error, print_text};
+use super::out::{complain, print_text};
+use super::{Exit, print_error};
 use crate::config::spec::{Config, History, ServerSpec};
 use crate::error::{Error, Result, Side};
 use crate::pg::session::{Session, SessionSettings};
@@ -75,9 +76,9 @@ pub(super) async fn run(config: &Config, wanted: CheckArgs) -> Exit {
 }
 
 fn complain(server: &ServerSpec, error: &Error) {
-    eprintln!("server `{}`: {error}", server.name);
+    complain!("server `{}`: {error}", server.name);
     if let Some(hint) = error.hint() {
-        eprintln!("  hint: {hint}");
+        complain!("  hint: {hint}");
     }
 }
 

@@ -6,7 +6,8 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use super::args::HistoryArgs;
-use super::{Exit, chosen, plain_table, print_json, print_text};
+use super::out::{PlainTable, complain, in_short, print_json};
+use super::{Exit, chosen};
 use crate::config::spec::{Config, History};
 use crate::error::{Error, Result, Side};
 use crate::pg::session::{Session, SessionSettings};
@@ -24,7 +25,7 @@ pub(super) async fn run(config: &Config, wanted: HistoryArgs) -> Exit {
     let mut entries = Vec::new();
     match config.daemon.history {
         History::Off => {
-            eprintln!("tableferry: `history = \"off\"`: runs are not recorded");
+            complain!("tableferry: `history = \"off\"`: runs are not recorded");
             return Exit::Failed;
         }
         History::Local => match local::read(&config.daemon.state_dir, job, wanted.limit) {
@@ -38,7 +39,7 @@ pub(super) async fn run(config: &Config, wanted: HistoryArgs) -> Exit {
             for server in targets(config, job) {
                 match of_target(config, &server, job, wanted.limit).await {
                     Ok(Some(found)) => entries.extend(found),
-                    Ok(None) => eprintln!("tableferry: there is no ledger on `{server}` yet"),
+                    Ok(None) => complain!("tableferry: there is no ledger on `{server}` yet"),
                     Err(error) => {
                         exit = Exit::Failed;
                         complain(&error);
@@ -64,9 +65,9 @@ pub(super) async fn run(config: &Config, wanted: HistoryArgs) -> Exit {
 }
 
 fn complain(error: &Error) {
-    eprintln!("tableferry: {error}");
+    complain!("tableferry: {error}");
     if let Some(hint) = error.hint() {
-        eprintln!("  hint: {hint}");
+        complain!("  hint: {hint}");
     }
 }
 
@@ -105,7 +106,7 @@ async fn of_target(
 }
 
 fn print_table(entries: &[Entry]) {
-    let mut table = plain_table([
+    let mut table = PlainTable::new([
         "job",
         "state",
         "trigger",
@@ -115,9 +116,10 @@ fn print_table(entries: &[Entry]) {
         "rows",
         "attempts",
         "error",
-    ]);
+    ])
+    .fit();
     for entry in entries {
-        table.add_row([
+        table.add([
             entry.job.clone(),
             entry.state.as_str().to_owned(),
             entry.trigger.as_str().to_owned(),
@@ -128,10 +130,10 @@ fn print_table(entries: &[Entry]) {
             entry.tables.len().to_string(),
             entry.rows_written().to_string(),
             entry.attempts.to_string(),
-            entry.error.clone().unwrap_or_default(),
+            in_short(entry.error.as_deref().unwrap_or_default()),
         ]);
     }
-    print_text(&table.trim_fmt());
+    table.print();
 }
 
 fn took(start: Timestamp, end: Timestamp) -> String {

@@ -5,7 +5,8 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use serde::Serialize;
 
-use super::{Exit, plain_table, print_json, print_text};
+use super::Exit;
+use super::out::{PlainTable, complain, print_json};
 use crate::config::spec::{Config, Mode};
 use crate::daemon::armed::ArmedConfig;
 
@@ -30,13 +31,13 @@ pub(super) fn run(config: Config, json: bool) -> Exit {
         Ok(armed) => armed,
         Err(errors) => {
             for error in errors {
-                eprintln!("{error}");
+                complain!("{error}");
             }
             return Exit::Config;
         }
     };
     let now = Timestamp::now();
-    let mut table = plain_table(["job", "from", "to", "mode", "when", "next five times (UTC)"]);
+    let mut table = PlainTable::new(["job", "from", "to", "mode", "when", "next (UTC)"]).fit();
     for name in armed.names() {
         let Some((spec, schedule)) = armed.job(name) else {
             continue;
@@ -55,23 +56,26 @@ pub(super) fn run(config: Config, json: bool) -> Exit {
         if json {
             print_json(&job);
         } else {
-            let times: Vec<_> = job
-                .next_run_at
-                .iter()
-                .map(|at| format!("{at:.0}"))
-                .collect();
-            table.add_row([
+            let times = job.next_run_at.iter().map(|at| format!("{at:.0}"));
+            let mut times = times.chain(job.next_run_at.is_empty().then(|| "-".to_owned()));
+            table.add([
                 job.job.to_owned(),
                 job.source.to_owned(),
                 job.target.to_owned(),
                 job.mode.as_str().to_owned(),
                 when(&job),
-                times.join("\n"),
+                times.next().unwrap_or_default(),
             ]);
+            // One time a line.
+            for time in times {
+                let mut cells: [String; 6] = Default::default();
+                cells[5] = time;
+                table.add(cells);
+            }
         }
     }
     if !json {
-        print_text(&table.trim_fmt());
+        table.print();
     }
     Exit::Done
 }

@@ -1,6 +1,8 @@
 //! Where log lines go: to journald with fields when it reads our stderr, pretty on a terminal,
 //! JSON elsewhere.
 
+mod escape;
+
 use std::io::IsTerminal;
 
 use tracing::Subscriber;
@@ -8,6 +10,9 @@ use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::registry::LookupSpan;
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{EnvFilter, Layer, Registry, reload};
+
+use super::out::complain;
+use escape::{Harmless, JsonStderr};
 
 /// The log, while it is written.
 pub(super) struct Logging {
@@ -30,7 +35,7 @@ pub(super) fn start(flag: Option<String>, level: &str) -> Logging {
         .with(writer())
         .try_init()
     {
-        eprintln!("tableferry: logging could not be started: {error}");
+        complain!("tableferry: logging could not be started: {error}");
     }
     if let Some(error) = wrong {
         tracing::warn!("--log-level `{wanted}` is not a filter ({error}); using `info`");
@@ -61,15 +66,14 @@ where
     if stderr_is_journal()
         && let Ok(journald) = tracing_journald::layer()
     {
-        return journald.with_field_prefix(None).boxed();
+        return Harmless(journald.with_field_prefix(None)).boxed();
     }
-    let layer = tracing_subscriber::fmt::layer()
-        .with_writer(std::io::stderr)
-        .with_target(false);
+    let layer = tracing_subscriber::fmt::layer().with_target(false);
     if std::io::stderr().is_terminal() {
-        layer.boxed()
+        Harmless(layer.with_writer(std::io::stderr)).boxed()
     } else {
-        layer.json().flatten_event(true).boxed()
+        let json = layer.json().flatten_event(true);
+        json.with_writer(|| JsonStderr).boxed()
     }
 }
 

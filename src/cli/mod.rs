@@ -8,6 +8,7 @@ mod daemon;
 mod history;
 mod jobs;
 mod logging;
+mod out;
 mod plan;
 mod run;
 mod running;
@@ -16,17 +17,16 @@ mod status;
 mod trigger;
 mod verify;
 
-use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser};
-use comfy_table::{Row, Table, presets};
 
-use crate::config::spec::Config;
-use crate::config::{self, Request};
+use crate::config::spec::{Config, Warning};
+use crate::config::{self, ConfigErrors, Request};
 use crate::error::Error;
 use crate::report::{ErrorReport, Outcome};
+use out::{complain, print_json, print_layout};
 use running::RunningDaemon;
 
 /// The exit codes of every command.
@@ -63,7 +63,7 @@ pub fn main() -> ExitCode {
         }
         args::Command::Man => print_man().into(),
         args::Command::Schema => {
-            print_text(&crate::run::ledger::script());
+            print_layout(&crate::run::ledger::script());
             Exit::Done.into()
         }
         command => with_config(args.config, args.log_level, command).into(),
@@ -80,7 +80,7 @@ fn with_config(file: Option<PathBuf>, log_level: Option<String>, command: args::
     {
         Ok(runtime) => runtime,
         Err(error) => {
-            eprintln!("tableferry: no runtime could be started: {error}");
+            complain!("tableferry: no runtime could be started: {error}");
             return Exit::Failed;
         }
     };
@@ -95,7 +95,7 @@ fn with_config(file: Option<PathBuf>, log_level: Option<String>, command: args::
     let config = match config::load(&request) {
         Ok(config) => config,
         Err(errors) => {
-            eprintln!("{errors}");
+            complain_of(&errors);
             return Exit::Config;
         }
     };
@@ -105,8 +105,11 @@ fn with_config(file: Option<PathBuf>, log_level: Option<String>, command: args::
         _ => "warn",
     };
     let log = logging::start(log_level, level);
-    for warning in &config.warnings {
-        eprintln!("warning: {warning}");
+    for warning in warnings(&config, &command) {
+        match command {
+            args::Command::Daemon => tracing::warn!("{warning}"),
+            _ => complain!("warning: {warning}"),
+        }
     }
     runtime.block_on(async {
         match command {
@@ -127,26 +130,39 @@ fn with_config(file: Option<PathBuf>, log_level: Option<String>, command: args::
     })
 }
 
+/// The warnings that concern what the command is about.
+fn warnings<'c>(config: &'c Config, command: &args::Command) -> impl Iterator<Item = &'c Warning> {
+    let jobs = match command {
+        args::Command::Run(wanted) => Some(wanted.jobs.as_slice()),
+        args::Command::Plan(wanted) => Some(wanted.jobs.as_slice()),
+        args::Command::Verify(wanted) => Some(wanted.jobs.as_slice()),
+        args::Command::Check(_) | args::Command::Daemon => Some(&[][..]),
+        _ => None,
+    };
+    let chosen: Vec<_> = match jobs {
+        None => Vec::new(),
+        Some([]) => config.warnings.iter().collect(),
+        Some(jobs) => config.warnings_of(jobs).collect(),
+    };
+    chosen.into_iter()
+}
+
+/// All that is wrong with a configuration, a line for each.
+fn complain_of(errors: &ConfigErrors) {
+    for error in &errors.0 {
+        complain!("{error}");
+    }
+}
+
 fn print_man() -> Exit {
     let page = clap_mangen::Man::new(args::Args::command());
     match page.render(&mut std::io::stdout()) {
         Ok(()) => Exit::Done,
         Err(error) => {
-            eprintln!("tableferry: {error}");
+            complain!("tableferry: {error}");
             Exit::Failed
         }
     }
-}
-
-/// Prints one JSON object a line. A reader that has gone away (`| head`) is no error of ours.
-fn print_json(value: &impl serde::Serialize) {
-    if let Ok(text) = serde_json::to_string(value) {
-        print_text(&text);
-    }
-}
-
-fn print_text(text: &str) {
-    let _ = writeln!(std::io::stdout(), "{text}");
 }
 
 /// The exit code that a run's outcome stands for.
@@ -171,21 +187,14 @@ fn worse(a: Exit, b: Exit) -> Exit {
     if rank(b) > rank(a) { b } else { a }
 }
 
-/// A table without lines, for people.
-fn plain_table<H: Into<Row>>(header: H) -> Table {
-    let mut table = Table::new();
-    table.load_style(presets::NOTHING).set_header(header);
-    table
-}
-
 /// An error for people: what, where, why, and what to do.
 fn print_error(job: &str, error: &Error, log_values: bool) {
-    eprintln!("job `{job}`: {error}");
+    complain!("job `{job}`: {error}");
     if let Some(detail) = error.detail().filter(|_| log_values) {
-        eprintln!("  the server says: {detail}");
+        complain!("  the server says: {detail}");
     }
     if let Some(hint) = error.hint() {
-        eprintln!("  hint: {hint}");
+        complain!("  hint: {hint}");
     }
 }
 
@@ -222,7 +231,7 @@ fn known(configured: &[&str], names: &[String]) -> bool {
         .filter(|name| !configured.contains(&name.as_str()))
     {
         all_known = false;
-        eprintln!(
+        complain!(
             "tableferry: there is no job `{name}`; configured: {}",
             configured.join(", ")
         );

@@ -3,18 +3,20 @@
 use std::fmt::Write as _;
 use std::sync::Arc;
 
-use super::args::JobsArgs;
-use super::{Exit, chosen, plain_table, print_job_error, print_json, print_text};
+use super::args::PlanArgs;
+use super::out::{PlainTable, print_json, print_layout};
+use super::{Exit, chosen, print_job_error};
 use crate::config::spec::Config;
 use crate::error::Side;
-use crate::plan::explain::{Explanation, TableExplanation};
+use crate::harmless::{line, message};
+use crate::plan::explain::{Explanation, Lock, TableExplanation};
 use crate::plan::{self, Refusal};
 use crate::report::log::LogListener;
 use crate::report::{Listener, Trigger};
 use crate::run::{Context, inspect};
 use crate::words::counted;
 
-pub(super) async fn run(config: &Config, wanted: JobsArgs) -> Exit {
+pub(super) async fn run(config: &Config, wanted: PlanArgs) -> Exit {
     let Some(jobs) = chosen(config, wanted.jobs) else {
         return Exit::Usage;
     };
@@ -33,7 +35,7 @@ pub(super) async fn run(config: &Config, wanted: JobsArgs) -> Exit {
                 if wanted.json {
                     print_json(&explanation);
                 } else {
-                    print_text(&text(&explanation));
+                    print_layout(&text(&explanation, wanted.sql));
                 }
             }
             Ok((_, Err(refusals))) => {
@@ -44,7 +46,7 @@ pub(super) async fn run(config: &Config, wanted: JobsArgs) -> Exit {
                         refusals: &refusals,
                     });
                 } else {
-                    print_text(&refusals_text(job, &refusals));
+                    print_layout(&refusals_text(job, &refusals));
                 }
             }
             Err(error) => {
@@ -65,72 +67,111 @@ struct Refused<'a> {
 fn refusals_text(job: &str, refusals: &[Refusal]) -> String {
     let mut text = format!("job `{job}` cannot run:");
     for refusal in refusals {
-        let _ = write!(text, "\n  {refusal}");
+        let _ = write!(text, "\n  {}", line(&refusal.to_string()));
         if let Some(hint) = &refusal.hint {
-            let _ = write!(text, "\n    hint: {hint}");
+            let _ = write!(text, "\n    hint: {}", line(hint));
         }
     }
     text
 }
 
-fn text(explanation: &Explanation) -> String {
-    let mode = serde_json::to_value(explanation.mode).unwrap_or_default();
+/// A summary; with `sql`, all columns and statements.
+fn text(explanation: &Explanation, sql: bool) -> String {
     let mut text = format!(
-        "job `{}`: {} of {}\n",
+        "job `{}`: {} of {}\n\n",
         explanation.job,
-        mode.as_str().unwrap_or_default(),
+        explanation.mode.as_str(),
         counted(explanation.tables.len(), "table")
     );
+    let mut tables = PlainTable::new(["  source", "target", "rows", "format"]).fit();
     for table in &explanation.tables {
-        text.push_str(&table_text(table));
+        let rows = table.rows_estimate.map(|rows| format!("about {rows}"));
+        tables.add([
+            format!("  {}", table.source),
+            table.target.clone(),
+            rows.unwrap_or_else(|| "?".to_owned()),
+            format_and_reason(table.format, table.format_reason.as_deref()),
+        ]);
     }
-    text.push_str("\nstatements, in order:\n");
-    for statement in &explanation.statements {
-        let _ = writeln!(text, "  {}: {}", side(statement.side), statement.sql);
+    tables.align_right([2]);
+    let _ = writeln!(text, "{}", tables.text());
+    if sql {
+        for table in &explanation.tables {
+            text.push_str(&columns_text(table));
+        }
+        text.push_str("\nstatements, in order:\n");
+        for statement in &explanation.statements {
+            let sql = message(&statement.sql);
+            let _ = writeln!(text, "  {}: {sql}", side(statement.side));
+        }
     }
-    text.push_str("\nlocks:\n");
-    for lock in &explanation.locks {
-        let side = side(lock.side);
-        let _ = writeln!(
-            text,
-            "  {side}: {} on {}; blocks {}",
-            lock.lock, lock.relation, lock.blocks
-        );
+    text.push_str(&locks_text(&explanation.locks));
+    let of_tables = explanation.tables.iter().flat_map(|table| {
+        let target = &table.target;
+        table
+            .warnings
+            .iter()
+            .map(move |warning| format!("{target}: {warning}"))
+    });
+    for (at, warning) in of_tables
+        .chain(explanation.warnings.iter().cloned())
+        .enumerate()
+    {
+        let before = if at == 0 { "\n" } else { "" };
+        let _ = writeln!(text, "{before}note: {}", line(&warning));
     }
-    for warning in &explanation.warnings {
-        let _ = writeln!(text, "\nnote: {warning}");
+    if !sql {
+        text.push_str("\n`--sql` shows all columns and every statement.\n");
     }
     text.trim_end().to_owned()
 }
 
-fn table_text(table: &TableExplanation) -> String {
-    let mut text = format!("\n{} → {}: {}", table.source, table.target, table.format);
-    if let Some(reason) = &table.format_reason {
-        let _ = write!(text, ", because {reason}");
+fn format_and_reason(format: &str, reason: Option<&str>) -> String {
+    match reason {
+        Some(reason) => format!("{format}: {reason}"),
+        None => format.to_owned(),
     }
-    if let Some(rows) = table.rows_estimate {
-        let _ = write!(text, "; about {}", counted(rows, "row"));
-    }
-    let mut columns = plain_table(["  column", "source type", "target type", "format"]);
+}
+
+fn columns_text(table: &TableExplanation) -> String {
+    let mut columns = PlainTable::new(["    column", "source type", "target type", "format"]).fit();
     for column in &table.columns {
         let from = match &column.expression {
             Some(expression) => format!("{} = {expression}", column.source_type),
             None => column.source_type.clone(),
         };
-        let format = match &column.format_reason {
-            Some(reason) => format!("{}: {reason}", column.format),
-            None => column.format.to_owned(),
-        };
-        columns.add_row([
-            format!("  {}", column.name),
+        columns.add([
+            format!("    {}", column.name),
             from,
             column.target_type.clone(),
-            format,
+            format_and_reason(column.format, column.format_reason.as_deref()),
         ]);
     }
-    let _ = writeln!(text, "\n{}", columns.trim_fmt());
-    for warning in &table.warnings {
-        let _ = writeln!(text, "  note: {warning}");
+    format!("\n  {}\n{}\n", line(&table.target), columns.text())
+}
+
+/// The locks, relations of the same lock together.
+fn locks_text(locks: &[Lock]) -> String {
+    let mut text = "\nlocks:\n".to_owned();
+    let mut groups: Vec<(&Lock, Vec<&str>)> = Vec::new();
+    for lock in locks {
+        let same = |other: &Lock| {
+            (other.side, other.lock, other.blocks) == (lock.side, lock.lock, lock.blocks)
+        };
+        match groups.iter_mut().find(|(other, _)| same(other)) {
+            Some((_, relations)) => relations.push(&lock.relation),
+            None => groups.push((lock, vec![&lock.relation])),
+        }
+    }
+    for (lock, relations) in groups {
+        let _ = writeln!(
+            text,
+            "  {}: {} on {}; blocks {}",
+            side(lock.side),
+            lock.lock,
+            line(&relations.join(", ")),
+            lock.blocks
+        );
     }
     text
 }

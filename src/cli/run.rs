@@ -3,15 +3,17 @@
 use std::sync::Arc;
 
 use bytesize::ByteSize;
-use comfy_table::CellAlignment;
 use uuid::Uuid;
 
 use super::args::RunArgs;
+use super::out::{PlainTable, complain, print_json, print_text};
 use super::signals::InterruptWatch;
-use super::{Exit, chosen, exit_of, plain_table, print_json, print_text, worse};
-use crate::config::spec::Config;
+use super::{Exit, chosen, exit_of, worse};
+use crate::config::spec::{Config, Mode};
 use crate::report::log::LogListener;
-use crate::report::{ErrorReport, Event, Listener, Outcome, RunReport, Trigger, progress};
+use crate::report::{
+    ErrorReport, Event, Listener, Outcome, RunReport, TableReport, Trigger, progress,
+};
 use crate::run::{self, Cancelled, Context};
 use crate::words::counted;
 
@@ -69,31 +71,63 @@ fn print_summary(report: &RunReport) {
     if report.outcome != Outcome::Committed {
         return;
     }
-    let mut table = plain_table(["source", "target", "rows", "bytes", "format", "seconds"]);
+    // Those that compare write only what differs.
+    let staged = report.tables.iter().any(|table| compares(table.mode));
+    let mut table = if staged {
+        let header = ["source", "target", "read", "inserted", "updated", "deleted"];
+        PlainTable::new(header.into_iter().chain(["bytes", "format", "seconds"]))
+    } else {
+        PlainTable::new(["source", "target", "rows", "bytes", "format", "seconds"])
+    };
     for row in &report.tables {
-        table.add_row([
-            row.source.clone(),
-            row.target.clone(),
-            row.rows_written.to_string(),
-            ByteSize(row.bytes).to_string(),
-            row.format.to_owned(),
-            format!("{:.2}", row.seconds),
-        ]);
-    }
-    for index in [2, 3, 5] {
-        if let Some(column) = table.column_mut(index) {
-            column.set_cell_alignment(CellAlignment::Right);
+        let (source, target) = (row.source.clone(), row.target.clone());
+        let (bytes, format) = (ByteSize(row.bytes).to_string(), row.format.to_owned());
+        let seconds = format!("{:.2}", row.seconds);
+        if staged {
+            let written = [row.rows_inserted, row.rows_updated, row.rows_deleted];
+            let [inserted, updated, deleted] = written.map(|rows| rows.to_string());
+            let read = row.rows_read.to_string();
+            table.add([
+                source, target, read, inserted, updated, deleted, bytes, format, seconds,
+            ]);
+        } else {
+            let rows = row.rows_written.to_string();
+            table.add([source, target, rows, bytes, format, seconds]);
         }
     }
-    print_text(&table.trim_fmt());
+    table.align_right(if staged {
+        vec![2, 3, 4, 5, 6, 8]
+    } else {
+        vec![2, 3, 5]
+    });
+    table.print();
     print_text(&format!(
         "{}: committed {} in {}, {}, {:.2} s",
         report.job,
-        counted(report.rows_written(), "row"),
+        what_was_written(report, staged),
         counted(report.tables.len(), "table"),
         ByteSize(report.bytes()),
         report.duration().as_secs_f64()
     ));
+}
+
+fn compares(mode: Mode) -> bool {
+    matches!(mode, Mode::Merge | Mode::Upsert)
+}
+
+/// `3 rows`, or `1 row inserted, 2 updated, 0 deleted of 1000 rows read`.
+fn what_was_written(report: &RunReport, staged: bool) -> String {
+    if !staged {
+        return counted(report.rows_written(), "row");
+    }
+    let sum = |rows: fn(&TableReport) -> u64| report.tables.iter().map(rows).sum::<u64>();
+    format!(
+        "{} inserted, {} updated, {} deleted of {} read",
+        counted(sum(|table| table.rows_inserted), "row"),
+        sum(|table| table.rows_updated),
+        sum(|table| table.rows_deleted),
+        counted(sum(|table| table.rows_read), "row")
+    )
 }
 
 fn print_failure(report: &RunReport, error: &ErrorReport) {
@@ -110,9 +144,9 @@ fn print_failure(report: &RunReport, error: &ErrorReport) {
     if !published.is_empty() {
         state = format!("published before that: {}; {state}", published.join(", "));
     }
-    eprintln!("job `{}`: {}; {state}", report.job, error.message);
+    complain!("job `{}`: {}; {state}", report.job, error.message);
     if let Some(hint) = &error.hint {
-        eprintln!("  hint: {hint}");
+        complain!("  hint: {hint}");
     }
 }
 

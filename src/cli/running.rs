@@ -4,7 +4,8 @@
 use std::io;
 use std::path::PathBuf;
 
-use super::Exit;
+use super::out::complain;
+use super::{Exit, complain_of};
 use crate::config;
 use crate::daemon::control::{Request, client};
 
@@ -36,14 +37,14 @@ impl<'r> RunningDaemon<'r> {
 
     /// Nobody answered. Perhaps because a wrong configuration led to the wrong place.
     pub(super) fn absent(&self, error: &io::Error) -> Exit {
-        eprintln!(
+        complain!(
             "tableferry: no daemon answers in {}: {error}",
             self.runtime_dir.display()
         );
         match config::load(self.request) {
             Ok(_) => Exit::Failed,
             Err(errors) => {
-                eprintln!("{errors}");
+                complain_of(&errors);
                 Exit::Config
             }
         }

@@ -4,6 +4,7 @@ use futures_util::StreamExt;
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook_tokio::Signals;
 
+use super::out::complain;
 use crate::run::Canceller;
 
 /// Cancels at the first signal. Owns its task: dropping it ends the watch.
@@ -15,7 +16,7 @@ impl InterruptWatch {
     /// None, and a word on stderr, where the signal handlers could not be set.
     pub fn start(canceller: Canceller) -> Option<Self> {
         let mut signals = Signals::new([SIGINT, SIGTERM])
-            .inspect_err(|error| eprintln!("tableferry: signals cannot be handled: {error}"))
+            .inspect_err(|error| complain!("tableferry: signals cannot be handled: {error}"))
             .ok()?;
         let task = tokio::spawn(async move {
             while let Some(signal) = signals.next().await {

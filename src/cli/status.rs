@@ -1,8 +1,9 @@
 //! `tableferry status`: what the daemon's jobs are doing.
 
 use super::args::JobsArgs;
+use super::out::{PlainTable, complain, in_short, print_json};
 use super::running::RunningDaemon;
-use super::{Exit, known, plain_table, print_json, print_text};
+use super::{Exit, known};
 use crate::daemon::control::{Reply, Request};
 
 pub(super) async fn run(daemon: &RunningDaemon<'_>, wanted: JobsArgs) -> Exit {
@@ -13,12 +14,12 @@ pub(super) async fn run(daemon: &RunningDaemon<'_>, wanted: JobsArgs) -> Exit {
     let jobs = match answered {
         Ok(Some(Reply::Status { jobs })) => jobs,
         Ok(other) => {
-            eprintln!("tableferry: the daemon gave a strange answer: {other:?}");
+            complain!("tableferry: the daemon gave a strange answer: {other:?}");
             return Exit::Failed;
         }
         Err(error) => {
             let exit = daemon.absent(&error);
-            eprintln!("  hint: `tableferry jobs` shows the schedule without a daemon");
+            complain!("  hint: `tableferry jobs` shows the schedule without a daemon");
             return exit;
         }
     };
@@ -27,14 +28,15 @@ pub(super) async fn run(daemon: &RunningDaemon<'_>, wanted: JobsArgs) -> Exit {
         return Exit::Usage;
     }
     let chosen = |name: &String| wanted.jobs.is_empty() || wanted.jobs.contains(name);
-    let mut table = plain_table([
+    let mut table = PlainTable::new([
         "job",
         "state",
         "last run",
         "ended (UTC)",
         "next (UTC)",
         "error",
-    ]);
+    ])
+    .fit();
     for job in jobs.iter().filter(|job| chosen(&job.job)) {
         if wanted.json {
             print_json(job);
@@ -42,17 +44,17 @@ pub(super) async fn run(daemon: &RunningDaemon<'_>, wanted: JobsArgs) -> Exit {
         }
         let time = |at: Option<jiff::Timestamp>| at.map_or("-".to_owned(), |at| format!("{at:.0}"));
         let outcome = job.last_outcome.map_or("-", |outcome| outcome.as_str());
-        table.add_row([
+        table.add([
             job.job.clone(),
             job.state.clone(),
             outcome.to_owned(),
             time(job.last_finished_at),
             time(job.next_run_at),
-            job.last_error.clone().unwrap_or_default(),
+            in_short(job.last_error.as_deref().unwrap_or_default()),
         ]);
     }
     if !wanted.json {
-        print_text(&table.trim_fmt());
+        table.print();
     }
     Exit::Done
 }

@@ -7,8 +7,9 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
 use super::args::TriggerArgs;
+use super::out::{complain, print_text};
 use super::running::RunningDaemon;
-use super::{Exit, exit_of, print_text, worse};
+use super::{Exit, exit_of, worse};
 use crate::daemon::control::{Reply, Request, client};
 use crate::daemon::instance::Instance;
 use crate::daemon::spool::Spool;
@@ -40,16 +41,16 @@ async fn tell_answers(mut answers: client::Answers, jobs: usize) -> Exit {
                 exit = worse(exit, exit_of(outcome));
             }
             Ok(Some(Reply::Refused { job, why, unknown })) => {
-                eprintln!("tableferry: {job}: {why}");
+                complain!("tableferry: {job}: {why}");
                 exit = worse(exit, if unknown { Exit::Usage } else { Exit::Failed });
             }
             Ok(None) if told >= jobs => return exit,
             Ok(other) => {
-                eprintln!("tableferry: the daemon left before it had answered ({other:?})");
+                complain!("tableferry: the daemon left before it had answered ({other:?})");
                 return Exit::Failed;
             }
             Err(error) => {
-                eprintln!("tableferry: the daemon's answer can't be read: {error}");
+                complain!("tableferry: the daemon's answer can't be read: {error}");
                 return Exit::Failed;
             }
         }
@@ -62,19 +63,19 @@ fn spool(daemon: &RunningDaemon<'_>, pid: i32, jobs: &BTreeSet<String>) -> Exit 
     let unknown = daemon.unknown(jobs.iter());
     if !unknown.is_empty() {
         for job in unknown {
-            eprintln!("tableferry: {job}: there is no such job");
+            complain!("tableferry: {job}: there is no such job");
         }
         return Exit::Usage;
     }
     let spool = Spool::of(&daemon.runtime_dir);
     for job in jobs {
         if let Err(error) = spool.put(job) {
-            eprintln!("tableferry: {job}: {error}");
+            complain!("tableferry: {job}: {error}");
             return Exit::Failed;
         }
     }
     if let Err(error) = kill(Pid::from_raw(pid), Signal::SIGUSR1) {
-        eprintln!("tableferry: the daemon (pid {pid}) can't be signalled: {error}");
+        complain!("tableferry: the daemon (pid {pid}) can't be signalled: {error}");
         return Exit::Failed;
     }
     print_text("spooled, and the daemon was told by SIGUSR1");
@@ -101,15 +102,18 @@ pub(super) async fn reload(daemon: &RunningDaemon<'_>) -> Exit {
             Exit::Done
         }
         Ok(Some(Reply::Invalid { errors })) => {
-            eprintln!("{errors}\nthe old configuration stays in force");
+            for error in errors.lines() {
+                complain!("{error}");
+            }
+            complain!("the old configuration stays in force");
             Exit::Config
         }
         Ok(other) => {
-            eprintln!("tableferry: the daemon gave a strange answer: {other:?}");
+            complain!("tableferry: the daemon gave a strange answer: {other:?}");
             Exit::Failed
         }
         Err(error) => {
-            eprintln!("tableferry: the daemon's answer can't be read: {error}");
+            complain!("tableferry: the daemon's answer can't be read: {error}");
             Exit::Failed
         }
     }

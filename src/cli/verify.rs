@@ -5,14 +5,15 @@ use std::io::IsTerminal;
 use std::sync::Arc;
 use std::time::Duration;
 
-use comfy_table::CellAlignment;
 use indicatif::ProgressBar;
 
 use super::args::VerifyArgs;
+use super::out::{PlainTable, print_json, print_layout};
 use super::signals::InterruptWatch;
-use super::{Exit, chosen, plain_table, print_job_error, print_json, print_text};
+use super::{Exit, chosen, print_job_error};
 use crate::config::spec::Config;
 use crate::error::ErrorKind;
+use crate::harmless::line;
 use crate::report::difference::{TableDifference, What};
 use crate::report::log::LogListener;
 use crate::report::{Listener, Trigger};
@@ -87,7 +88,10 @@ impl<'a> Show<'a> {
 impl Watcher for Show<'_> {
     fn step(&self, target: &str, step: &str) {
         match &self.spinner {
-            Some(spinner) => spinner.set_message(format!("{}  {target}: {step}", self.job)),
+            Some(spinner) => {
+                let text = format!("{}  {target}: {step}", self.job);
+                spinner.set_message(line(&text).into_owned());
+            }
             None => tracing::info!(job = self.job, target, step, "verifying"),
         }
     }
@@ -97,14 +101,15 @@ impl Watcher for Show<'_> {
             if self.json {
                 print_json(found);
             } else {
-                print_text(&text(found));
+                print_layout(&text(found));
             }
         });
     }
 }
 
 fn text(found: &TableDifference) -> String {
-    let mut text = format!("{} → {}: ", found.source, found.target);
+    let (source, target) = (line(&found.source), line(&found.target));
+    let mut text = format!("{source} → {target}: ");
     let same = found.missing + found.extra + found.different == 0;
     let _ = if same {
         write!(text, "equal, {}", counted(found.rows_source, "row"))
@@ -134,10 +139,10 @@ fn text(found: &TableDifference) -> String {
             What::Extra => "extra",
             What::Different => "different",
         };
-        let _ = write!(text, "\n  {what}: {}", row.key);
+        let _ = write!(text, "\n  {what}: {}", line(&row.key));
     }
     for left_out in &found.not_compared {
-        let _ = write!(text, "\n  note: not compared: {}", left_out.why);
+        let _ = write!(text, "\n  note: not compared: {}", line(&left_out.why));
     }
     if found.key.is_empty() && !same {
         let _ = write!(
@@ -150,7 +155,7 @@ fn text(found: &TableDifference) -> String {
 }
 
 fn ranges(found: &TableDifference) -> String {
-    let mut table = plain_table([
+    let mut table = PlainTable::new([
         "  range",
         "from",
         "to",
@@ -162,7 +167,7 @@ fn ranges(found: &TableDifference) -> String {
     ]);
     let end = |bound: &Option<Vec<String>>| bound.as_ref().map_or(String::new(), |b| b.join(", "));
     for range in &found.ranges {
-        table.add_row([
+        table.add([
             format!("  {}/{}", range.range, range.of),
             end(&range.from),
             end(&range.to),
@@ -173,10 +178,6 @@ fn ranges(found: &TableDifference) -> String {
             range.different.to_string(),
         ]);
     }
-    for index in 3..8 {
-        if let Some(column) = table.column_mut(index) {
-            column.set_cell_alignment(CellAlignment::Right);
-        }
-    }
-    table.trim_fmt()
+    table.align_right(3..8);
+    table.text()
 }

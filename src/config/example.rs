@@ -31,7 +31,7 @@ fn the_example_loads() {
         ..Request::default()
     };
     let config = load(&request).unwrap_or_else(|errors| panic!("{errors}"));
-    assert_eq!(config.warnings, [""; 0]);
+    assert_eq!(config.warnings, []);
     assert_eq!(config.jobs["catalogue"].table.len(), 1);
 }
 

@@ -11,7 +11,7 @@ use super::layer::{Layer, Origins, text_in};
 use super::locate::{self, FileText};
 use super::merge::Stacks;
 use super::password::{has_password, shared_password};
-use super::spec::Config;
+use super::spec::{About, Config, Warning};
 use super::validate::{Findings, validate};
 
 /// Variables that set a key begin with this; `TABLEFERRY_CONFIG` does not.
@@ -102,7 +102,10 @@ pub(super) fn assemble(
             Err(error) => Layer::unreadable(&path, format!("cannot be read: {error}")),
         };
         if is_shared && layer.texts("servers", "conninfo").any(has_password) {
-            warnings.push(shared_password(&path));
+            warnings.push(Warning {
+                about: About::All,
+                text: shared_password(&path),
+            });
         }
         layers.push(layer);
     }

@@ -20,7 +20,47 @@ pub struct Config {
     /// `[jobs.NAME]`.
     pub jobs: BTreeMap<String, JobSpec>,
     /// What is allowed but worth a word.
-    pub warnings: Vec<String>,
+    pub warnings: Vec<Warning>,
+}
+
+/// What is allowed but worth a word.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Warning {
+    /// Whom it concerns.
+    pub about: About,
+    /// Where, which key, and what.
+    pub text: String,
+}
+
+/// Whom a warning concerns.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum About {
+    /// A job.
+    Job(String),
+    /// The jobs of a server.
+    Server(String),
+    /// Everybody.
+    All,
+}
+
+impl std::fmt::Display for Warning {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.text)
+    }
+}
+
+impl Config {
+    /// The warnings that concern these jobs.
+    pub fn warnings_of(&self, jobs: &[String]) -> impl Iterator<Item = &Warning> {
+        self.warnings.iter().filter(|warning| match &warning.about {
+            About::Job(job) => jobs.contains(job),
+            About::Server(server) => jobs.iter().any(|job| {
+                let spec = self.jobs.get(job);
+                spec.is_some_and(|spec| spec.source == *server || spec.target == *server)
+            }),
+            About::All => true,
+        })
+    }
 }
 
 /// `[daemon]`.

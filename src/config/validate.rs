@@ -10,14 +10,14 @@ use super::layer::Origins;
 use super::merge::Stacks;
 use super::password::has_password;
 use super::raw::{RawDaemon, RawServer};
-use super::spec::{Config, DaemonSpec, PasswordSource, ServerSpec};
+use super::spec::{About, Config, DaemonSpec, PasswordSource, ServerSpec, Warning};
 use super::{job, locate, schedule};
 
 /// What was found while validating.
 pub(super) struct Findings<'o> {
     origins: &'o Origins,
     pub errors: Vec<ConfigError>,
-    pub warnings: Vec<String>,
+    pub warnings: Vec<Warning>,
 }
 
 impl<'o> Findings<'o> {
@@ -38,7 +38,16 @@ impl<'o> Findings<'o> {
     /// Allowed, but worth a word.
     pub fn warn(&mut self, key: &KeyPath, message: impl Into<String>) {
         let warning = self.placed(key, message.into());
-        self.warnings.push(warning.to_string());
+        let mut names = key.names().map(str::to_owned);
+        let about = match (names.next().as_deref(), names.next()) {
+            (Some("jobs"), Some(job)) => About::Job(job),
+            (Some("servers"), Some(server)) => About::Server(server),
+            _ => About::All,
+        };
+        self.warnings.push(Warning {
+            about,
+            text: warning.to_string(),
+        });
     }
 
     /// The key or table stands in some layer, be its value right or wrong.

@@ -2,13 +2,15 @@
 
 use std::fmt;
 
+use crate::harmless;
+
 /// One SQL identifier, as the catalogue stores it (folded, unquoted).
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Ident(String);
 
 /// A relation's name with its schema, as the catalogue stores both.
 ///
-/// `Display` is for people: quoted only where it has to be. [`QualifiedName::sql`] is for SQL:
+/// `Display` is for people: quoted only where it has to be, and still SQL to be pasted. [`QualifiedName::sql`] is for SQL:
 /// always quoted.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct QualifiedName {
@@ -73,6 +75,20 @@ impl Ident {
         format!("\"{}\"", self.0.replace('"', "\"\""))
     }
 
+    /// SQL's notation for characters that can't be shown: `U&"a\001b"`.
+    fn fmt_escaped(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("U&\"")?;
+        for c in self.0.chars() {
+            match c {
+                '"' => f.write_str("\"\"")?,
+                '\\' => f.write_str("\\\\")?,
+                c if harmless::is_harmful(c) => write!(f, "\\{:04x}", u32::from(c))?,
+                c => write!(f, "{c}")?,
+            }
+        }
+        f.write_str("\"")
+    }
+
     fn is_plain(&self) -> bool {
         let mut characters = self.0.chars();
         characters
@@ -87,6 +103,8 @@ impl fmt::Display for Ident {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if self.is_plain() {
             f.write_str(&self.0)
+        } else if self.0.contains(harmless::is_harmful) {
+            self.fmt_escaped(f)
         } else {
             f.write_str(&self.sql())
         }
@@ -235,6 +253,15 @@ mod tests {
         assert_eq!(parsed, QualifiedName::new(schema, name));
         assert_eq!(parsed.to_string(), shown);
         assert_eq!(QualifiedName::parse(&parsed.to_string()).unwrap(), parsed);
+    }
+
+    #[rstest]
+    #[case("a\x1b[2J", r#"U&"a\001b[2J""#)]
+    #[case("a\"b\\c\n", r#"U&"a""b\\c\000a""#)]
+    #[case("a\u{202e}", r#"U&"a\202e""#)]
+    #[case("a\\b", r#""a\b""#)]
+    fn names_that_cannot_be_shown_are_still_sql(#[case] name: &str, #[case] shown: &str) {
+        assert_eq!(Ident::new(name).to_string(), shown);
     }
 
     #[rstest]

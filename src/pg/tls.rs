@@ -19,6 +19,7 @@ use tokio_postgres::tls::TlsConnect;
 use super::conninfo::{FileChoice, RootCert, SslMode, TlsOptions, TlsVersion};
 use super::socket::Socket;
 use super::tap::{Tap, TapState};
+use crate::words::without_openssl_places;
 
 /// Why a connector can't be made.
 #[derive(Debug, thiserror::Error)]
@@ -197,7 +198,7 @@ fn protocol(version: TlsVersion) -> Protocol {
 
 fn setup(message: String) -> TlsSetupError {
     TlsSetupError {
-        message,
+        message: without_openssl_places(&message),
         hint: None,
     }
 }

@@ -3,7 +3,8 @@
 use tracing::{debug, error, info, warn};
 use uuid::Uuid;
 
-use super::{Elsewhere, Event, Listener, Outcome, RunReport};
+use super::{Elsewhere, Event, Listener, Outcome, RunReport, TableReport};
+use crate::config::spec::Mode;
 
 /// Writes events to the log.
 pub struct LogListener;
@@ -41,12 +42,21 @@ impl Listener for LogListener {
     }
 }
 
+/// Rows that a mode changed which writes only what differs.
+fn changed(report: &RunReport, rows: fn(&TableReport) -> u64) -> Option<u64> {
+    let compares = |table: &TableReport| matches!(table.mode, Mode::Merge | Mode::Upsert);
+    let any = report.tables.iter().any(compares);
+    any.then(|| report.tables.iter().map(rows).sum())
+}
+
 fn finished(job: &str, run_id: Uuid, report: &RunReport) {
     let seconds = report.duration().as_secs_f64();
     match (&report.outcome, &report.error) {
         (Outcome::Committed, _) => info!(
             job, %run_id, tables = report.tables.len(), rows = report.rows_written(),
-            bytes = report.bytes(), attempts = report.attempts, seconds, "committed"
+            inserted = changed(report, |table| table.rows_inserted),
+            updated = changed(report, |table| table.rows_updated),
+            deleted = changed(report, |table| table.rows_deleted), bytes = report.bytes(), attempts = report.attempts, seconds, "committed"
         ),
         // Asked again and again, as long as that run lasts.
         (Outcome::Skipped, Some(why)) if report.elsewhere == Some(Elsewhere::AtWork) => {

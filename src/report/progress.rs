@@ -1,15 +1,20 @@
 //! Progress for people: a bar on a terminal, a line every few seconds elsewhere. On stderr.
 
 use std::collections::HashMap;
-use std::io::IsTerminal;
+use std::fmt;
+use std::io::{IsTerminal, Write as _};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use bytesize::ByteSize;
-use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
+use indicatif::{
+    HumanCount, MultiProgress, ProgressBar, ProgressDrawTarget, ProgressState, ProgressStyle,
+};
 use uuid::Uuid;
 
 use super::{Event, Listener, TableProgress};
+use crate::error::Error;
+use crate::harmless;
 use crate::words::counted;
 
 /// Time between two lines where there is no terminal.
@@ -51,10 +56,8 @@ impl Bars {
             None => ProgressBar::new_spinner(),
         });
         bar.set_style(style(table.rows_estimate.is_some()));
-        bar.set_prefix(format!(
-            "{job}  {}/{} {}",
-            table.number, table.of, table.target
-        ));
+        let place = format!("{job}  {}/{} {}", table.number, table.of, table.target);
+        bar.set_message(harmless::line(&place).into_owned());
         bar.enable_steady_tick(Duration::from_millis(200));
         let mut running = self.lock();
         let bars = running.entry(run_id).or_default();
@@ -84,7 +87,7 @@ impl Bars {
             row.bar.set_length(table.rows);
         }
         row.bar.set_position(table.rows);
-        row.bar.set_message(ByteSize(table.bytes).to_string());
+        row.bar.set_prefix(ByteSize(table.bytes).to_string());
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<Uuid, Vec<Bar>>> {
@@ -103,11 +106,8 @@ impl Listener for Bars {
                 pause,
                 attempt,
             } => {
-                let text = format!(
-                    "{job}: {error}; attempt {attempt} in {:.0} s",
-                    pause.as_secs_f64()
-                );
-                let _ = self.all.println(text);
+                let text = retrying(job, error, *pause, *attempt);
+                let _ = self.all.println(harmless::message(&text));
             }
             Event::Finished(_) => {
                 clear(&mut self.lock().remove(&run_id).unwrap_or_default(), |_| {
@@ -117,7 +117,7 @@ impl Listener for Bars {
             Event::Publishing => {
                 if let Some(Bar { bar, .. }) = self.lock().get(&run_id).and_then(|bars| bars.last())
                 {
-                    bar.set_prefix(format!("{job}  publishing"));
+                    bar.set_message(format!("{job}  publishing"));
                 }
             }
             Event::Started { .. } | Event::Planned { .. } | Event::Warned(_) => {}
@@ -135,15 +135,31 @@ fn clear(bars: &mut Vec<Bar>, which: impl Fn(&Bar) -> bool) {
     });
 }
 
+/// The name takes what the numbers leave of the line, so that a bar is one line everywhere.
 fn style(has_estimate: bool) -> ProgressStyle {
     let template = if has_estimate {
-        "{prefix}  [{bar:30}] {percent:>3} %  {human_pos} rows  {msg}  {per_sec}  ETA {eta}"
+        "{wide_msg} [{bar:10}] {percent:>3}% {human_pos} rows {prefix} {rate}/s {eta}"
     } else {
-        "{prefix}  {spinner}  {human_pos} rows  {msg}  {per_sec}"
+        "{wide_msg} {spinner} {human_pos} rows {prefix} {rate}/s"
     };
     ProgressStyle::with_template(template)
         .unwrap_or_else(|_| ProgressStyle::default_bar())
+        .with_key("rate", |state: &ProgressState, out: &mut dyn fmt::Write| {
+            let _ = write!(out, "{}", HumanCount(state.per_sec() as u64));
+        })
         .progress_chars("=> ")
+}
+
+fn retrying(job: &str, error: &Error, pause: Duration, attempt: u32) -> String {
+    format!(
+        "{job}: {error}; attempt {attempt} in {:.0} s",
+        pause.as_secs_f64()
+    )
+}
+
+/// Prints one message. A reader that has gone away is no error of ours.
+fn tell(text: &str) {
+    let _ = writeln!(std::io::stderr(), "{}", harmless::message(text));
 }
 
 struct Lines {
@@ -183,7 +199,7 @@ impl Listener for Lines {
                 {
                     pace.told = now;
                     let began = pace.began.get(&table.number).copied().unwrap_or(now);
-                    eprintln!("{}", line(job, table, now.duration_since(began)));
+                    tell(&line(job, table, now.duration_since(began)));
                 }
             }
             Event::TableLoaded(table) => {
@@ -196,10 +212,7 @@ impl Listener for Lines {
                 pause,
                 attempt,
             } => {
-                eprintln!(
-                    "{job}: {error}; attempt {attempt} in {:.0} s",
-                    pause.as_secs_f64()
-                );
+                tell(&retrying(job, error, *pause, *attempt));
             }
             Event::Finished(_) => {
                 running.remove(&run_id);

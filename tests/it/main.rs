@@ -25,6 +25,7 @@ mod large;
 mod ledger;
 mod limits;
 mod merge;
+mod output;
 mod pg;
 mod refused;
 mod run;

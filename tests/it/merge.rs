@@ -461,7 +461,7 @@ fn values_that_trade_places_in_a_unique_column_are_an_error_with_advice() {
 fn the_plan_shows_every_statement() {
     let db = databases("merge_plan");
     db.both("CREATE TABLE t (id int PRIMARY KEY, v text)");
-    let plan = job(&db, &merge_all("")).run(&["plan", "j"]);
+    let plan = job(&db, &merge_all("")).run(&["plan", "j", "--sql"]);
     assert_eq!(plan.code, Some(0), "{plan}");
     for part in [
         "CREATE TEMPORARY TABLE",

@@ -421,7 +421,7 @@ fn a_leftover_of_a_dead_run_is_dropped_and_a_strangers_table_is_not() {
     db.both("CREATE TABLE t (id int PRIMARY KEY)");
     db.source.sql("INSERT INTO t VALUES (1)");
     let config = swap_of("public.t", "");
-    let plan = job(&db, &config).run(&["plan", "j"]);
+    let plan = job(&db, &config).run(&["plan", "j", "--sql"]);
     assert_eq!(plan.code, Some(0), "{plan}");
     let at = plan.stdout.find("tableferry_shadow_").unwrap();
     let shadow: String = plan.stdout[at..]
@@ -528,7 +528,7 @@ fn an_old_snapshot_never_sees_the_new_table_empty() {
 fn a_plan_prints_every_statement() {
     let db = databases("plan");
     db.both("CREATE TABLE t (id serial PRIMARY KEY, v text); CREATE INDEX by_v ON t (v)");
-    let plan = job(&db, &swap_of("public.t", "")).run(&["plan", "j"]);
+    let plan = job(&db, &swap_of("public.t", "")).run(&["plan", "j", "--sql"]);
     assert_eq!(plan.code, Some(0), "{plan}");
     for part in [
         "SHARE UPDATE EXCLUSIVE",

@@ -239,7 +239,7 @@ fn a_partitioned_source_and_history_off_work_too() {
 
     assert_eq!(read(&run_alone(&db, &jobs)), 3);
     db.assert_same("t");
-    let plan = job(&db, &jobs).run(&["plan", "j"]);
+    let plan = job(&db, &jobs).run(&["plan", "j", "--sql"]);
     assert!(plan.stdout.contains(r#""id" >= '200'"#), "{plan}");
 }
 

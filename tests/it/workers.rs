@@ -237,7 +237,7 @@ fn one_connection_writes_the_target_itself_and_that_is_said(#[case] mode: &str) 
     db.source.sql(BIG);
     let job = job(&db, &jobs(mode, "tables = ['public.big']"));
 
-    let plan = job.run(&["plan", "j"]);
+    let plan = job.run(&["plan", "j", "--sql"]);
     assert_eq!(plan.code, Some(0), "{plan}");
     let said = format!("`workers` has no effect in mode `{mode}`");
     assert!(plan.stdout.contains(&said), "{plan}");
@@ -262,7 +262,7 @@ fn a_plan_shows_the_pieces() {
             ["CREATE UNLOGGED TABLE", "tableferry_stage_", "DROP TABLE"],
         ),
     ] {
-        let plan = job(&db, &jobs(mode, "tables = ['public.*']")).run(&["plan", "j"]);
+        let plan = job(&db, &jobs(mode, "tables = ['public.*']")).run(&["plan", "j", "--sql"]);
         assert_eq!(plan.code, Some(0), "{plan}");
         for part in parts {
             assert!(plan.stdout.contains(part), "{part}: {plan}");

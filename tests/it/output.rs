@@ -1,0 +1,249 @@
+//! What people see: no text of a server's or a file's moves their cursor or forges a line, and
+//! summaries say what was done.
+
+use std::process::Command;
+
+use tableferry::harmless::is_harmful;
+
+use crate::support::{self, Job, Outcome, databases, job, job_with, only_t};
+
+/// As a terminal would obey it: a title, a line of its own, a CSI of one byte, text turned round.
+const EVIL: &str = "e\u{1b}]0;owned\u{7}\nforged line\r\u{9b}2J\u{202e}\u{2028}";
+
+/// `EVIL` in SQL, as an identifier.
+fn evil_ident() -> String {
+    format!("\"{EVIL}\"")
+}
+
+#[track_caller]
+fn assert_harmless(what: &str, outcome: &Outcome) {
+    for text in [&outcome.stdout, &outcome.stderr] {
+        let harmful = text
+            .chars()
+            .find(|c| is_harmful(*c) && !matches!(c, '\n' | '\t'));
+        assert_eq!(harmful, None, "{what}: {outcome}");
+        let forged = text.lines().find(|line| line.starts_with("forged"));
+        assert_eq!(forged, None, "{what}: {outcome}");
+    }
+}
+
+#[test]
+fn names_of_relations_and_columns_are_harmless_everywhere() {
+    let db = databases("output_names");
+    let name = evil_ident();
+    db.both(&format!(
+        "CREATE TABLE {name} ({name} int PRIMARY KEY, v int); CREATE TABLE other ({name} int PRIMARY KEY)"
+    ));
+    db.source
+        .sql(&format!("INSERT INTO {name} VALUES (1, 1), (2, 2)"));
+    for mode in ["truncate", "merge", "swap"] {
+        let text = format!(
+            "[jobs.j]\nsource = 'source'\ntarget = 'target'\nmode = '{mode}'\ntables = ['public.*']\n\
+             log_values = true\n"
+        );
+        let job = job(&db, &text);
+        for command in [
+            &["check", "--connect"][..],
+            &["plan", "j"],
+            &["plan", "j", "--sql"],
+            &["plan", "j", "--json"],
+            &["run", "j"],
+            &["run", "j", "--json", "--log-level", "debug"],
+            &["verify", "j"],
+            &["history"],
+            &["history", "--json"],
+        ] {
+            let outcome = job.run(command);
+            assert_eq!(outcome.code, Some(0), "{command:?} {outcome}");
+            assert_harmless(&format!("{mode} {command:?}"), &outcome);
+        }
+        // And where they differ: the names stand in refusals and differences.
+        db.target.sql(&format!("UPDATE {name} SET v = 5"));
+        let differs = job.run(&["verify", "j"]);
+        assert_eq!(differs.code, Some(1), "{differs}");
+        assert_harmless("verify", &differs);
+    }
+    db.target.sql(&format!(
+        "DELETE FROM {name}; ALTER TABLE {name} ALTER COLUMN {name} TYPE uuid USING NULL"
+    ));
+    for command in [&["plan", "j"][..], &["run", "j"], &["run", "j", "--json"]] {
+        let refused = job(&db, &support::all_of_public("truncate", "")).run(command);
+        assert_eq!(refused.code, Some(1), "{refused}");
+        assert_harmless("refused", &refused);
+    }
+    // What is shown is SQL, and names the table.
+    let plan = job(&db, &support::all_of_public("truncate", "")).run(&["plan", "j"]);
+    let shown = r#"U&"e\001b]0;owned\0007\000aforged line\000d\009b2J\202e\2028""#;
+    assert!(plan.stdout.contains(shown), "{plan}");
+    assert_eq!(
+        db.source.value(&format!("SELECT count(*) FROM {shown}")),
+        "2"
+    );
+}
+
+#[test]
+fn what_a_server_says_is_harmless_and_exact_in_json() {
+    let db = databases("output_words");
+    db.both("CREATE TABLE t (id int)");
+    db.source.sql("INSERT INTO t VALUES (1)");
+    db.target.sql(&format!(
+        "CREATE FUNCTION f() RETURNS trigger LANGUAGE plpgsql AS $$
+           BEGIN RAISE EXCEPTION 'says %', $e${EVIL}$e$ USING HINT = $e${EVIL}$e$, ERRCODE = '55000'; END $$;
+         CREATE TRIGGER f BEFORE INSERT ON t FOR EACH ROW EXECUTE FUNCTION f()"
+    ));
+    let job = job(&db, &only_t("append", "log_values = true\n", ""));
+    for command in [
+        &["run", "j"][..],
+        &["run", "j", "--json"],
+        &["history"],
+        &["history", "--json"],
+    ] {
+        let outcome = job.run(command);
+        assert_harmless(&format!("{command:?}"), &outcome);
+        let shown = format!("{}{}", outcome.stdout, outcome.stderr);
+        assert!(shown.contains("owned"), "{command:?} {outcome}");
+        for report in &outcome.reports {
+            let error = &report["error"];
+            let message = error["message"].as_str().or(error.as_str()).unwrap();
+            assert!(message.contains(EVIL), "{outcome}");
+        }
+    }
+}
+
+#[test]
+fn texts_of_the_configuration_and_the_command_line_are_harmless() {
+    let job = job_with(&format!(
+        "[servers.s]\nconninfo = \"host=a {}=1\"\n[\"jobs\".\"{}\"]\n",
+        EVIL.chars()
+            .map(|c| format!("\\u{:04x}", u32::from(c)))
+            .collect::<String>(),
+        "x\\u001b[2J\\nforged"
+    ));
+    assert_harmless("check", &job.run(&["check"]));
+    let job = job_with("[servers.s]\nconninfo = 'host=a'\n");
+    let outcome = job.run(&["run", EVIL]);
+    assert_eq!(outcome.code, Some(2), "{outcome}");
+    assert_harmless("run", &outcome);
+}
+
+/// Runs a command as if on a terminal of 80 columns; `None` where there is no `script`.
+fn on_a_terminal(job: &Job, command: &str) -> Option<String> {
+    let line = format!(
+        "stty cols 80; exec {} {command}",
+        env!("CARGO_BIN_EXE_tableferry")
+    );
+    let output = Command::new("script")
+        .args(["-qec", &line, "/dev/null"])
+        .env("TABLEFERRY_CONFIG", job.configuration())
+        .env("HOME", job.home())
+        .env("TERM", "xterm")
+        .stdin(std::process::Stdio::null())
+        .output()
+        .ok()?;
+    Some(String::from_utf8_lossy(&output.stdout).into_owned())
+}
+
+#[test]
+fn a_terminal_is_told_nothing_by_a_server() {
+    let db = databases("output_terminal");
+    let name = evil_ident();
+    db.both(&format!("CREATE TABLE {name} (id int PRIMARY KEY)"));
+    db.source.sql(&format!(
+        "INSERT INTO {name} SELECT generate_series(1, 1000)"
+    ));
+    let job = job(&db, &support::all_of_public("merge", "workers = 9"));
+    for command in ["run j --log-level debug", "plan j", "verify j", "history"] {
+        let Some(shown) = on_a_terminal(&job, command) else {
+            return;
+        };
+        assert!(!shown.contains("]0;owned\u{7}"), "{command}: {shown}");
+        assert!(
+            !shown.contains(['\u{9b}', '\u{202e}', '\u{2028}']),
+            "{command}: {shown}"
+        );
+        assert!(!shown.contains("\nforged"), "{command}: {shown}");
+        assert!(
+            shown.contains("committed") || shown.contains("owned"),
+            "{command}: {shown}"
+        );
+    }
+}
+
+#[test]
+fn a_merge_says_what_it_wrote() {
+    let db = databases("output_merge");
+    db.both("CREATE TABLE t (id int PRIMARY KEY, v int)");
+    db.source
+        .sql("INSERT INTO t SELECT i, i FROM generate_series(1, 10) i");
+    db.target.sql(
+        "INSERT INTO t SELECT i, i FROM generate_series(3, 12) i; UPDATE t SET v = 0 WHERE id = 5",
+    );
+    let outcome = job(&db, &only_t("merge", "", "")).run(&["run", "j"]);
+    assert_eq!(outcome.code, Some(0), "{outcome}");
+    let said = "committed 2 rows inserted, 1 updated, 2 deleted of 10 rows read in 1 table";
+    assert!(outcome.stdout.contains(said), "{outcome}");
+    let header: Vec<_> = outcome
+        .stdout
+        .lines()
+        .next()
+        .unwrap()
+        .split_whitespace()
+        .collect();
+    assert_eq!(header[2..6], ["read", "inserted", "updated", "deleted"]);
+}
+
+#[test]
+fn a_plan_is_a_summary_and_the_statements_are_asked_for() {
+    let db = databases("output_plan");
+    db.both("CREATE TABLE a (id int, v text); CREATE TABLE b (id int)");
+    db.target.sql("ALTER TABLE a ALTER COLUMN id TYPE bigint");
+    let job = job(&db, &support::all_of_public("truncate", ""));
+    let plan = job.run(&["plan", "j"]);
+    assert_eq!(plan.code, Some(0), "{plan}");
+    for part in [
+        "public.a",
+        "binary",
+        "text: id: integer",
+        "ACCESS EXCLUSIVE",
+        "public.a, public.b",
+        "--sql",
+    ] {
+        assert!(plan.stdout.contains(part), "{part}: {plan}");
+    }
+    assert!(!plan.stdout.contains("COPY "), "{plan}");
+    let all = job.run(&["plan", "j", "--sql"]);
+    for part in ["source: COPY ", "target: COPY ", "target: COMMIT"] {
+        assert!(all.stdout.contains(part), "{part}: {all}");
+    }
+    let json = job.run(&["plan", "j", "--json"]);
+    assert!(json.report()["statements"].as_array().unwrap().len() > 5);
+}
+
+#[test]
+fn a_command_is_warned_of_its_own_jobs_only() {
+    let db = databases("output_warnings");
+    db.both("CREATE TABLE t (id int)");
+    let two = format!(
+        "{}\n{}",
+        only_t("append", "", ""),
+        only_t("append", "guard.min_rows = 1\n", "").replace("jobs.j", "jobs.k")
+    );
+    let job = job(&db, &two);
+    for (command, warned) in [
+        (&["run", "j"][..], false),
+        (&["run", "k"], true),
+        (&["plan", "j"], false),
+        (&["plan"], true),
+        (&["check"], true),
+        (&["jobs"], false),
+        (&["history"], false),
+    ] {
+        let outcome = job.run(command);
+        assert_eq!(outcome.code, Some(0), "{command:?} {outcome}");
+        assert_eq!(
+            outcome.stderr.contains("guard"),
+            warned,
+            "{command:?} {outcome}"
+        );
+    }
+}
