@@ -37,10 +37,9 @@ pub struct RelationDesc {
     pub columns: Vec<ColumnDesc>,
     /// Primary key columns, in key order; empty when there is none.
     pub primary_key: Vec<Ident>,
-    /// Unique indexes and exclusion constraints, the primary key first.
+    /// Unique indexes and exclusion constraints, the primary key first; then those that only a partition
+    /// has.
     pub unique_indexes: Vec<UniqueIndex>,
-    /// Foreign keys that point here and, when a row is deleted, change the rows that refer to it.
-    pub delete_actions: Vec<DeleteAction>,
     /// Foreign keys of this table, of its partitions, and of the partitioned tables above it.
     pub foreign_keys: Vec<ForeignKey>,
     /// Foreign keys of any table that point here, to its partitions, or to the partitioned tables
@@ -48,7 +47,7 @@ pub struct RelationDesc {
     pub referenced_by: Vec<ForeignKey>,
     /// Names of user rules (not a view's `_RETURN`).
     pub rules: Vec<String>,
-    /// Names of enabled user triggers.
+    /// Names of user triggers that fire in this session, its partitions' included.
     pub triggers: Vec<String>,
     /// Row security is enabled and applies to the role that is logged in.
     pub row_security_applies: bool,
@@ -202,7 +201,8 @@ pub struct ForeignKey {
 pub struct UniqueIndex {
     /// The index's name.
     pub name: String,
-    /// Unique over its columns: valid, not partial, without expressions, no exclusion constraint.
+    /// Unique over its columns in the whole table: valid, not partial, without expressions, no exclusion
+    /// constraint, not of one partition.
     pub is_plain: bool,
     /// Checked row by row; not DEFERRABLE.
     pub immediate: bool,
@@ -219,6 +219,10 @@ pub struct KeyColumn {
     pub equality: OperatorName,
     /// The index's collation, where it is not the column's.
     pub collation: Option<QualifiedName>,
+    /// The equality can be hashed, and merged: what a join that keeps the rows of both sides needs.
+    pub hashes: bool,
+    /// See `hashes`.
+    pub merges: bool,
     /// Equal values are the same bytes; not so for `citext`, `numeric` (1.0 = 1.00) or a
     /// nondeterministic collation.
     pub equal_is_identical: bool,
@@ -233,15 +237,50 @@ pub struct OperatorName {
     pub symbol: String,
 }
 
-/// What a foreign key does to the rows that refer to a deleted one.
+/// What ON DELETE or ON UPDATE does to the rows that refer to a changed one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Action {
+    /// CASCADE.
+    Cascade,
+    /// SET NULL.
+    SetNull,
+    /// SET DEFAULT.
+    SetDefault,
+}
+
+/// A foreign key that changes rows when those that they refer to change.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct DeleteAction {
+pub struct KeyAction {
     /// The constraint's name.
-    pub constraint: String,
+    pub name: String,
     /// The table that has it.
     pub table: QualifiedName,
-    /// `CASCADE`, `SET NULL` or `SET DEFAULT`.
-    pub action: String,
+    /// The topmost partitioned table above it; without one, the table itself.
+    pub from: QualifiedName,
+    /// The same for the table that it points to.
+    pub to: QualifiedName,
+    /// Its columns.
+    pub from_columns: Vec<Ident>,
+    /// The columns that it points to.
+    pub to_columns: Vec<Ident>,
+    /// One of those is generated: it may change with any other column.
+    pub to_generated: bool,
+    /// What it does when a row is deleted.
+    pub on_delete: Option<Action>,
+    /// What it does when the columns that it points to are updated.
+    pub on_update: Option<Action>,
+    /// What it changes runs triggers or rules.
+    pub runs_code: bool,
+}
+
+/// The foreign keys that may change rows when rows of some tables change, directly or by way of each
+/// other.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct KeyActions {
+    /// The topmost partitioned table above each of these tables; without one, the table itself.
+    pub tops: BTreeMap<QualifiedName, QualifiedName>,
+    /// The keys.
+    pub keys: Vec<KeyAction>,
 }
 
 /// What the role that is logged in may do with a relation.
@@ -269,6 +308,17 @@ pub struct Privileges {
     pub skip_triggers: bool,
 }
 
+impl Action {
+    /// As in SQL.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Action::Cascade => "CASCADE",
+            Action::SetNull => "SET NULL",
+            Action::SetDefault => "SET DEFAULT",
+        }
+    }
+}
+
 impl RelationKind {
     /// It may have inheritance children, whose rows only a scan without ONLY reads.
     pub fn has_own_rows(self) -> bool {
@@ -292,6 +342,14 @@ impl RelationDesc {
     /// The column of this name.
     pub fn column(&self, name: &Ident) -> Option<&ColumnDesc> {
         self.columns.iter().find(|column| column.name == *name)
+    }
+
+    /// Does writing rows meet the same constraints and triggers as in this other description?
+    pub fn keeps_effects_of(&self, other: &RelationDesc) -> bool {
+        self.unique_indexes == other.unique_indexes
+            && self.foreign_keys == other.foreign_keys
+            && self.referenced_by == other.referenced_by
+            && self.triggers == other.triggers
     }
 }
 

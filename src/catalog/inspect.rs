@@ -64,7 +64,6 @@ async fn query_desc(source: &Session, target: &QualifiedName, query: &str) -> Re
         columns,
         primary_key: Vec::new(),
         unique_indexes: Vec::new(),
-        delete_actions: Vec::new(),
         foreign_keys: Vec::new(),
         referenced_by: Vec::new(),
         rules: Vec::new(),

@@ -1,20 +1,26 @@
-//! Unique indexes, with the equality that each of them means by "the same key"; and what a DELETE
-//! does to other tables.
+//! Unique indexes, with the equality that each of them means by "the same key".
 
 use std::collections::BTreeMap;
 
 use tokio_postgres::Row;
 
-use crate::catalog::desc::{DeleteAction, KeyColumn, OperatorName, RelationDesc, UniqueIndex};
+use crate::catalog::desc::{KeyColumn, OperatorName, RelationDesc, UniqueIndex};
 use crate::error::{Phase, Result};
 use crate::pg::ident::{Ident, QualifiedName};
 use crate::pg::session::Session;
 
-/// One row a column of a unique index or exclusion constraint. Strategy 3 of a B-tree is its
+/// One row a column of a unique index or exclusion constraint, those that only a partition has
+/// included. Strategy 3 of a B-tree is its
 /// equality, support function 4 tells whether equal values are the same bytes.
 const INDEXES: &str = "\
-SELECT i.indrelid, ic.relname::pg_catalog.text, \
-       i.indisvalid AND i.indisready AND i.indpred IS NULL AND i.indexprs IS NULL AND NOT i.indisexclusion, \
+WITH RECURSIVE down (relation, oid) AS ( \
+    SELECT w.oid, w.oid FROM pg_catalog.unnest($1::pg_catalog.oid[]) AS w (oid) \
+    UNION ALL \
+    SELECT down.relation, h.inhrelid FROM down \
+      JOIN pg_catalog.pg_inherits AS h ON h.inhparent = down.oid \
+      JOIN pg_catalog.pg_class AS c ON c.oid = h.inhrelid AND c.relispartition) \
+SELECT down.relation, ic.relname::pg_catalog.text, \
+       down.oid = down.relation AND i.indisvalid AND i.indisready AND i.indpred IS NULL AND i.indexprs IS NULL AND NOT i.indisexclusion, \
        i.indimmediate, \
        a.attname::pg_catalog.text, opn.nspname::pg_catalog.text, op.oprname::pg_catalog.text, \
        con.nspname::pg_catalog.text, co.collname::pg_catalog.text, \
@@ -24,8 +30,9 @@ SELECT i.indrelid, ic.relname::pg_catalog.text, \
                   AND (ap.amproc = 'pg_catalog.btequalimage'::pg_catalog.regproc \
                     OR ap.amproc = 'pg_catalog.btvarstrequalimage'::pg_catalog.regproc \
                    AND COALESCE((SELECT d.collisdeterministic FROM pg_catalog.pg_collation AS d \
-                                  WHERE d.oid = k.coll), true))) \
-FROM pg_catalog.pg_index AS i \
+                                  WHERE d.oid = k.coll), true))), \
+       op.oprcanhash, op.oprcanmerge \
+FROM down JOIN pg_catalog.pg_index AS i ON i.indrelid = down.oid \
 JOIN pg_catalog.pg_class AS ic ON ic.oid = i.indexrelid \
 LEFT JOIN LATERAL ROWS FROM ( \
           pg_catalog.unnest(i.indkey::pg_catalog.int2[]), pg_catalog.unnest(i.indclass::pg_catalog.oid[]), \
@@ -39,20 +46,10 @@ LEFT JOIN pg_catalog.pg_operator AS op ON op.oid = ao.amopopr \
 LEFT JOIN pg_catalog.pg_namespace AS opn ON opn.oid = op.oprnamespace \
 LEFT JOIN pg_catalog.pg_collation AS co ON co.oid = k.coll AND k.coll <> a.attcollation \
 LEFT JOIN pg_catalog.pg_namespace AS con ON con.oid = co.collnamespace \
-WHERE i.indrelid = ANY ($1::pg_catalog.oid[]) AND (i.indisunique OR i.indisexclusion) \
-ORDER BY i.indrelid, NOT i.indisprimary, ic.relname, k.place";
+WHERE (i.indisunique OR i.indisexclusion) AND (down.oid = down.relation OR NOT ic.relispartition) \
+ORDER BY down.relation, down.oid <> down.relation, NOT i.indisprimary, ic.relname, i.indexrelid, k.place";
 
-const DELETE_ACTIONS: &str = "\
-SELECT k.confrelid, k.conname::pg_catalog.text, n.nspname::pg_catalog.text, c.relname::pg_catalog.text, \
-       CASE k.confdeltype WHEN 'c' THEN 'CASCADE' WHEN 'n' THEN 'SET NULL' ELSE 'SET DEFAULT' END \
-FROM pg_catalog.pg_constraint AS k \
-JOIN pg_catalog.pg_class AS c ON c.oid = k.conrelid \
-JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace \
-WHERE k.contype = 'f' AND k.confrelid = ANY ($1::pg_catalog.oid[]) \
-  AND k.confdeltype IN ('c', 'n', 'd') AND k.conparentid = 0 \
-ORDER BY 3, 4, 2";
-
-/// Adds unique indexes and delete actions to the relations.
+/// Adds unique indexes to the relations.
 pub(super) async fn read(
     session: &Session,
     oids: &[u32],
@@ -61,18 +58,6 @@ pub(super) async fn read(
     for row in session.query(Phase::Inspect, INDEXES, &[&oids]).await? {
         if let Some(relation) = found.get_mut(&row.get::<_, u32>(0)) {
             add(&mut relation.unique_indexes, &row);
-        }
-    }
-    let actions = session
-        .query(Phase::Inspect, DELETE_ACTIONS, &[&oids])
-        .await?;
-    for row in actions {
-        if let Some(relation) = found.get_mut(&row.get::<_, u32>(0)) {
-            relation.delete_actions.push(DeleteAction {
-                constraint: row.get(1),
-                table: QualifiedName::new(row.get::<_, String>(2), row.get::<_, String>(3)),
-                action: row.get(4),
-            });
         }
     }
     Ok(())
@@ -101,6 +86,8 @@ fn add(indexes: &mut Vec<UniqueIndex>, row: &Row) {
             collation: text(7)
                 .zip(text(8))
                 .map(|(schema, name)| QualifiedName::new(schema, name)),
+            hashes: row.get::<_, Option<bool>>(10).unwrap_or(false),
+            merges: row.get::<_, Option<bool>>(11).unwrap_or(false),
             equal_is_identical: row.get(9),
         });
     }

@@ -6,6 +6,7 @@
 pub mod attachments;
 pub mod desc;
 mod expand;
+mod foreign_keys;
 mod inspect;
 mod keys;
 mod lock;
@@ -17,6 +18,7 @@ mod types;
 
 pub use attachments::attachments;
 pub use expand::{Expanded, expand};
+pub use foreign_keys::key_actions;
 pub use lock::{LockTarget, lock, lock_list, lock_statement};
 pub use output::output_columns;
 pub use relations::read;

@@ -5,10 +5,10 @@ use std::collections::BTreeMap;
 use tokio_postgres::Row;
 
 use crate::catalog::desc::{
-    ColumnDesc, ColumnSequence, ForeignKey, Identity, Privileges, RelationDesc, RelationKind,
+    ColumnDesc, ColumnSequence, Identity, Privileges, RelationDesc, RelationKind,
 };
-use crate::catalog::keys;
 use crate::catalog::types::Types;
+use crate::catalog::{foreign_keys, keys};
 use crate::error::{Phase, Result, Side};
 use crate::pg::ident::{Ident, QualifiedName};
 use crate::pg::session::Session;
@@ -33,9 +33,8 @@ SELECT c.oid, n.nspname::pg_catalog.text, c.relname::pg_catalog.text, c.relkind:
        ARRAY(SELECT w.rulename::pg_catalog.text FROM pg_catalog.pg_rewrite AS w \
               WHERE w.ev_class = c.oid AND w.rulename <> '_RETURN' AND w.ev_enabled <> 'D' \
               ORDER BY 1), \
-       ARRAY(SELECT g.tgname::pg_catalog.text FROM pg_catalog.pg_trigger AS g \
-              WHERE g.tgrelid = c.oid AND NOT g.tgisinternal AND g.tgenabled IN ('O', 'A') \
-              ORDER BY 1), \
+       ARRAY(SELECT DISTINCT g.tgname::pg_catalog.text FROM pg_catalog.pg_trigger AS g \
+              WHERE g.tgrelid = ANY (sizes.parts) AND FIRES ORDER BY 1), \
        pg_catalog.has_table_privilege(c.oid, 'SELECT'), \
        pg_catalog.has_table_privilege(c.oid, 'INSERT'), \
        pg_catalog.has_table_privilege(c.oid, 'UPDATE'), \
@@ -63,7 +62,8 @@ LEFT JOIN LATERAL ( \
                      p.relkind = 'p' OR p.reltuples > 0 OR p.reltuples = 0 AND (ZERO_IS_KNOWN OR p.relpages > 0)) \
                 THEN pg_catalog.sum(p.reltuples) FILTER (WHERE p.relkind <> 'p')::pg_catalog.float8 \
            END AS tuples, \
-           COALESCE(pg_catalog.sum(BYTES), 0)::pg_catalog.int8 AS bytes \
+           COALESCE(pg_catalog.sum(BYTES), 0)::pg_catalog.int8 AS bytes, \
+           pg_catalog.array_agg(p.oid) AS parts \
     FROM part JOIN pg_catalog.pg_class AS p ON p.oid = part.oid \
 ) AS sizes ON true \
 LEFT JOIN LATERAL ( \
@@ -141,45 +141,6 @@ JOIN pg_catalog.pg_namespace AS n ON n.oid = s.relnamespace \
 JOIN pg_catalog.pg_attribute AS f ON f.attrelid = feeding.relation AND f.attnum = feeding.attnum \
 ORDER BY 3, 4";
 
-/// One row a foreign key of or to the relations, as it was declared: PostgreSQL's copies of it on
-/// partitions are left out. `line` holds each relation with its partitions and with the partitioned
-/// tables above it: a key of or to any of these concerns the relation's rows.
-const FOREIGN_KEYS: &str = "\
-WITH RECURSIVE down (relation, oid) AS ( \
-    SELECT w.oid, w.oid FROM pg_catalog.unnest($1::pg_catalog.oid[]) AS w (oid) \
-    UNION ALL \
-    SELECT down.relation, i.inhrelid FROM down \
-      JOIN pg_catalog.pg_inherits AS i ON i.inhparent = down.oid \
-      JOIN pg_catalog.pg_class AS c ON c.oid = i.inhrelid AND c.relispartition), \
-line AS ( \
-    SELECT every.oid, pg_catalog.array_agg(every.relation) AS relations \
-    FROM (SELECT relation, oid FROM down \
-          UNION \
-          SELECT w.oid, up.relid FROM pg_catalog.unnest($1::pg_catalog.oid[]) AS w (oid), \
-                 pg_catalog.pg_partition_ancestors(w.oid) AS up (relid)) AS every \
-    GROUP BY every.oid) \
-SELECT COALESCE(of_from.relations, '{}'), COALESCE(of_to.relations, '{}'), k.conname::pg_catalog.text, \
-       fn.nspname::pg_catalog.text, f.relname::pg_catalog.text, \
-       tn.nspname::pg_catalog.text, t.relname::pg_catalog.text, k.condeferrable, \
-       ARRAY(SELECT pn.nspname::pg_catalog.text FROM PARENTS), \
-       ARRAY(SELECT p.relname::pg_catalog.text FROM PARENTS) \
-FROM pg_catalog.pg_constraint AS k \
-LEFT JOIN line AS of_from ON of_from.oid = k.conrelid \
-LEFT JOIN line AS of_to ON of_to.oid = k.confrelid \
-JOIN pg_catalog.pg_class AS f ON f.oid = k.conrelid \
-JOIN pg_catalog.pg_namespace AS fn ON fn.oid = f.relnamespace \
-JOIN pg_catalog.pg_class AS t ON t.oid = k.confrelid \
-JOIN pg_catalog.pg_namespace AS tn ON tn.oid = t.relnamespace \
-WHERE k.contype = 'f' AND k.conparentid = 0 \
-  AND (of_from.oid IS NOT NULL OR of_to.oid IS NOT NULL) \
-ORDER BY 4, 5, 3, 6, 7";
-
-const PARENTS: &str = "\
-pg_catalog.pg_partition_ancestors(f.oid) WITH ORDINALITY AS up (oid, place) \
-JOIN pg_catalog.pg_class AS p ON p.oid = up.oid \
-JOIN pg_catalog.pg_namespace AS pn ON pn.oid = p.relnamespace \
-WHERE f.relispartition AND p.oid <> f.oid ORDER BY up.place";
-
 /// Reads all that is known of these relations. One that does not exist is not in the result.
 pub async fn read(
     session: &Session,
@@ -198,7 +159,7 @@ pub async fn read(
     let oids: Vec<u32> = found.keys().copied().collect();
     columns(session, &oids, &mut found).await?;
     sequences(session, &oids, &mut found).await?;
-    foreign_keys(session, &oids, &mut found).await?;
+    foreign_keys::read(session, &oids, &mut found).await?;
     keys::read(session, &oids, &mut found).await?;
     Ok(found
         .into_values()
@@ -225,6 +186,7 @@ fn relations_sql(session: &Session) -> String {
     RELATIONS
         .replace("MAINTAIN,", &format!("{maintain},"))
         .replace("MAY_SET", may_set)
+        .replace("FIRES", &foreign_keys::fires())
         // Before version 14, 0 tuples may also mean that nobody has counted.
         .replace(
             "ZERO_IS_KNOWN",
@@ -253,7 +215,6 @@ fn relation(session: &Session, row: &Row) -> RelationDesc {
         columns: Vec::new(),
         primary_key: idents(9),
         unique_indexes: Vec::new(),
-        delete_actions: Vec::new(),
         foreign_keys: Vec::new(),
         referenced_by: Vec::new(),
         rules: row.get(10),
@@ -343,43 +304,6 @@ async fn sequences(
                 name: QualifiedName::new(text(2), text(3)),
                 may_set: row.get(4),
             });
-        }
-    }
-    Ok(())
-}
-
-async fn foreign_keys(
-    session: &Session,
-    oids: &[u32],
-    found: &mut BTreeMap<u32, RelationDesc>,
-) -> Result<()> {
-    let sql = FOREIGN_KEYS.replace("PARENTS", PARENTS);
-    for row in session.query(Phase::Inspect, &sql, &[&oids]).await? {
-        let name = |schema: usize, name: usize| {
-            QualifiedName::new(row.get::<_, String>(schema), row.get::<_, String>(name))
-        };
-        let parent_schemas: Vec<String> = row.get(8);
-        let parents: Vec<String> = row.get(9);
-        let key = ForeignKey {
-            name: row.get(2),
-            from: name(3, 4),
-            to: name(5, 6),
-            from_ancestors: parent_schemas
-                .into_iter()
-                .zip(parents)
-                .map(|(schema, name)| QualifiedName::new(schema, name))
-                .collect(),
-            deferrable: row.get(7),
-        };
-        for oid in row.get::<_, Vec<u32>>(0) {
-            if let Some(relation) = found.get_mut(&oid) {
-                relation.foreign_keys.push(key.clone());
-            }
-        }
-        for oid in row.get::<_, Vec<u32>>(1) {
-            if let Some(relation) = found.get_mut(&oid) {
-                relation.referenced_by.push(key.clone());
-            }
         }
     }
     Ok(())

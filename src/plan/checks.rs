@@ -72,17 +72,18 @@ pub fn target(
             .hinted("disable or drop the rules, or use triggers instead"),
         );
     }
-    match job.triggers {
-        Triggers::Fire if !target.triggers.is_empty() => warnings.push(format!(
+    if !target.triggers.is_empty() {
+        warnings.push(format!(
             "the target's triggers fire, and may change or drop rows: {}",
             target.triggers.join(", ")
-        )),
-        Triggers::Skip if !target.foreign_keys.is_empty() => warnings.push(
+        ));
+    }
+    if job.triggers == Triggers::Skip && !target.foreign_keys.is_empty() {
+        warnings.push(
             "`triggers = \"skip\"` also skips foreign keys: rows without their referenced row are \
              not noticed"
                 .to_owned(),
-        ),
-        _ => {}
+        );
     }
     if job.analyze && !target.privileges.analyze {
         warnings.push("ANALYZE is skipped: the role may not".to_owned());

@@ -278,6 +278,7 @@ fn locks(plan: &JobPlan, job: &JobSpec) -> Vec<Lock> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::catalog::desc::KeyActions;
     use crate::plan::fixtures::{self, column, inspected, table};
 
     #[test]
@@ -287,7 +288,14 @@ mod tests {
             table("t", vec![column("id", "int8"), column("name", "text")]),
         );
         let job = fixtures::job(Mode::Truncate);
-        let plan = crate::plan::job(&job, vec![entry], false, fixtures::attempt()).unwrap();
+        let plan = crate::plan::job(
+            &job,
+            vec![entry],
+            false,
+            fixtures::attempt(),
+            &KeyActions::default(),
+        )
+        .unwrap();
         let explained = explain(&plan, &job);
 
         let table = &explained.tables[0];

@@ -163,7 +163,6 @@ pub fn table(name: &str, columns: Vec<ColumnDesc>) -> RelationDesc {
         columns,
         primary_key: Vec::new(),
         unique_indexes: Vec::new(),
-        delete_actions: Vec::new(),
         foreign_keys: Vec::new(),
         referenced_by: Vec::new(),
         rules: Vec::new(),

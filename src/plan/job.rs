@@ -2,11 +2,12 @@
 
 use std::collections::BTreeSet;
 
-use crate::catalog::desc::{ForeignKey, Inspected, RelationDesc, RelationKind};
+use crate::catalog::desc::{ForeignKey, Inspected, KeyActions, RelationDesc, RelationKind};
 use crate::config::spec::{JobSpec, Mode, Triggers, Verify};
 use crate::error::{ErrorKind, Side};
 use crate::pg::ident::QualifiedName;
-use crate::plan::copy::{CopyPlan, JobPlan};
+use crate::plan::copy::{CopyPlan, JobPlan, Load};
+use crate::plan::effects::{self, Effects};
 use crate::plan::refusal::Refusal;
 use crate::plan::shared::{Attempt, Shared};
 use crate::plan::{checks, inheritance, order, pieces, sql, swap, table};
@@ -14,7 +15,8 @@ use crate::plan::{checks, inheritance, order, pieces, sql, swap, table};
 const DEFER: &str = "SET CONSTRAINTS ALL DEFERRED";
 
 /// Plans a job. `same_place` says that source and target are one database of one server; `attempt` is
-/// whom tables are marked with that several workers load.
+/// whom tables are marked with that several workers load; `actions` are the target's foreign keys that
+/// may change rows.
 ///
 /// *Errors:* every reason why the job cannot be run, of all tables.
 pub fn job(
@@ -22,6 +24,7 @@ pub fn job(
     tables: Vec<Inspected>,
     same_place: bool,
     attempt: Attempt,
+    actions: &KeyActions,
 ) -> Result<JobPlan, Vec<Refusal>> {
     let mut refusals = Vec::new();
     let mut warnings = Vec::new();
@@ -37,6 +40,7 @@ pub fn job(
         ));
     }
     let targets: Vec<&RelationDesc> = tables.iter().filter_map(|t| t.target.as_ref()).collect();
+    let names: Vec<QualifiedName> = targets.iter().map(|target| target.name.clone()).collect();
     let references = order::references(&targets);
     let refers_to = |inspected: &Inspected| -> Vec<QualifiedName> {
         references
@@ -54,6 +58,8 @@ pub fn job(
                 same_place,
                 shared: shared.as_ref(),
                 refers_to: refers_to(inspected),
+                targets: &names,
+                actions,
             };
             table::plan(job, inspected, &setting, &mut refusals)
         })
@@ -75,11 +81,15 @@ pub fn job(
     let defer = circles(job, &order, &mut warnings)
         // Rows are changed one after the other: what may be checked at the end, is.
         .or_else(|| matches!(job.mode, Mode::Merge | Mode::Upsert).then(|| DEFER.to_owned()));
-    let tables = order
+    let tables: Vec<CopyPlan> = order
         .positions
         .iter()
         .filter_map(|at| plans.get_mut(*at).and_then(Option::take))
         .collect();
+    refusals.extend(effects::refusals(job, &with_effects(&tables)));
+    if !refusals.is_empty() {
+        return Err(refusals);
+    }
     Ok(JobPlan {
         tables,
         truncate: match job.mode {
@@ -90,6 +100,14 @@ pub fn job(
         workers,
         warnings,
     })
+}
+
+fn with_effects(tables: &[CopyPlan]) -> Vec<(&QualifiedName, &Effects)> {
+    let staged = tables.iter().filter_map(|table| match &table.load {
+        Load::Staged(staged) => Some((&table.target, &staged.effects)),
+        Load::Direct | Load::Shadow(_) => None,
+    });
+    staged.collect()
 }
 
 fn is_table(target: &RelationDesc) -> bool {

@@ -26,7 +26,13 @@ pub(super) fn target(entry: &mut Inspected) -> &mut RelationDesc {
 }
 
 pub(super) fn plan(mode: Mode, tables: Vec<Inspected>) -> Result<JobPlan, Vec<Refusal>> {
-    job(&fixtures::job(mode), tables, false, fixtures::attempt())
+    job(
+        &fixtures::job(mode),
+        tables,
+        false,
+        fixtures::attempt(),
+        &KeyActions::default(),
+    )
 }
 
 fn reasons(result: Result<JobPlan, Vec<Refusal>>) -> Vec<String> {
@@ -214,6 +220,7 @@ fn one_table_cannot_be_its_own_target_nor_a_target_twice() {
         vec![entry(|_| {})],
         true,
         fixtures::attempt(),
+        &KeyActions::default(),
     );
     assert_eq!(
         reasons(itself),
@@ -259,7 +266,13 @@ fn the_formats_that_a_job_allows(
     spec.format = choice;
     let entry = entry(|e| target(e).columns[0] = column("id", "int8"));
     match (
-        job(&spec, vec![entry], false, fixtures::attempt()),
+        job(
+            &spec,
+            vec![entry],
+            false,
+            fixtures::attempt(),
+            &KeyActions::default(),
+        ),
         expected,
     ) {
         (Ok(plan), Ok(differs)) => {
@@ -335,11 +348,25 @@ fn skipping_triggers_takes_a_privilege_and_says_what_else_is_skipped() {
     let mut spec = fixtures::job(Mode::Append);
     spec.triggers = Triggers::Skip;
     let mut entries = linked(&["a", "b"], &[("a", "b", false), ("b", "a", false)]);
-    let plan = job(&spec, entries.clone(), false, fixtures::attempt()).unwrap();
+    let plan = job(
+        &spec,
+        entries.clone(),
+        false,
+        fixtures::attempt(),
+        &KeyActions::default(),
+    )
+    .unwrap();
     assert_eq!((plan.defer, plan.warnings.len()), (None, 0));
     assert!(plan.tables[0].warnings[0].contains("also skips foreign keys"));
     target(&mut entries[0]).privileges.skip_triggers = false;
-    let refusals = job(&spec, entries, false, fixtures::attempt()).unwrap_err();
+    let refusals = job(
+        &spec,
+        entries,
+        false,
+        fixtures::attempt(),
+        &KeyActions::default(),
+    )
+    .unwrap_err();
     assert_eq!(
         (refusals.len(), refusals[0].kind),
         (1, ErrorKind::Permission)

@@ -7,6 +7,7 @@ pub mod checksum;
 mod columns;
 pub mod compare;
 pub mod copy;
+pub mod effects;
 pub mod explain;
 #[cfg(test)]
 pub(crate) mod fixtures;

@@ -5,18 +5,19 @@
 //! holds for it. Equal keys are what the target's unique index takes for equal; equal rows are the
 //! same bytes, because `=` calls 1.0 and 1.00, or -0 and 0, equal, and json has no `=` at all.
 
-use crate::catalog::desc::{ColumnDesc, RelationDesc, UniqueIndex};
+use crate::catalog::desc::{ColumnDesc, RelationDesc, RelationKind, UniqueIndex};
 use crate::config::spec::{JobSpec, Mode, TableSpec};
 use crate::error::Side;
 use crate::pg::ident::{Ident, QualifiedName};
 use crate::plan::copy::{CopyPlan, JobPlan, Load};
+use crate::plan::effects::{self, Effects, Writes};
 use crate::plan::refusal::Refusal;
 use crate::plan::table::Setting;
 use crate::plan::{merge, upsert};
 
 mod parts;
 
-pub(super) use parts::{Parts, assignments, differs, key_name, sql_list};
+pub(super) use parts::{Gone, Parts, assignments, differs, key_name, sql_list};
 
 /// How one table is loaded through a staging table.
 #[derive(Clone, Debug, PartialEq)]
@@ -37,6 +38,8 @@ pub struct Staged {
     pub repeated_examples: String,
     /// Makes the target's rows of the staged ones.
     pub apply: Apply,
+    /// What that may change besides.
+    pub effects: Effects,
 }
 
 /// What makes the target's rows of the staged ones.
@@ -46,6 +49,22 @@ pub enum Apply {
     Merge(merge::Merge),
     /// The target's rows get the staged values, and rows are added.
     Upsert(upsert::Upsert),
+}
+
+impl Apply {
+    /// What compares the table once more.
+    fn compare_again(&self) -> Vec<&String> {
+        match self {
+            Apply::Merge(merge) => {
+                vec![
+                    &merge.drop_changes,
+                    &merge.make_changes,
+                    &merge.count_changes,
+                ]
+            }
+            Apply::Upsert(upsert) => vec![&upsert.count_wrong],
+        }
+    }
 }
 
 /// The tables of a plan that are staged.
@@ -82,6 +101,12 @@ pub fn statements(plan: &JobPlan) -> Vec<&str> {
     for upsert in upserts {
         list.extend(&upsert.make_changes);
         list.extend([&upsert.count_new, &upsert.insert]);
+    }
+    let again: Vec<&Staged> = of(plan).map(|(_, staged)| staged).collect();
+    for (table, staged) in of(plan) {
+        if again.iter().any(|by| by.effects.may_change(&table.target)) {
+            list.extend(staged.apply.compare_again());
+        }
     }
     list.into_iter().map(String::as_str).collect()
 }
@@ -120,10 +145,26 @@ pub fn plan(
         changes: QualifiedName::new("pg_temp", format!("tableferry_{number}_changes")),
     };
     let apply = match job.mode {
-        Mode::Merge => Apply::Merge(merge::plan(&parts, &setting.refers_to, warnings)),
+        Mode::Merge => Apply::Merge(merge::plan(&parts, &setting.refers_to)),
         _ => Apply::Upsert(upsert::plan(job, &parts, refusals, warnings)),
     };
+    let updates = updates(job, &parts);
+    let writes = Writes {
+        deletes: job.mode == Mode::Merge,
+        updates: &updates,
+        moves: target.kind == RelationKind::Partitioned && target.server_version < 150_000,
+        fires: !target.triggers.is_empty(),
+    };
+    let effects = effects::of(
+        &target.name,
+        writes,
+        setting.targets,
+        setting.actions,
+        warnings,
+    );
+    warnings.extend(effects::warnings(job, &target.name, &effects));
     Some(Staged {
+        effects,
         create: parts.create(setting.shared),
         drop: setting
             .shared
@@ -135,6 +176,17 @@ pub fn plan(
         stage: parts.stage.clone(),
         apply,
     })
+}
+
+/// The columns whose values may change in rows that stay: what is set, and what is generated of it.
+fn updates(job: &JobSpec, parts: &Parts<'_>) -> Vec<Ident> {
+    let set = parts.settable();
+    if job.mode == Mode::Append || set.is_empty() {
+        return Vec::new();
+    }
+    let generated = parts.target.columns.iter().filter(|c| c.generated);
+    let generated = generated.map(|column| &column.name);
+    set.into_iter().chain(generated).cloned().collect()
 }
 
 fn privileges(job: &JobSpec, target: &RelationDesc, refusals: &mut Vec<Refusal>) {
@@ -221,7 +273,7 @@ fn key<'a>(
         (Some(index), _) => Some(index),
         (None, Some(other)) => refuse(
             format!(
-                "{} over ({list}) is partial, an exclusion constraint, or not valid",
+                "{} over ({list}) is partial, an exclusion constraint, of one partition only, or not valid",
                 other.name
             ),
             "a key needs a unique index or constraint over exactly its columns, without WHERE",

@@ -1,7 +1,9 @@
 //! The plan of one table, or every reason why there is none.
 
-use crate::catalog::desc::{ColumnSequence, Inspected, RelationDesc, TypeDesc, TypeShape};
-use crate::config::spec::{FormatChoice, JobSpec, TableInput, Triggers, Verify};
+use crate::catalog::desc::{
+    ColumnSequence, Inspected, KeyActions, RelationDesc, TypeDesc, TypeShape,
+};
+use crate::config::spec::{FormatChoice, JobSpec, TableInput, Verify};
 use crate::error::{ErrorKind, Side};
 use crate::pg::ident::QualifiedName;
 use crate::plan::columns::{self, Pair};
@@ -21,6 +23,10 @@ pub struct Setting<'a> {
     pub shared: Option<&'a Shared>,
     /// The tables of the job that its foreign keys point to.
     pub refers_to: Vec<QualifiedName>,
+    /// All targets of the job.
+    pub targets: &'a [QualifiedName],
+    /// Foreign keys that may change rows when rows of the targets change.
+    pub actions: &'a KeyActions,
 }
 
 /// Plans one table. None where `refusals` got at least one entry.
@@ -123,7 +129,7 @@ pub fn plan(
         bytes_estimate: (source.bytes_estimate > 0 || source.blocks.is_some())
             .then_some(source.bytes_estimate),
         copy_in: sql::copy_in(written, &planned, &format),
-        target_has_triggers: job.triggers == Triggers::Fire && !target.triggers.is_empty(),
+        target_has_triggers: !target.triggers.is_empty(),
         load,
         comparison,
         columns: planned,

@@ -3,7 +3,7 @@
 use crate::config::spec::{JobSpec, Mode};
 use crate::error::Side;
 use crate::plan::refusal::Refusal;
-use crate::plan::staged::{self, Parts};
+use crate::plan::staged::{self, Gone, Parts};
 
 /// The statements of an upsert.
 #[derive(Clone, Debug, PartialEq)]
@@ -11,8 +11,12 @@ pub struct Upsert {
     /// Makes the table of changes, and statistics for it. Worth its join where most staged rows are
     /// on the target already: ON CONFLICT locks, and logs, every row that it meets.
     pub make_changes: Vec<String>,
+    /// Drops it, before it is made again.
+    pub drop_changes: Option<String>,
     /// Gives the number of staged rows whose key the target does not have.
     pub count_new: String,
+    /// Gives the number of staged rows that the target does not hold as they are.
+    pub count_wrong: String,
     /// `INSERT … ON CONFLICT …`.
     pub insert: String,
 }
@@ -74,7 +78,7 @@ pub(super) fn plan(
     let finds_changes_first = updates && parts.spec.watermark.is_none();
     let (make_changes, count_new, from) = if finds_changes_first {
         (
-            vec![parts.make_changes("LEFT"), format!("ANALYZE {changes}")],
+            vec![parts.make_changes(Gone::None), format!("ANALYZE {changes}")],
             format!("SELECT pg_catalog.count(*) FROM {changes} WHERE \"is_new\""),
             parts.changed_rows(),
         )
@@ -88,9 +92,20 @@ pub(super) fn plan(
         );
         (Vec::new(), count, stage)
     };
+    let as_staged = staged::differs("\"target\"", "\"staged\"", settable.iter().copied())
+        .filter(|_| updates)
+        .map_or(String::new(), |differs| format!(" AND NOT ({differs})"));
     Upsert {
+        drop_changes: finds_changes_first.then(|| parts.drop_changes()),
         make_changes,
         count_new,
+        count_wrong: format!(
+            "SELECT pg_catalog.count(*) FROM {} AS \"staged\" WHERE NOT EXISTS (\
+             SELECT FROM {} AS \"target\" WHERE {}{as_staged})",
+            parts.stage.sql(),
+            parts.target_from(),
+            parts.same_as_staged("\"target\"")
+        ),
         insert: format!(
             "{} SELECT {} FROM {from} ON CONFLICT ({}) DO {}",
             parts.insert_into(),

@@ -13,6 +13,7 @@ use crate::error::{Error, ErrorKind, Phase, Result, Side};
 use crate::pg::ident::{QualifiedName, fnv1a};
 use crate::pg::session::Session;
 use crate::plan::copy::JobPlan;
+use crate::plan::staged;
 
 /// Takes the advisory lock of the job, which ends with the session's transaction.
 ///
@@ -133,6 +134,7 @@ pub(super) async fn unchanged(
         .map(|table| table.target.clone())
         .collect();
     let now = catalog::read(target, &names).await?;
+    let writes_rows = staged::of(plan).next().is_some();
     for name in &names {
         let same = match (seen.get(name), now.get(name)) {
             (Some(before), Some(after)) => {
@@ -140,6 +142,7 @@ pub(super) async fn unchanged(
                     && before.kind == after.kind
                     && before.rules == after.rules
                     && before.children == after.children
+                    && (!writes_rows || before.keeps_effects_of(after))
             }
             _ => false,
         };

@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use super::hold::Hold;
 use super::{Context, ledger, modes, watermark};
 use crate::catalog;
-use crate::catalog::desc::RelationDesc;
+use crate::catalog::desc::{KeyActions, RelationDesc};
 use crate::catalog::{Expanded, LockTarget};
 use crate::config::spec::{Mode, ServerSpec, TableInput, TableSpec, Triggers};
 use crate::error::{Phase, Result, Side};
@@ -90,6 +90,10 @@ pub async fn inspect(
         Mode::Swap => catalog::attachments(target, &target_names).await?,
         _ => BTreeMap::new(),
     };
+    let actions = match job.mode {
+        Mode::Merge | Mode::Upsert => catalog::key_actions(target, &target_names).await?,
+        Mode::Append | Mode::Truncate | Mode::Swap => KeyActions::default(),
+    };
     let mut inspected = Vec::with_capacity(tables.len());
     for spec in tables {
         let source_desc = match &spec.input {
@@ -108,7 +112,7 @@ pub async fn inspect(
         run_id: context.run_id,
         number: attempt,
     };
-    let mut plan = plan::job(job, inspected, same_place, attempt);
+    let mut plan = plan::job(job, inspected, same_place, attempt, &actions);
     if let Some(refusal) = refusal {
         match &mut plan {
             Ok(_) => plan = Err(vec![refusal]),

@@ -21,6 +21,7 @@ mod foreign_keys;
 mod fuzz;
 mod harness;
 mod inheritance;
+mod key_actions;
 mod large;
 mod ledger;
 mod limits;

@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 
 use futures_util::{SinkExt, TryStreamExt, pin_mut};
-use tableferry::catalog::desc::Inspected;
+use tableferry::catalog::desc::{Inspected, KeyActions};
 use tableferry::config::spec::JobSpec;
 use tableferry::error::{Phase, Side};
 use tableferry::pg::session::Session;
@@ -566,8 +566,14 @@ fn every_class_of_types_goes_as_it_must_and_arrives_as_it_was() {
 /// What the plan says without `lossy`, its reasons, and a plan that can be run.
 fn decide(job: &JobSpec, one: &Inspected) -> (Expected, Vec<Refusal>, Option<CopyPlan>) {
     let planned = |one: &Inspected| {
-        plan::job(job, vec![one.clone()], false, Attempt::default())
-            .map(|mut plan| plan.tables.remove(0))
+        plan::job(
+            job,
+            vec![one.clone()],
+            false,
+            Attempt::default(),
+            &KeyActions::default(),
+        )
+        .map(|mut plan| plan.tables.remove(0))
     };
     match planned(one) {
         Ok(plan) if plan.format == CopyFormat::Binary => (Binary, Vec::new(), Some(plan)),

@@ -4,6 +4,7 @@ use crate::catalog::desc::{ColumnDesc, Identity, RelationDesc, RelationKind, Uni
 use crate::config::spec::{Scope, TableSpec};
 use crate::pg::ident::{Ident, QualifiedName, quote_literal};
 use crate::plan::shared::Shared;
+use crate::plan::sql::closed;
 
 /// What the statements of both modes are made of.
 pub(in crate::plan) struct Parts<'a> {
@@ -84,27 +85,73 @@ impl Parts<'_> {
     }
 
     /// The changes: `row` is the staged row, NULL where there is none; `is_new` where the target
-    /// has none; `key_…` the target's key.
-    pub fn make_changes(&self, join: &str) -> String {
-        let keys: String = self
-            .key
-            .columns
-            .iter()
-            .enumerate()
-            .map(|(at, column)| format!(", \"target\".{} AS {}", column.name.sql(), key_name(at)))
-            .collect();
+    /// has none; `key_…` the target's key. `gone` are the target's rows that are to be found, too.
+    pub fn make_changes(&self, gone: Gone<'_>) -> String {
+        let keys = |from: &str| -> String {
+            let columns = self.key.columns.iter().enumerate();
+            columns
+                .map(|(at, column)| format!(", {from}.{} AS {}", column.name.sql(), key_name(at)))
+                .collect()
+        };
         let differs = differs("\"target\"", "\"staged\"", self.compared().map(|c| &c.name));
         let differs = differs.map_or(String::new(), |differs| format!(" OR {differs}"));
+        let join = match gone {
+            Gone::None | Gone::Apart(_) => "LEFT",
+            Gone::Joined => "FULL",
+        };
+        let apart = match gone {
+            Gone::None | Gone::Joined => String::new(),
+            Gone::Apart(filter) => {
+                // Only the target is in sight of the filter.
+                let name = self.target.name.sql();
+                let filter =
+                    filter.map_or(String::new(), |filter| format!("({}) AND ", closed(filter)));
+                let staged = match self.joins_fully() {
+                    true => format!(
+                        "{} AS \"staged\" WHERE {}",
+                        self.stage.sql(),
+                        self.same_as_staged(&name)
+                    ),
+                    // What can be neither hashed nor merged is looked up in the target's index.
+                    false => format!(
+                        "{} AS \"staged\" JOIN {} AS \"same\" ON {} \
+                         WHERE \"same\".tableoid OPERATOR(pg_catalog.=) {name}.tableoid \
+                         AND \"same\".ctid OPERATOR(pg_catalog.=) {name}.ctid",
+                        self.stage.sql(),
+                        self.target_from(),
+                        self.same_as_staged("\"same\""),
+                    ),
+                };
+                format!(
+                    " UNION ALL SELECT NULL::pg_catalog.tid, false{} FROM {} WHERE {filter}\
+                     NOT EXISTS (SELECT FROM {staged})",
+                    keys(&name),
+                    self.target_from(),
+                )
+            }
+        };
         format!(
             "CREATE TEMPORARY TABLE {} ON COMMIT DROP AS \
-             SELECT \"staged\".ctid AS \"row\", \"target\".ctid IS NULL AS \"is_new\"{keys} \
+             SELECT \"staged\".ctid AS \"row\", \"target\".ctid IS NULL AS \"is_new\"{} \
              FROM {} AS \"staged\" {join} JOIN {} AS \"target\" ON {} \
-             WHERE \"staged\".ctid IS NULL OR \"target\".ctid IS NULL{differs}",
+             WHERE \"staged\".ctid IS NULL OR \"target\".ctid IS NULL{differs}{apart}",
             self.changes.sql(),
+            keys("\"target\""),
             self.stage.sql(),
             self.target_from(),
             self.same_as_staged("\"target\""),
         )
+    }
+
+    /// Makes room for the changes of another comparison.
+    pub fn drop_changes(&self) -> String {
+        format!("DROP TABLE {}", self.changes.sql())
+    }
+
+    /// PostgreSQL joins so that the rows of both sides are kept only by hashing or merging.
+    pub fn joins_fully(&self) -> bool {
+        let columns = &self.key.columns;
+        columns.iter().all(|column| column.hashes) || columns.iter().all(|column| column.merges)
     }
 
     /// Gives how many rows of the target are gone, changed, and new.
@@ -232,6 +279,17 @@ impl Parts<'_> {
             Scope::Table => None,
         }
     }
+}
+
+/// Which of the target's rows are found that have no staged row.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::plan) enum Gone<'a> {
+    /// None.
+    None,
+    /// All, by the join that finds the other changes.
+    Joined,
+    /// Those that meet a condition, or all, by a join of their own.
+    Apart(Option<&'a str>),
 }
 
 /// The name of a key's column in the changes.

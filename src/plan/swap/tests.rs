@@ -3,7 +3,7 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::catalog::attachments::{Attachments, Grant};
-use crate::catalog::desc::ForeignKey;
+use crate::catalog::desc::{ForeignKey, KeyActions};
 use crate::config::spec::Mode;
 use crate::error::ErrorKind;
 use crate::plan::copy::JobPlan;
@@ -45,7 +45,13 @@ fn entry(name: &str, more: &Value) -> Inspected {
 fn planned(entries: Vec<Inspected>, recreate_views: bool) -> Result<JobPlan, Vec<Refusal>> {
     let mut job = fixtures::job(Mode::Swap);
     job.recreate_views = recreate_views;
-    crate::plan::job(&job, entries, false, fixtures::attempt())
+    crate::plan::job(
+        &job,
+        entries,
+        false,
+        fixtures::attempt(),
+        &KeyActions::default(),
+    )
 }
 
 /// All statements of all moments, in order.
@@ -265,6 +271,7 @@ fn tables_that_are_published_one_by_one_know_no_other_shadow() {
         vec![entry("t", &json!({})), entry("child", &key)],
         false,
         fixtures::attempt(),
+        &KeyActions::default(),
     )
     .unwrap();
     assert!(

@@ -3,25 +3,27 @@
 
 mod merge;
 pub(super) mod older;
+mod rounds;
 mod staging;
 pub(super) mod swap;
 mod upsert;
 
-use crate::config::spec::{JobSpec, Mode, Scope, TableInput, Verify};
+use crate::config::spec::{JobSpec, Mode, Scope, TableInput};
 use crate::error::{Error, ErrorKind, Phase, Result, Side};
 use crate::pg::ident::QualifiedName;
 use crate::pg::session::Session;
 use crate::plan::copy::{CopyPlan, JobPlan, Load};
-use crate::plan::staged::{self, Apply, Staged};
+use crate::plan::staged::{self, Staged};
 use crate::plan::{Inspected, sql};
 use crate::report::TableReport;
-use crate::words::counted;
 
 /// One table that was loaded into staging, and its report.
 struct Loaded<'a> {
     table: &'a CopyPlan,
     staged: &'a Staged,
     report: &'a mut TableReport,
+    /// It has been compared with the target.
+    compared: bool,
 }
 
 /// The `where` that limits what `merge` deletes is written over the source's columns, and is asked
@@ -161,63 +163,25 @@ pub(super) async fn apply(
     plan: &JobPlan,
     reports: &mut [TableReport],
 ) -> Result<()> {
-    let mut merges = Vec::new();
-    let mut upserts = Vec::new();
     let reports = plan.tables.iter().zip(reports);
     let reports = reports.filter(|(table, _)| matches!(table.load, Load::Staged(_)));
+    let mut tables = Vec::new();
     for ((table, staged), (_, report)) in staged::of(plan).zip(reports) {
+        report.rows_inserted = 0;
+        report.rows_updated = 0;
+        report.rows_deleted = 0;
         let loaded = Loaded {
             table,
             staged,
             report,
+            compared: false,
         };
         staging::check(target, job, &loaded)
             .await
             .map_err(|error| error.on(&table.target))?;
-        match &staged.apply {
-            Apply::Merge(merge) => merges.push((merge, loaded)),
-            Apply::Upsert(upsert) => upserts.push((upsert, loaded)),
-        }
+        tables.push(loaded);
     }
-    merge::apply(target, job, merges).await?;
-    for (upsert, loaded) in upserts {
-        upsert::apply(target, job, upsert, loaded).await?;
-    }
-    Ok(())
-}
-
-/// Were as many rows changed as the comparison found? A trigger may have dropped some, or somebody
-/// else changed them in between.
-fn expect(
-    target: &Session,
-    job: &JobSpec,
-    table: &CopyPlan,
-    what: &str,
-    found: u64,
-    done: u64,
-) -> Result<()> {
-    if found == done || job.verify == Verify::None {
-        return Ok(());
-    }
-    let rows = counted(found, "row");
-    let message = format!("the target has {what} {done} of {rows}");
-    let error = if table.target_has_triggers {
-        Error::new(
-            ErrorKind::DataRejected,
-            Phase::Publish,
-            Side::Target,
-            message,
-        )
-        .hinted(
-            "a trigger on the target drops rows: `triggers = \"skip\"` leaves it out, \
-             `verify = \"none\"` accepts it",
-        )
-    } else {
-        Error::new(ErrorKind::Conflict, Phase::Publish, Side::Target, message).hinted(
-            "somebody else changed the target's rows meanwhile; another attempt can go well",
-        )
-    };
-    Err(error.at(target.server()).on(&table.target))
+    rounds::apply(target, job, &mut tables).await
 }
 
 /// The counts of `what` in the only row of a query.

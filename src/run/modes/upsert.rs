@@ -1,33 +1,46 @@
 //! Mode `upsert`, and `append` with a watermark.
 
-use super::{Loaded, counts, expect};
-use crate::config::spec::{JobSpec, Mode};
+use super::counts;
+use super::rounds::{Done, Found};
 use crate::error::{Phase, Result};
 use crate::pg::session::Session;
 use crate::plan::upsert::Upsert;
 
-pub(super) async fn apply(
-    target: &Session,
-    job: &JobSpec,
-    upsert: &Upsert,
-    loaded: Loaded<'_>,
-) -> Result<()> {
-    let Loaded { table, report, .. } = loaded;
-    let done = async {
-        for sql in &upsert.make_changes {
+/// Finds what is new; `again`, if that has been done before: then whether anything is left to do, too.
+pub(super) async fn compare(target: &Session, upsert: &Upsert, again: bool) -> Result<Found> {
+    let wrong = if again {
+        let what = "the number of rows that differ";
+        let [wrong] = counts(target, what, &upsert.count_wrong).await?;
+        if wrong == 0 {
+            return Ok(Found::default());
+        }
+        if let Some(sql) = &upsert.drop_changes {
             target.run(Phase::Publish, sql).await?;
         }
-        let [new] = counts(target, "the number of new rows", &upsert.count_new).await?;
-        let written = target.execute(Phase::Publish, &upsert.insert).await?;
-        Ok((new, written))
+        Some(wrong)
+    } else {
+        None
     };
-    let (new, written) = done
-        .await
-        .map_err(|error: crate::error::Error| error.on(&table.target))?;
-    report.rows_inserted = new.min(written);
-    report.rows_updated = written.saturating_sub(new);
-    if job.mode == Mode::Append || written < new {
-        expect(target, job, table, "inserted", new, written)?;
+    for sql in &upsert.make_changes {
+        target.run(Phase::Publish, sql).await?;
     }
-    Ok(())
+    let [new] = counts(target, "the number of new rows", &upsert.count_new).await?;
+    Ok(Found {
+        gone: 0,
+        changed: wrong.map_or(0, |wrong| wrong.saturating_sub(new)),
+        new,
+        is_vague: wrong.is_none(),
+    })
+}
+
+/// Writes what is new, and what differs.
+pub(super) async fn write(target: &Session, upsert: &Upsert, found: Found) -> Result<Done> {
+    let written = target.execute(Phase::Publish, &upsert.insert).await?;
+    let mut done = Done {
+        inserted: found.new.min(written),
+        updated: written.saturating_sub(found.new),
+        ..Done::default()
+    };
+    done.note("inserted", found.new, written);
+    Ok(done)
 }

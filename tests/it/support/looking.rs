@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use secrecy::SecretString;
 use tableferry::catalog;
-use tableferry::catalog::desc::{Inspected, RelationDesc};
+use tableferry::catalog::desc::{Inspected, KeyActions, RelationDesc};
 use tableferry::config::spec::{JobSpec, PasswordSource, ServerSpec, TableInput};
 use tableferry::error::{Error, Phase, Side};
 use tableferry::pg::ident::QualifiedName;
@@ -75,7 +75,13 @@ pub fn look(db: &Databases<'_>, jobs: &str) -> Result<Looked, Error> {
         let source = session(&source, Side::Source).await;
         let target = session(&target, Side::Target).await;
         let inspected = inspect(&source, &target, &job).await?;
-        let plan = plan::job(&job, inspected.clone(), false, Attempt::default());
+        let plan = plan::job(
+            &job,
+            inspected.clone(),
+            false,
+            Attempt::default(),
+            &KeyActions::default(),
+        );
         Ok(Looked { inspected, plan })
     })
 }

@@ -1,0 +1,359 @@
+//! What may change a row of a published table besides the statements of `merge` and `upsert`, and what
+//! answers it.
+//!
+//! A table is compared with its staged rows once, and only what differs is written. Others may change
+//! its rows after that:
+//!
+//! | what | answer |
+//! |---|---|
+//! | ON DELETE and ON UPDATE of foreign keys, between tables of the job, on one table, through other tables, of keys that only the target has, of partitions | tables that such keys reach from a changed one are compared again, and written again where they differ, for a bounded number of rounds (`run/modes/rounds.rs`) |
+//! | the same on tables that are not of the job | a warning of the plan: the target's owner declared it |
+//! | triggers and rules that fire for a changed table, or for one that foreign keys change | all tables are compared again at the end; a difference is an error, unless `verify = "none"` |
+//! | another session deletes or updates a row that we were about to delete or update | fewer rows are changed than were found: the table is compared again, as above |
+//! | another session writes a row that we do not touch, or adds one | nothing: its COMMIT comes after our comparison, as it might come after ours. The next run puts it right |
+//! | with `atomic = false`, foreign keys that change a table published before | refused: see [`refusals`] |
+//!
+//! Deferring constraints does not defer actions: PostgreSQL carries out CASCADE, SET NULL and SET
+//! DEFAULT at the end of the statement, also for DEFERRABLE keys. With `triggers = "skip"` neither
+//! foreign keys nor triggers act, unless they are ENABLE ALWAYS; the catalogue's queries know that.
+//! RESTRICT and NO ACTION change nothing: they refuse.
+
+use std::collections::BTreeSet;
+
+use crate::catalog::desc::{KeyAction, KeyActions};
+use crate::config::spec::JobSpec;
+use crate::error::Side;
+use crate::pg::ident::{Ident, QualifiedName};
+use crate::plan::refusal::Refusal;
+
+/// What changes of one table's rows may change besides.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Effects {
+    /// The tables of the job whose rows may change when rows of this one are deleted.
+    pub of_delete: BTreeSet<QualifiedName>,
+    /// The tables of the job whose rows may change when rows of this one are updated.
+    pub of_update: BTreeSet<QualifiedName>,
+    /// Triggers or rules may run, here or at what foreign keys change.
+    pub runs_code: bool,
+}
+
+impl Effects {
+    /// May changes of the table change this one's rows, or this one be changed by code that runs?
+    pub fn may_change(&self, table: &QualifiedName) -> bool {
+        self.runs_code || self.of_delete.contains(table) || self.of_update.contains(table)
+    }
+}
+
+/// What is done to a table's rows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Writes<'a> {
+    /// Rows are deleted.
+    pub deletes: bool,
+    /// The columns that are updated.
+    pub updates: &'a [Ident],
+    /// An update may delete a row and insert it into another partition: before version 15, foreign
+    /// keys take that for a deletion.
+    pub moves: bool,
+    /// Triggers of the table itself fire.
+    pub fires: bool,
+}
+
+/// Something that happens to a table's rows. Partitions stand for their topmost table.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Change<'a> {
+    Deleted(&'a QualifiedName),
+    Updated(&'a QualifiedName, &'a Ident),
+}
+
+/// Finds what these writes to a table may change besides. `job` are the job's targets; warnings get
+/// what happens outside of it.
+pub fn of(
+    table: &QualifiedName,
+    writes: Writes<'_>,
+    job: &[QualifiedName],
+    actions: &KeyActions,
+    warnings: &mut Vec<String>,
+) -> Effects {
+    let top = actions.top(table);
+    let deleted = writes.deletes.then_some(Change::Deleted(top));
+    let updated = writes.updates.iter().map(|at| Change::Updated(top, at));
+    let by_delete = follow(actions, deleted.into_iter().collect());
+    let moved = (writes.moves && !writes.updates.is_empty()).then_some(Change::Deleted(top));
+    let by_update = follow(actions, updated.chain(moved).collect());
+    let here = |reached: &[Reached<'_>]| -> BTreeSet<QualifiedName> {
+        let of_job = |at: &&QualifiedName| {
+            let at = actions.top(at);
+            reached.iter().any(|by| by.key.from == *at)
+        };
+        job.iter().filter(of_job).cloned().collect()
+    };
+    let mut runs_code = writes.fires;
+    for by in by_delete.iter().chain(&by_update) {
+        runs_code |= by.key.runs_code;
+        if job.iter().any(|at| *actions.top(at) == by.key.from) {
+            continue;
+        }
+        let warning = format!(
+            "foreign key {} of {} is {}: rows there change, too, and that table is not in the job",
+            by.key.name, by.key.table, by.what
+        );
+        if !warnings.contains(&warning) {
+            warnings.push(warning);
+        }
+    }
+    Effects {
+        of_delete: here(&by_delete),
+        of_update: here(&by_update),
+        runs_code,
+    }
+}
+
+/// A key that acts, and on what.
+struct Reached<'a> {
+    key: &'a KeyAction,
+    what: String,
+}
+
+fn follow<'a>(actions: &'a KeyActions, first: Vec<Change<'a>>) -> Vec<Reached<'a>> {
+    let mut seen: BTreeSet<Change<'_>> = first.iter().cloned().collect();
+    let mut open = first;
+    let mut reached = Vec::new();
+    while let Some(change) = open.pop() {
+        for key in &actions.keys {
+            let (event, action) = match &change {
+                Change::Deleted(table) if key.to == **table => ("DELETE", key.on_delete),
+                Change::Updated(table, column) if key.to == **table && key.minds(column) => {
+                    ("UPDATE", key.on_update)
+                }
+                _ => continue,
+            };
+            let Some(action) = action else { continue };
+            reached.push(Reached {
+                key,
+                what: format!("ON {event} {}", action.as_str()),
+            });
+            let cascades = event == "DELETE" && action == crate::catalog::desc::Action::Cascade;
+            let next: Vec<Change<'_>> = match cascades {
+                true => vec![Change::Deleted(&key.from)],
+                false => key
+                    .from_columns
+                    .iter()
+                    .map(|column| Change::Updated(&key.from, column))
+                    .collect(),
+            };
+            for change in next {
+                if seen.insert(change.clone()) {
+                    open.push(change);
+                }
+            }
+        }
+    }
+    reached
+}
+
+impl KeyAction {
+    /// Does it act when this column is updated?
+    fn minds(&self, column: &Ident) -> bool {
+        self.to_generated || self.to_columns.contains(column)
+    }
+}
+
+impl KeyActions {
+    fn top<'a>(&'a self, table: &'a QualifiedName) -> &'a QualifiedName {
+        self.tops.get(table).unwrap_or(table)
+    }
+}
+
+/// With `atomic = false` each table is compared and published alone: what foreign keys then change in
+/// one that was published before is not put right. `tables` are in the order of publishing.
+pub fn refusals(job: &JobSpec, tables: &[(&QualifiedName, &Effects)]) -> Vec<Refusal> {
+    if job.atomic {
+        return Vec::new();
+    }
+    let mut refusals = Vec::new();
+    for (at, (table, effects)) in tables.iter().enumerate() {
+        for (before, _) in &tables[..at] {
+            if effects.of_delete.contains(before) || effects.of_update.contains(before) {
+                let message = format!(
+                    "`atomic = false` publishes {before} first, and foreign keys with ON DELETE or ON \
+                     UPDATE change its rows when rows of this table change"
+                );
+                refusals.push(
+                    Refusal::mismatch(Side::Target, table, message)
+                        .hinted("use `atomic = true`: then what was changed is put right"),
+                );
+            }
+        }
+    }
+    refusals
+}
+
+/// With `atomic = false`, what is missing from a table between two COMMITs.
+pub fn warnings(job: &JobSpec, table: &QualifiedName, effects: &Effects) -> Option<String> {
+    let others: BTreeSet<&QualifiedName> = effects.of_delete.union(&effects.of_update).collect();
+    let names: Vec<String> = others
+        .into_iter()
+        .filter(|other| *other != table)
+        .map(ToString::to_string)
+        .collect();
+    (!job.atomic && !names.is_empty()).then(|| {
+        format!(
+            "foreign keys with ON DELETE or ON UPDATE change {} when rows of this table change; with \
+             `atomic = false` they are put right only when that table is published",
+            names.join(", ")
+        )
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::catalog::desc::Action;
+    use rstest::rstest;
+
+    fn named(name: &str) -> QualifiedName {
+        QualifiedName::new("public", name)
+    }
+
+    /// `child.column > parent.column delete/update`, as in `c.p > p.id cascade/-`.
+    fn key(text: &str) -> KeyAction {
+        let words: Vec<&str> = text.split_whitespace().collect();
+        let [from, _, to, does] = words.as_slice() else {
+            panic!("{text}")
+        };
+        let ((from, from_column), (to, to_column)) =
+            (from.split_once('.').unwrap(), to.split_once('.').unwrap());
+        let action = |word: &str| match word {
+            "cascade" => Some(Action::Cascade),
+            "null" => Some(Action::SetNull),
+            _ => None,
+        };
+        let (on_delete, on_update) = does.trim_end_matches('!').split_once('/').unwrap();
+        KeyAction {
+            name: format!("{from}_fkey"),
+            table: named(from),
+            from: named(from),
+            to: named(to),
+            from_columns: vec![Ident::new(from_column)],
+            to_columns: vec![Ident::new(to_column)],
+            to_generated: to_column == "generated",
+            on_delete: action(on_delete),
+            on_update: action(on_update),
+            runs_code: does.ends_with('!'),
+        }
+    }
+
+    fn list(names: &BTreeSet<QualifiedName>) -> String {
+        let names: Vec<&str> = names.iter().map(|name| name.name.as_str()).collect();
+        names.join(" ")
+    }
+
+    /// Rows of `p` are deleted, and its columns `code` and `v` updated. The job is `p c d`.
+    #[rstest]
+    #[case::none(&[], "", "", "")]
+    #[case::restrict(&["c.p > p.id -/-"], "", "", "")]
+    #[case::cascade(&["c.p > p.id cascade/-"], "c", "", "")]
+    #[case::columns_that_are_not_updated(&["c.p > p.id cascade/cascade"], "c", "", "")]
+    #[case::unique_column(&["c.p > p.code null/cascade"], "c", "c", "")]
+    #[case::generated_column(&["c.p > p.generated -/null"], "", "c", "")]
+    #[case::itself(&["p.up > p.id null/-"], "p", "", "")]
+    #[case::chain(&["c.p > p.id cascade/-", "d.c > c.id cascade/-"], "c d", "", "")]
+    #[case::chain_of_updates(&["c.p > p.code -/cascade", "d.c > c.p -/null"], "", "c d", "")]
+    #[case::set_null_is_an_update(&["c.p > p.id null/-", "d.c > c.p -/cascade"], "c d", "", "")]
+    #[case::update_of_another_column(&["c.p > p.id null/-", "d.c > c.id cascade/cascade"], "c", "", "")]
+    #[case::circle(&["c.p > p.id cascade/-", "p.c > c.id cascade/-"], "c p", "", "")]
+    #[case::through_another_table(
+        &["x.p > p.id cascade/-", "c.x > x.id cascade/-"],
+        "c",
+        "",
+        "foreign key x_fkey of public.x is ON DELETE CASCADE: rows there change, too, and that table is not in the job"
+    )]
+    #[case::elsewhere(&["c.d > d.id cascade/cascade"], "", "", "")]
+    fn what_foreign_keys_reach(
+        #[case] keys: &[&str],
+        #[case] by_delete: &str,
+        #[case] by_update: &str,
+        #[case] warning: &str,
+    ) {
+        let actions = KeyActions {
+            keys: keys.iter().map(|text| key(text)).collect(),
+            ..KeyActions::default()
+        };
+        let job = ["p", "c", "d"].map(named);
+        let writes = Writes {
+            deletes: true,
+            updates: &["code", "v"].map(Ident::new),
+            moves: false,
+            fires: false,
+        };
+        let mut warnings = Vec::new();
+        let effects = of(&job[0], writes, &job, &actions, &mut warnings);
+        assert_eq!(list(&effects.of_delete), by_delete);
+        assert_eq!(list(&effects.of_update), by_update);
+        assert_eq!(warnings.join("; "), warning);
+        assert!(!effects.runs_code);
+    }
+
+    #[rstest]
+    #[case(&[], false, false)]
+    #[case(&[], true, true)]
+    #[case(&["c.p > p.id cascade/-!"], false, true)]
+    #[case(&["x.p > p.id cascade/-", "y.x > x.id cascade/-!"], false, true)]
+    #[case(&["c.p > p.id -/cascade!"], false, false)]
+    fn code_that_runs_is_known(#[case] keys: &[&str], #[case] fires: bool, #[case] runs: bool) {
+        let actions = KeyActions {
+            keys: keys.iter().map(|text| key(text)).collect(),
+            ..KeyActions::default()
+        };
+        let writes = Writes {
+            deletes: true,
+            updates: &[],
+            moves: false,
+            fires,
+        };
+        let effects = of(
+            &named("p"),
+            writes,
+            &[named("p")],
+            &actions,
+            &mut Vec::new(),
+        );
+        assert_eq!(effects.runs_code, runs);
+    }
+
+    #[test]
+    fn partitions_stand_for_their_topmost_table() {
+        let actions = KeyActions {
+            tops: [("c1", "c"), ("p1", "p"), ("p2", "p")]
+                .map(|(at, top)| (named(at), named(top)))
+                .into(),
+            keys: vec![key("c.p > p.id cascade/-")],
+        };
+        let writes = Writes {
+            deletes: true,
+            updates: &[],
+            moves: false,
+            fires: false,
+        };
+        let job = ["p1", "p2", "c1"].map(named);
+        let effects = of(&job[0], writes, &job, &actions, &mut Vec::new());
+        assert_eq!(list(&effects.of_delete), "c1");
+    }
+
+    #[test]
+    fn what_was_published_before_cannot_be_put_right() {
+        let mut job = crate::plan::fixtures::job(crate::config::spec::Mode::Merge);
+        let (p, c) = (named("p"), named("c"));
+        let acts = Effects {
+            of_delete: [c.clone()].into(),
+            ..Effects::default()
+        };
+        let none = Effects::default();
+        let count = |job: &JobSpec, tables: &[_]| refusals(job, tables).len();
+        assert_eq!(count(&job, &[(&c, &none), (&p, &acts)]), 0);
+        job.atomic = false;
+        assert_eq!(count(&job, &[(&c, &none), (&p, &acts)]), 1);
+        assert_eq!(count(&job, &[(&p, &acts), (&c, &none)]), 0);
+        assert!(warnings(&job, &p, &acts).unwrap().contains("public.c"));
+    }
+}
