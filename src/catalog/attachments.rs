@@ -48,6 +48,14 @@ pub struct Attachments {
     pub may_create: bool,
     /// May the owner?
     pub owner_may_create: bool,
+    /// Is our role a superuser?
+    pub superuser: bool,
+    /// May our role make the owner the owner of another table?
+    pub may_set_owner: bool,
+    /// Tablespaces of the table and its indexes in which our role may not create.
+    pub denied_tablespaces: Vec<String>,
+    /// Who granted something on it, whom our role may not become to grant it again.
+    pub denied_grantors: Vec<String>,
     /// The extension that it belongs to.
     pub extension: Option<String>,
     /// A publication of all tables, or of the schema's, would publish a table under any name.
@@ -56,6 +64,10 @@ pub struct Attachments {
     pub inherits: Vec<String>,
     /// What it is a partition of.
     pub partition: Option<Partition>,
+    /// Foreign keys that refer to it because they refer to its parent.
+    pub referenced_through_parent: Vec<String>,
+    /// What people attach to its row type.
+    pub row_type: RowType,
     /// Who gets something on each new table or sequence of our role; None is PUBLIC.
     pub default_grantees: Vec<Option<String>>,
     /// Privileges on the table and its columns, in the order in which they were granted.
@@ -70,8 +82,10 @@ pub struct Attachments {
     pub indexes: Vec<Index>,
     /// What a failed CREATE INDEX CONCURRENTLY left behind.
     pub invalid_indexes: Vec<String>,
-    /// Its own triggers.
+    /// Its own triggers, and a partition's copies of its parent's.
     pub triggers: Vec<Trigger>,
+    /// The states (`O`, `D`, …) that occur among the triggers of its constraints.
+    pub constraint_trigger_states: Vec<String>,
     /// Its row security policies.
     pub policies: Vec<Policy>,
     /// Its extended statistics.
@@ -95,10 +109,38 @@ pub struct Partition {
     pub name: String,
     /// May our role alter the parent?
     pub owned: bool,
+    /// DETACH PARTITION … CONCURRENTLY was begun and is to be finished.
+    pub detaching: bool,
+    /// The DEFAULT partition beside it.
+    pub default: Option<TableName>,
+    /// That one has a CHECK constraint that excludes what belongs here.
+    pub default_excludes: bool,
     /// `FOR VALUES …` or `DEFAULT`.
     pub bound: String,
     /// The bound as a condition over the columns.
     pub condition: Option<String>,
+}
+
+/// A table's name.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+pub struct TableName {
+    /// Its schema.
+    pub schema: String,
+    /// Its name.
+    pub name: String,
+}
+
+/// What people attach to a table's row type.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+pub struct RowType {
+    /// Its comment.
+    pub comment: Option<String>,
+    /// The comment of the type of arrays of it.
+    pub array_comment: Option<String>,
+    /// Nobody ever granted or revoked anything.
+    pub acl_is_default: bool,
+    /// Its privileges.
+    pub grants: Vec<Grant>,
 }
 
 /// One privilege of one role.
@@ -126,6 +168,8 @@ pub struct Column {
     pub type_text: String,
     /// Its collation, quoted, if it isn't its type's.
     pub collation: Option<String>,
+    /// May our role make columns of the type?
+    pub may_use_type: bool,
     /// NOT NULL.
     pub not_null: bool,
     /// Its default, or what generates it.
@@ -169,6 +213,11 @@ pub struct IdentitySequence {
     pub cache: i64,
     /// CYCLE.
     pub cycle: bool,
+    /// `bigint`: need not be the column's.
+    #[serde(rename = "type")]
+    pub type_text: String,
+    /// UNLOGGED: need not be as the table.
+    pub unlogged: bool,
     /// Its comment.
     pub comment: Option<String>,
     /// Nobody ever granted or revoked anything.
@@ -195,6 +244,8 @@ pub struct Check {
     pub definition: String,
     /// NOT NULL.
     pub not_null: bool,
+    /// It speaks of the whole row, by the table's name.
+    pub whole_row: bool,
     /// Its comment.
     pub comment: Option<String>,
 }
@@ -214,6 +265,12 @@ pub struct ForeignKey {
     pub tail: Option<String>,
     /// May our role refer to that table?
     pub may_reference: bool,
+    /// Its rows are known to have what they refer to.
+    pub validated: bool,
+    /// Schemas and names of the partitions of the table that it points to.
+    pub to_parts: Vec<(String, String)>,
+    /// The states (`O`, `D`, …) of its triggers on the table that it points to.
+    pub states_there: Vec<String>,
     /// Its comment.
     pub comment: Option<String>,
 }
@@ -231,6 +288,10 @@ pub struct Index {
     pub tablespace: Option<String>,
     /// `fillfactor=70`.
     pub options: Vec<String>,
+    /// The parent's index that it is a partition of.
+    pub parent: Option<String>,
+    /// It speaks of the whole row, by the table's name.
+    pub whole_row: bool,
     /// The table is CLUSTERed by it.
     pub clustered: bool,
     /// It is the replica identity.
@@ -271,6 +332,12 @@ pub struct Trigger {
     pub enabled: String,
     /// Its comment.
     pub comment: Option<String>,
+    /// The same of the parent's trigger, of which it is a partition's copy.
+    pub parent_enabled: Option<String>,
+    /// Its function.
+    pub function: String,
+    /// May our role make triggers with that function?
+    pub may_execute: bool,
 }
 
 /// A row security policy.
@@ -303,6 +370,10 @@ pub struct Statistics {
     pub owner: String,
     /// Is our role a member of it?
     pub owned: bool,
+    /// May our role, and the owner, create in the schema?
+    pub may_create: bool,
+    /// They speak of the whole row, by the table's name.
+    pub whole_row: bool,
     /// Their statistics target.
     pub target: Option<i32>,
     /// Their comment.
@@ -346,6 +417,8 @@ pub struct View {
     pub owner: String,
     /// May our role alter it?
     pub owned: bool,
+    /// TEMPORARY, of any session.
+    pub temporary: bool,
     /// `security_barrier=true`.
     pub options: Vec<String>,
     /// Its query.

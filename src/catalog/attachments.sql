@@ -20,7 +20,24 @@ SELECT c.oid, json_build_object(
   'typed', c.reloftype <> 0,
   'acl_is_default', c.relacl IS NULL,
   'may_create', has_schema_privilege(n.oid, 'CREATE'),
-  'owner_may_create', has_schema_privilege(c.relowner, n.oid, 'CREATE'),
+  'owner_may_create', has_schema_privilege(c.relowner, n.oid, 'CREATE') OR me.rolsuper,
+  'superuser', me.rolsuper,
+  'may_set_owner', pg_has_role(c.relowner, '@SET@'),
+  'denied_tablespaces', ARRAY(SELECT s.spcname FROM pg_catalog.pg_tablespace AS s
+                               WHERE NOT has_tablespace_privilege(s.oid, 'CREATE')
+                                 AND s.oid IN (SELECT c.reltablespace UNION ALL
+                                               SELECT i.reltablespace FROM pg_catalog.pg_index AS x
+                                                 JOIN pg_catalog.pg_class AS i ON i.oid = x.indexrelid
+                                                WHERE x.indrelid = c.oid) ORDER BY 1),
+  -- Who granted something, whom our role cannot become.
+  'denied_grantors', ARRAY(
+      SELECT DISTINCT pg_get_userbyid(x.grantor)
+        FROM (SELECT aclexplode(c.relacl) UNION ALL SELECT aclexplode(row_type.typacl) UNION ALL
+              SELECT aclexplode(a.attacl) FROM pg_catalog.pg_attribute AS a WHERE a.attrelid = c.oid AND NOT a.attisdropped
+               UNION ALL
+              SELECT aclexplode(s.relacl) FROM @IDENTITIES@ JOIN pg_catalog.pg_class AS s ON s.oid = own.oid) AS acl (item)
+       CROSS JOIN LATERAL (SELECT (acl.item).*) AS x
+       WHERE x.grantor <> c.relowner AND NOT pg_has_role(x.grantor, '@SET@') ORDER BY 1),
   'extension', (SELECT e.extname FROM pg_catalog.pg_depend AS d
                   JOIN pg_catalog.pg_extension AS e ON e.oid = d.refobjid
                  WHERE d.classid = 1259 AND d.objid = c.oid AND d.deptype = 'e' AND d.refclassid = 3079),
@@ -35,6 +52,19 @@ SELECT c.oid, json_build_object(
   'partition', (SELECT json_build_object(
                          'schema', pn.nspname, 'name', p.relname,
                          'owned', pg_has_role(p.relowner, 'USAGE'),
+                         'detaching', @DETACHING@,
+                         'default', (SELECT json_build_object('schema', dn.nspname, 'name', dp.relname)
+                                       FROM pg_catalog.pg_partitioned_table AS pt
+                                       JOIN pg_catalog.pg_class AS dp ON dp.oid = pt.partdefid
+                                       JOIN pg_catalog.pg_namespace AS dn ON dn.oid = dp.relnamespace
+                                      WHERE pt.partrelid = p.oid AND dp.oid <> c.oid),
+                         -- A CHECK of the DEFAULT partition that spares ATTACH PARTITION from reading it.
+                         'default_excludes', EXISTS (
+                             SELECT FROM pg_catalog.pg_partitioned_table AS pt
+                               JOIN pg_catalog.pg_constraint AS k ON k.conrelid = pt.partdefid AND k.contype = 'c'
+                              WHERE pt.partrelid = p.oid AND k.convalidated
+                                AND translate(pg_get_constraintdef(k.oid), ' ()', '')
+                                  = translate('CHECK NOT ' || pg_get_partition_constraintdef(c.oid), ' ()', '')),
                          'bound', pg_get_expr(c.relpartbound, c.oid),
                          'condition', pg_get_partition_constraintdef(c.oid))
                   FROM pg_catalog.pg_inherits AS i
@@ -42,12 +72,30 @@ SELECT c.oid, json_build_object(
                   JOIN pg_catalog.pg_namespace AS pn ON pn.oid = p.relnamespace
                  WHERE i.inhrelid = c.oid AND c.relispartition),
 
+  -- Foreign keys that point to the table because they point to its parent.
+  'referenced_through_parent', ARRAY(
+      SELECT DISTINCT k.conname FROM pg_catalog.pg_trigger AS g
+        JOIN pg_catalog.pg_constraint AS k ON k.oid = g.tgconstraint
+        JOIN pg_catalog.pg_constraint AS up ON up.oid = k.conparentid
+       WHERE g.tgrelid = c.oid AND k.confrelid = c.oid AND k.contype = 'f' AND up.confrelid <> c.oid ORDER BY 1),
+
+  'row_type', json_build_object(
+      'comment', obj_description(row_type.oid, 'pg_type'),
+      'array_comment', obj_description(row_type.typarray, 'pg_type'),
+      'acl_is_default', row_type.typacl IS NULL,
+      'grants', (SELECT COALESCE(json_agg(json_build_object(
+                            'column', NULL,
+                            'grantor', pg_get_userbyid(x.grantor),
+                            'grantee', CASE WHEN x.grantee <> 0 THEN pg_get_userbyid(x.grantee) END,
+                            'privilege', x.privilege_type, 'grantable', x.is_grantable) ORDER BY x.place), '[]')
+                   FROM aclexplode(COALESCE(row_type.typacl, acldefault('T', c.relowner)))
+                        WITH ORDINALITY AS x (grantor, grantee, privilege_type, is_grantable, place))),
+
   -- Whom ALTER DEFAULT PRIVILEGES of our role would give something on what we make.
   'default_grantees', ARRAY(SELECT DISTINCT CASE WHEN x.grantee <> 0 THEN pg_get_userbyid(x.grantee) END
                               FROM pg_catalog.pg_default_acl AS d
-                              JOIN pg_catalog.pg_roles AS me ON me.oid = d.defaclrole AND me.rolname = current_user,
-                                   aclexplode(d.defaclacl) AS x
-                             WHERE d.defaclobjtype IN ('r', 'S') ORDER BY 1),
+                             CROSS JOIN aclexplode(d.defaclacl) AS x
+                             WHERE d.defaclrole = me.oid AND d.defaclobjtype IN ('r', 'S') ORDER BY 1),
   'grants', (SELECT COALESCE(json_agg(g ORDER BY g.attnum, g.place), '[]') FROM (
       SELECT 0 AS attnum, x.place, NULL AS "column", pg_get_userbyid(x.grantor) AS grantor,
              CASE WHEN x.grantee <> 0 THEN pg_get_userbyid(x.grantee) END AS grantee,
@@ -68,6 +116,7 @@ SELECT c.oid, json_build_object(
                 FROM pg_catalog.pg_collation AS co
                 JOIN pg_catalog.pg_namespace AS cn ON cn.oid = co.collnamespace
                WHERE co.oid = a.attcollation AND a.attcollation <> t.typcollation) AS collation,
+             has_type_privilege(a.atttypid, 'USAGE') AND has_schema_privilege(t.typnamespace, 'USAGE') AS may_use_type,
              a.attnotnull AS not_null,
              pg_get_expr(d.adbin, d.adrelid) AS expression,
              a.attgenerated AS generated,
@@ -83,6 +132,7 @@ SELECT c.oid, json_build_object(
                        'schema', sn.nspname, 'name', s.relname,
                        'start', q.seqstart, 'increment', q.seqincrement, 'min', q.seqmin, 'max', q.seqmax,
                        'cache', q.seqcache, 'cycle', q.seqcycle,
+                       'type', format_type(q.seqtypid, NULL), 'unlogged', s.relpersistence = 'u',
                        'comment', obj_description(s.oid, 'pg_class'),
                        'acl_is_default', s.relacl IS NULL,
                        'grants', (SELECT json_agg(json_build_object(
@@ -114,6 +164,7 @@ SELECT c.oid, json_build_object(
   'checks', (SELECT COALESCE(json_agg(k ORDER BY k.name), '[]') FROM (
       SELECT con.conname AS name, pg_get_constraintdef(con.oid) AS definition,
              con.contype = 'n' AS not_null,
+             COALESCE(con.conbin::text LIKE '%:varattno 0 %', false) AS whole_row,
              obj_description(con.oid, 'pg_constraint') AS comment
         FROM pg_catalog.pg_constraint AS con
        WHERE con.conrelid = c.oid AND con.contype IN ('c', 'n')) AS k),
@@ -126,8 +177,20 @@ SELECT c.oid, json_build_object(
              CASE WHEN starts_with(own.definition, own.head || format('%I.%I', rn.nspname, r.relname))
                   THEN substr(own.definition, length(own.head || format('%I.%I', rn.nspname, r.relname)) + 1)
              END AS tail,
-             has_table_privilege(r.oid, 'REFERENCES') OR has_any_column_privilege(r.oid, 'REFERENCES')
-               AS may_reference
+             (has_table_privilege(r.oid, 'REFERENCES') OR has_any_column_privilege(r.oid, 'REFERENCES'))
+               AND has_schema_privilege(rn.oid, 'USAGE') AS may_reference,
+             con.convalidated AS validated,
+             -- Partitions of the table that it points to, which are locked with it.
+             ARRAY(WITH RECURSIVE part (oid) AS (
+                       SELECT i.inhrelid FROM pg_catalog.pg_inherits AS i WHERE r.relkind = 'p' AND i.inhparent = r.oid
+                        UNION ALL
+                       SELECT i.inhrelid FROM part JOIN pg_catalog.pg_inherits AS i ON i.inhparent = part.oid)
+                   SELECT json_build_array(tn.nspname, t.relname) FROM part
+                     JOIN pg_catalog.pg_class AS t ON t.oid = part.oid
+                     JOIN pg_catalog.pg_namespace AS tn ON tn.oid = t.relnamespace ORDER BY tn.nspname, t.relname) AS to_parts,
+             -- States of its triggers on the table that it points to.
+             ARRAY(SELECT DISTINCT g.tgenabled FROM pg_catalog.pg_trigger AS g
+                    WHERE g.tgconstraint = con.oid AND g.tgrelid <> c.oid ORDER BY 1) AS states_there
         FROM pg_catalog.pg_constraint AS con
         JOIN pg_catalog.pg_class AS r ON r.oid = con.confrelid
         JOIN pg_catalog.pg_namespace AS rn ON rn.oid = r.relnamespace
@@ -146,6 +209,13 @@ SELECT c.oid, json_build_object(
                   THEN substr(own.definition, length(own.head) + 1) END AS tail,
              (SELECT s.spcname FROM pg_catalog.pg_tablespace AS s WHERE s.oid = i.reltablespace) AS tablespace,
              COALESCE(i.reloptions, '{}') AS options,
+             (SELECT format('%I.%I', un.nspname, up.relname)
+                FROM pg_catalog.pg_inherits AS h
+                JOIN pg_catalog.pg_class AS up ON up.oid = h.inhparent
+                JOIN pg_catalog.pg_namespace AS un ON un.oid = up.relnamespace
+               WHERE h.inhrelid = i.oid) AS parent,
+             COALESCE(x.indexprs::text || x.indpred::text, x.indexprs::text, x.indpred::text, '')
+               LIKE '%:varattno 0 %' AS whole_row,
              x.indisclustered AS clustered, x.indisreplident AS replica_identity,
              obj_description(i.oid, 'pg_class') AS comment,
              ARRAY(SELECT json_build_array(a.attnum, a.attstattarget)
@@ -173,9 +243,22 @@ SELECT c.oid, json_build_object(
 
   'triggers', (SELECT COALESCE(json_agg(k ORDER BY k.name), '[]') FROM (
       SELECT g.tgname AS name, pg_get_triggerdef(g.oid) AS definition, g.tgenabled AS enabled,
-             obj_description(g.oid, 'pg_trigger') AS comment
+             obj_description(g.oid, 'pg_trigger') AS comment,
+             (SELECT up.tgenabled FROM pg_catalog.pg_trigger AS up WHERE up.oid = g.tgparentid) AS parent_enabled,
+             format('%I.%I', fn.nspname, f.proname) AS function,
+             has_function_privilege(f.oid, 'EXECUTE') AND has_schema_privilege(fn.oid, 'USAGE') AS may_execute
         FROM pg_catalog.pg_trigger AS g
-       WHERE g.tgrelid = c.oid AND NOT g.tgisinternal AND g.tgparentid = 0) AS k),
+        JOIN pg_catalog.pg_proc AS f ON f.oid = g.tgfoid
+        JOIN pg_catalog.pg_namespace AS fn ON fn.oid = f.pronamespace
+        -- Before version 15 a partition's copy of its parent's trigger is called internal.
+       WHERE g.tgrelid = c.oid AND (NOT g.tgisinternal OR g.tgparentid <> 0)
+         AND NOT EXISTS (SELECT FROM pg_catalog.pg_constraint AS k
+                          WHERE k.oid = g.tgconstraint AND k.contype <> 't')) AS k),
+  -- Those of constraints: of foreign keys on either side, and of deferrable keys.
+  'constraint_trigger_states', ARRAY(
+      SELECT DISTINCT g.tgenabled FROM pg_catalog.pg_trigger AS g
+        JOIN pg_catalog.pg_constraint AS k ON k.oid = g.tgconstraint AND k.contype <> 't'
+       WHERE g.tgrelid = c.oid ORDER BY 1),
 
   'policies', (SELECT COALESCE(json_agg(k ORDER BY k.name), '[]') FROM (
       SELECT p.polname AS name, p.polpermissive AS permissive, p.polcmd AS command,
@@ -188,7 +271,10 @@ SELECT c.oid, json_build_object(
 
   'statistics', (SELECT COALESCE(json_agg(k ORDER BY k.schema, k.name), '[]') FROM (
       SELECT sn.nspname AS schema, s.stxname AS name, pg_get_userbyid(s.stxowner) AS owner,
-             pg_has_role(s.stxowner, 'USAGE') AS owned,
+             pg_has_role(s.stxowner, 'USAGE') AND pg_has_role(s.stxowner, '@SET@') AS owned,
+             has_schema_privilege(sn.oid, 'CREATE')
+               AND (me.rolsuper OR has_schema_privilege(s.stxowner, sn.oid, 'CREATE')) AS may_create,
+             @STATISTICS_OF_ROWS@ AS whole_row,
              NULLIF(s.stxstattarget, -1) AS target,
              obj_description(s.oid, 'pg_statistic_ext') AS comment,
              CASE WHEN starts_with(own.definition, own.head) AND right(own.definition, length(own.tail)) = own.tail
@@ -218,6 +304,7 @@ SELECT c.oid, json_build_object(
   'views', (SELECT COALESCE(json_agg(k ORDER BY k.schema, k.name), '[]') FROM (
       SELECT DISTINCT vn.nspname AS schema, v.relname AS name, pg_get_userbyid(v.relowner) AS owner,
              pg_has_role(v.relowner, 'USAGE') AS owned,
+             v.relpersistence = 't' AS temporary,
              to_jsonb(COALESCE(v.reloptions, '{}')) AS options,
              pg_get_viewdef(v.oid) AS definition
         FROM @OWN@
@@ -230,7 +317,7 @@ SELECT c.oid, json_build_object(
   -- Foreign keys that point here are known from elsewhere.
   'bound', ARRAY(
       SELECT DISTINCT pg_describe_object(d.classid, d.objid, d.objsubid)
-        FROM @OWN@
+        FROM (SELECT * FROM @OWN@ UNION ALL SELECT * FROM @IDENTITIES@) AS own
         JOIN pg_catalog.pg_depend AS d ON d.refclassid = own.classid AND d.refobjid = own.oid
         LEFT JOIN pg_catalog.pg_class AS o ON d.classid = 1259 AND o.oid = d.objid
         LEFT JOIN pg_catalog.pg_rewrite AS w ON d.classid = 2618 AND w.oid = d.objid
@@ -238,20 +325,31 @@ SELECT c.oid, json_build_object(
        WHERE NOT CASE d.classid
            WHEN 1259 THEN o.oid = c.oid OR o.relkind = 't' OR o.relkind = 'S' AND d.deptype IN ('a', 'i')
                        OR EXISTS (SELECT FROM pg_catalog.pg_index AS x WHERE x.indexrelid = o.oid AND x.indrelid = c.oid)
-           WHEN 1247 THEN d.objid IN (c.reltype, row_type.typarray)
+           WHEN 1247 THEN d.objid IN (c.reltype, row_type.typarray) OR own.is_identity AND d.deptype = 'i'
            WHEN 2604 THEN EXISTS (SELECT FROM pg_catalog.pg_attrdef AS a WHERE a.oid = d.objid AND a.adrelid = c.oid)
            WHEN 2606 THEN EXISTS (SELECT FROM pg_catalog.pg_constraint AS k
                                    WHERE k.oid = d.objid AND (k.conrelid = c.oid OR k.contype = 'f'))
            WHEN 2620 THEN EXISTS (SELECT FROM pg_catalog.pg_trigger AS g
                                    WHERE g.oid = d.objid AND (g.tgrelid = c.oid OR g.tgisinternal))
-           WHEN 2618 THEN w.rulename = '_RETURN' AND v.relkind = 'v'
+           WHEN 2618 THEN w.rulename = '_RETURN' AND v.relkind = 'v' AND NOT own.is_identity
            WHEN 3256 THEN EXISTS (SELECT FROM pg_catalog.pg_policy AS p WHERE p.oid = d.objid AND p.polrelid = c.oid)
            WHEN 3381 THEN EXISTS (SELECT FROM pg_catalog.pg_statistic_ext AS s WHERE s.oid = d.objid AND s.stxrelid = c.oid)
            WHEN 6106 THEN EXISTS (SELECT FROM pg_catalog.pg_publication_rel AS r WHERE r.oid = d.objid AND r.prrelid = c.oid)
            ELSE false END
+       UNION
+      -- Known by the table's OID, and no dependency. pg_subscription itself is not for everybody.
+      SELECT pg_describe_object(6100, s.srsubid, 0) FROM pg_catalog.pg_subscription_rel AS s WHERE s.srrelid = c.oid
+       UNION
+      -- … DEPENDS ON EXTENSION, of an index or a trigger.
+      SELECT pg_describe_object(d.classid, d.objid, d.objsubid) || ', which depends on an extension,'
+        FROM (SELECT 1259::oid AS classid, x.indexrelid AS oid FROM pg_catalog.pg_index AS x WHERE x.indrelid = c.oid
+               UNION ALL
+              SELECT 2620, g.oid FROM pg_catalog.pg_trigger AS g WHERE g.tgrelid = c.oid) AS part
+        JOIN pg_catalog.pg_depend AS d ON d.classid = part.classid AND d.objid = part.oid AND d.deptype = 'x'
        ORDER BY 1)
 )::text
 FROM ROWS FROM (unnest($1::text[]), unnest($2::text[])) AS wanted (schema, name)
 JOIN pg_catalog.pg_namespace AS n ON n.nspname = wanted.schema
 JOIN pg_catalog.pg_class AS c ON c.relnamespace = n.oid AND c.relname = wanted.name AND c.relkind = 'r'
 JOIN pg_catalog.pg_type AS row_type ON row_type.oid = c.reltype
+JOIN pg_catalog.pg_roles AS me ON me.rolname = current_user

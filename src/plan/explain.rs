@@ -206,7 +206,8 @@ fn transaction(job: &JobSpec, plan: &JobPlan, last: bool, on: &mut impl FnMut(Si
         on(Side::Target, statement);
     }
     let publish = swap::publish(&plan.tables);
-    for statement in publish.lock.iter().chain(&publish.swap) {
+    let last = publish.lock.iter().chain(&publish.keys);
+    for statement in last.chain(&publish.swap) {
         on(Side::Target, statement);
     }
     on(Side::Target, "COMMIT");

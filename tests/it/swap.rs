@@ -7,28 +7,12 @@ use nix::sys::signal::Signal;
 use rstest::rstest;
 
 use crate::support::{
-    Database, Databases, Outcome, PATIENCE, assert_committed, assert_refused, databases, job,
-    job_between, job_toml, run, schema_of, wait_until,
+    Databases, Outcome, PATIENCE, assert_committed, assert_refused, assert_same_schema, databases,
+    job, job_between, job_toml, run, schema_of, wait_until,
 };
 
 fn swap_of(tables: &str, more: &str) -> String {
     job_toml("swap", tables, more)
-}
-
-#[track_caller]
-fn assert_same_schema(before: &Option<String>, db: &Database<'_>) {
-    let after = schema_of(db);
-    let (Some(before), Some(after)) = (before, &after) else {
-        return;
-    };
-    let (old, new): (BTreeSet<_>, BTreeSet<_>) =
-        (before.lines().collect(), after.lines().collect());
-    assert!(
-        before == after,
-        "only before:\n{}\nonly after:\n{}",
-        old.difference(&new).copied().collect::<Vec<_>>().join("\n"),
-        new.difference(&old).copied().collect::<Vec<_>>().join("\n"),
-    );
 }
 
 /// No table, index, sequence or type of ours is left.

@@ -13,11 +13,17 @@ const ATTACHMENTS: &str = include_str!("../attachments.sql");
 
 /// The objects on which others may depend where they mean the table.
 const OWN: &str = "\
-(SELECT 1259::oid AS classid, c.oid \
-  UNION ALL SELECT 1259, x.indexrelid FROM pg_catalog.pg_index AS x WHERE x.indrelid = c.oid \
-  UNION ALL SELECT 1247, c.reltype \
-  UNION ALL SELECT 1247, row_type.typarray \
-  UNION ALL SELECT 2606, k.oid FROM pg_catalog.pg_constraint AS k WHERE k.conrelid = c.oid) AS own";
+(SELECT 1259::oid AS classid, c.oid, false AS is_identity \
+  UNION ALL SELECT 1259, x.indexrelid, false FROM pg_catalog.pg_index AS x WHERE x.indrelid = c.oid \
+  UNION ALL SELECT 1247, c.reltype, false \
+  UNION ALL SELECT 1247, row_type.typarray, false \
+  UNION ALL SELECT 2606, k.oid, false FROM pg_catalog.pg_constraint AS k WHERE k.conrelid = c.oid) AS own";
+
+/// The sequences of its identity columns, which cannot follow: the new table has others like them.
+const IDENTITIES: &str = "\
+(SELECT 1259::oid AS classid, dep.objid AS oid, true AS is_identity FROM pg_catalog.pg_depend AS dep \
+   JOIN pg_catalog.pg_class AS s ON s.oid = dep.objid AND s.relkind = 'S' \
+  WHERE dep.classid = 1259 AND dep.refclassid = 1259 AND dep.refobjid = c.oid AND dep.deptype = 'i') AS own";
 
 /// Reads what is attached to these tables, in one query. What is no ordinary table is not in the
 /// result.
@@ -82,6 +88,17 @@ fn sql(version: u32) -> String {
     };
     ATTACHMENTS
         .replace("@OWN@", OWN)
+        .replace("@IDENTITIES@", IDENTITIES)
+        .replace("@SET@", since(160_000, "SET", "MEMBER"))
+        .replace("@DETACHING@", since(140_000, "i.inhdetachpending", "false"))
+        .replace(
+            "@STATISTICS_OF_ROWS@",
+            since(
+                140_000,
+                "COALESCE(s.stxexprs::text LIKE '%:varattno 0 %', false)",
+                "false",
+            ),
+        )
         .replace(
             "@COMPRESSION@",
             since(

@@ -3,27 +3,44 @@
 use std::collections::BTreeMap;
 
 use super::make::OWN_TABLESPACE;
-use super::{Names, acl, comment, literal, quoted};
+use super::{Names, OuterKey, acl, comment, literal, quoted};
 use crate::catalog::attachments::{Attachments, ForeignKey, Index, IndexConstraint, Statistics};
 use crate::pg::ident::QualifiedName;
 
 /// The indexes, each by itself. They lock out writers only, so that several connections can make
 /// them. An exclusion constraint makes its own, under a lock of its own.
+///
+/// ATTACH PARTITION gives each index of the parent the oldest index that is like it. So of indexes
+/// that are alike, the one that was attached is made first, by the same connection.
 pub(super) fn indexes(names: &Names, old: &Attachments) -> Vec<Vec<String>> {
     let indexes = old.indexes.iter().enumerate();
-    let simple = indexes.filter(|(_, index)| !makes_own(index));
-    simple
-        .map(|(number, index)| {
-            let unique = if index.unique { "UNIQUE " } else { "" };
-            let tail = index.tail.as_deref().unwrap_or_default();
-            let sql = format!(
-                "CREATE {unique}INDEX {} ON {} {tail}",
-                names.index(number).name.sql(),
-                names.shadow.sql()
-            );
-            in_tablespace(index, sql)
-        })
-        .collect()
+    let mut simple: Vec<(usize, &Index)> = indexes.filter(|(_, i)| !makes_own(i)).collect();
+    simple.sort_by_key(|(_, index)| index.parent.is_none());
+    let mut made: Vec<(&str, Vec<String>)> = Vec::new();
+    for (number, index) in simple {
+        let unique = if index.unique { "UNIQUE " } else { "" };
+        let tail = index.tail.as_deref().unwrap_or_default();
+        let sql = format!(
+            "CREATE {unique}INDEX {} ON {} {tail}",
+            names.index(number).name.sql(),
+            names.shadow.sql()
+        );
+        let statements = in_tablespace(index, sql);
+        let of = columns_of(tail);
+        match made.iter_mut().find(|(other, _)| *other == of) {
+            Some((_, list)) if old.partition.is_some() => list.extend(statements),
+            _ => made.push((of, statements)),
+        }
+    }
+    made.into_iter().map(|(_, statements)| statements).collect()
+}
+
+/// `USING btree (v)` of `USING btree (v) WITH (fillfactor='60') WHERE …`, or a bit less: enough to
+/// find those that may be alike.
+fn columns_of(tail: &str) -> &str {
+    let ends = [" WITH (", " INCLUDE (", " NULLS NOT DISTINCT", " WHERE "];
+    let end = ends.iter().filter_map(|end| tail.find(end)).min();
+    &tail[..end.unwrap_or(tail.len())]
 }
 
 /// EXCLUDE, and keys WITHOUT OVERLAPS.
@@ -158,7 +175,7 @@ fn create_statistics(names: &Names, number: usize, statistics: &Statistics) -> V
     list
 }
 
-/// Foreign keys, publications, the table's comment, privileges.
+/// Foreign keys to other shadows, publications, the table's comment, privileges.
 pub(super) fn attach(
     names: &Names,
     old: &Attachments,
@@ -167,7 +184,9 @@ pub(super) fn attach(
     let shadow = names.shadow.sql();
     let mut list = Vec::new();
     for key in &old.foreign_keys {
-        list.extend(add_foreign_key(&shadow, key, shadows));
+        if let Some(to) = shadows.get(&to_table(key)) {
+            list.extend(add_foreign_key(&shadow, key, to));
+        }
     }
     for publication in &old.publications {
         let mut sql = format!(
@@ -213,14 +232,32 @@ pub(super) fn attach(
     list
 }
 
-/// A key that points to a table which is swapped in the same job points to its shadow.
-fn add_foreign_key(
-    shadow: &str,
-    key: &ForeignKey,
+/// The foreign keys to tables that stay: they lock those.
+pub(super) fn outer_keys(
+    names: &Names,
+    old: &Attachments,
     shadows: &BTreeMap<QualifiedName, QualifiedName>,
-) -> Vec<String> {
-    let to = QualifiedName::new(&key.to_schema, &key.to_name);
-    let to = shadows.get(&to).unwrap_or(&to).sql();
+) -> Vec<OuterKey> {
+    let keys = old.foreign_keys.iter();
+    let outer = keys.filter(|key| !shadows.contains_key(&to_table(key)));
+    outer
+        .map(|key| OuterKey {
+            statements: add_foreign_key(&names.shadow.sql(), key, &to_table(key)),
+            reads_rows: key.validated,
+            tables: std::iter::once(to_table(key))
+                .chain(key.to_parts.iter().map(|(s, n)| QualifiedName::new(s, n)))
+                .collect(),
+        })
+        .collect()
+}
+
+fn to_table(key: &ForeignKey) -> QualifiedName {
+    QualifiedName::new(&key.to_schema, &key.to_name)
+}
+
+/// A key that points to a table which is swapped in the same job points to its shadow.
+fn add_foreign_key(shadow: &str, key: &ForeignKey, to: &QualifiedName) -> Vec<String> {
+    let to = to.sql();
     let tail = key.tail.as_deref().unwrap_or_default();
     let name = quoted(&key.name);
     let mut list = vec![format!(

@@ -1,6 +1,6 @@
 //! Is what is attached still, or again, the same?
 
-use crate::catalog::attachments::{Attachments, Grant};
+use crate::catalog::attachments::{Attachments, Grant, RowType};
 
 /// What differs between two sets of attachments, named for people. What only says what our role
 /// may do is left out, and so is the difference between default privileges and the same granted.
@@ -31,6 +31,7 @@ pub fn differences(one: &Attachments, other: &Attachments) -> Vec<&'static str> 
         foreign_keys: "foreign keys",
         indexes: "indexes",
         triggers: "triggers",
+        constraint_trigger_states: "the triggers of constraints (ENABLE or DISABLE TRIGGER)",
         policies: "policies",
         statistics: "extended statistics",
         publications: "publications",
@@ -40,6 +41,14 @@ pub fn differences(one: &Attachments, other: &Attachments) -> Vec<&'static str> 
     }
     if sorted(&one.grants) != sorted(&other.grants) {
         found.push("privileges");
+    }
+    let (type_of_one, type_of_other) = (&one.row_type, &other.row_type);
+    if sorted(&type_of_one.grants) != sorted(&type_of_other.grants) {
+        found.push("privileges on the row type");
+    }
+    let comments = |of: &RowType| (of.comment.clone(), of.array_comment.clone());
+    if comments(type_of_one) != comments(type_of_other) {
+        found.push("the row type's comment");
     }
     if columns(one) != columns(other) {
         found.push("columns");

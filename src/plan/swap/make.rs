@@ -48,6 +48,26 @@ pub(super) fn make(
     for trigger in &old.triggers {
         list.extend(create_trigger(&shadow, old, trigger));
     }
+    list.extend(row_type(&shadow, old));
+    list
+}
+
+/// The privileges and comments of the row type.
+fn row_type(shadow: &str, old: &Attachments) -> Vec<String> {
+    let row_type = &old.row_type;
+    let object = format!("TYPE {shadow}");
+    let mut list: Vec<String> = Vec::new();
+    list.extend(super::comment(&object, row_type.comment.as_ref()));
+    let array = format!("{object}[]");
+    list.extend(super::comment(&array, row_type.array_comment.as_ref()));
+    // ALTER DEFAULT PRIVILEGES says nothing about the types of tables.
+    list.extend(super::acl::acl(
+        &object,
+        &old.owner,
+        row_type.acl_is_default,
+        &[],
+        &row_type.grants,
+    ));
     list
 }
 
@@ -147,7 +167,7 @@ fn identity(
     number: usize,
     column: &Column,
     sequence: &IdentitySequence,
-) -> [String; 2] {
+) -> Vec<String> {
     let passing = names.part(&sequence.schema, 's', number);
     let kind = if column.identity == "a" {
         "ALWAYS"
@@ -167,32 +187,54 @@ fn identity(
         sequence.max,
         sequence.cache,
     );
+    let mut list = vec![add];
+    if sequence.type_text != column.type_text {
+        list.push(format!(
+            "ALTER SEQUENCE {} AS {}",
+            passing.sql(),
+            sequence.type_text
+        ));
+    }
     let old = QualifiedName::new(&sequence.schema, &sequence.name).sql();
-    let go_on = format!(
+    list.push(format!(
         "SELECT pg_catalog.setval({}::pg_catalog.regclass, last_value, is_called) FROM {old}",
         literal(Some(&passing.sql()))
-    );
-    [add, go_on]
+    ));
+    list
 }
 
-/// Made before the load, because the target's triggers fire for its rows.
+/// Made before the load, because the target's triggers fire for its rows. Those that a partition has
+/// of its parent, too: they make room for the parent's own when the partition is attached.
 fn create_trigger(shadow: &str, old: &Attachments, trigger: &Trigger) -> Vec<String> {
     let on = format!(" ON {} ", old.sql_name);
     let definition = trigger
         .definition
         .replacen(&on, &format!(" ON {shadow} "), 1);
-    let name = quoted(&trigger.name);
-    let state = match trigger.enabled.as_str() {
-        "D" => Some("DISABLE"),
-        "R" => Some("ENABLE REPLICA"),
-        "A" => Some("ENABLE ALWAYS"),
-        _ => None,
-    };
     let mut list = vec![definition];
-    list.extend(state.map(|state| format!("ALTER TABLE {shadow} {state} TRIGGER {name}")));
-    list.extend(super::comment(
-        &format!("TRIGGER {name} ON {shadow}"),
-        trigger.comment.as_ref(),
-    ));
+    if trigger.enabled != "O" {
+        list.push(set_state(shadow, trigger));
+    }
+    list.extend(trigger_comment(shadow, trigger));
     list
+}
+
+/// `ALTER TABLE … DISABLE TRIGGER …`.
+pub(super) fn set_state(table: &str, trigger: &Trigger) -> String {
+    let state = match trigger.enabled.as_str() {
+        "D" => "DISABLE",
+        "R" => "ENABLE REPLICA",
+        "A" => "ENABLE ALWAYS",
+        _ => "ENABLE",
+    };
+    format!(
+        "ALTER TABLE {table} {state} TRIGGER {}",
+        quoted(&trigger.name)
+    )
+}
+
+pub(super) fn trigger_comment(table: &str, trigger: &Trigger) -> Option<String> {
+    super::comment(
+        &format!("TRIGGER {} ON {table}", quoted(&trigger.name)),
+        trigger.comment.as_ref(),
+    )
 }

@@ -7,6 +7,7 @@ mod compare;
 mod make;
 mod publish;
 mod refuse;
+mod rights;
 #[cfg(test)]
 mod tests;
 
@@ -24,7 +25,7 @@ use crate::plan::sql;
 
 pub use compare::differences;
 pub use make::OWN_TABLESPACE;
-pub use publish::{Publish, other_locks, publish};
+pub use publish::{OuterKey, Publish, other_locks, publish};
 
 /// A new table that will take the target's place.
 #[derive(Clone, Debug, PartialEq)]
@@ -39,9 +40,11 @@ pub struct Shadow {
     pub indexes: Vec<Vec<String>>,
     /// Then: constraints, statistics, comments.
     pub build: Vec<String>,
-    /// When all shadows of the job are built: what refers to other tables, and privileges last,
+    /// When all shadows of the job are built: what refers to other shadows, and privileges last,
     /// because the owner's own may be among those that lack.
     pub attach: Vec<String>,
+    /// In the publishing moment: foreign keys to tables that are not swapped.
+    pub outer_keys: Vec<OuterKey>,
     /// Its rows are visible to every snapshot, however old; else an older one finds the table empty.
     pub frozen: bool,
     /// What the old table has, for comparing.
@@ -134,6 +137,7 @@ fn shadow_of(
         indexes: build::indexes(&names, attachments),
         build: build::build(&names, attachments, job.analyze),
         attach: build::attach(&names, attachments, shadows),
+        outer_keys: build::outer_keys(&names, attachments, shadows),
         frozen: false,
         name: names.shadow.clone(),
         retired: names.retired,

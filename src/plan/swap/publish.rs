@@ -1,9 +1,14 @@
 //! The short part: the locks, and the statements that put the new tables in the old ones' places.
+//!
+//! All locks that anybody could notice are taken at the beginning, in an order in which others take
+//! them, too: views, parents, tables, their sequences, and last the tables that foreign keys point to.
+//! Others may take them in another order all the same. So all of them together are waited for no
+//! longer than a budget, which is far below `deadlock_timeout`; then all are released.
 
 use std::collections::BTreeMap;
 
 use super::{Names, Shadow, acl, comment, literal, make, options, quoted};
-use crate::catalog::attachments::{Policy, View};
+use crate::catalog::attachments::{Attachments, Policy, View};
 use crate::error::Side;
 use crate::pg::ident::QualifiedName;
 use crate::plan::copy::{CopyPlan, Load};
@@ -12,10 +17,30 @@ use crate::plan::explain::Lock;
 /// The statements of the publishing moment.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Publish {
-    /// Takes every lock that readers could notice.
+    /// Takes every lock that readers could notice: a statement each.
     pub lock: Vec<String>,
+    /// Keeps writers away from the tables that foreign keys point to: a statement each.
+    pub lock_referenced: Vec<String>,
+    /// Adds those foreign keys.
+    pub keys: Vec<String>,
+    /// The tables that this reads.
+    pub keys_read: Vec<QualifiedName>,
     /// Changes catalogues only.
     pub swap: Vec<String>,
+    /// The tables and views that are locked.
+    pub locked: Vec<QualifiedName>,
+}
+
+/// A foreign key to a table that is not swapped. Adding it locks that table against writers, dropping
+/// the old one locks it against everybody.
+#[derive(Clone, Debug, PartialEq)]
+pub struct OuterKey {
+    /// Adds it to the shadow.
+    pub statements: Vec<String>,
+    /// All rows are looked up.
+    pub reads_rows: bool,
+    /// The table that it points to, and that one's partitions.
+    pub tables: Vec<QualifiedName>,
 }
 
 /// The publishing moment of all of a job's tables that load a shadow.
@@ -35,10 +60,7 @@ pub fn publish(tables: &[CopyPlan]) -> Publish {
         .flat_map(|(_, shadow)| &shadow.attachments.views)
         .map(|view| (QualifiedName::new(&view.schema, &view.name), view))
         .collect();
-    let mut parts = Publish {
-        lock: lock(&swapped, &views),
-        swap: Vec::new(),
-    };
+    let mut parts = lock(&swapped, &views);
     for (table, shadow) in &swapped {
         parts.swap.extend(rename(&table.target, shadow));
     }
@@ -70,19 +92,19 @@ pub fn other_locks(tables: &[CopyPlan]) -> Vec<Lock> {
         );
         let old = &shadow.attachments;
         let views = old.views.iter().map(|view| (&view.schema, &view.name));
-        let parents = old
-            .partition
-            .iter()
-            .map(|parent| (&parent.schema, &parent.name));
-        for (schema, name) in views.chain(parents) {
-            locks.insert(QualifiedName::new(schema, name), moment);
+        let views = views.map(|(schema, name)| QualifiedName::new(schema, name));
+        for name in views.chain(parent(old)).chain(beside(old)) {
+            locks.insert(name, moment);
         }
-        for key in &old.foreign_keys {
+        for key in &shadow.outer_keys {
             let lock = (
                 "SHARE ROW EXCLUSIVE, then ACCESS EXCLUSIVE",
-                "writers, while the foreign key is checked; everybody for the moment of publishing",
+                "writers, while the foreign key of a large table is checked; everybody for the moment of \
+                 publishing",
             );
-            locks.insert(QualifiedName::new(&key.to_schema, &key.to_name), lock);
+            for name in &key.tables {
+                locks.insert(name.clone(), lock);
+            }
         }
     }
     for table in tables {
@@ -97,28 +119,74 @@ pub fn other_locks(tables: &[CopyPlan]) -> Vec<Lock> {
     locks.into_iter().map(lock).collect()
 }
 
+fn parent(old: &Attachments) -> Option<QualifiedName> {
+    let partition = old.partition.as_ref()?;
+    Some(QualifiedName::new(&partition.schema, &partition.name))
+}
+
+/// The DEFAULT partition, to which DETACH gives what the partition had, and from which ATTACH takes it.
+fn beside(old: &Attachments) -> Option<QualifiedName> {
+    let default = old.partition.as_ref()?.default.as_ref()?;
+    Some(QualifiedName::new(&default.schema, &default.name))
+}
+
 /// Views first: a reader of a view that has come as far as the table would find it dropped. LOCK
-/// would lock all tables of a view; a change of its owner to the same one locks just the view.
-fn lock(swapped: &[(&CopyPlan, &Shadow)], views: &BTreeMap<QualifiedName, &View>) -> Vec<String> {
-    let mut list: Vec<String> = views
-        .iter()
-        .map(|(name, view)| format!("ALTER VIEW {} OWNER TO {}", name.sql(), quoted(&view.owner)))
-        .collect();
-    let parents = swapped.iter().filter_map(|(_, shadow)| {
-        let partition = shadow.attachments.partition.as_ref()?;
-        Some(QualifiedName::new(&partition.schema, &partition.name).sql())
-    });
-    let mut tables: Vec<String> = Vec::new();
-    for name in parents.chain(swapped.iter().map(|(table, _)| table.target.sql())) {
-        if !tables.contains(&name) {
-            tables.push(name);
+/// would lock all tables of a view; a change of its owner to the same one locks just the view. So it
+/// does with a sequence, which LOCK does not know.
+fn lock(swapped: &[(&CopyPlan, &Shadow)], views: &BTreeMap<QualifiedName, &View>) -> Publish {
+    let mut parts = Publish::default();
+    for (name, view) in views {
+        let (view_name, owner) = (name.sql(), quoted(&view.owner));
+        let sql = format!("ALTER VIEW {view_name} OWNER TO {owner}");
+        parts.lock.push(sql);
+        parts.locked.push(name.clone());
+    }
+    let shadows = || swapped.iter().map(|(_, shadow)| *shadow);
+    let parents = shadows().filter_map(|shadow| parent(&shadow.attachments));
+    let targets = swapped.iter().map(|(table, _)| table.target.clone());
+    let defaults = shadows().filter_map(|shadow| beside(&shadow.attachments));
+    for name in parents.chain(targets).chain(defaults) {
+        lock_table(&mut parts, name);
+    }
+    for shadow in shadows() {
+        let columns = shadow.attachments.columns.iter();
+        for column in columns {
+            let owned = column.sequences.iter().map(|s| (&s.schema, &s.name));
+            let identity = column.identity_sequence.iter();
+            for (schema, name) in owned.chain(identity.map(|s| (&s.schema, &s.name))) {
+                parts.lock.push(format!(
+                    "ALTER SEQUENCE {} OWNER TO {}",
+                    QualifiedName::new(schema, name).sql(),
+                    quoted(&shadow.attachments.owner)
+                ));
+            }
         }
     }
-    list.push(format!(
-        "LOCK TABLE ONLY {} IN ACCESS EXCLUSIVE MODE",
-        tables.join(", ONLY ")
-    ));
-    list
+    for shadow in shadows() {
+        for key in &shadow.outer_keys {
+            parts.keys.extend(key.statements.iter().cloned());
+            if key.reads_rows {
+                parts.keys_read.push(shadow.name.clone());
+                parts.keys_read.extend(key.tables.iter().cloned());
+            }
+            for name in &key.tables {
+                let sql = format!("LOCK TABLE ONLY {} IN SHARE ROW EXCLUSIVE MODE", name.sql());
+                if !parts.lock_referenced.contains(&sql) {
+                    parts.lock_referenced.push(sql);
+                }
+                lock_table(&mut parts, name.clone());
+            }
+        }
+    }
+    parts
+}
+
+fn lock_table(parts: &mut Publish, name: QualifiedName) {
+    if !parts.locked.contains(&name) {
+        let sql = format!("LOCK TABLE ONLY {} IN ACCESS EXCLUSIVE MODE", name.sql());
+        parts.lock.push(sql);
+        parts.locked.push(name);
+    }
 }
 
 fn rename(target: &QualifiedName, shadow: &Shadow) -> Vec<String> {
@@ -217,7 +285,11 @@ fn settle_in(target: &QualifiedName, shadow: &Shadow) -> Vec<String> {
     if old.force_row_security {
         list.push(format!("ALTER TABLE {table} FORCE ROW LEVEL SECURITY"));
     }
+    let inherited = || old.triggers.iter().filter(|t| t.parent_enabled.is_some());
     if let Some(partition) = &old.partition {
+        for trigger in inherited() {
+            list.push(format!("DROP TRIGGER {} ON {table}", quoted(&trigger.name)));
+        }
         list.push(format!(
             "ALTER TABLE {} ATTACH PARTITION {table} {}",
             QualifiedName::new(&partition.schema, &partition.name).sql(),
@@ -230,6 +302,20 @@ fn settle_in(target: &QualifiedName, shadow: &Shadow) -> Vec<String> {
             ));
         }
     }
+    list.extend(inherited().filter_map(|t| make::trigger_comment(&table, t)));
+    let all_off = old.constraint_trigger_states == ["D"];
+    if all_off {
+        list.push(format!("ALTER TABLE {table} DISABLE TRIGGER ALL"));
+    }
+    // What the new table has by itself is what it was made with, or its parent's.
+    let changed = old.triggers.iter().filter(|trigger| {
+        all_off
+            || trigger
+                .parent_enabled
+                .as_ref()
+                .is_some_and(|state| *state != trigger.enabled)
+    });
+    list.extend(changed.map(|trigger| make::set_state(&table, trigger)));
     list
 }
 

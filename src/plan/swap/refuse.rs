@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::cannot_follow;
+use super::{cannot_follow, rights};
 use crate::catalog::attachments::Attachments;
 use crate::catalog::desc::{RelationDesc, RelationKind};
 use crate::config::spec::{JobSpec, Triggers};
@@ -40,7 +40,8 @@ pub(super) fn check(
     check_kind(target, attachments, refusals);
     check_bound(job, target, attachments, shadows, refusals);
     check_forms(target, attachments, refusals);
-    check_rights(target, attachments, refusals);
+    check_states(target, attachments, shadows, refusals);
+    rights::check(target, attachments, refusals);
 }
 
 fn check_kind(target: &RelationDesc, old: &Attachments, refusals: &mut Vec<Refusal>) {
@@ -59,8 +60,9 @@ fn check_kind(target: &RelationDesc, old: &Attachments, refusals: &mut Vec<Refus
         format!("inherits from {}", old.inherits.join(", ")),
     );
     refuse(
-        !target.children.is_empty(),
-        "other tables inherit from it".to_owned(),
+        old.partition.as_ref().is_some_and(|p| p.detaching),
+        "is being detached from its parent: finish that with ALTER TABLE … DETACH PARTITION … FINALIZE"
+            .to_owned(),
     );
     refuse(
         old.published_unnamed,
@@ -68,6 +70,11 @@ fn check_kind(target: &RelationDesc, old: &Attachments, refusals: &mut Vec<Refus
          under a name that they don't know"
             .to_owned(),
     );
+    if !target.children.is_empty() {
+        refusals.push(cannot_follow(target, "other tables inherit from it").hinted(
+            "use `mode = \"merge\"`, and name the children in `tables`, too; or ALTER TABLE … NO INHERIT there",
+        ));
+    }
 }
 
 fn check_bound(
@@ -84,7 +91,20 @@ fn check_bound(
         ));
     }
     for key in &target.referenced_by {
-        if !shadows.contains_key(&key.from) {
+        if let (Some(parent), true) = (
+            &old.partition,
+            old.referenced_through_parent.contains(&key.name),
+        ) {
+            let parent = QualifiedName::new(&parent.schema, &parent.name);
+            refusals.push(cannot_follow(
+                target,
+                format!(
+                    "{} refers to its parent {parent} by foreign key {}: a partition with rows that are \
+                     referenced cannot be detached",
+                    key.from, key.name
+                ),
+            ));
+        } else if !shadows.contains_key(&key.from) {
             refusals.push(
                 cannot_follow(
                     target,
@@ -102,7 +122,17 @@ fn check_bound(
     }
     for view in &old.views {
         let name = QualifiedName::new(&view.schema, &view.name);
-        if !job.recreate_views {
+        if view.temporary {
+            refusals.push(
+                cannot_follow(
+                    target,
+                    format!("temporary view {name} of another session is bound to this very table"),
+                )
+                .hinted(
+                    "let that session end, or drop the view; `mode = \"merge\"` keeps the table",
+                ),
+            );
+        } else if !job.recreate_views {
             refusals.push(
                 cannot_follow(target, format!("view {name} is bound to this very table")).hinted(
                     "use `mode = \"merge\"`, or let swap make the view again: `recreate_views = true`",
@@ -141,66 +171,51 @@ fn check_forms(target: &RelationDesc, old: &Attachments, refusals: &mut Vec<Refu
             format!("{what} {name} has a definition that swap does not know"),
         ));
     }
+    // The definition calls the row by the table's name, which the new table does not have yet.
+    let checks = old.checks.iter().filter(|check| check.whole_row);
+    let checks = checks.map(|check| ("constraint", &check.name));
+    let indexes = old.indexes.iter().filter(|index| index.whole_row);
+    let indexes = indexes.map(|index| ("index", &index.name));
+    let statistics = old.statistics.iter().filter(|s| s.whole_row);
+    let statistics = statistics.map(|s| ("statistics object", &s.name));
+    for (what, name) in checks.chain(indexes).chain(statistics) {
+        refusals.push(cannot_follow(
+            target,
+            format!("{what} {name} refers to the whole row"),
+        ));
+    }
 }
 
-fn check_rights(target: &RelationDesc, old: &Attachments, refusals: &mut Vec<Refusal>) {
-    let mut lacks = |when: bool, message: String, hint: String| {
-        if when {
-            refusals.push(Refusal::permission(Side::Target, &target.name, message).hinted(hint));
-        }
+/// ENABLE and DISABLE TRIGGER of the triggers of constraints, whose names are other ones in each table:
+/// only all of them can be disabled.
+fn check_states(
+    target: &RelationDesc,
+    old: &Attachments,
+    shadows: &BTreeMap<QualifiedName, QualifiedName>,
+    refusals: &mut Vec<Refusal>,
+) {
+    let mut refuse = |message: String| {
+        refusals.push(cannot_follow(target, message).hinted(
+            "use `mode = \"merge\"`, or ALTER TABLE … ENABLE TRIGGER ALL, which also enables its other \
+             triggers",
+        ));
     };
-    let schema = &target.name.schema;
-    lacks(
-        !target.privileges.owner,
-        format!("the role is no member of {}, who owns the table", old.owner),
-        format!(
-            "GRANT {} TO the role of the target, or use `mode = \"merge\"`",
-            old.owner
-        ),
-    );
-    lacks(
-        !old.may_create,
-        format!("the role lacks CREATE on schema {schema}"),
-        format!(
-            "GRANT CREATE ON SCHEMA {schema} TO the role of the target, or use `mode = \"merge\"`"
-        ),
-    );
-    lacks(
-        !old.owner_may_create,
-        format!(
-            "{}, who owns the table, lacks CREATE on schema {schema}",
-            old.owner
-        ),
-        format!(
-            "GRANT CREATE ON SCHEMA {schema} TO {}, or use `mode = \"merge\"`",
-            old.owner
-        ),
-    );
-    for key in old.foreign_keys.iter().filter(|key| !key.may_reference) {
-        let to = QualifiedName::new(&key.to_schema, &key.to_name);
-        lacks(
-            true,
-            format!(
-                "the role lacks REFERENCES on {to} for foreign key {}",
-                key.name
-            ),
-            format!(
-                "GRANT REFERENCES ON {to} TO the role of the target, or use `mode = \"merge\"`"
-            ),
-        );
+    if !matches!(old.constraint_trigger_states.as_slice(), [] | [_])
+        || old
+            .constraint_trigger_states
+            .iter()
+            .any(|s| s != "O" && s != "D")
+    {
+        refuse("some of the triggers of its constraints are disabled, and some are not".to_owned());
     }
-    let publications = old.publications.iter().filter(|p| !p.owned);
-    let publications = publications.map(|p| format!("publication {}", p.name));
-    let statistics = old.statistics.iter().filter(|s| !s.owned);
-    let statistics = statistics.map(|s| format!("statistics object {}", s.name));
-    let parent = old.partition.iter().filter(|p| !p.owned);
-    let parent = parent.map(|p| format!("its parent {}", QualifiedName::new(&p.schema, &p.name)));
-    for what in publications.chain(statistics).chain(parent) {
-        lacks(
-            true,
-            format!("the role does not own {what}"),
-            "make it a member of the owner, or use `mode = \"merge\"`".to_owned(),
-        );
+    for key in &old.foreign_keys {
+        let to = QualifiedName::new(&key.to_schema, &key.to_name);
+        if key.states_there.iter().any(|state| state != "O") && !shadows.contains_key(&to) {
+            refuse(format!(
+                "the triggers of foreign key {} on {to} are disabled",
+                key.name
+            ));
+        }
     }
 }
 
@@ -227,7 +242,16 @@ pub(super) fn warn(
     if job.triggers == Triggers::Fire && !target.triggers.is_empty() {
         warnings.push("its triggers fire on the shadow, whose name they see".to_owned());
     }
-    if old.partition.is_some() {
+    if let Some(partition) = &old.partition {
+        if let (Some(default), false) = (&partition.default, partition.default_excludes) {
+            let default = QualifiedName::new(&default.schema, &default.name);
+            let condition = partition.condition.as_deref().unwrap_or("the bound");
+            warnings.push(format!(
+                "publishing reads the DEFAULT partition {default} while readers of the partitioned table wait; \
+                 this constraint spares that: ALTER TABLE {} ADD CHECK (NOT {condition})",
+                default.sql()
+            ));
+        }
         warnings.push(
             "publishing a partition keeps readers of the whole partitioned table waiting for a moment"
                 .to_owned(),

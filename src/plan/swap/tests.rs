@@ -15,7 +15,7 @@ fn attached(name: &str, more: &Value) -> Attachments {
         json!({
             "name": name, "type": ty, "collation": null, "not_null": false, "expression": null, "generated": "",
             "identity": "", "storage": null, "compression": null, "statistics": null, "options": [],
-            "comment": null, "identity_sequence": null, "sequences": [],
+            "comment": null, "identity_sequence": null, "sequences": [], "may_use_type": true,
         })
     };
     let mut all = json!({
@@ -28,7 +28,14 @@ fn attached(name: &str, more: &Value) -> Attachments {
         "indexes": [], "invalid_indexes": [], "triggers": [], "policies": [], "statistics": [],
         "publications": [], "labels": [], "views": [], "bound": [],
     });
-    for (key, value) in more.as_object().into_iter().flatten() {
+    let rest = json!({
+        "superuser": true, "may_set_owner": true,
+        "denied_tablespaces": [], "denied_grantors": [], "referenced_through_parent": [],
+        "row_type": {"comment": null, "array_comment": null, "acl_is_default": true, "grants": []},
+        "constraint_trigger_states": [],
+    });
+    let rest = rest.as_object().into_iter().flatten();
+    for (key, value) in rest.chain(more.as_object().into_iter().flatten()) {
         all[key] = value.clone();
     }
     serde_json::from_value(all).unwrap()
@@ -66,7 +73,8 @@ fn all(plan: &JobPlan) -> Vec<String> {
         })
         .collect();
     let publish = publish(&plan.tables);
-    list.extend(publish.lock.into_iter().chain(publish.swap));
+    list.extend(publish.lock.into_iter().chain(publish.keys));
+    list.extend(publish.swap);
     list
 }
 
@@ -87,16 +95,16 @@ fn names_never_change_between_releases_or_leftovers_would_not_be_found() {
     r#"CREATE UNLOGGED TABLE $S ("id" integer, "v" text) USING "heap" WITH ("fillfactor"='70', toast."autovacuum_enabled"='false') TABLESPACE "fast""#
 )]
 #[case(
-    json!({"checks": [{"name": "c c", "definition": "CHECK ((id > 0)) NOT VALID", "not_null": false, "comment": null}]}),
+    json!({"checks": [{"name": "c c", "definition": "CHECK ((id > 0)) NOT VALID", "not_null": false, "whole_row": false, "comment": null}]}),
     r#"ALTER TABLE $S ADD CONSTRAINT "c c" CHECK ((id > 0)) NOT VALID"#
 )]
 #[case(
     json!({"triggers": [{"name": "g", "definition": "CREATE TRIGGER g AFTER INSERT ON public.t FOR EACH ROW EXECUTE FUNCTION f(' ON public.t ')",
-                         "enabled": "A", "comment": null}]}),
+                         "enabled": "A", "comment": null, "parent_enabled": null, "function": "f", "may_execute": true}]}),
     "CREATE TRIGGER g AFTER INSERT ON $S FOR EACH ROW EXECUTE FUNCTION f(' ON public.t ')"
 )]
 #[case(
-    json!({"statistics": [{"schema": "o", "name": "x", "owner": "p", "owned": true, "target": null, "comment": null,
+    json!({"statistics": [{"schema": "o", "name": "x", "owner": "p", "owned": true, "may_create": true, "whole_row": false, "target": null, "comment": null,
                            "middle": "(ndistinct) ON id, v"}]}),
     r#"CREATE STATISTICS "o"."tableferry_shadow_96270aac194b0e44_x0" (ndistinct) ON id, v FROM $S"#
 )]
@@ -126,7 +134,7 @@ fn what_is_attached_is_made_again(#[case] more: Value, #[case] expected: &str) {
 #[test]
 fn a_foreign_key_to_a_table_that_is_swapped_too_points_to_its_shadow() {
     let key = json!([{"name": "k", "to_schema": "public", "to_name": "t", "head": "FOREIGN KEY (id) REFERENCES ",
-                      "tail": "(id) ON DELETE CASCADE", "may_reference": true, "comment": null}]);
+                      "tail": "(id) ON DELETE CASCADE", "may_reference": true, "validated": true, "to_parts": [["public", "part"]], "states_there": [], "comment": null}]);
     let parent = |mut entry: Inspected| {
         let target = entry.target.as_mut().unwrap();
         target.referenced_by = vec![ForeignKey {
@@ -163,7 +171,7 @@ fn a_foreign_key_to_a_table_that_is_swapped_too_points_to_its_shadow() {
 #[case(json!({"owner_may_create": false}), ErrorKind::Permission, "o, who owns")]
 #[case(json!({"publications": [{"name": "p", "owned": false, "columns": null, "filter": null}]}), ErrorKind::Permission, "publication p")]
 #[case(
-    json!({"indexes": [{"name": "i", "unique": false, "tail": null, "tablespace": null, "options": [], "clustered": false,
+    json!({"indexes": [{"name": "i", "unique": false, "tail": null, "tablespace": null, "options": [], "parent": null, "whole_row": false, "clustered": false,
                         "replica_identity": false, "comment": null, "statistics": [], "constraint": null}]}),
     ErrorKind::SchemaMismatch,
     "index i"
@@ -187,12 +195,12 @@ fn what_cannot_follow_is_refused_by_name(
 
 #[test]
 fn a_view_is_replaced_once_and_locked_before_the_tables() {
-    let views = json!({"views": [{"schema": "public", "name": "v", "owner": "o", "owned": true,
+    let views = json!({"views": [{"schema": "public", "name": "v", "owner": "o", "owned": true, "temporary": false,
                                   "options": ["security_barrier=true"], "definition": " SELECT 1;"}]});
     let entries = || vec![entry("t", &views), entry("u", &views)];
     assert_eq!(planned(entries(), false).unwrap_err().len(), 2);
     let publish = publish(&planned(entries(), true).unwrap().tables);
-    assert_eq!(publish.lock.len(), 2, "{publish:?}");
+    assert_eq!(publish.lock.len(), 3, "{publish:?}");
     assert!(publish.lock[0].starts_with("ALTER VIEW"), "{publish:?}");
     let replaced =
         r#"CREATE OR REPLACE VIEW "public"."v" WITH ("security_barrier"='true') AS SELECT 1"#;
@@ -263,7 +271,7 @@ fn differences_are_named_and_rights_of_our_own_are_none() {
 #[test]
 fn tables_that_are_published_one_by_one_know_no_other_shadow() {
     let key = json!({"foreign_keys": [{"name": "k", "to_schema": "public", "to_name": "t", "head": "FOREIGN KEY (id) REFERENCES ",
-                                       "tail": "(id)", "may_reference": true, "comment": null}]});
+                                       "tail": "(id)", "may_reference": true, "validated": true, "to_parts": [["public", "part"]], "states_there": [], "comment": null}]});
     let mut job = fixtures::job(Mode::Swap);
     job.atomic = false;
     let plan = crate::plan::job(

@@ -1,6 +1,7 @@
 //! What the modes that don't write into the target itself do around the load. What they run was
 //! decided by the plan (`plan::staged`, `plan::swap`).
 
+mod locks;
 mod merge;
 pub(super) mod older;
 mod rounds;

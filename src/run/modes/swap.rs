@@ -7,7 +7,7 @@ use std::time::Duration;
 use futures_util::future::try_join_all;
 use tokio::time::Instant;
 
-use super::{begin_shared, commit_shared};
+use super::{begin_shared, commit_shared, locks};
 use crate::catalog::attachments::Question;
 use crate::config::spec::JobSpec;
 use crate::error::{Error, ErrorKind, Phase, Result, Side};
@@ -17,12 +17,13 @@ use crate::plan::copy::{CopyPlan, JobPlan, Load};
 use crate::plan::shared::SHADOW_MARK;
 use crate::plan::swap::{self, Shadow};
 
-/// How long to wait for the publishing locks at a time. Whoever comes meanwhile queues behind us,
-/// so this, and what is done under the locks, is what a reader waits at most.
-const LOCK_SLICE: &str = "80ms";
+/// How long to wait for all of the publishing locks together, at a time. Whoever comes meanwhile
+/// queues behind us, so this, and what is done under the locks, is what a reader waits at most.
+const LOCK_BUDGET_MAX: Duration = Duration::from_millis(80);
 
-/// The same for locks that are only noticed while the others are held.
-const LOCK_SLICE_WITHIN: &str = "40ms";
+/// Foreign keys whose tables are no larger than this, all together, are checked under the locks. Those
+/// of larger ones are checked before, while only writers of the tables that they point to wait.
+const CHECKED_BYTES_MAX: i64 = 2 << 20;
 
 /// Between two attempts to get the locks: readers that queued must get through.
 const PAUSE_MIN: Duration = Duration::from_millis(50);
@@ -155,32 +156,54 @@ pub(in crate::run) async fn publish(target: &Session, job: &JobSpec, plan: &JobP
     if publish.swap.is_empty() {
         return Ok(());
     }
-    // One plan for all times that it is asked from here on, made before anybody waits.
-    target
-        .run(
-            Phase::Publish,
-            "SET LOCAL plan_cache_mode = force_generic_plan",
-        )
-        .await?;
+    // One plan for all times that it is asked from here on, made before anybody waits: a plan that
+    // looks up each thing by itself, and doesn't read whole catalogues.
+    let planning = "SET LOCAL plan_cache_mode = force_generic_plan; SET LOCAL jit = off; \
+                    SET LOCAL enable_hashjoin = off; SET LOCAL enable_mergejoin = off";
+    target.run(Phase::Publish, planning).await?;
     let question = Question::prepare(target).await?;
     unchanged(target, plan, &question).await?;
+    let planned = "SET LOCAL enable_hashjoin TO DEFAULT; SET LOCAL enable_mergejoin TO DEFAULT; \
+                   SET LOCAL jit TO DEFAULT";
+    target.run(Phase::Publish, planned).await?;
+    let keys_first = !are_small(target, &publish.keys_read).await?;
     let began = Instant::now();
     let mut pause = PAUSE_MIN;
     loop {
-        let error = match publish_now(target, plan, &publish, &question).await {
+        let attempt = Instant::now();
+        let error = match publish_now(target, plan, &publish, &question, keys_first).await {
             Ok(()) => return Ok(()),
             Err(error) => error,
         };
         let patient = job.lock_timeout.is_zero() || began.elapsed() < job.lock_timeout;
-        if error.kind() != ErrorKind::Locked || !patient {
+        if error.kind() != ErrorKind::Locked {
             return Err(named(error, plan));
         }
         target
             .run(Phase::Publish, "ROLLBACK TO SAVEPOINT tableferry_publish")
             .await?;
-        tokio::time::sleep(pause).await;
-        pause = (pause * 2).min(PAUSE_MAX);
+        if !patient {
+            let error = match locks::holders(target, &publish.locked).await? {
+                Some(holders) => error.hinted(holders),
+                None => error,
+            };
+            return Err(named(error, plan));
+        }
+        // Whoever waited for a check of foreign keys gets as much time as that took.
+        tokio::time::sleep(pause.max(attempt.elapsed())).await;
+        pause = (pause * 5 / 4).min(PAUSE_MAX);
     }
+}
+
+async fn are_small(target: &Session, tables: &[QualifiedName]) -> Result<bool> {
+    let names: Vec<String> = tables.iter().map(QualifiedName::sql).collect();
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    let sql = "SELECT COALESCE(pg_catalog.sum(pg_catalog.pg_relation_size(pg_catalog.to_regclass(t))), 0) \
+               ::pg_catalog.int8 FROM pg_catalog.unnest($1::pg_catalog.text[]) AS t";
+    let rows = target.query(Phase::Publish, sql, &[&names]).await?;
+    Ok(rows
+        .first()
+        .is_some_and(|row| row.get::<_, i64>(0) <= CHECKED_BYTES_MAX))
 }
 
 /// Several tables are published by one batch of statements: only of a single one it is known that
@@ -192,19 +215,30 @@ fn named(error: Error, plan: &JobPlan) -> Error {
     }
 }
 
+/// One attempt. *Errors:* `Locked` when the locks were not to be had within the budget.
 async fn publish_now(
     target: &Session,
     plan: &JobPlan,
     publish: &swap::Publish,
     question: &Question,
+    keys_first: bool,
 ) -> Result<()> {
-    let lock = format!(
-        "SAVEPOINT tableferry_publish; SET LOCAL lock_timeout = '{LOCK_SLICE}'; {}; \
-         SET LOCAL lock_timeout = '{LOCK_SLICE_WITHIN}'",
-        publish.lock.join("; ")
-    );
-    target.run(Phase::Publish, &lock).await?;
+    target
+        .run(Phase::Publish, "SAVEPOINT tableferry_publish")
+        .await?;
+    if keys_first {
+        locks::take(target, &publish.lock_referenced, LOCK_BUDGET_MAX).await?;
+        target
+            .run(Phase::Publish, &publish.keys.join(";\n"))
+            .await?;
+    }
+    locks::take(target, &publish.lock, LOCK_BUDGET_MAX).await?;
     unchanged(target, plan, question).await?;
+    if !keys_first {
+        target
+            .run(Phase::Publish, &publish.keys.join(";\n"))
+            .await?;
+    }
     target
         .run(Phase::Publish, &publish.swap.join(";\n"))
         .await?;

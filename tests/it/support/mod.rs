@@ -39,7 +39,7 @@ pub use outcomes::{
     all_of_public, assert_committed, assert_refused, changes, job_toml, only_t, run,
 };
 pub use proxy::Proxy;
-pub use schema::schema_of;
+pub use schema::{assert_same_schema, schema_of};
 pub use standby::Standby;
 
 /// How long a test waits for something that is sure to come: only a broken build ever waits this long.

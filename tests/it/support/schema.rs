@@ -1,5 +1,6 @@
 //! What a database holds besides its rows.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::process::Command;
 
@@ -26,4 +27,21 @@ pub fn schema_of(database: &Database<'_>) -> Option<String> {
         .lines()
         .filter(|line| !line.starts_with("\\restrict") && !line.starts_with("\\unrestrict"));
     Some(lines.collect::<Vec<_>>().join("\n"))
+}
+
+/// The database's schema is what it was; a failure shows the lines that differ.
+#[track_caller]
+pub fn assert_same_schema(before: &Option<String>, db: &Database<'_>) {
+    let after = schema_of(db);
+    let (Some(before), Some(after)) = (before, &after) else {
+        return;
+    };
+    let (old, new): (BTreeSet<_>, BTreeSet<_>) =
+        (before.lines().collect(), after.lines().collect());
+    assert!(
+        before == after,
+        "only before:\n{}\nonly after:\n{}",
+        old.difference(&new).copied().collect::<Vec<_>>().join("\n"),
+        new.difference(&old).copied().collect::<Vec<_>>().join("\n"),
+    );
 }
