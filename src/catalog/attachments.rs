@@ -64,8 +64,6 @@ pub struct Attachments {
     pub inherits: Vec<String>,
     /// What it is a partition of.
     pub partition: Option<Partition>,
-    /// Foreign keys that refer to it because they refer to its parent.
-    pub referenced_through_parent: Vec<String>,
     /// What people attach to its row type.
     pub row_type: RowType,
     /// Who gets something on each new table or sequence of our role; None is PUBLIC.

@@ -72,13 +72,6 @@ SELECT c.oid, json_build_object(
                   JOIN pg_catalog.pg_namespace AS pn ON pn.oid = p.relnamespace
                  WHERE i.inhrelid = c.oid AND c.relispartition),
 
-  -- Foreign keys that point to the table because they point to its parent.
-  'referenced_through_parent', ARRAY(
-      SELECT DISTINCT k.conname FROM pg_catalog.pg_trigger AS g
-        JOIN pg_catalog.pg_constraint AS k ON k.oid = g.tgconstraint
-        JOIN pg_catalog.pg_constraint AS up ON up.oid = k.conparentid
-       WHERE g.tgrelid = c.oid AND k.confrelid = c.oid AND k.contype = 'f' AND up.confrelid <> c.oid ORDER BY 1),
-
   'row_type', json_build_object(
       'comment', obj_description(row_type.oid, 'pg_type'),
       'array_comment', obj_description(row_type.typarray, 'pg_type'),

@@ -87,7 +87,7 @@ fn a_partition_whose_parent_is_referenced_is_refused_with_a_way_out_that_works()
     assert_refused(
         &outcome,
         "schema_mismatch",
-        &["public.c", "public.p ", "merge"],
+        &["public.c", "public.p,", "merge"],
     );
     assert!(!outcome.stderr.contains("in the same job"), "{outcome}");
     assert_committed(&run(&db, &job_toml("merge", "public.p1", "")));

@@ -91,17 +91,13 @@ fn check_bound(
         ));
     }
     for key in &target.referenced_by {
-        if let (Some(parent), true) = (
-            &old.partition,
-            old.referenced_through_parent.contains(&key.name),
-        ) {
-            let parent = QualifiedName::new(&parent.schema, &parent.name);
+        if key.to != target.name {
             refusals.push(cannot_follow(
                 target,
                 format!(
-                    "{} refers to its parent {parent} by foreign key {}: a partition with rows that are \
-                     referenced cannot be detached",
-                    key.from, key.name
+                    "{} refers to {}, which it is a partition of, by foreign key {}: a partition with rows \
+                     that are referenced cannot be detached",
+                    key.from, key.to, key.name
                 ),
             ));
         } else if !shadows.contains_key(&key.from) {

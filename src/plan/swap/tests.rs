@@ -30,7 +30,7 @@ fn attached(name: &str, more: &Value) -> Attachments {
     });
     let rest = json!({
         "superuser": true, "may_set_owner": true,
-        "denied_tablespaces": [], "denied_grantors": [], "referenced_through_parent": [],
+        "denied_tablespaces": [], "denied_grantors": [],
         "row_type": {"comment": null, "array_comment": null, "acl_is_default": true, "grants": []},
         "constraint_trigger_states": [],
     });
