@@ -187,9 +187,9 @@ fn privileges_that_the_new_table_takes_are_known_before_a_row_moves() {
     let off = "[daemon]\nhistory = 'off'";
     let attempt = |parts: &[&str]| assert_refused_early(&db, &target, off, parts);
 
-    db.target.sql(&format!(
-        "CREATE SCHEMA far; CREATE DOMAIN far.word AS text; ALTER TABLE t ALTER v TYPE far.word"
-    ));
+    db.target.sql(
+        "CREATE SCHEMA far; CREATE DOMAIN far.word AS text; ALTER TABLE t ALTER v TYPE far.word",
+    );
     attempt(&["USAGE on type far.word", "column v", "merge"]);
     db.target.sql(&format!(
         "GRANT USAGE ON SCHEMA far TO {role}; REVOKE USAGE ON DOMAIN far.word FROM PUBLIC"
@@ -198,10 +198,8 @@ fn privileges_that_the_new_table_takes_are_known_before_a_row_moves() {
     db.target
         .sql(&format!("GRANT USAGE ON DOMAIN far.word TO {role}"));
 
-    db.target.sql(&format!(
-        "CREATE FUNCTION far.f() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NEW; END';
-         CREATE TRIGGER g BEFORE INSERT ON t FOR EACH ROW EXECUTE FUNCTION far.f(); REVOKE EXECUTE ON FUNCTION far.f FROM PUBLIC"
-    ));
+    db.target.sql("CREATE FUNCTION far.f() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NEW; END';
+         CREATE TRIGGER g BEFORE INSERT ON t FOR EACH ROW EXECUTE FUNCTION far.f(); REVOKE EXECUTE ON FUNCTION far.f FROM PUBLIC");
     attempt(&["EXECUTE on function far.f", "trigger g", "merge"]);
     db.target
         .sql(&format!("GRANT EXECUTE ON FUNCTION far.f TO {role}"));
