@@ -3,6 +3,7 @@
 mod current;
 mod display;
 mod hints;
+mod names;
 mod server;
 
 use crate::pg::ident::QualifiedName;

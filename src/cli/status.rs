@@ -4,7 +4,7 @@ use super::args::JobsArgs;
 use super::out::{PlainTable, complain, in_short, print_json};
 use super::running::RunningDaemon;
 use super::{Exit, known};
-use crate::daemon::control::{Reply, Request};
+use crate::daemon::control::{JobState, Reply, Request};
 
 pub(super) async fn run(daemon: &RunningDaemon<'_>, wanted: JobsArgs) -> Exit {
     let answered = match daemon.ask(&Request::Status).await {
@@ -43,18 +43,30 @@ pub(super) async fn run(daemon: &RunningDaemon<'_>, wanted: JobsArgs) -> Exit {
             continue;
         }
         let time = |at: Option<jiff::Timestamp>| at.map_or("-".to_owned(), |at| format!("{at:.0}"));
+        let error = job.attempt_error.as_ref().or(job.last_error.as_ref());
         let outcome = job.last_outcome.map_or("-", |outcome| outcome.as_str());
         table.add([
             job.job.clone(),
-            job.state.clone(),
+            state(job),
             outcome.to_owned(),
             time(job.last_finished_at),
             time(job.next_run_at),
-            in_short(job.last_error.as_deref().unwrap_or_default()),
+            in_short(error.map_or("", String::as_str)),
         ]);
     }
     if !wanted.json {
         table.print();
     }
     Exit::Done
+}
+
+fn state(job: &JobState) -> String {
+    let mut text = job.state.clone();
+    if let Some(attempt) = job.attempt {
+        text += &format!(", attempt {attempt}");
+    }
+    if job.removed {
+        text += ", removed";
+    }
+    text
 }

@@ -48,6 +48,8 @@ pub struct Past {
 pub struct JobStatus {
     /// The job.
     pub job: JobName,
+    /// A reload has removed the job, and its run goes on.
+    pub is_removed: bool,
     /// Is it at work?
     pub state: JobState,
     /// Its next fire time.
@@ -237,21 +239,29 @@ impl JobTable {
         self.running.keys()
     }
 
-    /// Every configured job, in order of names.
+    /// Every configured job, and those that a reload removed while they run, in order of names.
     pub fn status(&self) -> impl Iterator<Item = JobStatus> {
-        self.jobs.iter().map(|(job, entry)| JobStatus {
+        let names: BTreeSet<&JobName> = self.jobs.keys().chain(self.running.keys()).collect();
+        names.into_iter().map(|name| self.status_of(name))
+    }
+
+    fn status_of(&self, job: &JobName) -> JobStatus {
+        let entry = self.jobs.get(job);
+        let again = entry.and_then(|entry| entry.again.as_ref());
+        JobStatus {
             job: job.clone(),
+            is_removed: entry.is_none(),
             state: match (self.running.get(job), self.waiting.get(job)) {
                 (Some(run), _) => JobState::Running(run.since),
                 (None, Some(request)) => JobState::Waiting(request.since),
-                (None, None) => match &entry.again {
+                (None, None) => match again {
                     Some(again) if again.is_elsewhere => JobState::Elsewhere(again.request.since),
                     Some(_) | None => JobState::Idle,
                 },
             },
-            next_fire: entry.next_fire,
-            last: entry.last,
-        })
+            next_fire: entry.and_then(|entry| entry.next_fire),
+            last: entry.and_then(|entry| entry.last),
+        }
     }
 
     // Requests.

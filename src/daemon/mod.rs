@@ -18,6 +18,7 @@ pub mod runner;
 pub mod schedule;
 pub mod serve;
 pub mod signals;
+pub mod skips;
 pub mod spool;
 pub mod status;
 pub mod systemd;

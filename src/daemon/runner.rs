@@ -14,7 +14,7 @@ use crate::daemon::armed::JobName;
 use crate::daemon::event::Start;
 use crate::daemon::schedule::Schedule;
 use crate::error::{Error, ErrorKind, Phase, Result, Side};
-use crate::report::{ErrorReport, Listener, RunReport};
+use crate::report::{ErrorReport, Event, Listener, RunReport};
 use crate::run::{self, Cancelled, Canceller, Context, NextDue};
 
 /// A run that has ended.
@@ -28,10 +28,46 @@ pub struct Ended {
     pub report: std::result::Result<RunReport, ErrorReport>,
 }
 
+/// An attempt of a run has failed, and another one follows.
+#[derive(Debug)]
+pub struct Retry {
+    /// The run's job.
+    pub job: JobName,
+    /// The run.
+    pub run_id: Uuid,
+    /// The attempt that follows.
+    pub attempt: u32,
+    /// Why the one before failed.
+    pub error: String,
+}
+
+/// Passes events on, and tells the loop of attempts that failed.
+struct Noting {
+    job: JobName,
+    retrying: mpsc::Sender<Retry>,
+    listener: Arc<dyn Listener>,
+}
+
+impl Listener for Noting {
+    fn on(&self, job: &str, run_id: Uuid, event: &Event) {
+        if let Event::Retrying { error, attempt, .. } = event {
+            // It is for `status` only: a loop that is busy need not hear all.
+            let _ = self.retrying.try_send(Retry {
+                job: self.job.clone(),
+                run_id,
+                attempt: *attempt,
+                error: error.to_string(),
+            });
+        }
+        self.listener.on(job, run_id, event);
+    }
+}
+
 /// All runs that are going on.
 pub struct Runner {
     runs: BTreeMap<JobName, Running>,
     ended: mpsc::Sender<Ended>,
+    retrying: mpsc::Sender<Retry>,
     listener: Arc<dyn Listener>,
 }
 
@@ -42,10 +78,15 @@ struct Running {
 
 impl Runner {
     /// `ended` has room for every run at once, so that none waits to say that it is over.
-    pub fn new(ended: mpsc::Sender<Ended>, listener: Arc<dyn Listener>) -> Self {
+    pub fn new(
+        ended: mpsc::Sender<Ended>,
+        retrying: mpsc::Sender<Retry>,
+        listener: Arc<dyn Listener>,
+    ) -> Self {
         Runner {
             runs: BTreeMap::new(),
             ended,
+            retrying,
             listener,
         }
     }
@@ -55,7 +96,11 @@ impl Runner {
         let (canceller, cancelled) = run::cancellation();
         let job = start.job.clone();
         let ended = self.ended.clone();
-        let listener = Arc::clone(&self.listener);
+        let listener = Arc::new(Noting {
+            job: job.clone(),
+            retrying: self.retrying.clone(),
+            listener: Arc::clone(&self.listener),
+        });
         let spawned = std::thread::Builder::new()
             .name(format!("run {job}"))
             .spawn(move || {
@@ -149,7 +194,7 @@ fn text_of(panic: &(dyn std::any::Any + Send)) -> &str {
 mod tests {
     use super::*;
     use crate::config;
-    use crate::report::{Event, Outcome, Trigger};
+    use crate::report::{Outcome, Trigger};
 
     struct Panics;
 
@@ -185,7 +230,7 @@ mod tests {
     #[test]
     fn a_panic_ends_its_run_only() {
         let (sender, mut ended) = mpsc::channel(2);
-        let mut runner = Runner::new(sender, Arc::new(Panics));
+        let mut runner = Runner::new(sender, mpsc::channel(1).0, Arc::new(Panics));
         runner.start(start("bad"), Uuid::now_v7());
         runner.start(start("good"), Uuid::now_v7());
         for _ in 0..2 {

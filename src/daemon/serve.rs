@@ -20,6 +20,7 @@ use super::past::Memory;
 use super::register::Registrar;
 use super::runner::Runner;
 use super::signals::SignalEvents;
+use super::skips::Skips;
 use super::spool::{Spool, Storm};
 use super::status::{self, LastRuns};
 use super::systemd::{self, Supervisor};
@@ -38,6 +39,9 @@ const SLEEP_MAX: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// Requests that wait for the loop's attention.
 const ASKED_MAX: usize = 64;
+
+/// Attempts that failed of which the loop has not heard; more are not shown by `status`.
+const RETRIES_MAX: usize = 64;
 
 /// How much longer stopping may take than until the loop's next turn, before systemd should lose
 /// patience: what cancelling may take.
@@ -58,8 +62,14 @@ pub async fn serve(
 ) -> Result<(), StartError> {
     let (ended_tx, mut ended) = mpsc::channel(config.daemon.max_running_jobs.max(1));
     let (asked_tx, mut asked) = mpsc::channel(ASKED_MAX);
+    let (retrying_tx, mut retrying) = mpsc::channel(RETRIES_MAX);
     let mut signals = SignalEvents::listen().map_err(StartError::Signals)?;
-    let mut daemon = Daemon::start(config, request, Runner::new(ended_tx, listener), in_force)?;
+    let mut daemon = Daemon::start(
+        config,
+        request,
+        Runner::new(ended_tx, retrying_tx, listener),
+        in_force,
+    )?;
     let server =
         Server::start(&daemon.runtime_dir, asked_tx).map_err(|error| StartError::Directory {
             path: daemon.runtime_dir.clone(),
@@ -72,6 +82,8 @@ pub async fn serve(
             Some(signal) = signals.next() => daemon.on_signal(signal),
             Some(Asked { request, replies }) = asked.recv() => daemon.on_asked(request, replies),
             Some(run) = ended.recv() => daemon.on_ended(run),
+            Some(retry) = retrying.recv() => daemon.last_runs.retrying(retry),
+            () = std::future::ready(()), if daemon.looking.is_some() => daemon.look_on(),
             () = daemon.clock.is_set() => daemon.apply(Event::Tick),
             () = wake => daemon.apply(Event::Tick),
         }
@@ -93,6 +105,9 @@ struct Daemon {
     memory: Memory,
     spool: Spool,
     storm: Storm,
+    looking: Option<asking::Looking>,
+    look_again: bool,
+    skips: Skips,
     askers: Askers,
     last_runs: LastRuns,
     registrar: Registrar,
@@ -138,6 +153,9 @@ impl Daemon {
             memory,
             spool,
             storm: Storm::default(),
+            looking: None,
+            look_again: false,
+            skips: Skips::default(),
             askers: Askers::default(),
             last_runs: LastRuns::default(),
             registrar: Registrar::default(),

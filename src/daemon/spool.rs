@@ -16,7 +16,7 @@ use crate::config::is_name;
 use crate::private;
 
 /// Files looked at in one go, so that a full directory does not hold up the daemon.
-pub const TAKE_FILES_MAX: usize = 10_000;
+const TAKE_FILES_MAX: usize = 1000;
 
 /// A job's name must leave room for the suffix in a file name of 255 bytes.
 const JOB_NAME_BYTES_MAX: usize = 200;
@@ -57,14 +57,14 @@ pub enum SpoolError {
     },
 }
 
-/// What was in the spool. All of it has been removed, but for `rejected` directories with contents.
+/// What was found in one go. All of it has been removed, but for `rejected` directories with contents.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Taken {
     /// The jobs that are to run; whether they exist is not known here.
     pub jobs: BTreeSet<String>,
     /// What was no trigger file: name, made printable, and why.
     pub rejected: Vec<(String, String)>,
-    /// There is more: take again.
+    /// There may be more: take again.
     pub more: bool,
 }
 
@@ -106,30 +106,15 @@ impl Spool {
         })
     }
 
-    /// Removes the trigger files and returns the jobs that they name. A file that cannot be removed
-    /// asks for nothing, for it would ask again and again.
-    pub fn take(&self) -> Result<Taken, SpoolError> {
+    /// Begins to look at all files that are there now.
+    pub fn look(&self) -> Result<Look, SpoolError> {
         self.check()?;
         let entries = fs::read_dir(&self.dir).map_err(|why| self.error("read", &self.dir, why))?;
-        let mut taken = Taken::default();
-        for (count, entry) in entries.enumerate() {
-            if count == TAKE_FILES_MAX {
-                taken.more = true;
-                break;
-            }
-            let entry = entry.map_err(|why| self.error("read", &self.dir, why))?;
-            let name = entry.file_name();
-            if name.as_encoded_bytes().starts_with(b".") {
-                continue;
-            }
-            match accept(&entry) {
-                Ok(job) => {
-                    taken.jobs.insert(job);
-                }
-                Err(why) => taken.rejected.push((printable(&name), why)),
-            }
-        }
-        Ok(taken)
+        Ok(Look {
+            spool: self.clone(),
+            entries,
+            found: false,
+        })
     }
 
     /// A group may be allowed to ask for runs, everybody may not.
@@ -158,6 +143,47 @@ impl Spool {
             path: path.to_owned(),
             why,
         }
+    }
+}
+
+/// One look through the spool, in as many goes as it takes. It comes to its end, whatever can't be
+/// removed.
+#[derive(Debug)]
+pub struct Look {
+    spool: Spool,
+    entries: fs::ReadDir,
+    found: bool,
+}
+
+impl Look {
+    /// Removes some of the trigger files and returns the jobs that they name. A file that cannot be
+    /// removed asks for nothing, for it would ask again and again.
+    pub fn take(&mut self) -> Result<Taken, SpoolError> {
+        let mut taken = Taken::default();
+        for _ in 0..TAKE_FILES_MAX {
+            let Some(entry) = self.entries.next() else {
+                return Ok(taken);
+            };
+            let entry = entry.map_err(|why| self.spool.error("read", &self.spool.dir, why))?;
+            let name = entry.file_name();
+            if name.as_encoded_bytes().starts_with(b".") {
+                continue;
+            }
+            self.found = true;
+            match accept(&entry) {
+                Ok(job) => {
+                    taken.jobs.insert(job);
+                }
+                Err(why) => taken.rejected.push((printable(&name), why)),
+            }
+        }
+        taken.more = true;
+        Ok(taken)
+    }
+
+    /// Whether there was any trigger file so far.
+    pub fn has_found(&self) -> bool {
+        self.found
     }
 }
 
@@ -194,32 +220,38 @@ fn printable(name: &OsStr) -> String {
     name.escape_debug().to_string()
 }
 
-/// What SIGUSR1 means, by what the spool holds.
+/// What SIGUSR1 means when the spool is empty.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Wanted {
-    /// The jobs that were taken.
-    Named,
     /// Every job with `on_demand`.
     OnDemand,
     /// Nothing: the signal announced a file that an earlier look has taken already.
-    Echo,
+    Echo {
+        /// The first since that look.
+        is_first: bool,
+    },
 }
 
 /// Tells a signal that means "all on-demand jobs" from one that comes late in a storm.
 #[derive(Debug, Default)]
 pub struct Storm {
     last_named: Option<Instant>,
+    has_echoed: bool,
 }
 
 impl Storm {
-    /// SIGUSR1 came, and the spool held this.
-    pub fn wanted(&mut self, taken: &Taken, now: Instant) -> Wanted {
-        if !taken.jobs.is_empty() || !taken.rejected.is_empty() {
-            self.last_named = Some(now);
-            return Wanted::Named;
-        }
+    /// Trigger files were found.
+    pub fn named(&mut self, now: Instant) {
+        self.last_named = Some(now);
+        self.has_echoed = false;
+    }
+
+    /// SIGUSR1 came, and the spool was empty.
+    pub fn wanted(&mut self, now: Instant) -> Wanted {
         match self.last_named {
-            Some(last) if now.saturating_duration_since(last) < ECHO => Wanted::Echo,
+            Some(last) if now.saturating_duration_since(last) < ECHO => Wanted::Echo {
+                is_first: !std::mem::replace(&mut self.has_echoed, true),
+            },
             _ => Wanted::OnDemand,
         }
     }
@@ -238,6 +270,35 @@ mod tests {
         let spool = Spool::of(dir.path());
         spool.create().unwrap();
         (dir, spool)
+    }
+
+    impl Spool {
+        fn take(&self) -> Result<Taken, SpoolError> {
+            self.look()?.take()
+        }
+    }
+
+    #[test]
+    fn a_full_directory_is_taken_in_several_goes_and_an_end_is_reached() {
+        let (_dir, spool) = spool();
+        for n in 0..TAKE_FILES_MAX {
+            fs::write(spool.dir.join(format!(".hidden_{n}")), "").unwrap();
+            fs::write(spool.dir.join(format!("job_{n}")), "").unwrap();
+        }
+        fs::create_dir_all(spool.dir.join("full/inside")).unwrap();
+        let mut look = spool.look().unwrap();
+        let (mut jobs, mut rejected, mut goes) = (0, 0, 1);
+        loop {
+            let taken = look.take().unwrap();
+            jobs += taken.jobs.len();
+            rejected += taken.rejected.len();
+            if !taken.more {
+                break;
+            }
+            goes += 1;
+        }
+        assert_eq!((jobs, rejected, goes), (TAKE_FILES_MAX, 1, 3));
+        assert!(look.has_found());
     }
 
     fn names(jobs: &[&str]) -> BTreeSet<String> {
@@ -365,17 +426,15 @@ mod tests {
     fn a_storm_of_signals_runs_only_what_was_named() {
         let mut storm = Storm::default();
         let start = Instant::now();
-        let nothing = Taken::default();
-        let named = Taken {
-            jobs: names(&["orders"]),
-            ..Taken::default()
-        };
         let after = |seconds| start + Duration::from_secs_f64(seconds);
-        assert_eq!(storm.wanted(&nothing, after(0.0)), Wanted::OnDemand);
-        assert_eq!(storm.wanted(&named, after(1.0)), Wanted::Named);
-        assert_eq!(storm.wanted(&nothing, after(1.01)), Wanted::Echo);
-        assert_eq!(storm.wanted(&nothing, after(1.99)), Wanted::Echo);
-        assert_eq!(storm.wanted(&nothing, after(2.0)), Wanted::OnDemand);
+        assert_eq!(storm.wanted(after(0.0)), Wanted::OnDemand);
+        for second in [1.0, 5.0] {
+            storm.named(after(second));
+            let echo = |is_first| Wanted::Echo { is_first };
+            assert_eq!(storm.wanted(after(second + 0.01)), echo(true));
+            assert_eq!(storm.wanted(after(second + 0.99)), echo(false));
+            assert_eq!(storm.wanted(after(second + 1.0)), Wanted::OnDemand);
+        }
     }
 
     proptest::proptest! {

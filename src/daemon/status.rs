@@ -8,11 +8,15 @@ use super::armed::JobName;
 use super::control;
 use super::event::Outcome;
 use super::job_table::{JobState, JobTable};
+use super::runner::Retry;
 use crate::report::ErrorReport;
 
 /// How each job's last run ended, since the daemon started.
 #[derive(Debug, Default)]
-pub struct LastRuns(BTreeMap<JobName, LastRun>);
+pub struct LastRuns {
+    ended: BTreeMap<JobName, LastRun>,
+    retries: BTreeMap<JobName, Retry>,
+}
 
 #[derive(Debug)]
 struct LastRun {
@@ -30,7 +34,8 @@ impl LastRuns {
         error: Option<ErrorReport>,
         finished_at: Timestamp,
     ) {
-        self.0.insert(
+        self.retries.remove(job);
+        self.ended.insert(
             job.clone(),
             LastRun {
                 outcome,
@@ -39,9 +44,14 @@ impl LastRuns {
             },
         );
     }
+
+    /// A run tries again.
+    pub fn retrying(&mut self, retry: Retry) {
+        self.retries.insert(retry.job.clone(), retry);
+    }
 }
 
-/// Every configured job, in order of names.
+/// Every configured job, and those that a reload removed while they run, in order of names.
 pub fn jobs(table: &JobTable, last_runs: &LastRuns) -> Vec<control::JobState> {
     table
         .status()
@@ -52,11 +62,16 @@ pub fn jobs(table: &JobTable, last_runs: &LastRuns) -> Vec<control::JobState> {
                 JobState::Running(since) => ("running", Some(since)),
                 JobState::Elsewhere(since) => ("elsewhere", Some(since)),
             };
-            let last = last_runs.0.get(&job.job);
+            let last = last_runs.ended.get(&job.job);
+            let is_running = matches!(job.state, JobState::Running(_));
+            let retry = last_runs.retries.get(&job.job).filter(|_| is_running);
             control::JobState {
                 job: job.job.to_string(),
                 state: state.to_owned(),
                 since,
+                removed: job.is_removed,
+                attempt: retry.map(|retry| retry.attempt),
+                attempt_error: retry.map(|retry| retry.error.clone()),
                 last_outcome: last.map(|last| last.outcome),
                 last_finished_at: last.map(|last| last.finished_at),
                 last_error: last.and_then(|last| Some(last.error.as_ref()?.message.clone())),

@@ -12,7 +12,9 @@ pub struct LogListener;
 impl Listener for LogListener {
     fn on(&self, job: &str, run_id: Uuid, event: &Event) {
         match event {
-            Event::Started { trigger } => info!(job, %run_id, ?trigger, "started"),
+            Event::Started { trigger } => {
+                info!(job, %run_id, trigger = trigger.as_str(), "started")
+            }
             Event::Planned { tables, warnings } => {
                 info!(job, %run_id, tables, "planned");
                 for warning in warnings {
@@ -33,7 +35,7 @@ impl Listener for LogListener {
                 pause,
                 attempt,
             } => warn!(
-                job, %run_id, kind = ?error.kind(), sqlstate = error.sqlstate(),
+                job, %run_id, kind = error.kind().as_str(), sqlstate = error.sqlstate(),
                 attempt, pause_seconds = pause.as_secs_f64(), "trying again: {error}"
             ),
             Event::Warned(warning) => warn!(job, %run_id, "{warning}"),
@@ -64,10 +66,13 @@ fn finished(job: &str, run_id: Uuid, report: &RunReport) {
         }
         (Outcome::Skipped, Some(why)) => info!(job, %run_id, "not run: {}", why.message),
         (outcome, Some(failure)) => error!(
-            job, %run_id, ?outcome, kind = ?failure.kind, side = ?failure.side,
+            job, %run_id, outcome = outcome.as_str(), kind = failure.kind.as_str(),
+            side = failure.side.as_str(),
             sqlstate = failure.sqlstate, relation = failure.relation, hint = failure.hint,
             attempts = report.attempts, seconds, "{}", failure.message
         ),
-        (outcome, None) => info!(job, %run_id, ?outcome, seconds, "not committed"),
+        (outcome, None) => {
+            info!(job, %run_id, outcome = outcome.as_str(), seconds, "not committed")
+        }
     }
 }

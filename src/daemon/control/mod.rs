@@ -83,10 +83,19 @@ pub enum Reply {
 pub struct JobState {
     /// Its name.
     pub job: String,
-    /// `idle`, `waiting`, or `running`.
+    /// `idle`, `waiting`, `running`, or `elsewhere`: another daemon runs it.
     pub state: String,
     /// Since when, if it waits or runs.
     pub since: Option<Timestamp>,
+    /// A reload has removed the job, and its run goes on.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub removed: bool,
+    /// Which attempt its run makes, if one has failed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub attempt: Option<u32>,
+    /// Why the attempt before that failed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub attempt_error: Option<String>,
     /// How its last run ended.
     pub last_outcome: Option<Outcome>,
     /// When its last run ended.

@@ -1,19 +1,23 @@
 //! The daemon's end of the control socket.
 
+use std::collections::VecDeque;
 use std::io;
 use std::path::Path;
-use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader, Take};
+use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{UnixListener, UnixStream};
-use tokio::sync::{Semaphore, mpsc, oneshot};
-use tokio::task::{JoinHandle, JoinSet};
+use tokio::sync::{mpsc, oneshot};
+use tokio::task::{AbortHandle, JoinHandle, JoinSet};
 
 use super::{LINE_BYTES_MAX, Reply, Request, SOCKET_NAME};
 
 /// Askers at once, those included that wait for a run to end.
 const ASKERS_MAX: usize = 64;
+
+/// Askers that have not said yet what they want.
+const SILENT_MAX: usize = 64;
 
 /// How long an asker may take to say what it wants, or to read an answer.
 const ASKER_WAIT: Duration = Duration::from_secs(10);
@@ -76,32 +80,55 @@ impl Server {
     }
 }
 
+/// Takes askers in, as long as the daemon hears anybody. Those that say nothing take no place of one
+/// that asks: when there are too many, the oldest is cut off.
 async fn accept(listener: UnixListener, asked: mpsc::Sender<Asked>, talks: &mut JoinSet<()>) {
-    let places = Arc::new(Semaphore::new(ASKERS_MAX));
+    let mut hearing = JoinSet::new();
+    let mut silent: VecDeque<AbortHandle> = VecDeque::new();
     loop {
-        let Ok(place) = Arc::clone(&places).acquire_owned().await else {
-            return;
-        };
         while talks.try_join_next().is_some() {}
-        match listener.accept().await {
-            Ok((stream, _)) => {
-                let asked = asked.clone();
-                talks.spawn(async move {
-                    let _place = place;
-                    if let Err(error) = talk(stream, asked).await {
-                        tracing::debug!("control socket: {error}");
-                    }
-                });
-            }
-            Err(error) => {
-                tracing::warn!("control socket: {error}");
-                tokio::time::sleep(ACCEPT_PAUSE).await;
-            }
+        silent.retain(|task| !task.is_finished());
+        if silent.len() >= SILENT_MAX
+            && let Some(oldest) = silent.pop_front()
+        {
+            oldest.abort();
+        }
+        // Those that have asked, and wait for a place.
+        let is_full = hearing.len() - silent.len() >= SILENT_MAX;
+        tokio::select! {
+            accepted = listener.accept(), if !is_full => match accepted {
+                Ok((stream, _)) => silent.push_back(hearing.spawn(hear(stream))),
+                Err(error) => {
+                    tracing::warn!("control socket: {error}");
+                    tokio::time::sleep(ACCEPT_PAUSE).await;
+                }
+            },
+            Some(heard) = hearing.join_next(), if talks.len() < ASKERS_MAX => match heard {
+                Ok(Ok(asker)) => {
+                    let asked = asked.clone();
+                    talks.spawn(async move {
+                        if let Err(error) = answer(asker, asked).await {
+                            tracing::debug!("control socket: {error}");
+                        }
+                    });
+                }
+                Ok(Err(error)) => tracing::debug!("control socket: {error}"),
+                Err(_) => tracing::debug!("control socket: an asker that said nothing is cut off"),
+            },
+            // A place is free.
+            Some(_) = talks.join_next(), if talks.len() >= ASKERS_MAX => {}
         }
     }
 }
 
-async fn talk(stream: UnixStream, asked: mpsc::Sender<Asked>) -> io::Result<()> {
+/// Somebody who has asked.
+struct Asker {
+    request: Request,
+    input: Take<OwnedReadHalf>,
+    output: OwnedWriteHalf,
+}
+
+async fn hear(stream: UnixStream) -> io::Result<Asker> {
     let peer = stream.peer_cred()?.uid();
     let own = nix::unistd::geteuid().as_raw();
     if peer != own && peer != 0 {
@@ -109,13 +136,24 @@ async fn talk(stream: UnixStream, asked: mpsc::Sender<Asked>) -> io::Result<()> 
             "user {peer} is not {own}, nor root"
         )));
     }
-    let (read, mut write) = stream.into_split();
+    let (read, output) = stream.into_split();
     let mut line = String::new();
     let limit = u64::try_from(LINE_BYTES_MAX).unwrap_or(u64::MAX);
     let mut reader = BufReader::new(read.take(limit));
     tokio::time::timeout(ASKER_WAIT, reader.read_line(&mut line)).await??;
-    let request = serde_json::from_str(&line).map_err(io::Error::other)?;
+    Ok(Asker {
+        request: serde_json::from_str(&line).map_err(io::Error::other)?,
+        input: reader.into_inner(),
+        output,
+    })
+}
 
+async fn answer(asker: Asker, asked: mpsc::Sender<Asked>) -> io::Result<()> {
+    let Asker {
+        request,
+        mut input,
+        mut output,
+    } = asker;
     let (replies, mut answers) = mpsc::channel(REPLIES_MAX);
     let gone = || io::Error::other("the daemon is leaving");
     asked
@@ -123,7 +161,6 @@ async fn talk(stream: UnixStream, asked: mpsc::Sender<Asked>) -> io::Result<()> 
         .await
         .map_err(|_| gone())?;
     let mut hang_up = [0_u8; 1];
-    let mut input = reader.into_inner();
     loop {
         let reply = tokio::select! {
             reply = answers.recv() => reply,
@@ -133,6 +170,6 @@ async fn talk(stream: UnixStream, asked: mpsc::Sender<Asked>) -> io::Result<()> 
         let Some(reply) = reply else { return Ok(()) };
         let mut text = serde_json::to_vec(&reply).map_err(io::Error::other)?;
         text.push(b'\n');
-        tokio::time::timeout(ASKER_WAIT, write.write_all(&text)).await??;
+        tokio::time::timeout(ASKER_WAIT, output.write_all(&text)).await??;
     }
 }

@@ -403,6 +403,7 @@ fn status_tells_what_every_job_is_doing() {
     let status: Vec<JobStatus> = table.status().collect();
     let line = |job: &str, state, next_fire, last| JobStatus {
         job: job.into(),
+        is_removed: false,
         state,
         next_fire,
         last,
@@ -420,6 +421,22 @@ fn status_tells_what_every_job_is_doing() {
             line("c", JobState::Waiting(at("10:00:03")), None, None),
         ]
     );
+}
+
+#[test]
+fn a_removed_job_is_in_the_status_as_long_as_it_runs() {
+    let mut table = table(config(1, vec![job("a", |_| ()), job("b", |_| ())]));
+    table.handle(trigger(&["a"], 1), at("10:00:01"));
+    table.handle(reload(vec![job("b", |_| ())]), at("10:00:02"));
+    let status = |table: &JobTable| -> Vec<(String, bool, JobState)> {
+        let line = |job: JobStatus| (job.job.to_string(), job.is_removed, job.state);
+        table.status().map(line).collect()
+    };
+    let a = ("a".to_owned(), true, JobState::Running(at("10:00:01")));
+    let b = ("b".to_owned(), false, JobState::Idle);
+    assert_eq!(status(&table), [a, b.clone()]);
+    table.handle(committed("a"), at("10:00:03"));
+    assert_eq!(status(&table), [b]);
 }
 
 #[test]

@@ -7,11 +7,20 @@ use tokio::sync::mpsc;
 use super::Daemon;
 use crate::daemon::askers::Askers;
 use crate::daemon::control::{Reply, Request};
-use crate::daemon::event::{Event, SkipReason, Trigger};
+use crate::daemon::event::{Event, Outcome, SkipReason, Trigger};
 use crate::daemon::signals::SignalEvent;
-use crate::daemon::spool::Wanted;
+use crate::daemon::skips::NAMED_MAX;
+use crate::daemon::spool::{Look, Wanted};
 use crate::daemon::{reload, status};
 use crate::words::counted;
+
+/// A look into the spool that is not over.
+pub(super) struct Looking {
+    look: Look,
+    signalled: bool,
+    /// Files that were no trigger files.
+    refused: usize,
+}
 
 impl Daemon {
     pub(super) fn on_signal(&mut self, signal: SignalEvent) {
@@ -27,7 +36,8 @@ impl Daemon {
                     tracing::info!(
                         job = job.job,
                         state = job.state,
-                        last_outcome = job.last_outcome.map(tracing::field::debug),
+                        last_outcome = job.last_outcome.map(Outcome::as_str),
+                        attempt = job.attempt,
                         next_run_at = job.next_run_at.map(tracing::field::display),
                         "status"
                     );
@@ -69,27 +79,72 @@ impl Daemon {
 
     /// `signalled`: an empty spool then means all on-demand jobs.
     pub(super) fn look_into_spool(&mut self, signalled: bool) {
-        loop {
-            let taken = match self.spool.take() {
-                Ok(taken) => taken,
-                Err(error) => return tracing::error!("the trigger spool can't be read: {error}"),
-            };
-            for (name, why) in &taken.rejected {
+        if self.looking.is_some() {
+            self.look_again |= signalled;
+            return;
+        }
+        match self.spool.look() {
+            Ok(look) => {
+                self.looking = Some(Looking {
+                    look,
+                    signalled,
+                    refused: 0,
+                });
+                self.look_on();
+            }
+            Err(error) => tracing::error!("the trigger spool can't be read: {error}"),
+        }
+    }
+
+    /// Takes a part of the spool in; the loop comes back for the rest.
+    pub(super) fn look_on(&mut self) {
+        let Some(mut looking) = self.looking.take() else {
+            return;
+        };
+        let taken = match looking.look.take() {
+            Ok(taken) => taken,
+            Err(error) => return tracing::error!("the trigger spool can't be read: {error}"),
+        };
+        for (name, why) in &taken.rejected {
+            looking.refused += 1;
+            if looking.refused <= NAMED_MAX {
                 tracing::warn!("trigger file `{name}` is refused: {why}");
             }
-            let more = taken.more;
-            match self.storm.wanted(&taken, Instant::now()) {
-                Wanted::Named => self.apply(Event::Trigger {
-                    jobs: taken.jobs.into_iter().collect(),
-                    trigger: Trigger::Signal,
-                    ticket: None,
-                }),
-                Wanted::OnDemand if signalled => self.apply(Event::OnDemand),
-                Wanted::OnDemand | Wanted::Echo => {}
-            }
-            if !more {
-                return;
-            }
+        }
+        if looking.look.has_found() {
+            self.storm.named(Instant::now());
+        }
+        if !taken.jobs.is_empty() {
+            self.apply(Event::Trigger {
+                jobs: taken.jobs.into_iter().collect(),
+                trigger: Trigger::Signal,
+                ticket: None,
+            });
+        }
+        if taken.more {
+            self.looking = Some(looking);
+            return;
+        }
+        if looking.refused > NAMED_MAX {
+            let more = looking.refused - NAMED_MAX;
+            tracing::warn!("{more} more trigger files are refused");
+        }
+        if looking.signalled && !looking.look.has_found() {
+            self.on_bare_signal();
+        }
+        if std::mem::take(&mut self.look_again) {
+            self.look_into_spool(true);
+        }
+    }
+
+    fn on_bare_signal(&mut self) {
+        match self.storm.wanted(Instant::now()) {
+            Wanted::OnDemand => self.apply(Event::OnDemand),
+            Wanted::Echo { is_first: true } => tracing::info!(
+                "SIGUSR1 without a trigger file is taken for the announcement of files that were \
+                 taken less than a second ago; send it again to run all jobs with `on_demand`"
+            ),
+            Wanted::Echo { is_first: false } => {}
         }
     }
 

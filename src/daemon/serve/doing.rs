@@ -30,6 +30,7 @@ impl Daemon {
         }
         // All at once, and before a run can have published anything.
         self.save();
+        let mut skipped = Vec::new();
         for action in actions {
             match action {
                 Action::Start(start) => {
@@ -39,10 +40,7 @@ impl Daemon {
                 }
                 Action::Cancel(job) => self.runner.cancel(&job),
                 Action::Settled { .. } => {}
-                Action::Skipped { job, due_at, why } => {
-                    let due_at = due_at.map(tracing::field::display);
-                    tracing::warn!(job = &*job, due_at, "not run: {why}");
-                }
+                Action::Skipped { job, due_at, why } => skipped.push((job, due_at, why)),
                 Action::Answer {
                     ticket,
                     job,
@@ -56,6 +54,7 @@ impl Daemon {
                 Action::Exit => self.done = true,
             }
         }
+        self.skips.say(&skipped);
     }
 
     pub(super) fn on_ended(&mut self, ended: Ended) {
@@ -80,6 +79,9 @@ impl Daemon {
                 self.memory.committed(&job, now);
             }
             _ => self.memory.ended(&job),
+        }
+        if elsewhere != Some(Elsewhere::AtWork) {
+            self.skips.over(&job);
         }
         self.last_runs.insert(&job, outcome, error, now);
         self.apply(Event::Finished {

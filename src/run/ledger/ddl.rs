@@ -143,7 +143,8 @@ pub(super) async fn make(target: &Session) -> Result<()> {
     );
     target.run(Phase::Prepare, &lock).await?;
     // Somebody else may have made it while we waited.
-    let schema = match look(target).await? {
+    let found = look(target).await?;
+    let schema = match found {
         Found::Ready => return target.run(Phase::Prepare, "ROLLBACK").await,
         // Without CREATE on the database, IF NOT EXISTS is refused even when it does exist.
         Found::Schema | Found::Older => String::new(),
@@ -155,7 +156,16 @@ pub(super) async fn make(target: &Session) -> Result<()> {
         advised(
             error.at_place("the ledger (schema tableferry) cannot be made or brought up to date"),
         )
-    })
+    })?;
+    let server = target.server();
+    match found {
+        Found::Older => tracing::info!(server, "the ledger is brought up to version {VERSION}"),
+        _ => tracing::info!(
+            server,
+            "there was no ledger: schema tableferry is made, and knows of no earlier run"
+        ),
+    }
+    Ok(())
 }
 
 /// An error of a statement on the ledger's tables.

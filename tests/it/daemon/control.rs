@@ -1,7 +1,9 @@
 //! The commands that talk to a running daemon.
 
 use super::tables;
-use crate::support::daemon::{Daemon, configuration, home, truncate_job};
+use crate::support::daemon::{
+    Daemon, configuration, held, hold, home, release, truncate_job, wait_held,
+};
 use crate::support::{PATIENCE, wait_until};
 
 #[test]
@@ -209,5 +211,61 @@ fn job_status_knows_every_job_before_it_has_run() {
     home.file("tableferry.toml", configuration(&db, &more));
     assert_eq!(daemon.ask(&["reload"]).code, Some(0));
     known(3);
+    daemon.stop();
+}
+
+#[test]
+fn those_who_connect_and_ask_nothing_hold_up_nobody() {
+    let db = tables("half_open");
+    let home = home(&configuration(&db, &truncate_job("j", "")));
+    let daemon = Daemon::start(&home);
+    let socket = home.directory().join("run/control.sock");
+    let silent: Vec<_> = (0..300)
+        .map(|_| std::os::unix::net::UnixStream::connect(&socket).unwrap())
+        .collect();
+    let started = std::time::Instant::now();
+    let status = daemon.ask(&["status"]);
+    assert_eq!(status.code, Some(0), "{status}");
+    // Each of them has 10 s to ask.
+    let took = started.elapsed();
+    assert!(took < std::time::Duration::from_secs(9), "{took:?}");
+    assert_eq!(daemon.ask(&["trigger", "j", "--wait"]).code, Some(0));
+    drop(silent);
+    daemon.stop();
+}
+
+#[test]
+fn a_job_that_a_reload_removes_while_it_runs_is_in_the_status() {
+    let db = tables("removed");
+    hold(&db);
+    let other = truncate_job("other", "on_demand = false");
+    let jobs = format!("{other}{}{}", truncate_job("j", ""), held("j"));
+    let home = home(&configuration(&db, &jobs));
+    let daemon = Daemon::start(&home);
+    daemon.ask(&["trigger", "j"]);
+    wait_held(&db);
+    home.file("tableferry.toml", configuration(&db, &other));
+    assert_eq!(daemon.ask(&["reload"]).code, Some(0));
+    let status = daemon.ask(&["status", "j", "--json"]);
+    assert_eq!(status.report()["state"], "running", "{status}");
+    assert_eq!(status.report()["removed"], true, "{status}");
+    let people = daemon.ask(&["status"]).stdout;
+    assert!(people.contains("running, removed"), "{people}");
+    release(&db);
+    daemon.wait_for(1, "committed", "j");
+    wait_until(PATIENCE, || daemon.ask(&["status", "j"]).code == Some(2));
+    daemon.stop();
+}
+
+#[test]
+fn a_ledger_that_is_made_anew_is_logged() {
+    let db = tables("anew");
+    let home = home(&configuration(&db, &truncate_job("j", "")));
+    let daemon = Daemon::start(&home);
+    let line = "there was no ledger: schema tableferry is made";
+    daemon.wait_for(1, line, "");
+    db.target.sql("DROP SCHEMA tableferry CASCADE");
+    assert_eq!(daemon.ask(&["trigger", "j", "--wait"]).code, Some(0));
+    daemon.wait_for(2, line, "");
     daemon.stop();
 }

@@ -37,7 +37,7 @@ fn a_daemon_killed_in_mid_copy_catches_up_once_and_leaves_nothing_behind() {
         .filter(|event| event["message"] == "started")
         .map(|event| event["trigger"].as_str().unwrap())
         .collect();
-    assert_eq!(&triggers[..2], ["Missed", "Schedule"]);
+    assert_eq!(&triggers[..2], ["missed", "schedule"]);
     daemon.stop();
     assert_nothing_left(&db);
 }
@@ -56,7 +56,7 @@ fn what_has_committed_is_not_run_again_by_the_next_daemon() {
     daemon.wait_for(1, "committed", "j");
     let events = daemon.events();
     let first = events.iter().find(|e| e["message"] == "started").unwrap();
-    assert_eq!(first["trigger"], "Schedule", "{events:?}");
+    assert_eq!(first["trigger"], "schedule", "{events:?}");
     daemon.stop();
 }
 

@@ -43,7 +43,7 @@ fn after_runs_when_the_other_has_committed() {
     let started = started
         .iter()
         .find(|e| e["message"] == "started" && e["job"] == "second");
-    assert_eq!(started.unwrap()["trigger"], "After");
+    assert_eq!(started.unwrap()["trigger"], "after");
     db.assert_same("u");
 
     // Not when it failed.
@@ -62,8 +62,13 @@ fn a_fire_during_a_run_is_skipped_or_queued() {
     let skip = home(&configuration(&db, &jobs));
     let daemon = Daemon::start(&skip);
     wait_held(&db);
-    daemon.wait_for(2, "not run: the previous run is still going", "j");
+    daemon.wait_for(1, "not run: the previous run is still going", "j");
+    // Said once, and counted when it is over.
+    std::thread::sleep(std::time::Duration::from_secs(3));
+    let said = "not run: the previous run is still going";
+    assert_eq!(daemon.count(said, "j"), 1);
     release(&db);
+    daemon.wait_for(1, "fires in all, while the previous run was going", "j");
     daemon.wait_for(2, "committed", "j");
     daemon.stop();
 
@@ -101,7 +106,7 @@ fn a_timeout_ends_the_attempt() {
     assert_eq!(outcome.code, Some(1), "{outcome}");
     let status = daemon.ask(&["status", "j", "--json"]);
     assert_eq!(status.report()["last_outcome"], "rolled_back", "{status}");
-    assert!(daemon.running.stderr().contains("Timeout"));
+    assert!(daemon.running.stderr().contains("\"timeout\""));
     daemon.stop();
     assert_nothing_left(&db);
     assert_old(&db);
@@ -120,6 +125,14 @@ fn what_can_pass_is_tried_again() {
     let daemon = Daemon::start(&home);
     let asker = home.spawn(&["trigger", "j", "--wait"]);
     daemon.wait_for(1, "trying again", "j");
+    let status = daemon.ask(&["status", "--json"]);
+    let status = status.report();
+    assert_eq!(status["state"], "running", "{status}");
+    assert!(status["attempt"].as_u64() >= Some(2), "{status}");
+    let error = status["attempt_error"].as_str().unwrap();
+    assert!(error.contains("public.t"), "{status}");
+    let people = daemon.ask(&["status"]).stdout;
+    assert!(people.contains("running, attempt "), "{people}");
     blocker.sql("COMMIT");
     let outcome = asker.wait(PATIENCE);
     assert_eq!(outcome.code, Some(0), "{outcome}");
@@ -127,6 +140,8 @@ fn what_can_pass_is_tried_again() {
     let committed = events.iter().find(|e| e["message"] == "committed").unwrap();
     assert!(committed["attempts"].as_u64().unwrap() >= 2, "{committed}");
     db.assert_same("t");
+    let status = daemon.ask(&["status", "--json"]);
+    assert!(status.report().get("attempt").is_none(), "{status}");
     daemon.stop();
 }
 

@@ -1,0 +1,74 @@
+//! What is let go, in few log lines: fires while a run lasts are said once and counted, and of names
+//! that make no sense a few are said.
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+
+use super::armed::JobName;
+use super::event::SkipReason;
+
+/// Refusals of a kind that are logged one by one; more are counted.
+pub const NAMED_MAX: usize = 10;
+
+/// Fires that were let go while their job's run lasts.
+#[derive(Debug, Default)]
+pub struct Skips(BTreeMap<JobName, u64>);
+
+impl Skips {
+    /// Logs what is let go together. What lasts is said when it begins.
+    pub fn say(&mut self, skipped: &[(JobName, Option<Timestamp>, SkipReason)]) {
+        let mut unknown = 0;
+        for (job, due_at, why) in skipped {
+            let is_news = match why {
+                SkipReason::StillRunning | SkipReason::StillWaiting => self.is_first(job),
+                SkipReason::Unknown => {
+                    unknown += 1;
+                    unknown <= NAMED_MAX
+                }
+                _ => true,
+            };
+            if is_news {
+                let due_at = due_at.map(tracing::field::display);
+                tracing::warn!(job = &**job, due_at, "not run: {why}");
+            }
+        }
+        if unknown > NAMED_MAX {
+            let more = unknown - NAMED_MAX;
+            tracing::warn!("not run: {more} more names, for there are no such jobs");
+        }
+    }
+
+    fn is_first(&mut self, job: &JobName) -> bool {
+        let fires = self.0.entry(job.clone()).or_default();
+        *fires += 1;
+        *fires == 1
+    }
+
+    /// The job's run is over.
+    pub fn over(&mut self, job: &JobName) {
+        let fires = self.0.remove(job).unwrap_or_default();
+        if fires > 1 {
+            tracing::warn!(
+                job = &**job,
+                fires,
+                "not run: {fires} fires in all, while the previous run was going"
+            );
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_lasts_is_news_once() {
+        let mut skips = Skips::default();
+        let (a, b) = (JobName::from("a"), JobName::from("b"));
+        let news = [&a, &a, &b, &a].map(|job| skips.is_first(job));
+        assert_eq!(news, [true, false, true, false]);
+        skips.over(&a);
+        assert_eq!([&a, &b].map(|job| skips.is_first(job)), [true, false]);
+    }
+}
