@@ -97,8 +97,8 @@ pub struct ColumnDesc {
     pub not_null: bool,
     /// Has a default (also a domain's or an identity).
     pub has_default: bool,
-    /// GENERATED ALWAYS AS (…), stored or virtual.
-    pub generated: bool,
+    /// GENERATED ALWAYS AS (…), stored or virtual: the expression.
+    pub generated: Option<String>,
     /// GENERATED … AS IDENTITY.
     pub identity: Option<Identity>,
     /// The sequences that give its values.

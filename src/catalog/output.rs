@@ -35,7 +35,7 @@ pub async fn output_columns(session: &Session, sql: &str) -> Result<Vec<ColumnDe
                 type_text,
                 not_null: false,
                 has_default: false,
-                generated: false,
+                generated: None,
                 identity: None,
                 sequences: Vec::new(),
                 privileged: true,

@@ -97,7 +97,9 @@ SELECT a.attrelid, a.attname::pg_catalog.text, a.atttypid, a.atttypmod, \
        pg_catalog.format_type(a.atttypid, a.atttypmod), \
        a.attnotnull OR t.typnotnull, \
        a.atthasdef OR a.attidentity <> '' OR t.typdefault IS NOT NULL, \
-       a.attgenerated <> '', a.attidentity::pg_catalog.text, \
+       (SELECT pg_catalog.pg_get_expr(d.adbin, d.adrelid) FROM pg_catalog.pg_attrdef AS d \
+         WHERE a.attgenerated <> '' AND d.adrelid = a.attrelid AND d.adnum = a.attnum), \
+       a.attidentity::pg_catalog.text, \
        pg_catalog.has_column_privilege(a.attrelid, a.attnum, 'SIDE') \
 FROM pg_catalog.pg_attribute AS a \
 JOIN pg_catalog.pg_type AS t ON t.oid = a.atttypid \

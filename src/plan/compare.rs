@@ -18,9 +18,9 @@ use crate::plan::refusal::Refusal;
 /// What of a table can be compared, and how.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Comparison {
-    /// The SELECT that COPY reads on the source.
+    /// The SELECT that COPY reads on the source, and generated columns that both sides compute.
     pub source: String,
-    /// The columns that are compared, in the order of COPY.
+    /// The columns that are compared: those of COPY, and generated ones.
     pub columns: Vec<ComparedColumn>,
     /// The copied columns that cannot be compared.
     pub left_out: Vec<LeftOut>,
@@ -148,7 +148,7 @@ impl Comparison {
     }
 }
 
-/// Decides how the columns of a table are compared. `select` is what COPY reads on the source.
+/// Decides how the columns of a table are compared. `select` reads them on the source.
 pub(super) fn comparison(
     spec: &TableSpec,
     judged: &[(&Pair<'_>, Verdict)],

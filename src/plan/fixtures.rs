@@ -147,7 +147,7 @@ pub fn column_of(name: &str, ty: TypeDesc) -> ColumnDesc {
         typmod: -1,
         not_null: false,
         has_default: false,
-        generated: false,
+        generated: None,
         identity: None,
         sequences: Vec::new(),
         privileged: true,

@@ -42,7 +42,7 @@ fn generated_identity_and_defaulted_columns() {
                 may_set: true,
             }];
             target(e).columns.push(ColumnDesc {
-                generated: true,
+                generated: Some("(id * 2)".to_owned()),
                 ..column("g", "int4")
             });
             target(e).columns.push(ColumnDesc {
@@ -50,7 +50,10 @@ fn generated_identity_and_defaulted_columns() {
                 has_default: true,
                 ..column("d", "int4")
             });
-            source(e).columns.push(column("g", "int4"));
+            source(e).columns.push(ColumnDesc {
+                generated: Some("(id * 2)".to_owned()),
+                ..column("g", "int4")
+            });
             source(e).columns.push(column("extra", "int4"));
         })],
     );
@@ -61,6 +64,14 @@ fn generated_identity_and_defaulted_columns() {
         .map(|column| column.name.as_str())
         .collect();
     assert_eq!(names, ["id", "name"]);
+    // What both sides compute is not copied, and compared.
+    let compared: Vec<_> = table
+        .comparison
+        .columns
+        .iter()
+        .map(|column| column.name.as_str())
+        .collect();
+    assert_eq!(compared, ["id", "name", "g"]);
     assert_eq!(
         table.warnings,
         [

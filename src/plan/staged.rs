@@ -184,7 +184,11 @@ fn updates(job: &JobSpec, parts: &Parts<'_>) -> Vec<Ident> {
     if job.mode == Mode::Append || set.is_empty() {
         return Vec::new();
     }
-    let generated = parts.target.columns.iter().filter(|c| c.generated);
+    let generated = parts
+        .target
+        .columns
+        .iter()
+        .filter(|c| c.generated.is_some());
     let generated = generated.map(|column| &column.name);
     set.into_iter().chain(generated).cloned().collect()
 }

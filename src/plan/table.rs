@@ -61,10 +61,11 @@ pub fn plan(
         source_monetary: &source.lc_monetary,
         target_monetary: &target.lc_monetary,
     };
-    let judged: Vec<(&Pair<'_>, Verdict)> = pairs
-        .iter()
-        .map(|pair| (pair, format::pair(ends, pair.source, pair.target)))
-        .collect();
+    let judge = |pairs: &'_ [Pair<'_>]| -> Vec<Verdict> {
+        let of = |pair: &Pair<'_>| format::pair(ends, pair.source, pair.target);
+        pairs.iter().map(of).collect()
+    };
+    let judged: Vec<(&Pair<'_>, Verdict)> = pairs.iter().zip(judge(&pairs)).collect();
     let format = choose(job, inspected, &judged, refusals, &mut warnings);
     let planned: Vec<ColumnPlan> = judged.iter().map(column_plan).collect();
     let sequences = sequences(job, target, &pairs, refusals);
@@ -104,7 +105,14 @@ pub fn plan(
     };
     let pieces = ranges.iter().map(piece).collect();
     warnings.extend(piece_bytes.and_then(|bytes| pieces::note(source, bytes)));
-    let comparison = compare::comparison(spec, &judged, target, &format, everything.clone());
+    let computed = columns::computed(inspected, source, target, &pairs);
+    let compared: Vec<(&Pair<'_>, Verdict)> = judged
+        .into_iter()
+        .chain(computed.iter().zip(judge(&computed)))
+        .collect();
+    let read: Vec<ColumnPlan> = compared.iter().map(column_plan).collect();
+    let everything = sql::select(&from, &read, spec.filter.as_deref());
+    let comparison = compare::comparison(spec, &compared, target, &format, everything);
     if job.verify == Verify::Checksum {
         refusals.extend(comparison.refusals(target));
         if refusals.len() > before {

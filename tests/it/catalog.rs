@@ -350,7 +350,7 @@ fn relations_are_read_whole() {
     };
     assert_eq!(b.sequences, [sequence("t_b_seq")]);
     assert_eq!(a.sequences, [sequence("t_a_seq")]);
-    assert!(a.has_default && m.sequences.is_empty() && g.generated);
+    assert!(a.has_default && m.sequences.is_empty() && g.generated.is_some());
     assert_eq!(
         (d.not_null, d.has_default, d.type_text.as_str()),
         (true, true, "s.d")
@@ -575,7 +575,7 @@ fn generated_columns_of_both_kinds_are_known_as_such() {
     let generated: Vec<bool> = all["public.t"]
         .columns
         .iter()
-        .map(|c| c.generated)
+        .map(|c| c.generated.is_some())
         .collect();
     assert_eq!(generated, expected);
 }

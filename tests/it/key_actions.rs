@@ -111,7 +111,7 @@ fn foreign_keys_that_change_rows_leave_the_target_like_the_source(
         assert_eq!(changes(table), [0, 0, 0], "{again}");
     }
     // The plan says what is compared again.
-    let plan = job(&db, &jobs).run(&["plan", "j"]);
+    let plan = job(&db, &jobs).run(&["plan", "j", "--sql"]);
     assert!(plan.stdout.contains("DROP TABLE \"pg_temp\""), "{plan}");
 }
 
@@ -122,8 +122,9 @@ fn merges_whose_keys_cannot_change_rows_compare_once() {
         "CREATE TABLE p (id int PRIMARY KEY, v int);
          CREATE TABLE c (id int PRIMARY KEY, p int REFERENCES p ON UPDATE CASCADE ON DELETE RESTRICT)",
     );
-    let plan = job(&db, &all("merge", "")).run(&["plan", "j"]);
+    let plan = job(&db, &all("merge", "")).run(&["plan", "j", "--sql"]);
     assert_eq!(plan.code, Some(0), "{plan}");
+    assert!(plan.stdout.contains("DELETE FROM"), "{plan}");
     assert!(!plan.stdout.contains("DROP TABLE"), "{plan}");
 }
 

@@ -19,6 +19,7 @@ mod failover;
 mod faults;
 mod foreign_keys;
 mod fuzz;
+mod generated;
 mod harness;
 mod inheritance;
 mod key_actions;
