@@ -9,6 +9,7 @@ use super::keys::{self, KEYS, Known};
 use super::kind::Crons;
 use super::layer::Layer;
 use super::load::{Request, load};
+use super::spec::About;
 
 const EXAMPLE: &str = include_str!("../../config/tableferry.toml");
 
@@ -31,7 +32,14 @@ fn the_example_loads() {
         ..Request::default()
     };
     let config = load(&request).unwrap_or_else(|errors| panic!("{errors}"));
-    assert_eq!(config.warnings, []);
+    // The files that it names are not here.
+    let about: Vec<_> = config
+        .warnings
+        .iter()
+        .map(|warning| &warning.about)
+        .collect();
+    let of = |server: &str| About::Server(server.to_owned());
+    assert_eq!(about, [&of("shop"), &of("warehouse")]);
     assert_eq!(config.jobs["catalogue"].table.len(), 1);
 }
 

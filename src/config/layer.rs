@@ -11,6 +11,7 @@ use toml::de::{DeTable, DeValue};
 use super::error::{ConfigError, KeyPath, Origin};
 use super::keys::{self, Known, Node};
 use super::kind::Crons;
+use super::unquoted::key_without_quotes;
 
 /// Where each key and table was set.
 pub(super) type Origins = BTreeMap<KeyPath, Origin>;
@@ -41,10 +42,17 @@ impl Layer {
             // Its other mistakes are reported once it is TOML.
             Err(error) => {
                 layer.is_broken = true;
+                let start = start_of(&error);
+                let message = match key_without_quotes(file.whole_line(start)) {
+                    Some(key) => {
+                        format!("not TOML: the value of `{key}` is a text and needs quotes")
+                    }
+                    None => format!("not TOML: {}", error.message()),
+                };
                 layer.errors.push(ConfigError {
-                    origin: Some(file.column_of(start_of(&error))),
+                    origin: Some(file.column_of(start)),
                     key: KeyPath::default(),
-                    message: format!("not TOML: {}", error.message()),
+                    message,
                 });
             }
         }
@@ -288,6 +296,14 @@ impl<'f> TomlFile<'f> {
             line: self.line_starts.partition_point(|start| *start <= offset) + 1,
             column: 0,
         }
+    }
+
+    /// The line that holds this byte.
+    fn whole_line(&self, offset: usize) -> &'f str {
+        let breaks = self.line_starts.partition_point(|start| *start <= offset);
+        let start = breaks.checked_sub(1).map_or(0, |at| self.line_starts[at]);
+        let line = self.text.get(start..).unwrap_or_default();
+        line.lines().next().unwrap_or_default()
     }
 
     fn column_of(&self, offset: usize) -> Origin {

@@ -13,6 +13,7 @@ use super::merge::Stacks;
 use super::password::{has_password, shared_password};
 use super::spec::{About, Config, Warning};
 use super::validate::{Findings, validate};
+use crate::pg::login;
 
 /// Variables that set a key begin with this; `TABLEFERRY_CONFIG` does not.
 const VARIABLE_PREFIX: &str = "TABLEFERRY__";
@@ -125,7 +126,9 @@ pub(super) fn assemble(
     if !is_broken {
         let mut findings = Findings::new(&origins);
         let own = locate::directories(request);
-        match validate(Stacks::new(values), file, &own, &mut findings) {
+        let vars = request.env.iter().cloned().collect();
+        let outside = login::outside(vars, request.uid.into());
+        match validate(Stacks::new(values), file, &own, &outside, &mut findings) {
             Ok(mut config) => {
                 warnings.append(&mut findings.warnings);
                 if errors.is_empty() && findings.errors.is_empty() {

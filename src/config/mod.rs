@@ -25,11 +25,13 @@ mod password;
 mod pattern;
 mod raw;
 mod schedule;
+mod server;
 pub mod spec;
 mod syntax;
 mod table;
 #[cfg(test)]
 mod tests;
+mod unquoted;
 mod validate;
 
 pub use connections::Connections;

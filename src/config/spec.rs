@@ -74,8 +74,6 @@ pub struct DaemonSpec {
     pub runtime_dir: PathBuf,
     /// What must survive a restart and has no place on a target.
     pub state_dir: PathBuf,
-    /// Status page and metrics; off when absent.
-    pub listen: Option<std::net::SocketAddr>,
     /// The time zone of `cron` where a job names none.
     pub timezone: jiff::tz::TimeZone,
     /// What it logs, unless a flag says otherwise.

@@ -160,8 +160,11 @@ pub fn duration(text: &str) -> Result<Duration, String> {
     Duration::try_from(signed).map_err(|_| "it is negative".to_owned())
 }
 
-/// `50MB` (10^6), `50MiB` (2^20), `1000`.
+/// `50MB` (10^6), `50MiB` (2^20), `1000B`. Whoever writes `50` hardly means bytes.
 pub(super) fn bytes(text: &str) -> Result<u64, String> {
+    if text.ends_with(|c: char| c.is_ascii_digit() || c == '.') {
+        return Err("it has no unit (B, kB, MB, GB, KiB, MiB, GiB)".to_owned());
+    }
     bytesize::ByteSize::from_str(text)
         .map(|size| size.as_u64())
         .map_err(|_| String::new())
@@ -255,7 +258,9 @@ mod tests {
     #[rstest]
     #[case("50MB", Some(50_000_000))]
     #[case("1 GiB", Some(1 << 30))]
-    #[case("1000", Some(1000))]
+    #[case("1000 B", Some(1000))]
+    #[case("1000", None)]
+    #[case("1000.", None)]
     #[case("fast", None)]
     fn sizes(#[case] text: &str, #[case] expected: Option<u64>) {
         assert_eq!(bytes(text).ok(), expected);

@@ -12,6 +12,7 @@ use crate::pg::ident::QualifiedName;
 
 mod any_text;
 mod connections;
+mod servers;
 
 const SERVERS: &str = "\
 [servers.shop]
@@ -174,6 +175,19 @@ $TABLEFERRY__DAEMON__LISTEN: daemon.listen: must be an address with a port such 
 
 #[rstest]
 #[case("a = ", "t.toml:1:5: not TOML: ")]
+#[case(
+    "[jobs.a]\nmode = truncate",
+    "t.toml:2:8: not TOML: the value of `mode` is a text and needs quotes"
+)]
+#[case(
+    "[jobs.a]\n\nevery = 5m\n",
+    "t.toml:3:9: not TOML: the value of `every` is a text and needs quotes"
+)]
+#[case(
+    "x = 1\ntables = [public.a]\n",
+    "t.toml:2:11: not TOML: the value of `tables` is a text and needs quotes"
+)]
+#[case("listen = 127.0.0.1:9632", "t.toml:1:")]
 #[case("[jobs.orders]\nmode = 'x", "t.toml:2:10: not TOML: ")]
 #[case("[a]\n[a]", "t.toml:2:2: not TOML: ")]
 fn what_is_not_toml_is_reported_with_line_and_column(#[case] text: &str, #[case] start: &str) {
@@ -218,7 +232,7 @@ fn what_is_not_toml_is_reported_with_line_and_column(#[case] text: &str, #[case]
     "t.toml:5: servers.third.conninfo: is required: how to connect, as libpq reads it (a text such as \"postgresql://user@host/database\")"
 )]
 #[case(
-    "[servers.a__b]\nconninfo = 'x'",
+    "[servers.a__b]\nconninfo = 'host=x'",
     "t.toml:5: servers.a__b: the name must be of lower-case letters, digits and single underscores, a letter first"
 )]
 #[case(
@@ -363,7 +377,13 @@ fn a_password_in_a_file_that_others_read_is_a_warning(#[case] conninfo: &str, #[
     let text = format!("[servers.a]\nconninfo = \"{conninfo}\"");
     let config = read(&text).unwrap();
     let expected = "t.toml: holds a password and can be read by others than its owner: chmod 600, or use `password_file`";
-    assert_eq!(said(&config), vec![expected; usize::from(warns)]);
+    // The passfile is not there, which is another warning.
+    let of_all = config
+        .warnings
+        .iter()
+        .filter(|warning| warning.about == About::All);
+    let of_all: Vec<_> = of_all.map(|warning| warning.text.as_str()).collect();
+    assert_eq!(of_all, vec![expected; usize::from(warns)]);
     assert_eq!(config.servers["a"].conninfo.expose_secret(), conninfo);
     assert!(!format!("{config:?}").contains("hunter2"));
 
@@ -371,12 +391,9 @@ fn a_password_in_a_file_that_others_read_is_a_warning(#[case] conninfo: &str, #[
         is_shared: false,
         ..file("t.toml", &text)
     };
-    assert!(
-        read_all(vec![private], &Request::default())
-            .unwrap()
-            .warnings
-            .is_empty()
-    );
+    let config = read_all(vec![private], &Request::default()).unwrap();
+    let mut warnings = config.warnings.iter();
+    assert!(warnings.all(|warning| warning.about != About::All));
 }
 
 #[rstest]
@@ -388,6 +405,26 @@ fn a_password_in_a_file_that_others_read_is_a_warning(#[case] conninfo: &str, #[
 fn no_error_shows_a_password(#[case] text: &str) {
     let error = read(text).unwrap_err();
     assert!(!error.contains("hunter2"), "{error}");
+}
+
+#[rstest]
+#[case(
+    "[daemon]\nlisten = '127.0.0.1:9632'",
+    "t.toml:11: daemon.listen: `listen = \"127.0.0.1:9632\"` is not available in this version"
+)]
+#[case(
+    "rate_limit = '50'",
+    "t.toml:10: jobs.orders.rate_limit: must be a size such as \"50MB\", got \"50\": it has no unit (B, kB, MB, GB, KiB, MiB, GiB)"
+)]
+#[case(
+    "rate_limit = 50",
+    "t.toml:10: jobs.orders.rate_limit: must be a size such as \"50MB\", got integer 50"
+)]
+fn what_would_do_nothing_or_mean_something_else_is_refused(
+    #[case] text: &str,
+    #[case] expected: &str,
+) {
+    assert_eq!(job_errors(text), expected);
 }
 
 #[test]

@@ -2,16 +2,14 @@
 
 use std::path::PathBuf;
 
-use secrecy::SecretString;
-
 use super::error::{ConfigError, KeyPath};
 use super::keys::{self, Known};
 use super::layer::Origins;
 use super::merge::Stacks;
-use super::password::has_password;
-use super::raw::{RawDaemon, RawServer};
-use super::spec::{About, Config, DaemonSpec, PasswordSource, ServerSpec, Warning};
-use super::{job, locate, schedule};
+use super::raw::RawDaemon;
+use super::spec::{About, Config, DaemonSpec, Warning};
+use super::{job, locate, not_yet, schedule, server};
+use crate::pg::conninfo::Outside;
 
 /// What was found while validating.
 pub(super) struct Findings<'o> {
@@ -86,6 +84,7 @@ pub(super) fn validate(
     mut layers: Stacks,
     file: PathBuf,
     own: &locate::Directories,
+    outside: &Outside<'_>,
     findings: &mut Findings,
 ) -> Result<Config, config::ConfigError> {
     let servers = layers.servers()?;
@@ -93,71 +92,32 @@ pub(super) fn validate(
     schedule::check_between(&jobs, findings);
     Ok(Config {
         file,
-        daemon: daemon(layers.root()?.daemon, own),
+        daemon: daemon(layers.root()?.daemon, own, findings),
         servers: servers
             .into_iter()
-            .filter_map(|(name, raw)| Some((name.clone(), server(name, raw, findings)?)))
+            .filter_map(|(name, raw)| {
+                Some((name.clone(), server::server(name, raw, outside, findings)?))
+            })
             .collect(),
         jobs,
         warnings: Vec::new(),
     })
 }
 
-fn daemon(raw: RawDaemon, own: &locate::Directories) -> DaemonSpec {
+fn daemon(raw: RawDaemon, own: &locate::Directories, findings: &mut Findings) -> DaemonSpec {
+    for (key, written) in not_yet::of_daemon(&raw) {
+        let message = format!("`{written}` is not available in this version");
+        findings.error(&KeyPath::from("daemon").join(&key), message);
+    }
     DaemonSpec {
         max_running_jobs: raw.max_running_jobs,
         shutdown_grace: raw.shutdown_grace,
         runtime_dir: raw.runtime_dir.unwrap_or_else(|| own.runtime.clone()),
         state_dir: raw.state_dir.unwrap_or_else(|| own.state.clone()),
-        listen: raw.listen,
         // The name was checked with its layer.
         timezone: jiff::tz::TimeZone::get(&raw.timezone).unwrap_or(jiff::tz::TimeZone::UTC),
         log_level: raw.log_level,
         history: raw.history,
         history_keep: raw.history_keep,
     }
-}
-
-fn server(name: String, raw: RawServer, findings: &mut Findings) -> Option<ServerSpec> {
-    let path = KeyPath::from("servers").child(&name);
-    let password = password_source(&raw, &path, findings);
-    let conninfo = findings.require(&path.child("conninfo"), raw.conninfo)?;
-    Some(ServerSpec {
-        name,
-        conninfo: SecretString::from(conninfo),
-        password,
-        max_connections: raw.max_connections,
-        encoding: raw.encoding,
-    })
-}
-
-/// The first source that is given; any other is an error.
-fn password_source(raw: &RawServer, path: &KeyPath, findings: &mut Findings) -> PasswordSource {
-    use PasswordSource::{Credential, Env, File, Libpq, PassFile};
-    let in_conninfo = raw.conninfo.as_deref().is_some_and(has_password);
-    let sources = [
-        ("conninfo", in_conninfo.then_some(Libpq)),
-        ("password_file", raw.password_file.clone().map(File)),
-        ("password_env", raw.password_env.clone().map(Env)),
-        (
-            "password_credential",
-            raw.password_credential.clone().map(Credential),
-        ),
-        ("passfile", raw.passfile.clone().map(PassFile)),
-    ];
-    let mut given = sources
-        .into_iter()
-        .filter_map(|(key, source)| Some((key, source?)));
-    let Some((first, source)) = given.next() else {
-        return Libpq;
-    };
-    let first = match first {
-        "conninfo" => "the password in `conninfo`".to_owned(),
-        key => format!("`{key}`"),
-    };
-    for (other, _) in given {
-        let message = format!("excludes {first}: a server has at most one source of its password");
-        findings.error(&path.child(other), message);
-    }
-    source
 }

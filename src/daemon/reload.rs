@@ -32,12 +32,6 @@ fn kept_until_restart(old: &Config, new: &Config) -> Vec<(&'static str, String)>
     if old.state_dir != new.state_dir {
         kept.push(("state_dir", old.state_dir.display().to_string()));
     }
-    if old.listen != new.listen {
-        let listen = old
-            .listen
-            .map_or("off".to_owned(), |address| address.to_string());
-        kept.push(("listen", listen));
-    }
     kept
 }
 

@@ -275,12 +275,34 @@ impl fmt::Display for HostSpec {
 #[error("{message}")]
 pub struct ConninfoError {
     message: String,
+    may_pass: bool,
 }
 
 impl ConninfoError {
     fn new(message: impl Into<String>) -> Self {
         ConninfoError {
             message: message.into(),
+            may_pass: false,
         }
+    }
+
+    /// About a file that may still come.
+    fn passing(message: impl Into<String>) -> Self {
+        ConninfoError {
+            message: message.into(),
+            may_pass: true,
+        }
+    }
+
+    /// Is it about what lies outside and may be right later? Else the conninfo is wrong.
+    pub fn may_pass(&self) -> bool {
+        self.may_pass
+    }
+
+    /// Says where it came up.
+    #[must_use]
+    pub fn within(mut self, place: &str) -> Self {
+        self.message = format!("{place}: {}", self.message);
+        self
     }
 }

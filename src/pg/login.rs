@@ -1,16 +1,22 @@
 //! What a login needs, read from where a server's configuration says: the conninfo with its
 //! layers, and the password.
 
+use std::collections::BTreeMap;
 use std::env;
 use std::fs;
 use std::io;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
+use nix::unistd::{Uid, User, geteuid};
 use secrecy::{ExposeSecret, SecretString};
 use tracing::warn;
 
-use super::conninfo::{self, Conninfo, HostPlace, HostSpec, Outside};
+use super::conninfo::{
+    self, Conninfo, FileChoice, HostPlace, HostSpec, Outside, RootCert, SslMode,
+};
 use super::passfile::{self, PassfileError, Wanted};
+use super::tls;
 use crate::config::spec::{PasswordSource, ServerSpec};
 use crate::error::{Error, ErrorKind, Phase, Result, Side};
 
@@ -81,13 +87,18 @@ impl Login {
 ///
 /// *Errors:* `Config`.
 pub fn resolve(server: &ServerSpec) -> Result<Conninfo> {
-    let user = nix::unistd::User::from_uid(nix::unistd::geteuid())
-        .ok()
-        .flatten();
-    let vars: std::collections::BTreeMap<_, _> = env::vars_os()
+    let vars = env::vars_os()
         .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
         .collect();
-    let outside = Outside {
+    let outside = outside(vars, geteuid());
+    conninfo::resolve(server.conninfo.expose_secret(), &outside)
+        .map_err(|error| config_error(format!("conninfo: {error}")))
+}
+
+/// What a conninfo depends on, with the files of this machine.
+pub fn outside(vars: BTreeMap<String, String>, uid: Uid) -> Outside<'static> {
+    let user = User::from_uid(uid).ok().flatten();
+    Outside {
         home: vars
             .get("HOME")
             .filter(|home| !home.is_empty())
@@ -97,9 +108,100 @@ pub fn resolve(server: &ServerSpec) -> Result<Conninfo> {
         vars,
         read: &|path| fs::read_to_string(path),
         exists: &|path| path.exists(),
+    }
+}
+
+/// What would keep a login from working as things are, and may change until then: the server's key,
+/// and why. Never a password.
+pub fn misgivings(
+    conninfo: &Conninfo,
+    password: &PasswordSource,
+    outside: &Outside<'_>,
+) -> Vec<(&'static str, String)> {
+    let mut found = Vec::new();
+    let mut note = |key, error: Error| found.push((key, error.message().to_owned()));
+    let explicit = |path: &Path| match passfile::read(path) {
+        Ok(_) => Ok(()),
+        Err(error) => Err(config_error(format!("{} {error}", path.display()))),
     };
-    conninfo::resolve(server.conninfo.expose_secret(), &outside)
-        .map_err(|error| config_error(format!("conninfo: {error}")))
+    match password {
+        PasswordSource::Libpq => {
+            if let (Some(path), true, None) = (
+                &conninfo.passfile,
+                conninfo.passfile_is_explicit,
+                &conninfo.password,
+            ) && let Err(error) = explicit(path)
+            {
+                note(
+                    "conninfo",
+                    config_error(format!("passfile: {}", error.message())),
+                );
+            }
+        }
+        PasswordSource::PassFile(path) => {
+            if let Err(error) = explicit(path) {
+                note("passfile", error);
+            }
+        }
+        PasswordSource::File(path) => {
+            if let Err(error) = first_line(path, "it names") {
+                note("password_file", error);
+            }
+            if is_read_by_others(path) {
+                note("password_file", read_by_others(path));
+            }
+        }
+        PasswordSource::Env(name) => {
+            if outside.var(name).is_none() {
+                let message = format!("the environment variable {name} is not set");
+                note("password_env", config_error(message));
+            }
+        }
+        PasswordSource::Credential(name) => {
+            let dir = outside.var("CREDENTIALS_DIRECTORY");
+            let result = match dir {
+                Some(dir) => first_line(&Path::new(&dir).join(name), "it names").map(drop),
+                None => Err(config_error("$CREDENTIALS_DIRECTORY is not set".to_owned())),
+            };
+            if let Err(error) = result {
+                note("password_credential", error);
+            }
+        }
+    }
+    for mode in modes_with_files(conninfo) {
+        if let Err(error) = tls::connector(mode, &conninfo.tls) {
+            note("conninfo", config_error(error.to_string()));
+            break;
+        }
+    }
+    found
+}
+
+/// The kinds of TLS for which files are named or needed: to look at the system's certificates takes
+/// long, and finds nothing.
+fn modes_with_files(conninfo: &Conninfo) -> impl Iterator<Item = SslMode> {
+    let options = &conninfo.tls;
+    let is_named = |file: &FileChoice| matches!(file, FileChoice::Explicit(_));
+    let root_is_named = matches!(&options.root, RootCert::File(file) if is_named(file));
+    let named = root_is_named || is_named(&options.cert) || is_named(&options.key);
+    let modes = conninfo.hosts.iter().map(|host| conninfo.ssl_mode(host));
+    modes.filter(move |mode| match mode {
+        SslMode::Disable => false,
+        SslMode::VerifyCa => true,
+        SslMode::Prefer | SslMode::Require | SslMode::VerifyFull => named,
+    })
+}
+
+fn is_read_by_others(path: &Path) -> bool {
+    const READ_BY_GROUP_OR_OTHERS: u32 = 0o044;
+    fs::metadata(path).is_ok_and(|found| found.permissions().mode() & READ_BY_GROUP_OR_OTHERS != 0)
+}
+
+fn read_by_others(path: &Path) -> Error {
+    config_error(format!(
+        "{} holds a password and can be read by others than its owner: chmod 600",
+        path.display()
+    ))
 }
 
 fn read_passfile(conninfo: &Conninfo) -> Result<Option<SecretString>> {

@@ -126,6 +126,33 @@ fn texts_of_the_configuration_and_the_command_line_are_harmless() {
     assert_harmless("run", &outcome);
 }
 
+#[test]
+fn a_conninfo_that_can_never_work_is_a_wrong_configuration_for_every_command() {
+    let wrong = "[servers.s]\nconninfo = 'host=h sslmode=verify_full'\n\
+         [jobs.j]\nsource = 's'\ntarget = 's'\nmode = 'append'\ntables = ['a.b']\n";
+    let job = job_with(wrong);
+    for command in [
+        &["check"][..],
+        &["check", "--connect"],
+        &["run", "j"],
+        &["plan"],
+        &["daemon"],
+        &["jobs"],
+    ] {
+        let outcome = job.run(command);
+        assert_eq!(outcome.code, Some(78), "{command:?} {outcome}");
+        let place = "tableferry.toml:2: servers.s.conninfo: `sslmode` must be one of";
+        assert!(outcome.stderr.contains(place), "{command:?} {outcome}");
+    }
+    let job = job_with("[servers.s]\nconninfo = 'host=h'\npassword_file = '/nowhere/p'\n");
+    let outcome = job.run(&["check"]);
+    assert_eq!(outcome.code, Some(0), "{outcome}");
+    assert!(
+        outcome.stderr.contains("warning: ") && outcome.stderr.contains("/nowhere/p"),
+        "{outcome}"
+    );
+}
+
 /// Runs a command as if on a terminal of 80 columns; `None` where there is no `script`.
 fn on_a_terminal(job: &Job, command: &str) -> Option<String> {
     let line = format!(

@@ -120,7 +120,7 @@ fn read_service(
                 continue;
             }
             Err(error) => {
-                return Err(ConninfoError::new(format!(
+                return Err(ConninfoError::passing(format!(
                     "the service file {} cannot be read: {error}",
                     path.display()
                 )));
@@ -136,7 +136,7 @@ fn read_service(
         }
         looked_in.push(path.display().to_string());
     }
-    Err(ConninfoError::new(format!(
+    Err(ConninfoError::passing(format!(
         "there is no service `{name}` in {}",
         looked_in.join(" or ")
     )))
@@ -144,7 +144,7 @@ fn read_service(
 
 impl Outside<'_> {
     /// A variable that is set to something.
-    pub(super) fn var(&self, name: &str) -> Option<String> {
+    pub(crate) fn var(&self, name: &str) -> Option<String> {
         self.vars
             .get(name)
             .filter(|value| !value.is_empty())

@@ -25,21 +25,29 @@ fn parse_pairs(text: &str) -> Result<RawSettings, ConninfoError> {
     let mut previous = String::new();
     let mut rest = text.trim_start();
     while !rest.is_empty() {
+        if rest.starts_with('=') {
+            return Err(ConninfoError::new("a `=` has no key before it"));
+        }
         let end = rest.find(|c: char| c == '=' || c.is_whitespace());
         let (key, after) = rest.split_at(end.unwrap_or(rest.len()));
-        let Some(value) = after.trim_start().strip_prefix('=') else {
-            // What lacks its `=` may be the rest of a password with a space: don't show it.
+        let Some(value) = after
+            .trim_start()
+            .strip_prefix('=')
+            .filter(|_| is_word(key))
+        else {
+            // What lacks its `=`, or stands before it and is no word, may be the rest of a password with a space: don't show it.
             return Err(ConninfoError::new(match previous.as_str() {
                 "" => "it is neither a URI (postgresql://…) nor key=value".to_owned(),
-                key => format!(
-                    "what follows the value of `{key}` has no `=` \
+                previous if is_word(key) => format!(
+                    "what follows the value of `{previous}` has no `=` \
+                     (a value with spaces needs single quotes)"
+                ),
+                previous => format!(
+                    "what follows the value of `{previous}` is no key \
                      (a value with spaces needs single quotes)"
                 ),
             }));
         };
-        if key.is_empty() {
-            return Err(ConninfoError::new("a `=` has no key before it"));
-        }
         let (value, after) = parse_value(key, value.trim_start())?;
         check_key(key, &previous)?;
         settings.insert(key.to_owned(), value);
@@ -47,6 +55,11 @@ fn parse_pairs(text: &str) -> Result<RawSettings, ConninfoError> {
         rest = after.trim_start();
     }
     Ok(settings)
+}
+
+/// Is it written as keys are? Anything else may be a URI without its scheme, password and all.
+pub(super) fn is_word(key: &str) -> bool {
+    key.chars().all(|c| c.is_ascii_alphanumeric() || c == '_')
 }
 
 /// A key that follows a password may be the rest of a password with a space in it.
@@ -100,6 +113,16 @@ fn parse_uri(text: &str) -> Result<RawSettings, ConninfoError> {
     if hosts.contains('@') || dbname.is_some_and(|name| name.contains('@')) {
         return Err(ConninfoError::new(
             "the URI has an `@` or `/` that is not percent-encoded (in a password write %40 and %2F)",
+        ));
+    }
+    // `user:pass?word@host`
+    let cut_short = |query: &str| {
+        let after_colon = hosts.rsplit(':').next().unwrap_or_default();
+        query.contains('@') && !after_colon.bytes().all(|byte| byte.is_ascii_digit())
+    };
+    if login.is_none() && hosts.contains(':') && query.is_some_and(cut_short) {
+        return Err(ConninfoError::new(
+            "the URI has a `?` that is not percent-encoded (in a password write %3F)",
         ));
     }
     if let Some(login) = login {

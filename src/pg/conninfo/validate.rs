@@ -6,14 +6,14 @@ use std::time::Duration;
 
 use secrecy::SecretString;
 
-use super::parse::RawSettings;
+use super::parse::{RawSettings, is_word};
 use super::tls::tls_options;
 use super::values::Values;
 use super::{
     CONNECT_TIMEOUT, ChannelBinding, Conninfo, ConninfoError, HostPlace, HostSpec, KEEPALIVES,
     Keepalives, Outside, RequireAuth, TargetSessionAttrs,
 };
-use crate::words::counted;
+use crate::words::{counted, nearest};
 
 type Result<T> = std::result::Result<T, ConninfoError>;
 
@@ -95,13 +95,13 @@ pub(super) fn check_known(key: &str, place: &str) -> Result<()> {
     if is_known(key) {
         return Ok(());
     }
-    let nearest = SUPPORTED
-        .iter()
-        .map(|known| (strsim::damerau_levenshtein(key, known), known))
-        .filter(|(distance, _)| *distance <= 3)
-        .min();
-    let suggestion = match nearest {
-        Some((_, known)) => format!("; did you mean `{known}`?"),
+    if !is_word(key) {
+        return Err(ConninfoError::new(format!(
+            "{place} has a key with characters that no key has"
+        )));
+    }
+    let suggestion = match nearest(key, SUPPORTED.into_iter()) {
+        Some(known) => format!("; did you mean `{known}`?"),
         None => String::new(),
     };
     Err(ConninfoError::new(format!(

@@ -248,6 +248,11 @@ fn debug_never_shows_a_password(#[case] text: &str) {
 #[case("postgresql://u:hunter2")]
 #[case("password=x hunter2 host=h")]
 #[case("password=x hunter2=")]
+#[case("u:hunter2@h?user=x")]
+#[case("jdbc:postgresql://u:hunter2@h/d?user=x")]
+#[case("host=h u:hunter2@h=x")]
+#[case("postgresql://u:x?hunter2=y@h/d")]
+#[case("postgresql://h/d?u:hunter2=x")]
 #[case("password='hunter2")]
 fn errors_never_show_a_password(#[case] text: &str) {
     let error = resolve_with(text, &[]).unwrap_err();

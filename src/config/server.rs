@@ -1,0 +1,87 @@
+//! `[servers.NAME]`.
+
+use secrecy::SecretString;
+
+use super::error::KeyPath;
+use super::password::has_password;
+use super::raw::RawServer;
+use super::spec::{PasswordSource, ServerSpec};
+use super::validate::Findings;
+use crate::pg::conninfo::{self, Conninfo, ConninfoError, Outside};
+use crate::pg::login::misgivings;
+
+/// A server whose conninfo is right as far as that can be told without a connection.
+pub(super) fn server(
+    name: String,
+    raw: RawServer,
+    outside: &Outside<'_>,
+    findings: &mut Findings,
+) -> Option<ServerSpec> {
+    let path = KeyPath::from("servers").child(&name);
+    let password = password_source(&raw, &path, findings);
+    let key = path.child("conninfo");
+    let conninfo = findings.require(&key, raw.conninfo)?;
+    match resolve(&conninfo, outside) {
+        Ok(resolved) => {
+            for (key, misgiving) in misgivings(&resolved, &password, outside) {
+                findings.warn(&path.child(key), misgiving);
+            }
+        }
+        Err(error) if error.may_pass() => findings.warn(&key, error.to_string()),
+        Err(error) => findings.error(&key, error.to_string()),
+    }
+    Some(ServerSpec {
+        name,
+        conninfo: SecretString::from(conninfo),
+        password,
+        max_connections: raw.max_connections,
+        encoding: raw.encoding,
+    })
+}
+
+/// The first source that is given; any other is an error.
+fn password_source(raw: &RawServer, path: &KeyPath, findings: &mut Findings) -> PasswordSource {
+    use PasswordSource::{Credential, Env, File, Libpq, PassFile};
+    let in_conninfo = raw.conninfo.as_deref().is_some_and(has_password);
+    let sources = [
+        ("conninfo", in_conninfo.then_some(Libpq)),
+        ("password_file", raw.password_file.clone().map(File)),
+        ("password_env", raw.password_env.clone().map(Env)),
+        (
+            "password_credential",
+            raw.password_credential.clone().map(Credential),
+        ),
+        ("passfile", raw.passfile.clone().map(PassFile)),
+    ];
+    let mut given = sources
+        .into_iter()
+        .filter_map(|(key, source)| Some((key, source?)));
+    let Some((first, source)) = given.next() else {
+        return Libpq;
+    };
+    let first = match first {
+        "conninfo" => "the password in `conninfo`".to_owned(),
+        key => format!("`{key}`"),
+    };
+    for (other, _) in given {
+        let message = format!("excludes {first}: a server has at most one source of its password");
+        findings.error(&path.child(other), message);
+    }
+    source
+}
+
+/// The conninfo over the service file and the PG* variables. What is wrong with these is said so.
+fn resolve(text: &str, outside: &Outside<'_>) -> Result<Conninfo, ConninfoError> {
+    let without_variables = Outside {
+        vars: Default::default(),
+        home: outside.home.clone(),
+        os_user: outside.os_user.clone(),
+        ..*outside
+    };
+    conninfo::resolve(text, outside).map_err(|error| {
+        match conninfo::resolve(text, &without_variables) {
+            Ok(_) => error.within("the conninfo with the environment's PG* variables"),
+            Err(_) => error,
+        }
+    })
+}
