@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::catalog::attachments::Attachments;
-use crate::catalog::mark::Mark;
+use crate::catalog::mark::Progress;
 use crate::config::spec::TableSpec;
 use crate::pg::ident::{Ident, QualifiedName};
 
@@ -20,8 +20,8 @@ pub struct Inspected {
     pub attachments: Option<Attachments>,
     /// What the `set` expressions give, by target column.
     pub set: BTreeMap<Ident, ColumnDesc>,
-    /// How far it had been read by the last run that was published, where it has a watermark.
-    pub since: Option<Mark>,
+    /// How far it had been read, and where it stands now; where it has a watermark.
+    pub progress: Option<Progress>,
 }
 
 /// A table, view, or the result of a query, on one server.

@@ -45,7 +45,7 @@ impl Inspected {
             attachments: None,
             source: described,
             set,
-            since: None,
+            progress: None,
             spec,
         })
     }

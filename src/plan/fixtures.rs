@@ -208,7 +208,7 @@ pub fn inspected(source: RelationDesc, target: RelationDesc) -> Inspected {
         attachments: None,
         target: Some(target),
         set: BTreeMap::new(),
-        since: None,
+        progress: None,
     }
 }
 

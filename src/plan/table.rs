@@ -80,8 +80,16 @@ pub fn plan(
     let everything = sql::select(&from, &planned, spec.filter.as_deref());
     let reading = spec.watermark.as_ref().and_then(|column| {
         let read = (everything.as_str(), from.as_str());
-        let since = inspected.since.as_ref();
-        watermark::plan(spec, column, source, read, since, refusals, &mut warnings)
+        let progress = inspected.progress.as_ref()?;
+        watermark::plan(
+            spec,
+            column,
+            source,
+            read,
+            progress,
+            refusals,
+            &mut warnings,
+        )
     });
     if refusals.len() > before {
         return None;

@@ -8,11 +8,11 @@
 //! progress: that lacks subtransactions, and is empty on a standby.
 
 use crate::catalog::desc::{ColumnDesc, RelationDesc, RelationKind};
-use crate::catalog::mark::Mark;
+use crate::catalog::mark::{Mark, Present, Progress};
 use crate::config::duration;
 use crate::config::spec::TableSpec;
 use crate::error::Side;
-use crate::pg::ident::{Ident, QualifiedName, quote_literal};
+use crate::pg::ident::{Ident, QualifiedName, fnv1a, quote_literal};
 use crate::plan::pairs;
 use crate::plan::refusal::Refusal;
 use crate::plan::sql::closed;
@@ -22,8 +22,8 @@ use crate::plan::sql::closed;
 pub struct Watermark {
     /// Gives the highest value as text.
     pub read_value: String,
-    /// The hash of what is read.
-    pub query: String,
+    /// The mark of what will have been read, but for that value.
+    pub mark: Mark,
 }
 
 /// What to add to a SELECT's WHERE.
@@ -48,10 +48,11 @@ pub fn plan(
     column: &Ident,
     source: &RelationDesc,
     (select, from): (&str, &str),
-    since: Option<&Mark>,
+    progress: &Progress,
     refusals: &mut Vec<Refusal>,
     warnings: &mut Vec<String>,
 ) -> Option<Reading> {
+    let now = &progress.now;
     let mut refuse = |message: String, hint: &str| {
         let refusal = Refusal::mismatch(Side::Source, &spec.target, message);
         refusals.push(refusal.in_column(column).hinted(hint));
@@ -80,35 +81,86 @@ pub fn plan(
             return None;
         }
     };
-    let sees_transactions = sees_transactions(source);
+    let sees_transactions = sees_transactions(source) && !now.has_foreign;
     if !sees_transactions && overlap.is_none() {
+        let what = match source.kind {
+            RelationKind::Table | RelationKind::Partitioned if now.has_foreign => {
+                "table with foreign tables below it"
+            }
+            kind => kind.as_str(),
+        };
         refuse(
             format!(
-                "of a {} only the watermark's values are seen, so that a row which is committed late \
-                 would be missed",
-                source.kind.as_str()
+                "of a {what} only the watermark's values are seen, so that a row which is committed \
+                 late would be missed"
             ),
             "read the table itself, with SELECT on the whole table; or set `watermark_overlap` to \
              more than the longest transaction on the source takes",
         );
         return None;
     }
-    let watermark = Watermark {
-        read_value: read_value(spec, column, &scale, from),
-        query: hash(select),
+    let mark = Mark {
+        value: None,
+        query: format!("{:016x}", fnv1a(select.as_bytes())),
+        history: now.place.history.clone(),
+        xmin: now.place.xmin,
+        relation: now.relation.clone(),
     };
-    let since = since.filter(|mark| {
-        let same = mark.query == watermark.query;
-        if !same {
-            let what = "what is read has changed since the last run: everything is read again";
-            warnings.push(what.to_owned());
+    let since = progress.since.as_ref();
+    let condition = since.and_then(|since| match start(since, &mark.query, source, now) {
+        Start::Over(why) => {
+            warnings.push(starts_over(&spec.target, &why));
+            None
         }
-        same
+        Start::After(new) => {
+            let condition = condition(column, &scale, overlap, since, sees_transactions);
+            Some(match new.as_slice() {
+                [] => condition,
+                // Rows that were not there at the last run, whatever their values and transactions.
+                new => format!("{condition} OR tableoid IN ({})", new.join(", ")),
+            })
+        }
     });
+    let read_value = read_value(spec, column, &scale, source, from);
     Some(Reading {
-        condition: since.map(|mark| condition(column, &scale, overlap, mark, sees_transactions)),
-        watermark,
+        condition,
+        watermark: Watermark { read_value, mark },
     })
+}
+
+/// From where a table is read.
+enum Start {
+    /// Everything is read again, for this reason.
+    Over(String),
+    /// What came after the mark, and all of these leaves.
+    After(Vec<String>),
+}
+
+fn start(since: &Mark, query: &str, source: &RelationDesc, now: &Present) -> Start {
+    if let Some(why) = since.unlike(now) {
+        return Start::Over(why);
+    }
+    if since.query != query {
+        return Start::Over("what is read has changed since the last run".to_owned());
+    }
+    let new = since.new_leaves(now);
+    let names_leaves = matches!(
+        source.kind,
+        RelationKind::Table | RelationKind::Partitioned | RelationKind::Foreign
+    ) && source.privileges.select;
+    if new.is_empty() || names_leaves && new.len() < now.relation.leaves.len() {
+        return Start::After(new.iter().map(ToString::to_string).collect());
+    }
+    Start::Over(
+        match source.kind {
+            RelationKind::MaterializedView => "the materialized view was refreshed",
+            RelationKind::View => {
+                "the view, or a table that it reads, was replaced, truncated or rewritten"
+            }
+            _ => "the table was replaced, truncated or rewritten since the last run",
+        }
+        .to_owned(),
+    )
 }
 
 /// A `filter` and the watermark's condition as one.
@@ -189,37 +241,44 @@ fn condition(
     terms.join(" OR ")
 }
 
-/// Infinity would be the last value ever. So written that an index can answer it.
-fn read_value(spec: &TableSpec, column: &Ident, scale: &Scale, from: &str) -> String {
+/// Numbers are infinite since this version.
+const INFINITY_VERSION: u32 = 140_000;
+
+/// Infinity, or NaN above it, would be the last value ever. So written that an index can answer it.
+fn read_value(
+    spec: &TableSpec,
+    column: &Ident,
+    scale: &Scale,
+    source: &RelationDesc,
+    from: &str,
+) -> String {
     let column = column.sql();
     let finite = match scale {
         Scale::Time(ty) => format!("{column} < 'infinity'::pg_catalog.{ty}"),
-        Scale::Number("numeric") => format!("{column} < 'NaN'::pg_catalog.numeric"),
+        Scale::Number("numeric") => {
+            let last = match source.server_version {
+                INFINITY_VERSION.. => "infinity",
+                _ => "NaN",
+            };
+            format!("{column} < '{last}'::pg_catalog.numeric")
+        }
         Scale::Number(_) => format!("{column} IS NOT NULL"),
     };
     let filter = and(spec.filter.as_deref(), Some(&finite)).unwrap_or(finite);
     format!("SELECT pg_catalog.max({column})::pg_catalog.text FROM {from} WHERE {filter}")
 }
 
-/// FNV-1a: the same in every release.
-fn hash(text: &str) -> String {
-    let hash = text.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
-        (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
-    });
-    format!("{hash:016x}")
-}
-
 /// Says why a run reads everything again.
-pub fn starts_over(relation: &QualifiedName) -> String {
-    format!(
-        "{relation}: the source is another cluster than at the last run, or was restored, or is too \
-         far ahead: everything is read again"
-    )
+pub fn starts_over(relation: &QualifiedName, why: &str) -> String {
+    format!("{relation}: {why}: everything is read again")
 }
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
     use super::*;
+    use crate::catalog::mark::{Fingerprint, History, Place};
     use crate::plan::fixtures::{self, column, table};
     use rstest::rstest;
 
@@ -233,11 +292,44 @@ mod tests {
         source.kind = kind;
         let mut spec = fixtures::inspected(source.clone(), source.clone()).spec;
         spec.watermark_overlap = overlap.map(str::to_owned);
-        let mark = Mark {
+        planned(spec, source, value, |_| {})
+    }
+
+    /// What is read of it after a run, when the source has changed.
+    fn planned(
+        spec: TableSpec,
+        source: RelationDesc,
+        value: Option<&str>,
+        change: impl FnOnce(&mut Present),
+    ) -> Result<String, String> {
+        let leaves = BTreeMap::from([(11, "a".to_owned()), (12, "a".to_owned())]);
+        let mut now = Present {
+            place: Place {
+                history: History {
+                    system: "1".to_owned(),
+                    timeline: 1,
+                    database: 5,
+                },
+                xmin: (1 << 32) + 7,
+                xmax: (1 << 32) + 9,
+            },
+            relation: Fingerprint {
+                columns: "c".to_owned(),
+                leaves,
+            },
+            has_foreign: false,
+        };
+        let since = Mark {
             value: value.map(str::to_owned),
-            xmin: (1 << 32) + 7,
-            system: "1".to_owned(),
-            query: hash("SELECT"),
+            query: format!("{:016x}", fnv1a(b"SELECT")),
+            history: now.place.history.clone(),
+            xmin: now.place.xmin,
+            relation: now.relation.clone(),
+        };
+        change(&mut now);
+        let progress = Progress {
+            since: Some(since),
+            now,
         };
         let (mut refusals, mut warnings) = (Vec::new(), Vec::new());
         let (column, read) = (Ident::new("w"), ("SELECT", "t"));
@@ -246,12 +338,12 @@ mod tests {
             &column,
             &source,
             read,
-            Some(&mark),
+            &progress,
             &mut refusals,
             &mut warnings,
         );
         match planned {
-            Some(reading) => Ok(reading.condition.unwrap_or_default()),
+            Some(reading) => Ok(reading.condition.unwrap_or_else(|| warnings.concat())),
             None => Err(refusals.iter().map(ToString::to_string).collect()),
         }
     }
@@ -289,5 +381,54 @@ mod tests {
     ) {
         let refused = condition_of(ty, overlap, Some("5"), kind).unwrap_err();
         assert!(refused.contains(reason), "{refused}");
+    }
+
+    /// Of a table with two leaves.
+    #[rstest]
+    #[case::same(|_: &mut Present| {}, RelationKind::Table, "((xmin")]
+    #[case::attached(|now: &mut Present| drop(now.relation.leaves.insert(13, "a".to_owned())), RelationKind::Partitioned,
+        "< 2147483648 OR tableoid IN (13)")]
+    #[case::rewritten(|now: &mut Present| drop(now.relation.leaves.insert(12, "b".to_owned())), RelationKind::Partitioned,
+        "< 2147483648 OR tableoid IN (12)")]
+    #[case::detached(|now: &mut Present| drop(now.relation.leaves.remove(&12)), RelationKind::Partitioned, "((xmin")]
+    #[case::replaced(|now: &mut Present| now.relation.leaves = BTreeMap::from([(14, "a".to_owned())]), RelationKind::Table,
+        "public.t: the table was replaced, truncated or rewritten since the last run: everything is read again")]
+    #[case::below_a_view(|now: &mut Present| drop(now.relation.leaves.insert(13, "a".to_owned())), RelationKind::View,
+        "public.t: the view, or a table that it reads, was replaced")]
+    #[case::failed_over(|now: &mut Present| now.place.history.timeline = 2, RelationKind::Query, "timeline 2")]
+    #[case::foreign(|now: &mut Present| now.has_foreign = true, RelationKind::Partitioned, "\"w\" IS NULL")]
+    fn what_the_mark_does_not_know_is_read_whole(
+        #[case] change: fn(&mut Present),
+        #[case] kind: RelationKind,
+        #[case] expected: &str,
+    ) {
+        let mut source = table("t", vec![column("w", "int4")]);
+        source.kind = kind;
+        let mut spec = fixtures::inspected(source.clone(), source.clone()).spec;
+        spec.watermark_overlap = Some("10".to_owned());
+        let planned = planned(spec, source, Some("5"), change).unwrap();
+        assert!(planned.contains(expected), "{planned}");
+    }
+
+    #[rstest]
+    #[case("numeric", 150_000, "\"w\" < 'infinity'::pg_catalog.numeric")]
+    #[case("numeric", 130_000, "\"w\" < 'NaN'::pg_catalog.numeric")]
+    #[case("date", 150_000, "\"w\" < 'infinity'::pg_catalog.date")]
+    fn no_infinity_is_a_last_value(#[case] ty: &str, #[case] version: u32, #[case] part: &str) {
+        let mut source = table("t", vec![column("w", ty)]);
+        source.server_version = version;
+        let spec = fixtures::inspected(source.clone(), source.clone()).spec;
+        let scale = scale(&source.columns[0]).unwrap();
+        let sql = read_value(&spec, &Ident::new("w"), &scale, &source, "t");
+        assert!(sql.contains(part), "{sql}");
+    }
+
+    #[test]
+    fn foreign_tables_in_a_tree_need_an_overlap() {
+        let mut source = table("t", vec![column("w", "int4")]);
+        source.kind = RelationKind::Partitioned;
+        let spec = fixtures::inspected(source.clone(), source.clone()).spec;
+        let refused = planned(spec, source, Some("5"), |now| now.has_foreign = true).unwrap_err();
+        assert!(refused.contains("foreign tables below"), "{refused}");
     }
 }

@@ -1,8 +1,9 @@
 //! Where a table with a watermark was left, and up to where it has been read now.
 
 use super::{Context, ledger};
-use crate::catalog::mark::Mark;
-use crate::error::{Error, ErrorKind, Phase, Result};
+use crate::catalog::desc::ColumnDesc;
+use crate::catalog::mark::{self, Mark, Progress};
+use crate::error::{Phase, Result};
 use crate::pg::ident::QualifiedName;
 use crate::pg::session::Session;
 use crate::plan::Inspected;
@@ -17,15 +18,8 @@ pub struct Reached {
     mark: Mark,
 }
 
-/// The source's cluster, and the transactions that its snapshot sees.
-struct Place {
-    system: String,
-    xmin: u64,
-    xmax: u64,
-}
-
-/// Finds for every entry with a watermark where its last published run stopped. The source has its
-/// snapshot.
+/// Finds for every entry with a watermark where its last published run stopped, and where the source
+/// stands. The source has its snapshot.
 pub(super) async fn resume(
     context: &Context,
     source: &Session,
@@ -34,21 +28,51 @@ pub(super) async fn resume(
 ) -> Result<()> {
     let wanted = |entry: &&mut Inspected| entry.spec.watermark.is_some();
     let mut entries = entries.iter_mut().filter(wanted).peekable();
-    if context.full || entries.peek().is_none() || !ledger::is_there(target).await? {
+    if entries.peek().is_none() {
         return Ok(());
     }
-    let place = place(source).await?;
+    let goes_on = !context.full && ledger::is_there(target).await?;
+    let place = mark::place(source).await?;
     for entry in entries {
-        let relation = &entry.spec.target;
-        let text = ledger::watermark(target, &context.job.name, relation).await?;
-        let mark = text.as_deref().and_then(Mark::parse);
-        let usable = |mark: &Mark| mark.is_usable(&place.system, place.xmax);
-        if text.is_some() && !mark.as_ref().is_some_and(usable) {
-            context.tell(Event::Warned(starts_over(relation)));
+        let Some(desc) = &entry.source else {
+            continue;
+        };
+        let (relation, columns) = (&entry.spec.target, columns(entry));
+        let now = mark::present(source, &place, desc, entry.spec.children, &columns).await?;
+        let text = match goes_on {
+            true => ledger::watermark(target, &context.job.name, relation).await?,
+            false => None,
+        };
+        let since = text.as_deref().and_then(Mark::parse);
+        if text.is_some() && since.is_none() {
+            let why = "the last run was by a release that noted less of the source";
+            context.tell(Event::Warned(starts_over(relation, why)));
         }
-        entry.since = mark.filter(usable);
+        entry.progress = Some(Progress { since, now });
     }
     Ok(())
+}
+
+/// The source's columns that may be read: those that the target has, too, and those whose name occurs
+/// in an expression.
+fn columns(entry: &Inspected) -> Vec<&str> {
+    let Inspected { spec, target, .. } = entry;
+    let texts: Vec<&String> = spec.set.values().chain(&spec.filter).collect();
+    let columns = entry.source.iter().flat_map(|source| &source.columns);
+    let may_be_read = |column: &&ColumnDesc| {
+        let name = column.name.as_str();
+        target
+            .as_ref()
+            .is_some_and(|target| target.column(&column.name).is_some())
+            || spec.watermark.as_ref() == Some(&column.name)
+            || texts
+                .iter()
+                .any(|text| text.to_lowercase().contains(&name.to_lowercase()))
+    };
+    columns
+        .filter(may_be_read)
+        .map(|column| column.name.as_str())
+        .collect()
 }
 
 /// Up to where the source's snapshot reaches, for a table that was just read in it.
@@ -56,7 +80,6 @@ pub(super) async fn reached(source: &Session, table: &CopyPlan) -> Result<Option
     let Some(watermark) = &table.watermark else {
         return Ok(None);
     };
-    let place = place(source).await?;
     let what = "the highest value of the watermark";
     let row = source.one_row(Phase::CopyOut, what, &watermark.read_value, &[]);
     let value = row.await.and_then(|row| row.get(0));
@@ -64,9 +87,7 @@ pub(super) async fn reached(source: &Session, table: &CopyPlan) -> Result<Option
         relation: table.target.clone(),
         mark: Mark {
             value: value.map_err(|error| error.on(table.read_relation()))?,
-            xmin: place.xmin,
-            system: place.system,
-            query: watermark.query.clone(),
+            ..watermark.mark.clone()
         },
     }))
 }
@@ -78,27 +99,4 @@ pub(super) async fn record(context: &Context, target: &Session, reached: &[Reach
         ledger::record_watermark(target, context.run_id, job, relation, &value).await?;
     }
     Ok(())
-}
-
-async fn place(source: &Session) -> Result<Place> {
-    // Only what is below xmin counts: on a standby the snapshot does not list what is in progress.
-    let sql = "SELECT (SELECT system_identifier FROM pg_catalog.pg_control_system())::pg_catalog.text, \
-                      pg_catalog.pg_snapshot_xmin(snapshot)::pg_catalog.text, \
-                      pg_catalog.pg_snapshot_xmax(snapshot)::pg_catalog.text \
-               FROM pg_catalog.pg_current_snapshot() AS snapshot";
-    let row = source
-        .one_row(Phase::Inspect, "the source's snapshot", sql, &[])
-        .await?;
-    let number = |at: usize| {
-        let text: String = row.get(at)?;
-        text.parse().map_err(|_| {
-            let message = "the source's snapshot could not be read";
-            Error::new(ErrorKind::Bug, Phase::Inspect, source.side(), message).at(source.server())
-        })
-    };
-    Ok(Place {
-        system: row.get(0)?,
-        xmin: number(1)?,
-        xmax: number(2)?,
-    })
 }

@@ -26,6 +26,7 @@ mod key_actions;
 mod large;
 mod ledger;
 mod limits;
+mod marks;
 mod merge;
 mod output;
 mod pg;
