@@ -2,8 +2,10 @@
 
 use std::collections::BTreeMap;
 
+use futures_util::future::try_join_all;
+
 use crate::catalog::desc::{ColumnDesc, Inspected, Privileges, RelationDesc, RelationKind};
-use crate::catalog::output_columns;
+use crate::catalog::output::{self, output_columns};
 use crate::config::spec::{TableInput, TableSpec};
 use crate::error::{Error, Phase, Result};
 use crate::pg::ident::{Ident, QualifiedName};
@@ -99,6 +101,7 @@ async fn expressions(
         TableInput::Relation(name) => name.sql(),
         TableInput::Query(query) => format!("({query}\n) AS \"source\""),
     };
+    closed(source, spec, &from).await?;
     let list: Vec<String> = spec
         .set
         .iter()
@@ -115,3 +118,34 @@ async fn expressions(
         .map(|column| (column.name.clone(), column))
         .collect())
 }
+
+/// Is each text one expression, with one value a row? Without parentheses around it, one that closes a parenthesis which it has
+/// not opened, or leaves a quote or a comment open, is a syntax error; within parentheses it may not be.
+async fn closed(source: &Session, spec: &TableSpec, from: &str) -> Result<()> {
+    let set = spec.set.iter().map(|(name, expression)| {
+        let sql = format!("SELECT {expression}\n FROM {from}");
+        (format!("`set.{name}`"), sql)
+    });
+    let filter = spec.filter.iter().map(|filter| {
+        let sql = format!("SELECT FROM {from} WHERE {filter}\n");
+        ("`where`".to_owned(), sql)
+    });
+    // An aggregate would be an error beside the columns; a function that returns a set is one within CASE.
+    let single = spec.set.iter().map(|(name, expression)| {
+        let sql = format!("SELECT CASE WHEN true THEN ({expression}\n) END, * FROM {from}");
+        (format!("`set.{name}`"), sql)
+    });
+    try_join_all(
+        set.chain(single)
+            .chain(filter)
+            .map(|(key, sql)| async move {
+                let parsed = output::prepare(source, &sql, EXPRESSION).await;
+                parsed.map_err(|error| error.at_place(&key))
+            }),
+    )
+    .await
+    .map(drop)
+}
+
+const EXPRESSION: &str = "it has to be one SQL expression over the source's columns, with one value for each \
+                          row; a subquery stands in parentheses";

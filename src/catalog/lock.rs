@@ -182,9 +182,9 @@ fn names(message: Option<&str>, target: &LockTarget) -> bool {
 /// The relations that a query's plan reads.
 async fn relations_of(source: &Session, query: &str) -> Result<Vec<QualifiedName>> {
     // Parsed alone first: what closes the parenthesis below and goes on behind it is no statement.
-    output::prepare(source, query).await?;
+    output::prepare(source, query, output::A_QUERY).await?;
     let wrapped = format!("EXPLAIN (VERBOSE, FORMAT JSON) SELECT * FROM ({query}\n) AS \"source\"");
-    let failed = |error| output::not_a_query(source, error);
+    let failed = |error| output::sql_error(source, error, output::A_QUERY);
     let explained = source.answer(Phase::Inspect, source.client().simple_query(&wrapped));
     let messages = explained.await?.map_err(failed)?;
     let text: String = messages

@@ -11,6 +11,7 @@ mod inspect;
 mod keys;
 mod lock;
 pub mod mark;
+pub mod obstacles;
 mod output;
 mod pattern;
 mod relations;

@@ -13,9 +13,9 @@ use crate::pg::session::Session;
 pub async fn output_columns(session: &Session, sql: &str) -> Result<Vec<ColumnDesc>> {
     // As it stands, so that no unbalanced parenthesis completes what is put around it; then within
     // another query, where only one that gives rows can stand.
-    prepare(session, sql).await?;
+    prepare(session, sql, A_QUERY).await?;
     let wrapped = format!("SELECT * FROM ({sql}\n) AS \"source\"");
-    let statement = prepare(session, &wrapped).await?;
+    let statement = prepare(session, &wrapped, A_QUERY).await?;
     let columns = statement.columns();
     let oids: Vec<u32> = columns.iter().map(|column| column.type_().oid()).collect();
     let typmods: Vec<i32> = columns
@@ -44,12 +44,20 @@ pub async fn output_columns(session: &Session, sql: &str) -> Result<Vec<ColumnDe
         .collect()
 }
 
-/// Has the server parse one statement; it never runs.
-pub(super) async fn prepare(session: &Session, sql: &str) -> Result<tokio_postgres::Statement> {
+/// What a `query` has to be.
+pub(super) const A_QUERY: &str =
+    "it has to be one SELECT, VALUES, TABLE or WITH … SELECT, without a semicolon";
+
+/// Has the server parse one statement; it never runs. `hint` says what it has to be.
+pub(super) async fn prepare(
+    session: &Session,
+    sql: &str,
+    hint: &str,
+) -> Result<tokio_postgres::Statement> {
     let prepared = session
         .answer(Phase::Inspect, session.client().prepare(sql))
         .await?;
-    let statement = prepared.map_err(|error| not_a_query(session, error))?;
+    let statement = prepared.map_err(|error| sql_error(session, error, hint))?;
     if statement.params().is_empty() {
         return Ok(statement);
     }
@@ -62,6 +70,15 @@ pub(super) async fn prepare(session: &Session, sql: &str) -> Result<tokio_postgr
     .at(session.server()))
 }
 
+/// What the server said of SQL from the configuration. A privilege that lacks says nothing about the SQL.
+pub(super) fn sql_error(session: &Session, error: tokio_postgres::Error, hint: &str) -> Error {
+    let error = session.error(Phase::Inspect, error);
+    match error.kind() {
+        ErrorKind::SchemaMismatch => error.hinted(hint),
+        _ => error,
+    }
+}
+
 async fn type_texts(session: &Session, oids: &[u32], typmods: &[i32]) -> Result<Vec<String>> {
     const TEXTS: &str = "\
         SELECT pg_catalog.format_type(t.oid, t.typmod) \
@@ -71,11 +88,4 @@ async fn type_texts(session: &Session, oids: &[u32], typmods: &[i32]) -> Result<
         .query(Phase::Inspect, TEXTS, &[&oids, &typmods])
         .await?;
     Ok(rows.iter().map(|row| row.get(0)).collect())
-}
-
-/// What the server said of SQL from the configuration.
-pub(super) fn not_a_query(session: &Session, error: tokio_postgres::Error) -> Error {
-    session
-        .error(Phase::Inspect, error)
-        .hinted("it has to be one SELECT, VALUES, TABLE or WITH … SELECT, without a semicolon")
 }

@@ -58,7 +58,8 @@ pub(super) fn of_sqlstate(sqlstate: &str, phase: Phase, side: Side) -> Option<&'
              database in UTF8"
         }
         ("42501", Side::Source) => {
-            "the role needs SELECT there; `tableferry check --connect` lists all"
+            "the role needs SELECT on what is read, and EXECUTE on its functions; `tableferry check \
+             --connect` lists all"
         }
         ("42501", _) => "the role lacks a privilege there; `tableferry check --connect` lists all",
         ("55P03", _) => {

@@ -88,7 +88,7 @@ impl ServerError {
             "57P04" => ErrorKind::Config,
             code => match code.get(..2) {
                 Some("08" | "53" | "58") => ErrorKind::Unreachable,
-                Some("0A" | "2B" | "3D" | "3F" | "42") => ErrorKind::SchemaMismatch,
+                Some("0A" | "2B" | "3D" | "3F" | "42" | "55") => ErrorKind::SchemaMismatch,
                 _ => ErrorKind::DataRejected,
             },
         }
@@ -119,7 +119,11 @@ impl ServerError {
     }
 
     fn value_free_message(&self) -> String {
-        let mut text = condition(&self.code).to_owned();
+        let mut text = match (self.code.as_str(), &self.constraint) {
+            // Any other violation names its constraint.
+            ("23514", None) => "a row does not fit the partitions of the table".to_owned(),
+            (code, _) => condition(code).to_owned(),
+        };
         if let Some(constraint) = &self.constraint {
             text.push_str(&format!(", constraint \"{constraint}\""));
         }

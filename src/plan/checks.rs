@@ -125,8 +125,19 @@ pub fn privileges(
         .filter(|pair| !pair.target.privileged)
         .collect();
     let is_table = matches!(target.kind, RelationKind::Table | RelationKind::Partitioned);
-    if !target.privileges.insert && is_table {
+    let has = &target.privileges;
+    if !has.insert && is_table {
         lacking(Side::Target, target, "INSERT", &unwritable, pairs, refusals);
+        if unwritable.is_empty() && !(has.update || has.delete || has.truncate) {
+            let message =
+                "the role has INSERT on columns only, and LOCK TABLE needs it on the table";
+            refusals.push(
+                Refusal::permission(Side::Target, &target.name, message).hinted(format!(
+                    "GRANT INSERT ON {} TO the role of the target",
+                    target.name
+                )),
+            );
+        }
     }
 }
 

@@ -15,6 +15,7 @@ pub mod format;
 mod inheritance;
 mod job;
 pub mod merge;
+pub mod obstacles;
 pub mod order;
 pub mod pairs;
 pub mod pieces;

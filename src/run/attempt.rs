@@ -14,7 +14,8 @@ use super::pipe::RateLimit;
 use super::settle::{self, Fate};
 use super::watermark::{self, Reached};
 use super::{
-    Cancelled, Context, Why, checksum, claim, copy, gate, ledger, leftovers, modes, publish,
+    Cancelled, Context, Why, checksum, claim, copy, foresee, gate, ledger, leftovers, modes,
+    publish,
 };
 use crate::catalog::desc::RelationDesc;
 use crate::error::{Error, ErrorKind, Phase, Result, Side};
@@ -219,7 +220,11 @@ async fn begin(
         snapshot,
     } = inspect::inspect(context, source, target, hold, number).await?;
     record.snapshot = Some(snapshot);
-    let plan = plan.map_err(|refusals| plan::to_error(&refusals))?;
+    let mut plan = plan.map_err(|refusals| plan::to_error(&refusals))?;
+    let refusals = foresee::foresee(context, source, target, &mut plan).await?;
+    if !refusals.is_empty() {
+        return Err(plan::to_error(&refusals));
+    }
     context.tell(Event::Planned {
         tables: plan.tables.len(),
         warnings: plan.all_warnings(),

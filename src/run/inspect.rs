@@ -6,7 +6,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use super::hold::Hold;
-use super::{Context, ledger, modes, watermark};
+use super::{Context, foresee, ledger, modes, watermark};
 use crate::catalog;
 use crate::catalog::desc::{KeyActions, RelationDesc};
 use crate::catalog::{Expanded, LockTarget};
@@ -182,7 +182,30 @@ pub(super) async fn place(session: &Session) -> Result<(String, String)> {
 pub async fn plan_only(context: &Context) -> Result<Result<JobPlan, Vec<Refusal>>> {
     let source = open(context, Side::Source).await?;
     let target = open(context, Side::Target).await?;
-    let inspected = inspect(context, &source, &target, &Hold::default(), 1).await;
+    let planned = plan_with(context, &source, &target).await;
     tokio::join!(source.close(CLOSE_WAIT), target.close(CLOSE_WAIT));
-    Ok(inspected?.plan)
+    planned
+}
+
+async fn plan_with(
+    context: &Context,
+    source: &Session,
+    target: &Session,
+) -> Result<Result<JobPlan, Vec<Refusal>>> {
+    let inspected = inspect(context, source, target, &Hold::default(), 1).await?;
+    let unwritable = foresee::unwritable(context, target).await?;
+    Ok(match inspected.plan {
+        Ok(mut plan) => {
+            let mut refusals = foresee::foresee(context, source, target, &mut plan).await?;
+            refusals.extend(unwritable);
+            match refusals.is_empty() {
+                true => Ok(plan),
+                false => Err(refusals),
+            }
+        }
+        Err(mut refusals) => {
+            refusals.extend(unwritable);
+            Err(refusals)
+        }
+    })
 }

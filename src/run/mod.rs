@@ -6,6 +6,7 @@ mod checksum;
 mod claim;
 mod copy;
 mod crew;
+mod foresee;
 mod gate;
 pub mod hold;
 pub mod inspect;

@@ -131,7 +131,7 @@ pub(super) async fn is_there(target: &Session) -> Result<bool> {
 }
 
 /// Watermarks and the staging tables of several workers have no other place.
-fn needs_schema(context: &Context) -> bool {
+pub(super) fn needs_schema(context: &Context) -> bool {
     let has_watermark = |job: &JobSpec| job.table.values().any(|table| table.watermark.is_some());
     context.history == History::Target || has_watermark(&context.job) || has_stages(&context.job)
 }

@@ -1,0 +1,91 @@
+//! What a statement on the target would fail at, as refusals and warnings of a plan.
+
+use crate::catalog::obstacles::{Obstacle, ObstacleKind};
+use crate::config::spec::{JobSpec, Mode};
+use crate::error::Side;
+use crate::plan::copy::{CopyPlan, JobPlan, Load};
+use crate::plan::refusal::Refusal;
+
+/// Judges what was found. What may yet go well, because it depends on the rows, is a warning of its table.
+pub fn judge(job: &JobSpec, plan: &mut JobPlan, found: &[Obstacle]) -> Vec<Refusal> {
+    let mut refusals = Vec::new();
+    for obstacle in found {
+        let of_table = |table: &&mut CopyPlan| table.target == obstacle.relation;
+        let Some(table) = plan.tables.iter_mut().find(of_table) else {
+            continue;
+        };
+        match judge_one(job, table, obstacle) {
+            Judgement::Refused(refusal) => refusals.push(*refusal),
+            Judgement::Warned(warning) => table.warnings.push(warning),
+            Judgement::Harmless => {}
+        }
+    }
+    refusals
+}
+
+enum Judgement {
+    Refused(Box<Refusal>),
+    Warned(String),
+    Harmless,
+}
+
+fn judge_one(job: &JobSpec, table: &CopyPlan, obstacle: &Obstacle) -> Judgement {
+    let Obstacle { kind, name, .. } = obstacle;
+    let refused = |message: String, hint: String| {
+        let refusal = Refusal::permission(Side::Target, &table.target, message);
+        Judgement::Refused(Box::new(refusal.hinted(hint)))
+    };
+    match kind {
+        ObstacleKind::Function => refused(
+            format!(
+                "the role lacks EXECUTE on function {name}, which a default, a constraint or an index calls"
+            ),
+            format!("GRANT EXECUTE ON FUNCTION {name} TO the role of the target"),
+        ),
+        ObstacleKind::Sequence => refused(
+            format!(
+                "the role lacks USAGE on sequence {name}, which fills a column that is not copied"
+            ),
+            format!("GRANT USAGE ON SEQUENCE {name} TO the role of the target"),
+        ),
+        ObstacleKind::Type if matches!(table.load, Load::Direct) => Judgement::Harmless,
+        ObstacleKind::Type => refused(
+            format!(
+                "the role lacks USAGE on type {name}, and mode `{}` makes a table with it",
+                job.mode.as_str()
+            ),
+            format!("GRANT USAGE ON TYPE {name} TO the role of the target"),
+        ),
+        ObstacleKind::NoPartition => {
+            Judgement::Warned("it has no partition: every row is refused".to_owned())
+        }
+        // The statements are refused even where they change nothing.
+        ObstacleKind::DeletionsPublished if job.mode == Mode::Merge => {
+            published(table, name, "deletions", "delete from it")
+        }
+        ObstacleKind::UpdatesPublished if updates(job, table) => {
+            published(table, name, "updates", "update it")
+        }
+        ObstacleKind::UpdatesPublished if job.mode == Mode::Merge => Judgement::Warned(format!(
+            "publication {name} publishes its updates, and it has no replica identity: PostgreSQL refuses a run \
+             in which a row is updated"
+        )),
+        ObstacleKind::DeletionsPublished | ObstacleKind::UpdatesPublished => Judgement::Harmless,
+    }
+}
+
+/// Does an upsert update what is there? Where all columns are in the key, it does nothing.
+fn updates(job: &JobSpec, table: &CopyPlan) -> bool {
+    job.mode == Mode::Upsert && table.columns.len() > table.comparison.key.len()
+}
+
+fn published(table: &CopyPlan, name: &str, what: &str, refused: &str) -> Judgement {
+    let message = format!(
+        "publication {name} publishes {what}, and the table has no replica identity: PostgreSQL refuses to \
+         {refused}"
+    );
+    let refusal = Refusal::mismatch(Side::Target, &table.target, message).hinted(
+        "ALTER TABLE … REPLICA IDENTITY USING INDEX on the index of the key, or add a primary key",
+    );
+    Judgement::Refused(Box::new(refusal))
+}

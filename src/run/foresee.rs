@@ -1,0 +1,77 @@
+//! What only a statement that runs would show, asked for before a row moves.
+
+use super::{Context, ledger};
+use crate::catalog::desc::RelationKind;
+use crate::catalog::obstacles::obstacles;
+use crate::config::spec::{JobSpec, TableSpec};
+use crate::error::{ErrorKind, Phase, Result, Side};
+use crate::pg::session::Session;
+use crate::plan::copy::{CopyPlan, JobPlan};
+use crate::plan::{self, Refusal};
+
+/// Has the source begin to read what is not just a table, and asks the target what it would refuse. Adds
+/// warnings to the plan. The source has its snapshot; the target is in no transaction.
+///
+/// *Errors:* what the source says, for example of a function that the role may not execute.
+pub(super) async fn foresee(
+    context: &Context,
+    source: &Session,
+    target: &Session,
+    plan: &mut JobPlan,
+) -> Result<Vec<Refusal>> {
+    let computed = |table: &&CopyPlan| is_computed(&context.job, table);
+    for table in plan.tables.iter().filter(computed) {
+        // Starts the statement, which checks privileges, and reads no row.
+        let sql = format!("({}) LIMIT 0", table.comparison.source);
+        let begun = source.query(Phase::Inspect, &sql, &[]).await;
+        begun.map_err(|error| error.on(table.read_relation()))?;
+    }
+    let tables = plan.tables.iter();
+    let columns = tables.flat_map(|table| {
+        let names = table.columns.iter();
+        names.map(|column| (&table.target, column.name.as_str()))
+    });
+    let columns: Vec<_> = columns.collect();
+    target.hold(Phase::Inspect).await?;
+    let found = obstacles(target, &columns).await?;
+    target.let_go(Phase::Inspect).await?;
+    Ok(plan::obstacles::judge(&context.job, plan, &found))
+}
+
+/// Does its SELECT hold more than the columns of a table?
+fn is_computed(job: &JobSpec, table: &CopyPlan) -> bool {
+    let is_table = matches!(
+        table.source_kind,
+        RelationKind::Table | RelationKind::Partitioned
+    );
+    let mut specs = job.table.values();
+    let is_set = |spec: &TableSpec| spec.filter.is_some() || !spec.set.is_empty();
+    !is_table || specs.any(|spec| spec.target == table.target && is_set(spec))
+}
+
+/// What would end a run at once, because nothing can be written there: for those who only plan.
+///
+/// *Errors:* what keeps the ledger from being looked at, but for what a plan can name.
+pub(super) async fn unwritable(context: &Context, target: &Session) -> Result<Vec<Refusal>> {
+    let sql = "SELECT pg_catalog.pg_is_in_recovery()";
+    let row = target.one_row(Phase::Inspect, "the target's role", sql, &[]);
+    if row.await?.get(0)? {
+        let of = format!("server `{}`", target.server());
+        let refusal = Refusal::mismatch(Side::Target, of, "is a standby, which takes no writes");
+        let refusal = refusal.of_kind(ErrorKind::ServerShutdown);
+        return Ok(vec![refusal.hinted(
+            "name the primary, or all hosts with target_session_attrs=read-write",
+        )]);
+    }
+    if !ledger::needs_schema(context) {
+        return Ok(Vec::new());
+    }
+    let Err(error) = ledger::check(target).await else {
+        return Ok(Vec::new());
+    };
+    if error.kind() != ErrorKind::Permission {
+        return Err(error);
+    }
+    let refusal = Refusal::permission(Side::Target, "the ledger", error.message());
+    Ok(vec![refusal.hinted(error.hint().unwrap_or_default())])
+}
