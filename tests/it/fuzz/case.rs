@@ -2,7 +2,9 @@
 
 use std::fmt;
 
+use super::beside::{self, Beside};
 use super::differ;
+use super::extras;
 use super::generate;
 use super::job::{self, Job};
 use super::rows::{self, Rows};
@@ -22,7 +24,8 @@ pub struct Case {
 pub enum Act {
     /// A statement on one side, which may fail.
     Change(Place, String),
-    Run(Job),
+    /// A run, and what somebody else does meanwhile.
+    Run(Job, Option<Beside>),
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,8 +38,12 @@ impl Case {
     /// The case of this round: it hangs on nothing but the two numbers.
     pub fn of(seed: u64, round: u64) -> Case {
         let mut dice = Dice::new(seed.wrapping_mul(0x9e37_79b9).wrapping_add(round));
-        let source = generate::schema(&mut dice);
-        let target = differ::target(&mut dice, &source);
+        let mut source = generate::schema(&mut dice);
+        if dice.once_in(6) {
+            extras::attach(&mut dice, &mut source);
+        }
+        let mut target = differ::target(&mut dice, &source);
+        extras::attach(&mut dice, &mut target);
         let source_rows = rows::rows(&mut dice, &source);
         let first = job::job(&mut dice, &source, &target);
         // What is appended to its own copy is refused for its keys, nearly always.
@@ -45,7 +52,11 @@ impl Case {
         } else {
             rows::target_rows(&mut dice, &source_rows, &target)
         };
-        let mut acts = vec![Act::Run(first)];
+        let with = |dice: &mut Dice| {
+            let wanted = dice.once_in(5);
+            beside::beside(dice, &source, &target).filter(|_| wanted)
+        };
+        let mut acts = vec![Act::Run(first, with(&mut dice))];
         while acts.len() < 8 && dice.once_in(2) {
             for _ in 0..dice.below(4) {
                 let place = dice.one_of(&[Place::Source, Place::Source, Place::Target]);
@@ -59,10 +70,11 @@ impl Case {
             }
             // The same job again, or another.
             let again = match &acts[0] {
-                Act::Run(job) if dice.once_in(2) => job.clone(),
+                Act::Run(job, _) if dice.once_in(2) => job.clone(),
                 _ => job::job(&mut dice, &source, &target),
             };
-            acts.push(Act::Run(again));
+            let beside = with(&mut dice);
+            acts.push(Act::Run(again, beside));
         }
         Case {
             source,
@@ -156,7 +168,12 @@ impl fmt::Display for Case {
         for act in &self.acts {
             match act {
                 Act::Change(place, sql) => writeln!(f, "-- on the {place:?}\n{sql};")?,
-                Act::Run(job) => writeln!(f, "-- run\n{}", job.toml())?,
+                Act::Run(job, beside) => {
+                    if let Some(beside) = beside {
+                        writeln!(f, "{}", beside.describe(self.schema(beside.place)))?;
+                    }
+                    writeln!(f, "-- run\n{}", job.toml())?;
+                }
             }
         }
         Ok(())

@@ -76,7 +76,7 @@ pub fn job(dice: &mut Dice, source: &Schema, target: &Schema) -> Job {
     }
     let tables = chosen
         .iter()
-        .filter_map(|name| Some(entry(dice, mode, source.table(name)?, target.table(name)?)))
+        .filter_map(|name| entry(dice, mode, [source, target], name))
         .collect();
     Job {
         mode,
@@ -97,7 +97,10 @@ pub fn job(dice: &mut Dice, source: &Schema, target: &Schema) -> Job {
     }
 }
 
-fn entry(dice: &mut Dice, mode: &str, source: &Table, target: &Table) -> JobTable {
+fn entry(dice: &mut Dice, mode: &str, sides: [&Schema; 2], name: &str) -> Option<JobTable> {
+    let [source, target] = [sides[0].table(name)?, sides[1].table(name)?];
+    let children = sides[0].children(name).any(|child| !child.is_partition());
+
     let mut entry = JobTable::plain(&target.name);
     let common: Vec<&str> = target
         .columns
@@ -148,6 +151,7 @@ fn entry(dice: &mut Dice, mode: &str, source: &Table, target: &Table) -> JobTabl
         entry.set.push(((*name).to_owned(), value));
     }
     let primary = super::schema::KeyKind::Primary;
+    entry.children = children && dice.once_in(3);
     let unique: Vec<_> = target
         .keys
         .iter()
@@ -159,7 +163,7 @@ fn entry(dice: &mut Dice, mode: &str, source: &Table, target: &Table) -> JobTabl
     {
         entry.key = Some(key.columns.clone());
     }
-    entry
+    Some(entry)
 }
 
 /// A condition that both sides can be asked.

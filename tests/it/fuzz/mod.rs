@@ -6,8 +6,10 @@
 //! the seed and its number alone: a schema on each side, rows, and a few runs of a job with changes
 //! between them. After each run an independent reader looks at both sides.
 
+mod beside;
 mod case;
 mod differ;
+mod extras;
 mod generate;
 mod job;
 mod oracle;

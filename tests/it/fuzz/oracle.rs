@@ -5,7 +5,7 @@ use std::fmt;
 
 use super::job::Job;
 use super::reader::{Reading, Row, Task};
-use super::schema::{Filled, Schema};
+use super::schema::{Filled, Foreign, Schema, Table};
 
 /// Something that must not be.
 #[derive(Clone, Debug)]
@@ -24,6 +24,7 @@ impl fmt::Display for Violation {
 /// All that is known of a run.
 pub struct Run<'a> {
     pub job: &'a Job,
+    pub source: &'a Schema,
     pub target: &'a Schema,
     pub tasks: &'a [Option<Task<'a>>],
     /// Targets that are published, as the report says.
@@ -66,6 +67,7 @@ impl Run<'_> {
         }
         for task in self.tasks.iter().flatten() {
             if self.published.contains(&task.target.name) {
+                self.judge_children(task)?;
                 self.judge_table(task)?;
             }
         }
@@ -74,9 +76,16 @@ impl Run<'_> {
 
     /// Do triggers make other rows of what is loaded, and nothing was said against it?
     fn is_meddled_with(&self) -> bool {
-        let meddles = self.target.extras.iter().any(|extra| extra.meddles);
+        let meddles = self
+            .target
+            .extras
+            .iter()
+            .any(|extra| match self.job.triggers {
+                "fire" => extra.meddles,
+                _ => extra.meddles_in_replica,
+            });
         let direct = matches!(self.job.mode, "append" | "truncate" | "swap");
-        meddles && self.job.triggers == "fire" && direct && self.job.verify != "checksum"
+        meddles && direct && self.job.verify != "checksum"
     }
 
     /// Tables that foreign keys' actions and triggers may change as their owners declared it.
@@ -90,9 +99,7 @@ impl Run<'_> {
         loop {
             let before = touched.len();
             for table in &self.target.tables {
-                let acts = |foreign: &super::schema::Foreign| {
-                    foreign.acts() && touched.contains(&foreign.table)
-                };
+                let acts = |foreign: &Foreign| foreign.acts() && touched.contains(&foreign.table);
                 if table.foreign.iter().any(acts) {
                     touched.extend(self.target.tree(&table.name));
                     touched.extend(self.target.ancestors(&table.name));
@@ -114,14 +121,44 @@ impl Run<'_> {
         touched
     }
 
+    /// Whoever reads a parent reads its children, too.
+    fn judge_children(&self, task: &Task<'_>) -> Result<(), Violation> {
+        let tasks = || self.tasks.iter().flatten();
+        let inherits = |schema: &Schema, name: &str| -> Vec<String> {
+            let below = |t: &&Table| !t.is_partition();
+            schema
+                .children(name)
+                .filter(below)
+                .map(|t| t.name.clone())
+                .collect()
+        };
+        let read = |name: &String| tasks().any(|other| other.entry.source == *name);
+        let of_source = inherits(self.source, &task.entry.source);
+        let of_target = inherits(self.target, &task.target.name);
+        let written = |name: &String| {
+            self.after[name].is_empty() || tasks().any(|other| other.target.name == *name)
+        };
+        let lost = of_source
+            .iter()
+            .find(|name| !task.entry.children && !read(name));
+        let shown = of_target
+            .iter()
+            .find(|name| !written(name) && !self.keeps_others(task));
+        match lost.or(shown) {
+            Some(child) => Err(Violation {
+                class: "rows of an inheritance child were not looked at",
+                what: child.clone(),
+            }),
+            None => Ok(()),
+        }
+    }
+
     fn judge_table(&self, task: &Task<'_>) -> Result<(), Violation> {
         let name = &task.target.name;
         let after = &self.after[name];
         let wanted = self.wanted(task);
         let (missing, extra) = unmatched(wanted, after);
-        let missing_is_fine = false;
-        if (missing.is_empty() || missing_is_fine) && (extra.is_empty() || self.keeps_others(task))
-        {
+        if missing.is_empty() && (extra.is_empty() || self.keeps_others(task)) {
             return Ok(());
         }
         let columns: Vec<&str> = task.columns.iter().map(|(name, _)| *name).collect();
@@ -141,7 +178,7 @@ impl Run<'_> {
 
     /// Do actions of foreign keys change rows of the table that an upsert leaves alone?
     fn keeps_others(&self, task: &Task<'_>) -> bool {
-        self.job.mode == "upsert" && task.target.foreign.iter().any(super::schema::Foreign::acts)
+        self.job.mode == "upsert" && task.target.foreign.iter().any(Foreign::acts)
     }
 
     /// The rows that must be there.

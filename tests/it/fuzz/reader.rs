@@ -185,6 +185,38 @@ fn read(connection: &Connection, queries: Vec<(String, Vec<String>, String)>) ->
     Some(reading)
 }
 
+/// A row out of its JSON.
+pub fn row(text: &str) -> Option<Row> {
+    let values: Value = serde_json::from_str(text).ok()?;
+    let texts = values.as_array()?.iter();
+    Some(
+        texts
+            .map(|value| value.as_str().map(str::to_owned))
+            .collect(),
+    )
+}
+
+/// Relations of which views show another number of rows than their table holds.
+pub fn views(connection: &Connection, schema: &Schema) -> Vec<String> {
+    let of = |extra: &super::schema::Extra| {
+        let (view, table) = (extra.view.as_ref()?, schema.table(&extra.table)?);
+        Some(format!(
+            "SELECT '{}' WHERE (SELECT count(*) FROM {view}) <> (SELECT count(*) FROM {})",
+            table.name.replace('\'', "''"),
+            table.sql_name()
+        ))
+    };
+    let sql: Vec<String> = schema.extras.iter().filter_map(of).collect();
+    if sql.is_empty() {
+        return Vec::new();
+    }
+    // A view that could not be made is no view.
+    let rows = connection
+        .try_rows(&sql.join(" UNION ALL "))
+        .unwrap_or_default();
+    rows.into_iter().filter_map(|row| row[0].clone()).collect()
+}
+
 /// What is wrong with the next values of a table's sequences, by column.
 pub fn next_values(connection: &Connection, tasks: &[Option<Task<'_>>]) -> Vec<(String, String)> {
     let mut sql = Vec::new();

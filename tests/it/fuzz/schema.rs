@@ -95,8 +95,12 @@ pub struct Extra {
     pub sql: String,
     /// Does it change, drop or add rows when others are written?
     pub meddles: bool,
+    /// The same under `triggers = "skip"`.
+    pub meddles_in_replica: bool,
     /// The table that it writes besides.
     pub writes: Option<String>,
+    /// The view that it makes: all of the table.
+    pub view: Option<String>,
 }
 
 pub fn quoted(name: &str) -> String {

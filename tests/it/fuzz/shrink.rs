@@ -86,7 +86,7 @@ fn drop_table(case: &mut Case, name: &str) {
         case.rows_mut(place).retain(|rows| rows.table != name);
     }
     for act in &mut case.acts {
-        if let Act::Run(job) = act {
+        if let Act::Run(job, _) = act {
             job.tables.retain(|entry| entry.target != name);
         }
     }
@@ -140,7 +140,7 @@ fn table_steps(case: &Case, place: Place, steps: &mut Vec<Step>) {
 
 fn job_steps(case: &Case, steps: &mut Vec<Step>) {
     for (n, act) in case.acts.iter().enumerate() {
-        let Act::Run(job) = act else { continue };
+        let Act::Run(job, _) = act else { continue };
         let edits: [fn(&mut super::job::Job); 7] = [
             |job| job.workers = 1,
             |job| job.atomic = true,
@@ -159,14 +159,19 @@ fn job_steps(case: &Case, steps: &mut Vec<Step>) {
         ];
         for edit in edits {
             steps.push(Box::new(move |case| {
-                if let Some(Act::Run(job)) = case.acts.get_mut(n) {
+                if let Some(Act::Run(job, _)) = case.acts.get_mut(n) {
                     edit(job);
                 }
             }));
         }
+        steps.push(Box::new(move |case| {
+            if let Some(Act::Run(_, beside)) = case.acts.get_mut(n) {
+                *beside = None;
+            }
+        }));
         for entry in 0..job.tables.len() {
             steps.push(Box::new(move |case| {
-                if let Some(Act::Run(job)) = case.acts.get_mut(n) {
+                if let Some(Act::Run(job, _)) = case.acts.get_mut(n) {
                     job.tables.remove(entry);
                 }
             }));

@@ -2,10 +2,11 @@
 
 use std::collections::BTreeSet;
 
+use super::beside::{self, Beside, Version};
 use super::case::{Act, Case, Place};
 use super::job::Job;
 use super::oracle::{Run, Violation};
-use super::reader::{self, Task};
+use super::reader::{self, Reading, Task};
 use crate::support::{Connection, Databases, Outcome, PATIENCE, databases, job, schema_of};
 
 /// Dropped tables leave dead rows in the catalogue, which every look at it passes over.
@@ -63,7 +64,7 @@ impl Stage {
                     };
                     side.rows(&all(std::slice::from_ref(sql)));
                 }
-                Act::Run(job) => match run(db, case, job)? {
+                Act::Run(job, beside) => match run(db, case, job, beside.as_ref())? {
                     Ok(ended) => played.ended.push(ended),
                     Err(violation) => {
                         played.violation = Some(violation);
@@ -118,31 +119,60 @@ fn make(side: &Connection, case: &Case, place: Place) -> Option<Vec<String>> {
 }
 
 /// Runs a job and judges it. None if the case itself is wrong.
-fn run(db: &Databases<'_>, case: &Case, wanted: &Job) -> Option<Result<Ended, Violation>> {
+fn run(
+    db: &Databases<'_>,
+    case: &Case,
+    wanted: &Job,
+    beside: Option<&Beside>,
+) -> Option<Result<Ended, Violation>> {
     let tasks = reader::tasks(wanted, &case.source, &case.target);
-    let given = reader::given(&db.source, &case.source, &tasks)?;
-    let outside = reader::outside(&db.target, &tasks)?;
-    let before = reader::all(&db.target, &case.target)?;
-    let schema_before = Shape::of(db, wanted);
+    let now = beside::version(db, case, &tasks)?;
+    let ahead = beside.and_then(|beside| beside.ahead(db, case, &tasks));
+    let shape_before = Shape::of(db, wanted);
     let sequences_before = reader::next_values(&db.target, &tasks);
-    let outcome = job(db, &wanted.toml())
-        .spawn(&["run", "j", "--json"])
-        .wait(PATIENCE);
+    let job = job(db, &wanted.toml());
+    let running = job.spawn(&["run", "j", "--json"]);
+    let done = beside
+        .map(|beside| beside.play(db, case))
+        .unwrap_or_default();
+    let outcome = running.wait(PATIENCE);
     let after = reader::all(&db.target, &case.target)?;
-    let judged = published(&outcome, &tasks).and_then(|published| {
+    let judge = |version: &Version, after: &Reading| {
+        let published = published(&outcome, &tasks)?;
         let run = Run {
             job: wanted,
+            source: &case.source,
             target: &case.target,
             tasks: &tasks,
             published,
-            given: &given,
-            before: &before,
-            outside: &outside,
-            after: &after,
+            given: &version.given,
+            before: &version.before,
+            outside: &version.outside,
+            after,
         };
-        run.judge()?;
-        schema_before.compare(&Shape::of(db, wanted))?;
-        if outcome.code == Some(0) {
+        run.judge()
+    };
+    let mut judged = judge(&now, &after);
+    if done.committed
+        && let Some(ahead) = &ahead
+    {
+        judged = judged.or_else(|first| judge(ahead, &after).map_err(|_| first));
+    }
+    if done.committed
+        && let Some(beside) = beside.filter(|b| b.place == Place::Target)
+    {
+        let without = beside.without(&done, &after);
+        judged = judged.or_else(|first| judge(&now, &without).map_err(|_| first));
+    }
+    let judged = judged.and_then(|()| {
+        shape_before.compare(&Shape::of(db, wanted))?;
+        if let Some(table) = reader::views(&db.target, &case.target).first() {
+            return Err(Violation {
+                class: "a view shows other rows",
+                what: table.clone(),
+            });
+        }
+        if outcome.code == Some(0) && !done.committed {
             sequences(db, wanted, &tasks, &sequences_before)?;
         }
         Ok(Ended {
@@ -151,7 +181,7 @@ fn run(db: &Databases<'_>, case: &Case, wanted: &Job) -> Option<Result<Ended, Vi
         })
     });
     Some(judged.map_err(|violation| Violation {
-        what: format!("{}\n{outcome}", violation.what),
+        what: format!("{}\nmeanwhile: {done:?}\n{outcome}", violation.what),
         ..violation
     }))
 }

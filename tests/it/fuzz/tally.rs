@@ -196,9 +196,14 @@ fn features(case: &Case) -> BTreeSet<String> {
         }
     }
     for act in &case.acts {
-        let Act::Run(job) = act else {
+        let Act::Run(job, beside) = act else {
             add("changes between runs");
             continue;
+        };
+        match beside.as_ref().map(|beside| beside.place) {
+            Some(Place::Source) => add("source written during a run"),
+            Some(Place::Target) => add("target written during a run"),
+            None => false,
         };
         if job.workers > 1 {
             add("several workers");
