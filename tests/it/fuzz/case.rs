@@ -25,7 +25,7 @@ pub enum Act {
     /// A statement on one side, which may fail.
     Change(Place, String),
     /// A run, and what somebody else does meanwhile.
-    Run(Job, Option<Beside>),
+    Run(Job, Option<Box<Beside>>),
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -54,7 +54,8 @@ impl Case {
         };
         let with = |dice: &mut Dice| {
             let wanted = dice.once_in(5);
-            beside::beside(dice, &source, &target).filter(|_| wanted)
+            let beside = beside::beside(dice, &source, &target);
+            beside.filter(|_| wanted).map(Box::new)
         };
         let mut acts = vec![Act::Run(first, with(&mut dice))];
         while acts.len() < 8 && dice.once_in(2) {

@@ -82,5 +82,42 @@ pub fn target(dice: &mut Dice, source: &Schema) -> Schema {
             _ => {}
         }
     }
+    if dice.once_in(5) {
+        rename(dice, &mut target);
+    }
     target
+}
+
+/// The prefix of a table's name that only the target has.
+const RENAMED: &str = "w ";
+
+/// Gives a table another name than it has on the source.
+fn rename(dice: &mut Dice, target: &mut Schema) {
+    let Some(table) = dice.pick(&target.tables) else {
+        return;
+    };
+    let old = table.name.clone();
+    let new = format!("{RENAMED}{old}");
+    for table in &mut target.tables {
+        for name in table.foreign.iter_mut().map(|foreign| &mut foreign.table) {
+            if *name == old {
+                name.clone_from(&new);
+            }
+        }
+        if let Some(parent) = &mut table.parent
+            && parent.table == old
+        {
+            parent.table.clone_from(&new);
+        }
+        if table.name == old {
+            table.name.clone_from(&new);
+        }
+    }
+    // What was attached on the source names its table in SQL.
+    target.extras.retain(|extra| extra.table != old);
+}
+
+/// The name on the source of a table of the target.
+pub fn source_name(target: &str) -> &str {
+    target.strip_prefix(RENAMED).unwrap_or(target)
 }

@@ -1,5 +1,6 @@
 //! Random jobs, and their TOML.
 
+use super::differ::source_name;
 use super::schema::{Schema, Table, quoted};
 use crate::support::dice::Dice;
 
@@ -40,15 +41,21 @@ pub fn job(dice: &mut Dice, source: &Schema, target: &Schema) -> Job {
     let names: Vec<String> = target
         .tables
         .iter()
-        .filter(|table| source.table(&table.name).is_some())
+        .filter(|table| source.table(source_name(&table.name)).is_some())
         .map(|table| table.name.clone())
         .collect();
-    let mut wildcard = dice.once_in(2);
+    let renamed = target
+        .tables
+        .iter()
+        .any(|table| source_name(&table.name) != table.name);
+    let mut wildcard = dice.once_in(2) && !renamed;
     // Partitions are filled through their parents, but for a job that names one.
     let partitions = !wildcard && dice.once_in(8);
     let is_named = |name: &&String| {
-        let is_partition = |schema: &Schema| schema.table(name).is_some_and(Table::is_partition);
-        (!is_partition(source) && !is_partition(target)) || partitions && dice.once_in(3)
+        let is_partition =
+            |schema: &Schema, name: &str| schema.table(name).is_some_and(Table::is_partition);
+        (!is_partition(source, source_name(name)) && !is_partition(target, name))
+            || partitions && dice.once_in(3)
     };
     let names: Vec<String> = names.iter().filter(is_named).cloned().collect();
     let mut chosen: Vec<String> = names
@@ -98,10 +105,12 @@ pub fn job(dice: &mut Dice, source: &Schema, target: &Schema) -> Job {
 }
 
 fn entry(dice: &mut Dice, mode: &str, sides: [&Schema; 2], name: &str) -> Option<JobTable> {
-    let [source, target] = [sides[0].table(name)?, sides[1].table(name)?];
-    let children = sides[0].children(name).any(|child| !child.is_partition());
+    let from = source_name(name);
+    let [source, target] = [sides[0].table(from)?, sides[1].table(name)?];
+    let children = sides[0].children(from).any(|child| !child.is_partition());
 
     let mut entry = JobTable::plain(&target.name);
+    entry.source.clone_from(&source.name);
     let common: Vec<&str> = target
         .columns
         .iter()

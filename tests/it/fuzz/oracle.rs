@@ -237,7 +237,9 @@ impl Run<'_> {
                 .find(|old| by_key && !key_at.is_empty() && key(old) == key(&row));
             let cell = |at: usize| {
                 let column = &columns[at];
-                let fixed = self.job.mode == "upsert" && column.filled == Filled::IdentityAlways;
+                let fixed = self.job.mode == "upsert"
+                    && column.filled == Filled::IdentityAlways
+                    && !key_at.contains(&at);
                 if copied.contains(&at) && !(fixed && old.is_some()) {
                     return Some(row[at].clone());
                 }

@@ -64,7 +64,7 @@ impl Stage {
                     };
                     side.rows(&all(std::slice::from_ref(sql)));
                 }
-                Act::Run(job, beside) => match run(db, case, job, beside.as_ref())? {
+                Act::Run(job, beside) => match run(db, case, job, beside.as_deref())? {
                     Ok(ended) => played.ended.push(ended),
                     Err(violation) => {
                         played.violation = Some(violation);
