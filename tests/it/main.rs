@@ -32,6 +32,7 @@ mod output;
 mod pg;
 mod refused;
 mod run;
+mod schemas;
 mod sequences;
 mod support;
 mod swap;

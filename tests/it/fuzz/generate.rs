@@ -229,7 +229,12 @@ pub fn add_foreign(dice: &mut Dice, schema: &mut Schema, n: usize) {
         .collect();
     let nullable = !dice.once_in(4);
     let own_name = schema.tables[n].name.clone();
-    let number: usize = schema.tables.iter().map(|table| table.foreign.len()).sum();
+    let is_taken = |number: &usize| {
+        let prefix = format!("f{number}_");
+        let mut columns = schema.tables.iter().flat_map(|table| &table.columns);
+        columns.any(|column| column.name.starts_with(&prefix))
+    };
+    let number = (0..).find(|number| !is_taken(number)).unwrap_or_default();
     let mut columns: Vec<String> = Vec::new();
     for (i, ty) in types.into_iter().enumerate() {
         let like = schema.tables[n].columns.iter().find(|column| {
