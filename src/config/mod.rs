@@ -10,6 +10,7 @@
 //! No stage stops at its first error: all of them are reported together.
 
 mod connections;
+mod cron;
 mod error;
 #[cfg(test)]
 mod example;
@@ -33,6 +34,7 @@ mod table;
 mod tests;
 mod unquoted;
 mod validate;
+mod writers;
 
 pub use connections::Connections;
 pub use error::{ConfigError, ConfigErrors, KeyPath, Origin};

@@ -2,16 +2,23 @@
 
 use std::collections::BTreeMap;
 
+use jiff::SignedDuration;
+
+use super::cron;
 use super::error::KeyPath;
 use super::raw::RawJob;
 use super::spec::{JobSpec, ScheduleSpec};
 use super::validate::Findings;
+
+/// A shorter period is hardly meant.
+const PERIOD_MIN: SignedDuration = SignedDuration::from_secs(1);
 
 /// The schedule of one job.
 pub(super) fn schedule(raw: &RawJob, path: &KeyPath, findings: &mut Findings) -> ScheduleSpec {
     if raw.cron.is_some() && raw.every.is_some() {
         findings.error(&path.child("every"), "excludes `cron`: keep one of them");
     }
+    doubt(raw, path, findings);
     ScheduleSpec {
         cron: raw.cron.clone(),
         every: raw.every,
@@ -23,6 +30,29 @@ pub(super) fn schedule(raw: &RawJob, path: &KeyPath, findings: &mut Findings) ->
         on_demand: raw.on_demand,
         signal: raw.signal,
         after: raw.after.clone(),
+    }
+}
+
+/// What is allowed, but hardly meant.
+fn doubt(raw: &RawJob, path: &KeyPath, findings: &mut Findings) {
+    for doubt in raw.cron.iter().flat_map(|text| cron::doubts(text)) {
+        findings.warn(&path.child("cron"), doubt);
+    }
+    let every = raw.every.map(SignedDuration::try_from).and_then(Result::ok);
+    if let Some(every) = every.filter(|every| *every < PERIOD_MIN && !every.is_zero()) {
+        let message = format!(
+            "{every:#} is shorter than a second: a run takes longer, and most fires are skipped"
+        );
+        findings.warn(&path.child("every"), message);
+    }
+    let period = every.or_else(|| cron::shortest_period(raw.cron.as_ref()?));
+    let jitter = SignedDuration::try_from(raw.jitter).unwrap_or(SignedDuration::MAX);
+    if let Some(period) = period.filter(|period| jitter > *period) {
+        let message = format!(
+            "{jitter:#} is longer than the time between two fires ({period:#}): the job runs at other \
+             times than its schedule says"
+        );
+        findings.warn(&path.child("jitter"), message);
     }
 }
 

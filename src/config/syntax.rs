@@ -221,7 +221,7 @@ pub fn parse_cron(text: &str) -> Result<Cron, CronSyntaxError> {
         .year(Year::Disallowed)
         .dom_and_dow(false)
         .build()
-        .parse(text)
+        .parse(&super::cron::spelled_out(text)?)
         .map_err(|e| CronSyntaxError::Field(e.to_string()))?;
     // From a fixed day, so that the answer does not depend on the clock.
     let start = jiff::Timestamp::UNIX_EPOCH.to_zoned(jiff::tz::TimeZone::UTC);

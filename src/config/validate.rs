@@ -8,7 +8,7 @@ use super::layer::Origins;
 use super::merge::Stacks;
 use super::raw::RawDaemon;
 use super::spec::{About, Config, DaemonSpec, Warning};
-use super::{job, locate, not_yet, schedule, server};
+use super::{job, locate, not_yet, schedule, server, writers};
 use crate::pg::conninfo::Outside;
 
 /// What was found while validating.
@@ -90,6 +90,7 @@ pub(super) fn validate(
     let servers = layers.servers()?;
     let jobs = job::jobs(&mut layers, &servers, findings)?;
     schedule::check_between(&jobs, findings);
+    writers::check(&jobs, findings);
     Ok(Config {
         file,
         daemon: daemon(layers.root()?.daemon, own, findings),

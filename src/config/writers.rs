@@ -1,0 +1,112 @@
+//! Jobs that write one table, and one of them replaces what the other has written.
+
+use std::collections::BTreeMap;
+
+use super::error::KeyPath;
+use super::spec::{JobSpec, Mode, Scope, TablePattern};
+use super::validate::Findings;
+use crate::pg::ident::QualifiedName;
+
+/// A job, and whether it removes rows that it did not write.
+#[derive(Clone, Copy)]
+struct Writer<'j> {
+    job: &'j str,
+    replaces: bool,
+}
+
+/// What is written on one server, by name and by wildcard.
+#[derive(Default)]
+struct Written<'j> {
+    tables: BTreeMap<QualifiedName, Vec<Writer<'j>>>,
+    wildcards: BTreeMap<&'j str, Vec<(&'j TablePattern, &'j JobSpec)>>,
+}
+
+/// Warns of them. Servers are told apart by name; two wildcards are compared by their text.
+pub(super) fn check(jobs: &BTreeMap<String, JobSpec>, findings: &mut Findings) {
+    let mut servers: BTreeMap<&str, Written> = BTreeMap::new();
+    for job in jobs.values() {
+        let written = servers.entry(&job.target).or_default();
+        for name in job.table.keys() {
+            add(written, name.clone(), job);
+        }
+        for pattern in &job.tables {
+            match pattern.literal() {
+                Some(name) if job.table.contains_key(&name) => {}
+                Some(name) => add(written, name, job),
+                None => {
+                    let jobs = written.wildcards.entry(&pattern.text).or_default();
+                    jobs.push((pattern, job));
+                }
+            }
+        }
+    }
+    // Of two jobs, one table is named.
+    let mut pairs: BTreeMap<(&str, &str), (String, &str)> = BTreeMap::new();
+    for (server, written) in &servers {
+        for (name, writers) in &written.tables {
+            let mut all = writers.clone();
+            for (pattern, job) in written.wildcards.values().flatten() {
+                let is_left_out = job.exclude.iter().any(|left_out| left_out.matches(name));
+                if pattern.matches(name) && !is_left_out && !job.table.contains_key(name) {
+                    all.push(writer(job, name));
+                }
+            }
+            note(&mut pairs, &all, &name.to_string(), server);
+        }
+        for (text, jobs) in &written.wildcards {
+            let all: Vec<Writer> = jobs
+                .iter()
+                .map(|(_, job)| Writer {
+                    job: &job.name,
+                    replaces: replaces(job.mode),
+                })
+                .collect();
+            note(&mut pairs, &all, text, server);
+        }
+    }
+    for ((replacing, other), (table, server)) in pairs {
+        let path = KeyPath::from("jobs").child(replacing).child("tables");
+        let message = format!(
+            "job `{other}` writes {table} on `{server}`, too, and each run of `{replacing}` replaces what it has \
+             written: let one job write a table"
+        );
+        findings.warn(&path, message);
+    }
+}
+
+fn add<'j>(written: &mut Written<'j>, name: QualifiedName, job: &'j JobSpec) {
+    let writer = writer(job, &name);
+    written.tables.entry(name).or_default().push(writer);
+}
+
+fn writer<'j>(job: &'j JobSpec, name: &QualifiedName) -> Writer<'j> {
+    let is_part = job
+        .table
+        .get(name)
+        .is_some_and(|table| table.scope == Scope::Where);
+    Writer {
+        job: &job.name,
+        replaces: replaces(job.mode) && !is_part,
+    }
+}
+
+fn replaces(mode: Mode) -> bool {
+    matches!(mode, Mode::Truncate | Mode::Swap | Mode::Merge)
+}
+
+fn note<'j>(
+    pairs: &mut BTreeMap<(&'j str, &'j str), (String, &'j str)>,
+    writers: &[Writer<'j>],
+    table: &str,
+    server: &'j str,
+) {
+    // The first that replaces stands for all that do: no more warnings than jobs.
+    let Some(replacing) = writers.iter().find(|writer| writer.replaces) else {
+        return;
+    };
+    for other in writers.iter().filter(|other| other.job != replacing.job) {
+        pairs
+            .entry((replacing.job, other.job))
+            .or_insert_with(|| (table.to_owned(), server));
+    }
+}
