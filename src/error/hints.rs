@@ -72,6 +72,15 @@ pub(super) fn of_sqlstate(sqlstate: &str, phase: Phase, side: Side) -> Option<&'
         ("53300", _) => {
             "the server has no free connection: lower `max_connections` here, or raise it there"
         }
+        ("54000", _) if matches!(phase, Phase::Gate | Phase::Verify) => {
+            "a row is longer than the 1 GB that PostgreSQL writes as one text (bytea counts twice), so it \
+             has no checksum; nothing is said about the rows: leave the large column out of `columns`, or \
+             use `verify = \"count\"`"
+        }
+        ("54000", _) if matches!(phase, Phase::CopyOut | Phase::CopyIn) => {
+            "a row is longer than the 1 GB that PostgreSQL writes as one text (bytea counts twice): make both \
+             sides' types the same, so that COPY is binary, or leave a column out of `columns`"
+        }
         ("53100", _) => "the server's disk is full",
         ("57P01" | "57P02" | "57P03", _) => {
             "the server was stopped, or somebody ended the session; it can pass"

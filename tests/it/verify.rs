@@ -3,7 +3,7 @@
 use rstest::rstest;
 use serde_json::Value;
 
-use crate::support::{Databases, Outcome, PATIENCE, all_of_public, databases, job, run};
+use crate::support::{Databases, Outcome, PATIENCE, all_of_public, databases, job, only_t, run};
 
 fn jobs(more: &str) -> String {
     all_of_public("truncate", more)
@@ -385,4 +385,26 @@ fn a_signal_ends_it_and_both_servers_are_free() {
     assert_eq!(outcome.code, Some(3), "{outcome}");
     db.wait_until_left();
     holder.sql("COMMIT");
+}
+
+#[test]
+fn a_row_without_a_checksum_is_an_error_and_not_a_difference() {
+    let db = databases("verify_large");
+    db.both("CREATE TABLE t (v text)");
+    // Each quote is doubled in the row's text: more than 1 GB.
+    let of_table =
+        "query = \"SELECT repeat('\\\"', n) AS v FROM generate_series(540000000, 540000000) AS n\"";
+
+    let outcome = job(&db, &only_t("append", "", of_table)).run(&["verify", "j", "--json"]);
+
+    assert_eq!(outcome.code, Some(1), "{outcome}");
+    let report = outcome.report();
+    assert_eq!(report["equal"], Value::Null, "{outcome}");
+    assert_eq!(report["error"]["sqlstate"], "54000", "{outcome}");
+    assert_eq!(report["error"]["phase"], "verify", "{outcome}");
+    let hint = report["error"]["hint"].as_str().unwrap();
+    assert!(
+        hint.contains("1 GB") && hint.contains("columns"),
+        "{outcome}"
+    );
 }
