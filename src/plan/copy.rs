@@ -6,6 +6,7 @@ use crate::catalog::desc::RelationKind;
 use crate::pg::ident::{Ident, QualifiedName};
 use crate::plan::compare::Comparison;
 use crate::plan::staged::{Apply, Staged};
+use crate::plan::step::Transaction;
 use crate::plan::swap::Shadow;
 use crate::plan::watermark::Watermark;
 
@@ -14,13 +15,13 @@ use crate::plan::watermark::Watermark;
 pub struct JobPlan {
     /// One a table; a table that others refer to comes before them.
     pub tables: Vec<CopyPlan>,
-    /// Mode `truncate`: one statement that empties all targets.
-    pub truncate: Option<String>,
-    /// `SET CONSTRAINTS … DEFERRED`, where tables refer to each other in a circle.
-    pub defer: Option<String>,
     /// Connections that load on each side. With one, everything is one transaction of the target;
     /// what several load is committed before it is published.
     pub workers: u32,
+    /// The statements that began the source's snapshot.
+    pub snapshot: Vec<String>,
+    /// What the target does, one transaction after the other.
+    pub transactions: Vec<Transaction>,
     /// What concerns the job as a whole and deserves a word.
     pub warnings: Vec<String>,
 }
@@ -29,6 +30,12 @@ pub struct JobPlan {
 const NAMED_MAX: usize = 20;
 
 impl JobPlan {
+    /// The tables that a transaction publishes.
+    pub fn tables_of(&self, transaction: &Transaction) -> &[CopyPlan] {
+        let tables = self.tables.get(transaction.tables.clone());
+        tables.unwrap_or_default()
+    }
+
     /// The job's warnings, and those of its tables, each once with the names of its tables.
     pub fn all_warnings(&self) -> Vec<String> {
         let mut of_tables: Vec<(&str, Vec<&QualifiedName>)> = Vec::new();

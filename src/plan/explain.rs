@@ -3,13 +3,13 @@
 use serde::Serialize;
 
 use crate::catalog::desc::RelationKind;
-use crate::config::spec::{JobSpec, Mode, Verify};
+use crate::config::spec::{JobSpec, Mode};
 use crate::error::Side;
 use crate::plan::checksum::{self, Alphabet};
 use crate::plan::compare::Writer;
-use crate::plan::copy::{CopyPlan, JobPlan};
-use crate::plan::swap::{self, Moment};
-use crate::plan::{pieces, split, sql, staged};
+use crate::plan::copy::{CopyPlan, JobPlan, Load};
+use crate::plan::step::Step;
+use crate::plan::{pieces, staged, swap};
 
 /// What a run of the job would do.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -121,122 +121,149 @@ fn table(plan: &CopyPlan) -> TableExplanation {
     }
 }
 
-/// The statements in order, those of each side's transaction and the ANALYZE after it. What only
-/// reads catalogues, counts rows or keeps the ledger is left out.
+/// What is done in order. What only reads catalogues, asks the guard or keeps the ledger is told as a
+/// comment.
 fn statements(plan: &JobPlan, job: &JobSpec) -> Vec<Statement> {
-    let mut list = Vec::new();
-    let mut on = |side: Side, sql: &str| {
-        list.push(Statement {
+    let mut list = Statements(Vec::new());
+    for sql in &plan.snapshot {
+        list.source(sql);
+    }
+    if !job.atomic {
+        list.target(
+            "-- in a session of its own: takes the job's advisory lock, drops what dead runs left",
+        );
+    }
+    for transaction in &plan.transactions {
+        let tables = plan.tables_of(transaction);
+        for step in &transaction.steps {
+            list.step(step, tables, plan.workers);
+        }
+        list.target("COMMIT");
+        for run in &transaction.after {
+            list.target(&run.sql);
+        }
+    }
+    list.0
+}
+
+struct Statements(Vec<Statement>);
+
+impl Statements {
+    fn on(&mut self, side: Side, sql: &str) {
+        self.0.push(Statement {
             side,
             sql: sql.to_owned(),
         });
-    };
-    on(
-        Side::Source,
-        "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY",
-    );
-    if let Some(lock) = source_lock(plan) {
-        on(Side::Source, &lock);
     }
-    if plan.workers > 1 {
-        on(Side::Source, "SELECT pg_catalog.pg_export_snapshot()");
-    }
-    let parts = split::transactions(job, plan.clone());
-    for (at, part) in parts.iter().enumerate() {
-        transaction(job, part, at + 1 == parts.len(), &mut on);
-    }
-    list
-}
 
-/// One of the target's transactions. The source's ends with the last one's load.
-fn transaction(job: &JobSpec, plan: &JobPlan, last: bool, on: &mut impl FnMut(Side, &str)) {
-    on(
-        Side::Target,
-        "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE",
-    );
-    let first = match &plan.truncate {
-        Some(truncate) => Some(truncate.clone()),
-        None => sql::lock_targets(&plan.tables),
-    };
-    for statement in [&first, &plan.defer].into_iter().flatten() {
-        on(Side::Target, statement);
+    fn source(&mut self, sql: &str) {
+        self.on(Side::Source, sql);
     }
-    for statement in staged::of(plan).flat_map(|(_, staged)| &staged.create) {
-        on(Side::Target, statement);
-    }
-    for statement in swap::statements(plan, Moment::Make) {
-        on(Side::Target, statement);
-    }
-    for piece in pieces::queue(plan) {
-        on(Side::Source, piece.copy_out);
-        on(Side::Target, &plan.tables[piece.table].copy_in);
-    }
-    let checksum = job.verify == Verify::Checksum;
-    if last && !checksum {
-        on(Side::Source, "COMMIT");
-    }
-    for statement in staged::statements(plan) {
-        on(Side::Target, statement);
-    }
-    on(Side::Target, "SET CONSTRAINTS ALL IMMEDIATE");
-    for moment in [Moment::Index, Moment::Build] {
-        for statement in swap::statements(plan, moment) {
-            on(Side::Target, statement);
-        }
-    }
-    for sequence in plan.tables.iter().flat_map(|table| &table.sequences) {
-        on(Side::Target, &sequence.sql);
-    }
-    for statement in swap::statements(plan, Moment::Attach) {
-        on(Side::Target, statement);
-    }
-    for table in plan.tables.iter().filter(|_| checksum) {
-        // Which encodings they have, only the servers know.
-        let sql = |writer| {
-            let from = table.loaded_from();
-            checksum::digest(&table.comparison, writer, &Alphabet::Plain, &from)
-        };
-        on(Side::Source, &sql(Writer::Source));
-        on(Side::Target, &sql(Writer::Target));
-    }
-    if last && checksum {
-        on(Side::Source, "COMMIT");
-    }
-    for statement in staged::of(plan).filter_map(|(_, staged)| staged.drop.as_ref()) {
-        on(Side::Target, statement);
-    }
-    let publish = swap::publish(&plan.tables);
-    let last = publish.lock.iter().chain(&publish.keys);
-    for statement in last.chain(&publish.swap) {
-        on(Side::Target, statement);
-    }
-    on(Side::Target, "COMMIT");
-    if job.analyze && job.mode != Mode::Swap {
-        for table in &plan.tables {
-            on(Side::Target, &format!("ANALYZE {}", table.target.sql()));
-        }
-    }
-}
 
-/// The LOCK of what the plan names. What a query reads is only known to the source.
-fn source_lock(plan: &JobPlan) -> Option<String> {
-    let mut list: Vec<String> = plan
-        .tables
-        .iter()
-        .filter_map(|table| {
-            let name = table.source_relation.as_ref()?;
-            match table.source_kind {
-                RelationKind::Table => Some(format!("ONLY {}", name.sql())),
-                RelationKind::Partitioned | RelationKind::View => Some(name.sql()),
-                RelationKind::MaterializedView | RelationKind::Foreign | RelationKind::Query => {
-                    None
+    fn target(&mut self, sql: &str) {
+        self.on(Side::Target, sql);
+    }
+
+    fn all<'a>(&mut self, statements: impl IntoIterator<Item = &'a str>) {
+        statements.into_iter().for_each(|sql| self.target(sql));
+    }
+
+    fn step(&mut self, step: &Step, tables: &[CopyPlan], workers: u32) {
+        match step {
+            Step::Begin => self.target("BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE"),
+            Step::ClaimJob => {
+                self.target(
+                    "-- takes the job's advisory lock, drops what dead runs of the job left",
+                );
+            }
+            Step::ClaimTables => self.target("-- takes the targets' advisory locks"),
+            Step::CountReplaced => self.target("-- counts the rows that will be replaced"),
+            Step::Run(run) => self.target(&run.sql),
+            Step::FreeNames => {
+                self.target("-- drops new tables that a dead run left, compares what is attached");
+            }
+            Step::CompareDefinitions => self.target("-- compares the definitions with the plan"),
+            Step::OpenWorkers => {
+                self.source("SELECT pg_catalog.pg_export_snapshot()");
+                self.source(&format!(
+                    "-- opens connections for {workers} workers on each side"
+                ));
+            }
+            Step::Make => self.make(tables, workers),
+            Step::Copy => self.copy(tables, workers),
+            Step::NoteSnapshots => self.target("-- notes which snapshots are older than the rows"),
+            Step::EndSnapshot => self.source("COMMIT"),
+            Step::Gate => self.target("-- compares the numbers of rows, asks the guard"),
+            Step::CheckKeys => self.all(staged::key_checks(tables)),
+            Step::Apply => {
+                self.all(staged::changes(tables));
+                let again = staged::compared_again(tables);
+                if !again.is_empty() {
+                    self.target("-- again, as long as there are differences, for a few rounds:");
+                    self.all(again);
                 }
             }
-        })
-        .collect();
-    list.sort();
-    list.dedup();
-    (!list.is_empty()).then(|| format!("LOCK TABLE {} IN ACCESS SHARE MODE", list.join(", ")))
+            Step::BuildIndexes => {
+                let shadows = swap::shadows(tables).flat_map(|(_, shadow)| &shadow.indexes);
+                self.all(shadows.flatten().map(String::as_str));
+            }
+            Step::CompareChecksums => self.checksums(tables),
+            Step::Record => self.target("-- writes the run's record"),
+            Step::WaitForSnapshots => self.target("-- waits until the noted snapshots are gone"),
+            Step::Publish => {
+                self.target("-- in attempts with a budget of time for all locks together:");
+                let publish = swap::publish(tables);
+                if !publish.keys.is_empty() {
+                    self.target(
+                        "-- if foreign keys are added to tables that are large, this comes first:",
+                    );
+                    self.all(publish.lock_referenced.iter().map(String::as_str));
+                    self.all(publish.keys.iter().map(String::as_str));
+                    self.target("-- then, or else at once:");
+                }
+                self.all(publish.lock.iter().map(String::as_str));
+                self.all(publish.keys.iter().map(String::as_str));
+                self.all(publish.swap.iter().map(String::as_str));
+            }
+        }
+    }
+
+    /// Of several workers, each makes the shadows that it loads whole.
+    fn make(&mut self, tables: &[CopyPlan], workers: u32) {
+        for table in tables {
+            match &table.load {
+                Load::Direct => {}
+                Load::Staged(staged) => self.all(staged.create.iter().map(String::as_str)),
+                Load::Shadow(_) if workers > 1 && table.pieces.is_empty() => {}
+                Load::Shadow(shadow) => self.all(shadow.make.iter().map(String::as_str)),
+            }
+        }
+    }
+
+    fn copy(&mut self, tables: &[CopyPlan], workers: u32) {
+        for piece in pieces::queue(tables, workers) {
+            let table = &tables[piece.table];
+            if let (Load::Shadow(shadow), true) =
+                (&table.load, workers > 1 && table.pieces.is_empty())
+            {
+                self.all(shadow.make.iter().map(String::as_str));
+            }
+            self.source(piece.copy_out);
+            self.target(&table.copy_in);
+        }
+    }
+
+    fn checksums(&mut self, tables: &[CopyPlan]) {
+        for table in tables {
+            // Which encodings they have, only the servers know.
+            let sql = |writer| {
+                let from = table.loaded_from();
+                checksum::digest(&table.comparison, writer, &Alphabet::Plain, &from)
+            };
+            self.source(&sql(Writer::Source));
+            self.target(&sql(Writer::Target));
+        }
+    }
 }
 
 fn locks(plan: &JobPlan, job: &JobSpec) -> Vec<Lock> {
@@ -289,7 +316,7 @@ mod tests {
             table("t", vec![column("id", "int8"), column("name", "text")]),
         );
         let job = fixtures::job(Mode::Truncate);
-        let plan = crate::plan::job(
+        let mut plan = crate::plan::job(
             &job,
             vec![entry],
             false,
@@ -297,6 +324,7 @@ mod tests {
             &KeyActions::default(),
         )
         .unwrap();
+        plan.snapshot.push("BEGIN".to_owned());
         let explained = explain(&plan, &job);
 
         let table = &explained.tables[0];
@@ -312,34 +340,34 @@ mod tests {
             .iter()
             .map(|statement| (statement.side, statement.sql.as_str()))
             .collect();
+        let (source, target) = (Side::Source, Side::Target);
         assert_eq!(
             statements,
             [
+                (source, "BEGIN"),
+                (target, "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE"),
                 (
-                    Side::Source,
-                    "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
+                    target,
+                    "-- takes the job's advisory lock, drops what dead runs of the job left"
                 ),
+                (target, "-- takes the targets' advisory locks"),
+                (target, "-- counts the rows that will be replaced"),
+                (target, "TRUNCATE TABLE ONLY \"public\".\"t\""),
+                (target, "-- compares the definitions with the plan"),
                 (
-                    Side::Source,
-                    "LOCK TABLE ONLY \"public\".\"t\" IN ACCESS SHARE MODE"
-                ),
-                (
-                    Side::Target,
-                    "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE"
-                ),
-                (Side::Target, "TRUNCATE TABLE ONLY \"public\".\"t\""),
-                (
-                    Side::Source,
+                    source,
                     "COPY (SELECT \"id\", \"name\" FROM ONLY \"public\".\"t\") TO STDOUT (FORMAT text)"
                 ),
                 (
-                    Side::Target,
+                    target,
                     "COPY \"public\".\"t\" (\"id\", \"name\") FROM STDIN (FORMAT text)"
                 ),
-                (Side::Source, "COMMIT"),
-                (Side::Target, "SET CONSTRAINTS ALL IMMEDIATE"),
-                (Side::Target, "COMMIT"),
-                (Side::Target, "ANALYZE \"public\".\"t\""),
+                (source, "COMMIT"),
+                (target, "-- compares the numbers of rows, asks the guard"),
+                (target, "SET CONSTRAINTS ALL IMMEDIATE"),
+                (target, "-- writes the run's record"),
+                (target, "COMMIT"),
+                (target, "ANALYZE \"public\".\"t\""),
             ]
         );
         let locks: Vec<_> = explained

@@ -11,7 +11,9 @@ use crate::config::spec::{
     ScheduleSpec, Scope, TableInput, TableSpec, Triggers, Verify,
 };
 use crate::pg::ident::{Ident, QualifiedName};
+use crate::plan::copy::JobPlan;
 use crate::plan::shared::Attempt;
+use crate::plan::step::Step;
 
 /// The owners of types that are no built-in ones.
 const EXTENSION_TYPES: [&str; 7] = [
@@ -211,6 +213,19 @@ pub fn inspected(source: RelationDesc, target: RelationDesc) -> Inspected {
         progress: None,
     }
 }
+
+/// The statements of a plan's steps that begin like this.
+pub fn runs<'a>(plan: &'a JobPlan, begin: &str) -> Vec<&'a str> {
+    let steps = plan.transactions.iter().flat_map(|t| &t.steps);
+    let runs = steps.filter_map(|step| match step {
+        Step::Run(run) => Some(run.sql.as_str()),
+        _ => None,
+    });
+    runs.filter(|sql| sql.starts_with(begin)).collect()
+}
+
+/// Makes constraints wait for COMMIT.
+pub const DEFER: &str = "SET CONSTRAINTS ALL DEFERRED";
 
 /// Any attempt.
 pub fn attempt() -> Attempt {

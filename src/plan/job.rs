@@ -10,9 +10,7 @@ use crate::plan::copy::{CopyPlan, JobPlan, Load};
 use crate::plan::effects::{self, Effects};
 use crate::plan::refusal::Refusal;
 use crate::plan::shared::{Attempt, Shared};
-use crate::plan::{checks, inheritance, order, pieces, sql, swap, table};
-
-const DEFER: &str = "SET CONSTRAINTS ALL DEFERRED";
+use crate::plan::{checks, inheritance, modes, order, pieces, swap, table};
 
 /// Plans a job. `same_place` says that source and target are one database of one server; `attempt` is
 /// whom tables are marked with that several workers load; `actions` are the target's foreign keys that
@@ -78,9 +76,7 @@ pub fn job(
         return Err(refusals);
     }
     let order = order::by_foreign_keys(&targets, &references);
-    let defer = circles(job, &order, &mut warnings)
-        // Rows are changed one after the other: what may be checked at the end, is.
-        .or_else(|| matches!(job.mode, Mode::Merge | Mode::Upsert).then(|| DEFER.to_owned()));
+    let circle = circles(job, &order, &mut warnings);
     let tables: Vec<CopyPlan> = order
         .positions
         .iter()
@@ -91,12 +87,9 @@ pub fn job(
         return Err(refusals);
     }
     Ok(JobPlan {
+        transactions: modes::transactions(job, &tables, workers, circle),
+        snapshot: Vec::new(),
         tables,
-        truncate: match job.mode {
-            Mode::Truncate => sql::truncate(&targets),
-            _ => None,
-        },
-        defer,
         workers,
         warnings,
     })
@@ -204,10 +197,10 @@ fn check_references(job: &JobSpec, targets: &[&RelationDesc], refusals: &mut Vec
 
 /// Tables that refer to each other in a circle: their foreign keys are checked at COMMIT where that
 /// is possible, and said where it isn't.
-fn circles(job: &JobSpec, order: &order::Order<'_>, warnings: &mut Vec<String>) -> Option<String> {
+fn circles(job: &JobSpec, order: &order::Order<'_>, warnings: &mut Vec<String>) -> bool {
     // Swap adds foreign keys when all tables are loaded.
     if job.triggers == Triggers::Skip || job.mode == Mode::Swap {
-        return None;
+        return false;
     }
     let (late, early): (Vec<&ForeignKey>, Vec<&ForeignKey>) = order
         .against
@@ -237,7 +230,7 @@ fn circles(job: &JobSpec, order: &order::Order<'_>, warnings: &mut Vec<String>) 
     }
     // By name it would fail where another table of the schema has a constraint of the same name
     // that is not deferrable.
-    (!late.is_empty()).then(|| DEFER.to_owned())
+    !late.is_empty()
 }
 
 #[cfg(test)]

@@ -7,16 +7,17 @@ use super::*;
 use crate::catalog::desc::{ColumnDesc, ColumnSequence, Identity};
 use crate::config::spec::TableInput;
 use crate::plan::copy::CopyFormat;
-use crate::plan::fixtures::{column, inspected, table};
+use crate::plan::fixtures::{self, column, inspected, table};
 
 #[test]
 fn equal_tables_are_copied_as_binary_by_these_statements() {
     let plan = plan(Mode::Truncate, vec![entry(|_| {})]).unwrap();
     assert_eq!(
-        plan.truncate.as_deref(),
-        Some("TRUNCATE TABLE ONLY \"public\".\"t\"")
+        fixtures::runs(&plan, "TRUNCATE"),
+        ["TRUNCATE TABLE ONLY \"public\".\"t\""]
     );
-    assert_eq!((plan.defer, plan.warnings.len()), (None, 0));
+    assert!(fixtures::runs(&plan, fixtures::DEFER).is_empty());
+    assert!(plan.warnings.is_empty());
     let table = &plan.tables[0];
     assert_eq!(table.format, CopyFormat::Binary);
     assert_eq!(
@@ -125,8 +126,8 @@ fn queries_partitioned_tables_and_quoted_names_in_sql() {
     parted.spec.input = TableInput::Relation(QualifiedName::new("public", "p"));
     let plan = plan(Mode::Truncate, vec![query, parted]).unwrap();
     assert_eq!(
-        plan.truncate.unwrap(),
-        "TRUNCATE TABLE ONLY \"public\".\"Odd \"\"one\"\"\", \"public\".\"p\""
+        fixtures::runs(&plan, "TRUNCATE"),
+        ["TRUNCATE TABLE ONLY \"public\".\"Odd \"\"one\"\"\", \"public\".\"p\""]
     );
     assert_eq!(plan.tables[0].source, "(query)");
     assert_eq!(

@@ -5,7 +5,7 @@
 //! values that are stored out of line don't count.
 
 use crate::catalog::desc::{Inspected, RelationDesc};
-use crate::plan::copy::{CopyPlan, JobPlan};
+use crate::plan::copy::CopyPlan;
 
 /// A COPY that reads less than this is not worth its own.
 pub const PIECE_BYTES_MIN: u64 = 4 << 20;
@@ -75,15 +75,15 @@ fn pieces(source: &RelationDesc, piece_bytes: u64) -> u64 {
 /// What there is to do, in the order in which it is begun: as planned for one worker; for several
 /// the largest first, so that none is left alone with a large one at the end. What nobody knows the
 /// size of may be the largest.
-pub fn queue(plan: &JobPlan) -> Vec<Piece<'_>> {
+pub fn queue(tables: &[CopyPlan], workers: u32) -> Vec<Piece<'_>> {
     let mut sized: Vec<(u64, Piece<'_>)> = Vec::new();
-    for (table, copy) in plan.tables.iter().enumerate() {
+    for (table, copy) in tables.iter().enumerate() {
         let count = copy.pieces.len().max(1) as u64;
         let bytes = copy.bytes_estimate.map_or(u64::MAX, |bytes| bytes / count);
         let piece = |copy_out| (bytes, Piece { table, copy_out });
         sized.extend(statements(copy).map(piece));
     }
-    if plan.workers > 1 {
+    if workers > 1 {
         sized.sort_by_key(|(bytes, _)| std::cmp::Reverse(*bytes));
     }
     sized.into_iter().map(|(_, piece)| piece).collect()

@@ -3,7 +3,7 @@
 use crate::catalog::desc::{RelationDesc, RelationKind};
 use crate::config::spec::{TableInput, TableSpec};
 use crate::pg::ident::{Ident, QualifiedName, quote_literal};
-use crate::plan::copy::{ColumnPlan, CopyFormat, CopyPlan, Load};
+use crate::plan::copy::{ColumnPlan, CopyFormat};
 
 /// What of the source follows FROM.
 pub fn read_from(spec: &TableSpec, kind: RelationKind) -> String {
@@ -80,30 +80,6 @@ pub fn copy_in(target: &QualifiedName, columns: &[ColumnPlan], format: &CopyForm
 /// COPY into a table that was made in the same transaction, with rows that need no VACUUM.
 pub fn frozen(copy_in: &str) -> String {
     format!("{}, FREEZE)", copy_in.trim_end_matches(')'))
-}
-
-/// One TRUNCATE for all targets. Never CASCADE: it would empty tables that nobody named.
-pub fn truncate(targets: &[&RelationDesc]) -> Option<String> {
-    let list: Vec<String> = targets
-        .iter()
-        .map(|target| match target.kind {
-            RelationKind::Partitioned => target.name.sql(),
-            _ => format!("ONLY {}", target.name.sql()),
-        })
-        .collect();
-    (!list.is_empty()).then(|| format!("TRUNCATE TABLE {}", list.join(", ")))
-}
-
-/// The lock of a mode that keeps the target's rows: taken at once for all targets, so that what
-/// was planned stays true.
-pub fn lock_targets(tables: &[CopyPlan]) -> Option<String> {
-    let list: Vec<String> = tables.iter().map(|table| table.target.sql()).collect();
-    // Who makes a new table from what is attached to the old one keeps all DDL away from it.
-    let mode = match tables.first().map(|table| &table.load) {
-        Some(Load::Shadow(_)) => "SHARE UPDATE EXCLUSIVE",
-        Some(Load::Direct | Load::Staged(_)) | None => "ROW EXCLUSIVE",
-    };
-    (!list.is_empty()).then(|| format!("LOCK TABLE ONLY {} IN {mode} MODE", list.join(", ONLY ")))
 }
 
 /// Moves a sequence past its column's values, in the direction in which it counts and never back.

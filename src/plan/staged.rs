@@ -9,7 +9,7 @@ use crate::catalog::desc::{ColumnDesc, RelationDesc, RelationKind, UniqueIndex};
 use crate::config::spec::{JobSpec, Mode, TableSpec};
 use crate::error::Side;
 use crate::pg::ident::{Ident, QualifiedName};
-use crate::plan::copy::{CopyPlan, JobPlan, Load};
+use crate::plan::copy::{CopyPlan, Load};
 use crate::plan::effects::{self, Effects, Writes};
 use crate::plan::refusal::Refusal;
 use crate::plan::table::Setting;
@@ -68,20 +68,26 @@ impl Apply {
 }
 
 /// The tables of a plan that are staged.
-pub fn of(plan: &JobPlan) -> impl Iterator<Item = (&CopyPlan, &Staged)> {
-    plan.tables.iter().filter_map(|table| match &table.load {
+pub fn of(tables: &[CopyPlan]) -> impl Iterator<Item = (&CopyPlan, &Staged)> {
+    tables.iter().filter_map(|table| match &table.load {
         Load::Direct | Load::Shadow(_) => None,
         Load::Staged(staged) => Some((table, staged.as_ref())),
     })
 }
 
-/// What runs on the target between the load and the end, in order.
-pub fn statements(plan: &JobPlan) -> Vec<&str> {
+/// What checks the keys of what is staged.
+pub fn key_checks(tables: &[CopyPlan]) -> impl Iterator<Item = &str> {
+    of(tables)
+        .flat_map(|(_, staged)| [&staged.analyze, &staged.null_keys, &staged.repeated_keys])
+        .map(String::as_str)
+}
+
+/// What compares the staged tables with their targets and writes what differs, in order.
+pub fn changes(tables: &[CopyPlan]) -> Vec<&str> {
     let mut list = Vec::new();
     let mut merges = Vec::new();
     let mut upserts = Vec::new();
-    for (_, staged) in of(plan) {
-        list.extend([&staged.analyze, &staged.null_keys, &staged.repeated_keys]);
+    for (_, staged) in of(tables) {
         match &staged.apply {
             Apply::Merge(merge) => merges.push(merge),
             Apply::Upsert(upsert) => upserts.push(upsert),
@@ -90,25 +96,30 @@ pub fn statements(plan: &JobPlan) -> Vec<&str> {
     for merge in &merges {
         list.extend([
             &merge.make_changes,
-            &merge.analyze_changes,
             &merge.count_changes,
+            &merge.analyze_changes,
         ]);
         list.extend(&merge.fixed_changes);
     }
     for (at, step) in merge::steps(&merges) {
         list.extend(merges[at].statements(step));
     }
-    for upsert in upserts {
+    for upsert in &upserts {
         list.extend(&upsert.make_changes);
-        list.extend([&upsert.count_new, &upsert.insert]);
+        list.push(&upsert.count_new);
     }
-    let again: Vec<&Staged> = of(plan).map(|(_, staged)| staged).collect();
-    for (table, staged) in of(plan) {
-        if again.iter().any(|by| by.effects.may_change(&table.target)) {
-            list.extend(staged.apply.compare_again());
-        }
-    }
+    list.extend(upserts.iter().map(|upsert| &upsert.insert));
     list.into_iter().map(String::as_str).collect()
+}
+
+/// What compares once more the tables whose rows something else may have changed.
+pub fn compared_again(tables: &[CopyPlan]) -> Vec<&str> {
+    let all: Vec<&Staged> = of(tables).map(|(_, staged)| staged).collect();
+    let again = |table: &CopyPlan| all.iter().any(|by| by.effects.may_change(&table.target));
+    let list = of(tables).filter(|(table, _)| again(table));
+    list.flat_map(|(_, staged)| staged.apply.compare_again())
+        .map(String::as_str)
+        .collect()
 }
 
 /// Does this entry load through a staging table?

@@ -1,6 +1,6 @@
-//! One attempt, top to bottom: connect, lock, inspect, plan, load, gate, publish, commit.
+//! One attempt, top to bottom: connect, lock, inspect, plan, carry out the plan, commit.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::future::Future;
 use std::time::{Duration, Instant};
 
@@ -12,19 +12,14 @@ use super::inspect::{self, Inspection};
 use super::ledger::Claim;
 use super::pipe::RateLimit;
 use super::settle::{self, Fate};
-use super::watermark::{self, Reached};
-use super::{
-    Cancelled, Context, Why, checksum, claim, copy, foresee, gate, ledger, leftovers, modes,
-    publish,
-};
-use crate::catalog::desc::RelationDesc;
+use super::steps::{self, Part, Seen};
+use super::watermark::Reached;
+use super::{Cancelled, Context, Why, claim, foresee, ledger, leftovers};
 use crate::error::{Error, ErrorKind, Phase, Result, Side};
-use crate::pg::ident::QualifiedName;
 use crate::pg::session::Session;
-use crate::plan;
-use crate::plan::copy::JobPlan;
-use crate::plan::swap::{self, Moment};
-use crate::plan::{pieces, split};
+use crate::plan::copy::{CopyPlan, JobPlan};
+use crate::plan::step::Transaction;
+use crate::plan::{self, pieces, swap};
 use crate::report::{Elsewhere, Event, Snapshot, TableReport};
 
 /// How long a server may take to end a session that is over.
@@ -73,6 +68,12 @@ impl Record {
         }
     }
 
+    fn are_published(&self, tables: &[CopyPlan]) -> bool {
+        tables
+            .iter()
+            .all(|t| self.is_published(&t.target.to_string()))
+    }
+
     fn is_published(&self, target: &str) -> bool {
         let published = |table: &TableReport| table.committed == Some(true);
         let in_this_run = |table: &TableReport| table.target == target && published(table);
@@ -83,13 +84,13 @@ impl Record {
 /// The sessions, owned outside of the work that may be cancelled: whatever happens to that work,
 /// the servers are told to stop.
 #[derive(Default)]
-struct Sides {
-    source: Option<Session>,
-    target: Option<Session>,
+pub(super) struct Sides {
+    pub source: Option<Session>,
+    pub target: Option<Session>,
     /// Keeps the claim on the job where the target's transactions are several.
-    claim: Option<Session>,
+    pub claim: Option<Session>,
     /// Where several workers load.
-    crew: Crew,
+    pub crew: Crew,
 }
 
 /// How an attempt ended that did not fail.
@@ -146,33 +147,32 @@ async fn publish_all(
         Claim::Theirs(elsewhere, who) => return Ok(Done::Elsewhere(elsewhere, who)),
     }
     let (plan, seen) = bound.of(begin(context, sides, &hold, record)).await?;
-    let of = plan.tables.len();
     let limit = context.job.rate_limit.map(RateLimit::new);
-    let mut parts: Vec<JobPlan> = split::transactions(&context.job, plan);
-    parts.retain(|part| {
-        !part
-            .tables
-            .iter()
-            .all(|t| record.is_published(&t.target.to_string()))
-    });
-    let count = parts.len();
-    let workers = parts.iter().map(hands).max().unwrap_or(1);
-    for (index, plan) in parts.iter().enumerate() {
+    let mut transactions: Vec<&Transaction> = plan.transactions.iter().collect();
+    transactions.retain(|transaction| !record.are_published(plan.tables_of(transaction)));
+    let count = transactions.len();
+    let hands = transactions
+        .iter()
+        .map(|transaction| hands(&plan, transaction));
+    let workers = hands.max().unwrap_or(1);
+    for (index, transaction) in transactions.into_iter().enumerate() {
         let first = record.tables.len();
         if sides.target.is_none() {
             // The last part's COMMIT lost its connection, and was settled.
             sides.target = Some(bound.of(inspect::open(context, Side::Target)).await?);
         }
         let part = Part {
-            plan,
+            plan: &plan,
+            transaction,
             seen: &seen,
             last: index + 1 == count,
-            of,
             workers,
             limit: limit.as_ref(),
             hold: &hold,
         };
-        let fate = bound.of(load(context, sides, part, record)).await?;
+        let fate = bound
+            .of(steps::carry_out(context, sides, part, record))
+            .await?;
         let committed = commit(context, sides, &fate, cancelled).await;
         if !context.job.atomic {
             let known = match &committed {
@@ -185,12 +185,10 @@ async fn publish_all(
         }
         committed?;
         sides.crew.made.clear();
-        after(context, sides, cancelled, &record.tables[first..]).await;
+        after(context, sides, cancelled, &plan, transaction).await;
     }
     Ok(Done::Committed)
 }
-
-type Seen = BTreeMap<QualifiedName, RelationDesc>;
 
 /// Logs in to the target, and says in its ledger that the run is at work.
 async fn claim_run(context: &Context, sides: &mut Sides, record: &mut Record) -> Result<Claim> {
@@ -241,93 +239,6 @@ async fn begin(
     Ok((plan, seen))
 }
 
-/// What one of the target's transactions publishes.
-#[derive(Clone, Copy)]
-pub(super) struct Part<'a> {
-    pub plan: &'a JobPlan,
-    /// The target's relations as the plan saw them.
-    seen: &'a Seen,
-    /// No other part comes after it.
-    last: bool,
-    /// Tables in the whole job.
-    pub of: usize,
-    /// How many have something to do.
-    workers: usize,
-    /// How fast the source may be read, by all workers together.
-    pub limit: Option<&'a RateLimit>,
-    hold: &'a Hold,
-}
-
-/// Everything of one of the target's transactions up to, and not including, COMMIT. After the last
-/// one's load, the source's snapshot is let go.
-async fn load(
-    context: &Context,
-    sides: &mut Sides,
-    part: Part<'_>,
-    record: &mut Record,
-) -> Result<Fate> {
-    let Part { plan, seen, .. } = part;
-    let Sides {
-        source,
-        target,
-        claim,
-        crew,
-    } = sides;
-    let (source, target) = (ours(source, Side::Source)?, ours(target, Side::Target)?);
-    target
-        .begin(Phase::Prepare, "ISOLATION LEVEL READ COMMITTED READ WRITE")
-        .await?;
-    target.verify(Phase::Prepare).await?;
-    claim::mark(target, context.run_id).await?;
-    if context.job.atomic {
-        claim::claim_job(target, &context.job).await?;
-        leftovers::sweep(context, target).await?;
-    }
-    claim::claim_tables(target, &context.job, plan).await?;
-    let before = gate::count_before(target, &context.job, plan, seen).await?;
-    publish::prepare(target, plan).await?;
-    claim::unchanged(target, plan, seen).await?;
-    if plan.workers > 1 {
-        crew.hire(context, source, part.workers).await?;
-        crew.made = plan.tables.iter().map(|t| t.written().clone()).collect();
-    }
-    modes::make(crew.targets().first().unwrap_or(target), plan).await?;
-
-    let (first, first_reached) = (record.tables.len(), record.reached.len());
-    let pairs = crew.pairs(source, target);
-    copy::all(context, &pairs, (source, target), part, record).await?;
-    let mut own = crew.readers(context, source);
-    own.extend(claim.as_ref().map(Session::pid));
-    let older = modes::older::note(target, plan, &own).await?;
-    if part.last {
-        crew.release().await;
-    }
-    let checksum = checksum::wanted(&context.job);
-    if part.last && !checksum {
-        // The snapshot holds back the source's vacuum: let it go before the target does its part.
-        source.run(Phase::CopyOut, "COMMIT").await?;
-        part.hold.end();
-    }
-
-    gate::check(&context.job, target, &before, &mut record.tables[first..])?;
-    modes::apply(target, &context.job, plan, &mut record.tables[first..]).await?;
-    publish::finish(target, crew.targets(), &context.job, plan).await?;
-    if checksum {
-        checksum::check(context, source, target, plan).await?;
-    }
-    if part.last && checksum {
-        source.run(Phase::Gate, "COMMIT").await?;
-        part.hold.end();
-    }
-    context.tell(Event::Publishing);
-    modes::drop_stages(target, plan).await?;
-    watermark::record(context, target, &record.reached[first_reached..]).await?;
-    ledger::publish(context, target, record, first, part.last).await?;
-    let fate = settle::fate(context, target, &record.tables[first..]).await?;
-    publish::now(target, &context.job, plan, &older).await?;
-    Ok(fate)
-}
-
 /// COMMIT, and the proof of it.
 async fn commit(
     context: &Context,
@@ -352,12 +263,20 @@ async fn commit(
 }
 
 /// What takes nothing back when it fails.
-async fn after(context: &Context, sides: &Sides, cancelled: &Cancelled, tables: &[TableReport]) {
+async fn after(
+    context: &Context,
+    sides: &Sides,
+    cancelled: &Cancelled,
+    plan: &JobPlan,
+    transaction: &Transaction,
+) {
     let Some(target) = sides.target.as_ref() else {
         return;
     };
     let work = async {
-        publish::analyze(target, &context.job, tables).await?;
+        for run in &transaction.after {
+            steps::one(target, plan, run).await?;
+        }
         ledger::prune(context, target).await
     };
     let done = tokio::select! {
@@ -410,9 +329,11 @@ impl Bound<'_> {
 }
 
 /// Of the configured workers, those that a plan has something for: pieces to load, or indexes to make.
-fn hands(plan: &JobPlan) -> usize {
-    let indexes = swap::statements(plan, Moment::Index).count();
-    let wanted = pieces::queue(plan).len().max(indexes).max(1);
+fn hands(plan: &JobPlan, transaction: &Transaction) -> usize {
+    let tables = plan.tables_of(transaction);
+    let indexes = swap::shadows(tables).map(|(_, shadow)| shadow.indexes.len());
+    let pieces = pieces::queue(tables, plan.workers).len();
+    let wanted = pieces.max(indexes.sum()).max(1);
     usize::try_from(plan.workers).map_or(wanted, |workers| workers.min(wanted))
 }
 
@@ -436,7 +357,7 @@ impl Sides {
     }
 }
 
-fn ours(session: &Option<Session>, side: Side) -> Result<&Session> {
+pub(super) fn ours(session: &Option<Session>, side: Side) -> Result<&Session> {
     let what = "the session is gone";
     let gone = || Error::new(ErrorKind::Bug, Phase::Commit, side, what);
     session.as_ref().ok_or_else(gone)

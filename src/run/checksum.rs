@@ -1,12 +1,12 @@
 //! `verify = "checksum"`: both servers add up hashes of the same rows, and the sums must agree.
 
-use crate::config::spec::{JobSpec, ServerSpec, Verify};
+use crate::config::spec::ServerSpec;
 use crate::error::{Error, ErrorKind, Phase, Result, Side};
 use crate::pg::checked::CheckedRow;
 use crate::pg::session::Session;
 use crate::plan::checksum::{self, Alphabet};
 use crate::plan::compare::Writer;
-use crate::plan::copy::{CopyPlan, JobPlan};
+use crate::plan::copy::CopyPlan;
 use crate::run::Context;
 use crate::words::counted;
 
@@ -24,28 +24,20 @@ pub(super) struct Digest {
 }
 
 /// Compares the rows of all tables: the source's in its snapshot, the target's in the transaction
-/// that is about to publish them. Does nothing unless the job asks for it.
+/// that is about to publish them.
 ///
 /// *Errors:* `DataRejected`, naming the relation and both digests.
 pub(super) async fn check(
     context: &Context,
     source: &Session,
     target: &Session,
-    plan: &JobPlan,
+    tables: &[CopyPlan],
 ) -> Result<()> {
-    if !wanted(&context.job) {
-        return Ok(());
-    }
     let alphabets = agree(context, source, target, Phase::Gate).await?;
-    for table in &plan.tables {
+    for table in tables {
         check_table(context, source, target, &alphabets, table).await?;
     }
     Ok(())
-}
-
-/// Must the source's snapshot be kept until the target is ready to COMMIT?
-pub(super) fn wanted(job: &JobSpec) -> bool {
-    job.verify == Verify::Checksum
 }
 
 async fn check_table(

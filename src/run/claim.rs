@@ -12,7 +12,7 @@ use crate::config::spec::{JobSpec, Mode};
 use crate::error::{Error, ErrorKind, Phase, Result, Side};
 use crate::pg::ident::{QualifiedName, fnv1a};
 use crate::pg::session::Session;
-use crate::plan::copy::JobPlan;
+use crate::plan::copy::CopyPlan;
 use crate::plan::staged;
 
 /// Takes the advisory lock of the job, which ends with the session's transaction.
@@ -91,12 +91,16 @@ async fn busy(target: &Session, message: String, key: i64) -> Error {
 
 /// Takes the advisory locks of the target's relations, shared where several jobs may add rows to the
 /// same table.
-pub(super) async fn claim_tables(target: &Session, job: &JobSpec, plan: &JobPlan) -> Result<()> {
+pub(super) async fn claim_tables(
+    target: &Session,
+    job: &JobSpec,
+    tables: &[CopyPlan],
+) -> Result<()> {
     let function = match job.mode {
         Mode::Append | Mode::Upsert => "pg_try_advisory_xact_lock_shared",
         Mode::Truncate | Mode::Swap | Mode::Merge => "pg_try_advisory_xact_lock",
     };
-    for table in &plan.tables {
+    for table in tables {
         let key = lock_key(&format!("relation {}", table.target.sql()));
         if !try_lock(target, function, key).await? {
             let what = "another job of tableferry is writing it".to_owned();
@@ -125,16 +129,12 @@ pub(super) fn lock_key(what: &str) -> i64 {
 /// them, and binary COPY into a column whose type has changed since could corrupt silently.
 pub(super) async fn unchanged(
     target: &Session,
-    plan: &JobPlan,
+    tables: &[CopyPlan],
     seen: &BTreeMap<QualifiedName, RelationDesc>,
 ) -> Result<()> {
-    let names: Vec<_> = plan
-        .tables
-        .iter()
-        .map(|table| table.target.clone())
-        .collect();
+    let names: Vec<_> = tables.iter().map(|table| table.target.clone()).collect();
     let now = catalog::read(target, &names).await?;
-    let writes_rows = staged::of(plan).next().is_some();
+    let writes_rows = staged::of(tables).next().is_some();
     for name in &names {
         let same = match (seen.get(name), now.get(name)) {
             (Some(before), Some(after)) => {

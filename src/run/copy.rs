@@ -7,10 +7,11 @@ use std::time::{Duration, Instant};
 
 use futures_util::future::try_join_all;
 
-use super::attempt::{Part, Record};
+use super::attempt::Record;
 use super::crew::Pair;
 use super::modes;
 use super::pipe::{self, Copied, Pace, Totals};
+use super::steps::Part;
 use super::{Context, claim, watermark};
 use crate::config::spec::JobSpec;
 use crate::error::{Error, Phase, Result};
@@ -43,7 +44,7 @@ pub(super) async fn all(
     };
     record.tables.extend(work.reports());
     done?;
-    for table in &part.plan.tables {
+    for table in part.tables() {
         let reached = watermark::reached(source, table).await?;
         record.reached.extend(reached);
     }
@@ -88,6 +89,7 @@ struct Moving {
 
 impl<'a> Work<'a> {
     fn new(context: &'a Context, part: Part<'a>, before: usize) -> Self {
+        let queue = pieces::queue(part.tables(), part.plan.workers);
         let moving = |table: &CopyPlan| Moving {
             open: pieces::statements(table).count(),
             ..Moving::default()
@@ -96,14 +98,8 @@ impl<'a> Work<'a> {
             context,
             part,
             before,
-            queue: Mutex::new(pieces::queue(part.plan).into_iter().enumerate().collect()),
-            tables: part
-                .plan
-                .tables
-                .iter()
-                .map(moving)
-                .map(Mutex::new)
-                .collect(),
+            queue: Mutex::new(queue.into_iter().enumerate().collect()),
+            tables: part.tables().iter().map(moving).map(Mutex::new).collect(),
         }
     }
 
@@ -116,7 +112,7 @@ impl<'a> Work<'a> {
         let shared = self.part.plan.workers > 1;
         let mut begun = false;
         while let Some((number, piece)) = self.next() {
-            let Some(table) = self.part.plan.tables.get(piece.table) else {
+            let Some(table) = self.part.tables().get(piece.table) else {
                 continue;
             };
             self.begin(worker, piece.table, table);
@@ -179,7 +175,7 @@ impl<'a> Work<'a> {
     fn progress(&self, at: usize, table: &CopyPlan, moved: Totals) -> TableProgress {
         TableProgress {
             number: self.before + at + 1,
-            of: self.part.of,
+            of: self.part.plan.tables.len(),
             target: table.target.to_string(),
             rows: moved.rows,
             bytes: moved.bytes,
@@ -189,7 +185,7 @@ impl<'a> Work<'a> {
 
     /// Of the tables that were copied whole.
     fn reports(&self) -> Vec<TableReport> {
-        let tables = self.part.plan.tables.iter().zip(&self.tables);
+        let tables = self.part.tables().iter().zip(&self.tables);
         tables
             .map(|(table, moving)| (table, lock(moving)))
             .filter(|(_, moving)| moving.open == 0)

@@ -7,26 +7,22 @@ use crate::config::spec::{GuardSpec, JobSpec, Mode, Verify};
 use crate::error::{Error, ErrorKind, Phase, Result, Side};
 use crate::pg::ident::QualifiedName;
 use crate::pg::session::Session;
-use crate::plan::copy::JobPlan;
+use crate::plan::copy::CopyPlan;
 use crate::report::TableReport;
 use crate::words::counted;
 
 /// Rows that each target relation held before the load, by its name as reports show it.
 pub(super) type RowsBefore = BTreeMap<String, u64>;
 
-/// Counts the rows that a refresh would replace. A role that may not SELECT on the target counts nothing:
+/// Counts the rows that a refresh replaces. A role that may not SELECT on the target counts nothing:
 /// the plan has seen to it that the guard need not know then.
 pub(super) async fn count_before(
     target: &Session,
-    job: &JobSpec,
-    plan: &JobPlan,
+    tables: &[CopyPlan],
     seen: &BTreeMap<QualifiedName, RelationDesc>,
 ) -> Result<RowsBefore> {
     let mut rows_before = RowsBefore::new();
-    if !replaces_all(job.mode) {
-        return Ok(rows_before);
-    }
-    for table in &plan.tables {
+    for table in tables {
         let may_count = |desc: &RelationDesc| desc.privileges.select;
         if seen.get(&table.target).is_some_and(may_count) {
             let rows = count(target, table).await;
@@ -37,7 +33,7 @@ pub(super) async fn count_before(
     Ok(rows_before)
 }
 
-async fn count(target: &Session, table: &crate::plan::copy::CopyPlan) -> Result<u64> {
+async fn count(target: &Session, table: &CopyPlan) -> Result<u64> {
     let sql = format!("SELECT pg_catalog.count(*) FROM {}", table.replaced_rows());
     let what = "the number of rows before the load";
     target.one_row(Phase::Gate, what, &sql, &[]).await?.count(0)

@@ -22,6 +22,9 @@ use crate::report::Snapshot;
 /// How long a server may take to end a session that is over.
 const CLOSE_WAIT: Duration = Duration::from_secs(2);
 
+/// The source's transaction: all of it sees one snapshot.
+const SNAPSHOT: &str = "ISOLATION LEVEL REPEATABLE READ READ ONLY";
+
 /// What was seen of both sides, and what to do about it.
 pub struct Inspection {
     /// The plan, or every reason why there is none.
@@ -69,9 +72,7 @@ pub async fn inspect(
     let Expanded { tables, warnings } = catalog::expand(source, job).await?;
     let locks = catalog::lock_list(source, &tables).await?;
     source.let_go(Phase::Inspect).await?;
-    source
-        .begin(Phase::Lock, "ISOLATION LEVEL REPEATABLE READ READ ONLY")
-        .await?;
+    source.begin(Phase::Lock, SNAPSHOT).await?;
     catalog::lock(source, &locks).await?;
     hold.begin();
     let snapshot = snapshot(source).await?;
@@ -120,6 +121,8 @@ pub async fn inspect(
         }
     }
     if let Ok(plan) = &mut plan {
+        plan.snapshot.push(format!("BEGIN {SNAPSHOT}"));
+        plan.snapshot.extend(catalog::lock_statement(&locks));
         plan.warnings.extend(warnings);
         plan.warnings.extend(locks.iter().filter_map(unlocked));
     }

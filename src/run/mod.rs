@@ -14,9 +14,9 @@ pub mod ledger;
 mod leftovers;
 mod modes;
 pub mod pipe;
-mod publish;
 mod retry;
 mod settle;
+mod steps;
 pub mod verify;
 mod watermark;
 

@@ -75,7 +75,9 @@ fn split(text: &str) -> Vec<String> {
 
 /// With single blanks, and without what is another in every run: digests and run ids.
 fn plain(sql: &str) -> String {
-    let lines = sql.lines().filter(|line| !line.trim_start().starts_with("--"));
+    let lines = sql
+        .lines()
+        .filter(|line| !line.trim_start().starts_with("--"));
     let words: Vec<&str> = lines.flat_map(str::split_whitespace).collect();
     let mut text = String::new();
     let mut hex = String::new();
@@ -178,6 +180,8 @@ fn nothing_writes_or_locks_that_the_plan_does_not_show() {
                         all_of_public(mode, &more)
                     );
                     let job = job(&db, &text);
+                    // A run that needs schema `tableferry` makes it, once for each target.
+                    db.target.sql(&job.run(&["schema"]).stdout);
                     let plan = job.run(&["plan", "j", "--json"]);
                     assert_eq!(plan.code, Some(0), "{plan}");
                     let plan: Value = serde_json::from_str(plan.stdout.trim()).unwrap();

@@ -18,7 +18,7 @@ use crate::catalog::desc::{Inspected, RelationDesc};
 use crate::config::spec::JobSpec;
 use crate::error::Side;
 use crate::pg::ident::{Ident, QualifiedName, quote_literal};
-use crate::plan::copy::{CopyPlan, JobPlan, Load};
+use crate::plan::copy::{CopyPlan, Load};
 use crate::plan::refusal::Refusal;
 use crate::plan::shared::{SHADOW_MARK, Shared};
 use crate::plan::sql;
@@ -51,33 +51,12 @@ pub struct Shadow {
     pub attachments: Attachments,
 }
 
-/// When a shadow's statements run.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Moment {
-    /// Before the load.
-    Make,
-    /// After it.
-    Index,
-    /// When its indexes are there.
-    Build,
-    /// When all shadows are built.
-    Attach,
-}
-
-/// The statements of all shadows of a job at one moment, in order.
-pub fn statements(plan: &JobPlan, moment: Moment) -> impl Iterator<Item = &str> {
-    let shadows = plan.tables.iter().filter_map(|table| match &table.load {
-        Load::Shadow(shadow) => Some(shadow),
+/// The shadows of a plan.
+pub fn shadows(tables: &[CopyPlan]) -> impl Iterator<Item = (&CopyPlan, &Shadow)> {
+    tables.iter().filter_map(|table| match &table.load {
+        Load::Shadow(shadow) => Some((table, &**shadow)),
         Load::Direct | Load::Staged(_) => None,
-    });
-    shadows
-        .flat_map(move |shadow| match moment {
-            Moment::Make => shadow.make.iter().collect::<Vec<_>>(),
-            Moment::Index => shadow.indexes.iter().flatten().collect(),
-            Moment::Build => shadow.build.iter().collect(),
-            Moment::Attach => shadow.attach.iter().collect(),
-        })
-        .map(String::as_str)
+    })
 }
 
 /// Turns the plans of a job's tables into plans that load shadows.

@@ -63,15 +63,15 @@ fn planned(entries: Vec<Inspected>, recreate_views: bool) -> Result<JobPlan, Vec
 
 /// All statements of all moments, in order.
 fn all(plan: &JobPlan) -> Vec<String> {
-    let moments = [Moment::Make, Moment::Index, Moment::Build, Moment::Attach];
-    let mut list: Vec<String> = moments
-        .into_iter()
-        .flat_map(|moment| {
-            statements(plan, moment)
-                .map(str::to_owned)
-                .collect::<Vec<_>>()
-        })
-        .collect();
+    let of = |statements: fn(&Shadow) -> Vec<String>| -> Vec<String> {
+        shadows(&plan.tables)
+            .flat_map(|(_, shadow)| statements(shadow))
+            .collect()
+    };
+    let mut list = of(|shadow| shadow.make.clone());
+    list.extend(of(|shadow| shadow.indexes.concat()));
+    list.extend(of(|shadow| shadow.build.clone()));
+    list.extend(of(|shadow| shadow.attach.clone()));
     let publish = publish(&plan.tables);
     list.extend(publish.lock.into_iter().chain(publish.keys));
     list.extend(publish.swap);

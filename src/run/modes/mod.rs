@@ -5,7 +5,7 @@ mod locks;
 mod merge;
 pub(super) mod older;
 mod rounds;
-mod staging;
+pub(super) mod staging;
 pub(super) mod swap;
 mod upsert;
 
@@ -13,7 +13,7 @@ use crate::config::spec::{JobSpec, Mode, Scope, TableInput};
 use crate::error::{Error, ErrorKind, Phase, Result, Side};
 use crate::pg::ident::QualifiedName;
 use crate::pg::session::Session;
-use crate::plan::copy::{CopyPlan, JobPlan, Load};
+use crate::plan::copy::{CopyPlan, Load};
 use crate::plan::staged::{self, Staged};
 use crate::plan::{Inspected, sql};
 use crate::report::TableReport;
@@ -52,12 +52,12 @@ pub(super) async fn check_scope(target: &Session, job: &JobSpec, entry: &Inspect
 /// Makes the tables to load, once the target's relations are locked and known to be unchanged. For
 /// several workers, `maker` is not the session that publishes, and commits what it makes; a shadow
 /// that a worker loads whole is left to that one.
-pub(super) async fn make(maker: &Session, plan: &JobPlan) -> Result<()> {
-    let shared = plan.workers > 1;
+pub(super) async fn make(maker: &Session, tables: &[CopyPlan], workers: u32) -> Result<()> {
+    let shared = workers > 1;
     if shared {
         begin_shared(maker, Phase::Prepare).await?;
     }
-    for table in &plan.tables {
+    for table in tables {
         let statements = match &table.load {
             Load::Direct => continue,
             Load::Staged(staged) => &staged.create,
@@ -145,44 +145,29 @@ async fn hide(maker: &Session, name: &QualifiedName) -> Result<()> {
     maker.run(Phase::Prepare, &sql).await
 }
 
-/// Drops the staging tables that don't go with their transaction.
-pub(super) async fn drop_stages(target: &Session, plan: &JobPlan) -> Result<()> {
-    for (table, staged) in staged::of(plan) {
-        if let Some(sql) = &staged.drop {
-            let dropped = target.run(Phase::Publish, sql).await;
-            dropped.map_err(|error| error.on(&table.target))?;
-        }
-    }
-    Ok(())
-}
-
 /// Makes the target's rows of the staged ones, and counts what that changed. `reports` are those of
 /// the plan's tables, in their order.
 pub(super) async fn apply(
     target: &Session,
     job: &JobSpec,
-    plan: &JobPlan,
+    tables: &[CopyPlan],
     reports: &mut [TableReport],
 ) -> Result<()> {
-    let reports = plan.tables.iter().zip(reports);
+    let reports = tables.iter().zip(reports);
     let reports = reports.filter(|(table, _)| matches!(table.load, Load::Staged(_)));
-    let mut tables = Vec::new();
-    for ((table, staged), (_, report)) in staged::of(plan).zip(reports) {
+    let mut all = Vec::new();
+    for ((table, staged), (_, report)) in staged::of(tables).zip(reports) {
         report.rows_inserted = 0;
         report.rows_updated = 0;
         report.rows_deleted = 0;
-        let loaded = Loaded {
+        all.push(Loaded {
             table,
             staged,
             report,
             compared: false,
-        };
-        staging::check(target, job, &loaded)
-            .await
-            .map_err(|error| error.on(&table.target))?;
-        tables.push(loaded);
+        });
     }
-    rounds::apply(target, job, &mut tables).await
+    rounds::apply(target, job, &mut all).await
 }
 
 /// The counts of `what` in the only row of a query.

@@ -13,7 +13,6 @@ use crate::config::spec::JobSpec;
 use crate::error::{Error, ErrorKind, Phase, Result, Side};
 use crate::pg::param::Param;
 use crate::pg::session::Session;
-use crate::plan::copy::{JobPlan, Load};
 
 /// Between two looks.
 const PAUSE_MIN: Duration = Duration::from_millis(20);
@@ -42,10 +41,7 @@ WHERE a.datname = pg_catalog.current_database() AND a.usesysid IS NOT NULL \
        & 4294967295) >= 2147483648";
 
 /// Notes who is older, when the rows are there. `ours` are sessions of the run on the same server.
-pub(in crate::run) async fn note(target: &Session, plan: &JobPlan, ours: &[i32]) -> Result<Older> {
-    if !plan.tables.iter().any(has_young_rows) {
-        return Ok(Older::default());
-    }
+pub(in crate::run) async fn note(target: &Session, ours: &[i32]) -> Result<Older> {
     let sql =
         "SELECT pg_catalog.pg_snapshot_xmax(pg_catalog.pg_current_snapshot())::pg_catalog.text";
     let row = target
@@ -58,11 +54,6 @@ pub(in crate::run) async fn note(target: &Session, plan: &JobPlan, ours: &[i32])
         pids: rows.iter().map(|row| row.get(0)).collect(),
         transactions: rows.iter().map(|row| row.get(1)).collect(),
     })
-}
-
-/// With one worker, no rows but those of other access methods are young, and nothing helps there.
-fn has_young_rows(table: &crate::plan::copy::CopyPlan) -> bool {
-    matches!(&table.load, Load::Shadow(shadow) if !shadow.frozen && !table.pieces.is_empty())
 }
 
 /// Waits until they have ended, as long as `lock_timeout` allows.

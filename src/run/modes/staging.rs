@@ -1,14 +1,27 @@
 //! Every staged row needs a key, and each key has one row.
 
-use super::{Loaded, counts};
+use super::counts;
 use crate::config::spec::JobSpec;
 use crate::error::{Error, ErrorKind, Phase, Result, Side};
 use crate::pg::session::Session;
+use crate::plan::copy::CopyPlan;
+use crate::plan::staged::{self, Staged};
 use crate::words::counted;
 
 /// Refuses NULL and repeated keys, with their numbers; the keys themselves only with `log_values`.
-pub(super) async fn check(target: &Session, job: &JobSpec, loaded: &Loaded<'_>) -> Result<()> {
-    let staged = loaded.staged;
+pub(in crate::run) async fn check(
+    target: &Session,
+    job: &JobSpec,
+    tables: &[CopyPlan],
+) -> Result<()> {
+    for (table, staged) in staged::of(tables) {
+        let checked = check_one(target, job, staged).await;
+        checked.map_err(|error| error.on(&table.target))?;
+    }
+    Ok(())
+}
+
+async fn check_one(target: &Session, job: &JobSpec, staged: &Staged) -> Result<()> {
     target.run(Phase::Prepare, &staged.analyze).await?;
     let [nulls] = counts(target, "the number of NULL keys", &staged.null_keys).await?;
     if nulls > 0 {

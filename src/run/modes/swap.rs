@@ -13,9 +13,9 @@ use crate::config::spec::JobSpec;
 use crate::error::{Error, ErrorKind, Phase, Result, Side};
 use crate::pg::ident::QualifiedName;
 use crate::pg::session::Session;
-use crate::plan::copy::{CopyPlan, JobPlan, Load};
+use crate::plan::copy::CopyPlan;
 use crate::plan::shared::SHADOW_MARK;
-use crate::plan::swap::{self, Shadow};
+use crate::plan::swap;
 
 /// How long to wait for all of the publishing locks together, at a time. Whoever comes meanwhile
 /// queues behind us, so this, and what is done under the locks, is what a reader waits at most.
@@ -29,30 +29,18 @@ const CHECKED_BYTES_MAX: i64 = 2 << 20;
 const PAUSE_MIN: Duration = Duration::from_millis(50);
 const PAUSE_MAX: Duration = Duration::from_secs(1);
 
-fn shadows(plan: &JobPlan) -> impl Iterator<Item = (&CopyPlan, &Shadow)> {
-    plan.tables.iter().filter_map(|table| match &table.load {
-        Load::Shadow(shadow) => Some((table, &**shadow)),
-        Load::Direct | Load::Staged(_) => None,
-    })
-}
-
 /// Is what is attached still what was planned for, and are the names free?
-pub(in crate::run) async fn prepare(target: &Session, plan: &JobPlan) -> Result<()> {
-    if shadows(plan).next().is_none() {
-        return Ok(());
-    }
+pub(in crate::run) async fn free_names(target: &Session, tables: &[CopyPlan]) -> Result<()> {
     let question = Question::prepare(target).await?;
-    unchanged(target, plan, &question).await?;
-    for (table, shadow) in shadows(plan) {
+    unchanged(target, tables, &question).await?;
+    for (table, shadow) in swap::shadows(tables) {
         for name in [&shadow.name, &shadow.retired] {
             drop_leftover(target, name)
                 .await
                 .map_err(|error| error.on(&table.target))?;
         }
     }
-    // What several workers load is made in other transactions; this one's own defaults count for the
-    // rest.
-    target.run(Phase::Prepare, swap::OWN_TABLESPACE).await
+    Ok(())
 }
 
 /// Drops a table of this name if it is a shadow. Its run is dead: we hold the advisory lock of the
@@ -103,9 +91,9 @@ async fn run_all(
 pub(in crate::run) async fn index(
     target: &Session,
     builders: &[Session],
-    plan: &JobPlan,
+    tables: &[CopyPlan],
 ) -> Result<()> {
-    let all = shadows(plan)
+    let all = swap::shadows(tables)
         .flat_map(|(table, shadow)| shadow.indexes.iter().map(move |index| (table, index)));
     if builders.is_empty() {
         for (table, index) in all {
@@ -127,32 +115,14 @@ pub(in crate::run) async fn index(
     try_join_all(work).await.map(drop)
 }
 
-/// Builds what the loaded shadows need besides indexes, before anybody is kept waiting.
-pub(in crate::run) async fn build(target: &Session, plan: &JobPlan) -> Result<()> {
-    let names: Vec<String> = shadows(plan).map(|(_, shadow)| shadow.name.sql()).collect();
-    if plan.workers > 1 && !names.is_empty() {
-        // Others can see it: from here on, until it is published, nobody else touches it.
-        let sql = format!("LOCK TABLE {} IN ACCESS EXCLUSIVE MODE", names.join(", "));
-        target.run(Phase::Publish, &sql).await?;
-    }
-    for (table, shadow) in shadows(plan) {
-        run_all(target, Phase::Publish, table, &shadow.build).await?;
-    }
-    Ok(())
-}
-
-/// Gives the built shadows what refers to other tables, and their privileges.
-pub(in crate::run) async fn attach(target: &Session, plan: &JobPlan) -> Result<()> {
-    for (table, shadow) in shadows(plan) {
-        run_all(target, Phase::Publish, table, &shadow.attach).await?;
-    }
-    Ok(())
-}
-
 /// Puts the shadows into their targets' places. COMMIT has to follow at once: from here on
 /// readers wait.
-pub(in crate::run) async fn publish(target: &Session, job: &JobSpec, plan: &JobPlan) -> Result<()> {
-    let publish = swap::publish(&plan.tables);
+pub(in crate::run) async fn publish(
+    target: &Session,
+    job: &JobSpec,
+    tables: &[CopyPlan],
+) -> Result<()> {
+    let publish = swap::publish(tables);
     if publish.swap.is_empty() {
         return Ok(());
     }
@@ -162,7 +132,7 @@ pub(in crate::run) async fn publish(target: &Session, job: &JobSpec, plan: &JobP
                     SET LOCAL enable_hashjoin = off; SET LOCAL enable_mergejoin = off";
     target.run(Phase::Publish, planning).await?;
     let question = Question::prepare(target).await?;
-    unchanged(target, plan, &question).await?;
+    unchanged(target, tables, &question).await?;
     let planned = "SET LOCAL enable_hashjoin TO DEFAULT; SET LOCAL enable_mergejoin TO DEFAULT; \
                    SET LOCAL jit TO DEFAULT";
     target.run(Phase::Publish, planned).await?;
@@ -171,13 +141,13 @@ pub(in crate::run) async fn publish(target: &Session, job: &JobSpec, plan: &JobP
     let mut pause = PAUSE_MIN;
     loop {
         let attempt = Instant::now();
-        let error = match publish_now(target, plan, &publish, &question, keys_first).await {
+        let error = match publish_now(target, tables, &publish, &question, keys_first).await {
             Ok(()) => return Ok(()),
             Err(error) => error,
         };
         let patient = job.lock_timeout.is_zero() || began.elapsed() < job.lock_timeout;
         if error.kind() != ErrorKind::Locked {
-            return Err(named(error, plan));
+            return Err(named(error, tables));
         }
         target
             .run(Phase::Publish, "ROLLBACK TO SAVEPOINT tableferry_publish")
@@ -187,7 +157,7 @@ pub(in crate::run) async fn publish(target: &Session, job: &JobSpec, plan: &JobP
                 Some(holders) => error.hinted(holders),
                 None => error,
             };
-            return Err(named(error, plan));
+            return Err(named(error, tables));
         }
         // Whoever waited for a check of foreign keys gets as much time as that took.
         tokio::time::sleep(pause.max(attempt.elapsed())).await;
@@ -208,8 +178,8 @@ async fn are_small(target: &Session, tables: &[QualifiedName]) -> Result<bool> {
 
 /// Several tables are published by one batch of statements: only of a single one it is known that
 /// the error is about it.
-fn named(error: Error, plan: &JobPlan) -> Error {
-    match plan.tables.as_slice() {
+fn named(error: Error, tables: &[CopyPlan]) -> Error {
+    match tables {
         [only] => error.on(&only.target),
         _ => error,
     }
@@ -218,7 +188,7 @@ fn named(error: Error, plan: &JobPlan) -> Error {
 /// One attempt. *Errors:* `Locked` when the locks were not to be had within the budget.
 async fn publish_now(
     target: &Session,
-    plan: &JobPlan,
+    tables: &[CopyPlan],
     publish: &swap::Publish,
     question: &Question,
     keys_first: bool,
@@ -233,7 +203,7 @@ async fn publish_now(
             .await?;
     }
     locks::take(target, &publish.lock, LOCK_BUDGET_MAX).await?;
-    unchanged(target, plan, question).await?;
+    unchanged(target, tables, question).await?;
     if !keys_first {
         target
             .run(Phase::Publish, &publish.keys.join(";\n"))
@@ -242,12 +212,12 @@ async fn publish_now(
     target
         .run(Phase::Publish, &publish.swap.join(";\n"))
         .await?;
-    verify(target, plan, question).await
+    verify(target, tables, question).await
 }
 
 /// GRANT and CREATE VIEW are kept out by no lock that readers would not notice.
-async fn unchanged(target: &Session, plan: &JobPlan, question: &Question) -> Result<()> {
-    compare(target, plan, question, |differences| {
+async fn unchanged(target: &Session, tables: &[CopyPlan], question: &Question) -> Result<()> {
+    compare(target, tables, question, |differences| {
         let message =
             format!("what is attached to it changed while the copy was at work: {differences}");
         Error::new(ErrorKind::Conflict, Phase::Publish, Side::Target, message)
@@ -256,8 +226,8 @@ async fn unchanged(target: &Session, plan: &JobPlan, question: &Question) -> Res
 }
 
 /// The proof that nothing was forgotten, as long as everything can still be taken back.
-async fn verify(target: &Session, plan: &JobPlan, question: &Question) -> Result<()> {
-    compare(target, plan, question, |differences| {
+async fn verify(target: &Session, tables: &[CopyPlan], question: &Question) -> Result<()> {
+    compare(target, tables, question, |differences| {
         let message =
             format!("the new table would lack something that the old one had: {differences}");
         Error::new(
@@ -273,15 +243,15 @@ async fn verify(target: &Session, plan: &JobPlan, question: &Question) -> Result
 
 async fn compare(
     target: &Session,
-    plan: &JobPlan,
+    tables: &[CopyPlan],
     question: &Question,
     error: impl Fn(String) -> Error,
 ) -> Result<()> {
-    let names: Vec<_> = shadows(plan)
+    let names: Vec<_> = swap::shadows(tables)
         .map(|(table, _)| table.target.clone())
         .collect();
     let now = question.ask(target, &names).await?;
-    for (table, shadow) in shadows(plan) {
+    for (table, shadow) in swap::shadows(tables) {
         let differences = match now.get(&table.target) {
             Some(now) => swap::differences(&shadow.attachments, now),
             None => vec!["the table"],

@@ -21,7 +21,7 @@ use crate::error::{Error, ErrorKind, Phase, Result, Side};
 use crate::pg::session::Session;
 use crate::plan;
 use crate::plan::compare::Writer;
-use crate::plan::copy::{CopyPlan, JobPlan};
+use crate::plan::copy::CopyPlan;
 use crate::plan::ranges::{Half, Range};
 use crate::report::difference::{RangeDifference, TableDifference, keeps_promise};
 
@@ -74,9 +74,9 @@ async fn all(
     let plan = inspected
         .plan
         .map_err(|refusals| plan::to_error(&refusals))?;
-    snapshot(target, &plan).await?;
+    snapshot(target, &plan.tables).await?;
     target.verify(Phase::Verify).await?;
-    claim::unchanged(target, &plan, &inspected.target).await?;
+    claim::unchanged(target, &plan.tables, &inspected.target).await?;
     let alphabets = checksum::agree(context, source, target, Phase::Verify).await?;
     let mut equal = true;
     for table in &plan.tables {
@@ -92,11 +92,11 @@ async fn all(
 
 /// The target's snapshot, too, comes after its locks: one that is older than somebody's TRUNCATE
 /// would see no rows.
-async fn snapshot(target: &Session, plan: &JobPlan) -> Result<()> {
+async fn snapshot(target: &Session, tables: &[CopyPlan]) -> Result<()> {
     target
         .begin(Phase::Lock, "ISOLATION LEVEL REPEATABLE READ READ ONLY")
         .await?;
-    let names: Vec<String> = plan.tables.iter().map(CopyPlan::target_from).collect();
+    let names: Vec<String> = tables.iter().map(CopyPlan::target_from).collect();
     if names.is_empty() {
         return Ok(());
     }

@@ -1,0 +1,77 @@
+//! What each mode does from beginning to end: a file a mode. `common.rs` has what several of them do.
+
+mod append;
+mod common;
+mod merge;
+mod swap;
+mod truncate;
+mod upsert;
+
+use std::ops::Range;
+
+use crate::config::spec::{JobSpec, Mode};
+use crate::plan::copy::CopyPlan;
+use crate::plan::step::{Step, Transaction};
+
+/// What the steps of a transaction are made of.
+pub(super) struct Facts<'a> {
+    pub job: &'a JobSpec,
+    /// All tables of the job.
+    pub all: &'a [CopyPlan],
+    /// Those that the transaction publishes.
+    pub tables: Range<usize>,
+    pub workers: u32,
+    /// Tables refer to each other in a circle, and their foreign keys can be checked at the end.
+    pub circle: bool,
+}
+
+impl<'a> Facts<'a> {
+    /// The tables of the transaction, with their places in the plan.
+    fn tables(&self) -> impl Iterator<Item = (usize, &'a CopyPlan)> {
+        let tables = self.all.iter().enumerate();
+        tables.skip(self.tables.start).take(self.tables.len())
+    }
+
+    /// No other transaction comes after it: the source's snapshot is not needed any longer.
+    fn is_last(&self) -> bool {
+        self.tables.end == self.all.len()
+    }
+}
+
+/// The target's transactions: one for all tables or, with `atomic = false`, one a table.
+pub(super) fn transactions(
+    job: &JobSpec,
+    all: &[CopyPlan],
+    workers: u32,
+    circle: bool,
+) -> Vec<Transaction> {
+    let ranges: Vec<Range<usize>> = match job.atomic {
+        true => std::iter::once(0..all.len()).collect(),
+        false => (0..all.len()).map(|at| at..at + 1).collect(),
+    };
+    let transaction = |tables: Range<usize>| {
+        let facts = Facts {
+            job,
+            all,
+            tables: tables.clone(),
+            workers,
+            circle,
+        };
+        Transaction {
+            tables,
+            steps: steps(&facts),
+            after: common::analyze(&facts),
+        }
+    };
+    ranges.into_iter().map(transaction).collect()
+}
+
+fn steps(facts: &Facts<'_>) -> Vec<Step> {
+    match facts.job.mode {
+        Mode::Append => append::steps(facts),
+        Mode::Truncate => truncate::steps(facts),
+        Mode::Swap => swap::steps(facts),
+        Mode::Merge => merge::steps(facts),
+        Mode::Upsert => upsert::steps(facts),
+    }
+}
