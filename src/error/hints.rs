@@ -32,7 +32,15 @@ pub(super) fn of_sqlstate(sqlstate: &str, phase: Phase, side: Side) -> Option<&'
         ("23503", _) => {
             "the referenced rows are not on the target: copy that table in the same job, or before"
         }
-        ("23514" | "23P01", _) if copying_in => {
+        ("23P01", _) if copying_in => {
+            "the row conflicts with one that is already there, or with another one of the source: \
+             `append` only adds, `truncate` replaces all rows; or leave rows out with `where`"
+        }
+        ("23P01", _) if phase == Phase::Publish => {
+            "an exclusion constraint is violated, maybe only on the way from the old rows to the new \
+             ones: make it DEFERRABLE, or use mode `truncate`"
+        }
+        ("23514", _) if copying_in => {
             "the target is stricter than the source: change its constraint, or leave the rows out \
              with `where`"
         }

@@ -414,3 +414,34 @@ fn keys_whose_equality_can_neither_be_hashed_nor_merged(
     );
     db.assert_same("t");
 }
+
+/// Ranges that trade places conflict on the way, unless the constraint waits.
+#[rstest]
+#[case::merge("merge", "DEFERRABLE")]
+#[case::upsert("upsert", "DEFERRABLE")]
+#[case::append("append", "`truncate` replaces all rows")]
+fn an_exclusion_constraint_that_is_violated_says_what_to_do(
+    #[case] mode: &str,
+    #[case] hint: &str,
+) {
+    let db = databases("actions_exclusion");
+    db.both("CREATE TABLE t (id int PRIMARY KEY, r int4range, CONSTRAINT apart EXCLUDE USING gist (r WITH &&))");
+    db.target
+        .sql("INSERT INTO t VALUES (1, '[1,5)'), (2, '[5,9)')");
+    db.source.sql(match mode {
+        "append" => "INSERT INTO t VALUES (3, '[2,3)')",
+        _ => "INSERT INTO t VALUES (1, '[5,9)'), (2, '[1,5)')",
+    });
+    assert_refused(
+        &run(&db, &all(mode, "")),
+        "data_rejected",
+        &["23P01", "apart", hint],
+    );
+    if mode != "append" {
+        db.target.sql(
+            "ALTER TABLE t DROP CONSTRAINT apart, ADD CONSTRAINT apart EXCLUDE USING gist (r WITH &&) DEFERRABLE",
+        );
+        assert_committed(&run(&db, &all(mode, "")));
+        db.assert_same("t");
+    }
+}
