@@ -2,7 +2,8 @@
 //!
 //! PostgreSQL sends one CopyData message a row, and tokio-postgres spends most of its time on
 //! each of them. [`Tap`] puts neighbouring CopyData messages under one header as they pass, so
-//! that tokio-postgres sees one message a read, and counts them first: a message is a row. It also
+//! that tokio-postgres sees one message a read, and counts them first: a message is a row. A row that is
+//! large comes in several messages, so that nobody holds all of it. It also
 //! notices what tokio-postgres doesn't tell: the tag of the last command (COMMIT may answer
 //! `ROLLBACK`), and an error or the connection's end that comes while the sink is still pumping.
 //! And it keeps requests for authentication from it that `require_auth` does not allow.
@@ -82,19 +83,35 @@ impl<S: AsyncRead + Unpin> AsyncRead for Tap<S> {
         out: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let tap = &mut *self;
-        if out.remaining() == 0 {
-            return Poll::Ready(Ok(()));
+        let before = out.filled().len();
+        // A header may have been held back, and nothing be there to hand on in its place yet: a read
+        // of no bytes would be the end.
+        loop {
+            if out.remaining() == 0 || tap.framer.announce(out) {
+                return Poll::Ready(Ok(()));
+            }
+            if tap.unread.is_empty() && ready!(tap.fill(context, out))? {
+                return Poll::Ready(tap.check());
+            }
+            tap.hand_on(out)?;
+            if out.filled().len() > before {
+                return Poll::Ready(Ok(()));
+            }
         }
-        if !tap.unread.is_empty() {
-            return Poll::Ready(tap.hand_on(out));
-        }
+    }
+}
+
+impl<S: AsyncRead + Unpin> Tap<S> {
+    /// Reads into the buffer; or right into `out`, and then all is done. At the end it is, too.
+    fn fill(&mut self, context: &mut Context<'_>, out: &mut ReadBuf<'_>) -> Poll<io::Result<bool>> {
+        let tap = self;
         // Inside a message that is larger than the caller's buffer there is nothing to merge:
         // spare the copy.
         if tap.framer.body_left() >= out.remaining() {
             let before = out.filled().len();
             ready!(Pin::new(&mut tap.inner).poll_read(context, out))?;
             tap.framer.pass(&out.filled()[before..], &tap.state);
-            return Poll::Ready(tap.check());
+            return Poll::Ready(Ok(true));
         }
         let size = if tap.framer.copying() {
             BUFFER_BYTES_COPY
@@ -107,10 +124,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Tap<S> {
         let mut read = ReadBuf::new(&mut tap.buffer);
         ready!(Pin::new(&mut tap.inner).poll_read(context, &mut read))?;
         tap.unread = 0..read.filled().len();
-        if !tap.unread.is_empty() {
-            tap.hand_on(out)?;
-        }
-        Poll::Ready(Ok(()))
+        Poll::Ready(Ok(tap.unread.is_empty()))
     }
 }
 

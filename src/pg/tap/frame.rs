@@ -1,4 +1,5 @@
-//! Framing of backend messages, and the merging of neighbouring CopyData messages.
+//! Framing of backend messages, the merging of neighbouring CopyData messages, and the cutting of
+//! large ones.
 //!
 //! Every backend message is one byte of type and four bytes of length (which counts itself),
 //! then the body. Merging happens while the bytes are copied into the caller's buffer, which they
@@ -22,6 +23,10 @@ const KEPT_BYTES_MAX: usize = 64 * 1024;
 /// The largest run. tokio-postgres gathers a message in a buffer that starts at 8 KiB and doubles.
 const RUN_BYTES_MAX: usize = 32 * 1024;
 
+/// The largest part of a row that is handed on at once. A row may have a gigabyte, and tokio-postgres
+/// gathers a whole message before it hands it on, then copies it to send it.
+const PIECE_BYTES_MAX: usize = 128 * 1024;
+
 /// Where in the stream of messages we stand.
 #[derive(Debug, Default)]
 pub(super) struct Framer {
@@ -30,6 +35,9 @@ pub(super) struct Framer {
     kept: Vec<u8>,
     copying: bool,
     run: Run,
+    /// What is left of the announced piece of the current CopyData message.
+    piece: usize,
+    announced: Announced,
     refused: Option<AuthRefused>,
 }
 
@@ -40,6 +48,28 @@ struct Run {
     bytes: usize,
     /// What is left of the current message's payload.
     body: usize,
+}
+
+/// A header that takes the place of the server's, as far as it has not been handed on.
+#[derive(Clone, Copy, Debug, Default)]
+struct Announced {
+    bytes: [u8; HEADER_BYTES],
+    left: usize,
+}
+
+impl Announced {
+    fn new(bytes: [u8; HEADER_BYTES]) -> Self {
+        Announced {
+            bytes,
+            left: HEADER_BYTES,
+        }
+    }
+
+    /// Of a CopyData message with so much payload, far below the 2 GiB that a length can say.
+    fn copy_data(payload: usize) -> Self {
+        let [a, b, c, d] = ((payload + 4) as u32).to_be_bytes();
+        Announced::new([COPY_DATA, a, b, c, d])
+    }
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -69,10 +99,10 @@ impl Place {
 }
 
 impl Framer {
-    /// Bytes of the current message's body that are to come.
+    /// Bytes of the current message's body that can go on as they come.
     pub fn body_left(&self) -> usize {
         match self.place {
-            Place::Body { left, .. } => left,
+            Place::Body { kind, left } => self.of_piece(kind, left),
             Place::Header { .. } | Place::Lost => 0,
         }
     }
@@ -87,19 +117,40 @@ impl Framer {
         self.copying
     }
 
+    /// Hands on what is left of a header that was announced; is there anything?
+    pub fn announce(&mut self, out: &mut ReadBuf<'_>) -> bool {
+        let Announced { bytes, left } = self.announced;
+        let length = left.min(out.remaining());
+        let begin = HEADER_BYTES - left;
+        out.put_slice(&bytes[begin..begin + length]);
+        self.announced.left -= length;
+        length > 0
+    }
+
     /// Moves bytes from `input` to `out`, merging runs of CopyData messages that lie whole in
-    /// `input`; returns how many were taken, at least one if both have room. The rest of `input`
-    /// has to come first in the next call.
+    /// `input` and cutting large ones; returns how many were taken, all of them unless `out` is full.
+    /// The rest of `input` has to come first in the next call.
     pub fn hand_on(&mut self, input: &[u8], out: &mut ReadBuf<'_>, state: &TapState) -> usize {
         let mut at = 0;
-        while at < input.len() && out.remaining() > 0 {
+        while out.remaining() > 0 {
+            if self.announce(out) {
+                continue;
+            }
             let rest = &input[at..];
+            if rest.is_empty() {
+                break;
+            }
             at += if self.run.bytes > 0 {
                 self.continue_run(rest, out)
             } else if out.remaining() >= HEADER_BYTES
                 && let Some(first) = self.whole_copy_data(rest)
             {
                 self.begin_run(rest, first, out, state)
+            } else if self.in_copy_header(rest) {
+                // Held back until it is whole: another one is announced in its place.
+                let length = self.one_piece(rest);
+                self.pass(&rest[..length], state);
+                length
             } else {
                 let length = self.one_piece(rest).min(out.remaining());
                 out.put_slice(&rest[..length]);
@@ -135,6 +186,10 @@ impl Framer {
                     let (kind, left) = (*kind, *left);
                     if kind == COPY_DATA {
                         seen.copy_bytes += piece.len() as u64;
+                        self.piece -= piece.len();
+                        if self.piece == 0 && left > 0 {
+                            self.announce_piece(left);
+                        }
                     } else if is_kept(kind) {
                         let room = KEPT_BYTES_MAX.saturating_sub(self.kept.len());
                         self.kept.extend_from_slice(&piece[..piece.len().min(room)]);
@@ -152,10 +207,26 @@ impl Framer {
     fn one_piece(&self, bytes: &[u8]) -> usize {
         let left = match self.place {
             Place::Header { have, .. } => HEADER_BYTES - have,
-            Place::Body { left, .. } => left,
+            Place::Body { kind, left } => self.of_piece(kind, left),
             Place::Lost => bytes.len(),
         };
         left.min(bytes.len())
+    }
+
+    fn of_piece(&self, kind: u8, left: usize) -> usize {
+        match kind {
+            COPY_DATA => left.min(self.piece),
+            _ => left,
+        }
+    }
+
+    /// Do these bytes begin or continue a CopyData message's header?
+    fn in_copy_header(&self, rest: &[u8]) -> bool {
+        match self.place {
+            Place::Header { have: 0, .. } => rest.first() == Some(&COPY_DATA),
+            Place::Header { bytes, .. } => bytes[0] == COPY_DATA,
+            Place::Body { .. } | Place::Lost => false,
+        }
     }
 
     /// The size of the message that `bytes` starts with, if it is CopyData and all there.
@@ -185,10 +256,7 @@ impl Framer {
             messages += 1;
         }
         let payload = end - messages * HEADER_BYTES;
-        // The buffer is far below the 2 GiB that a length can say.
-        let length = (payload + 4) as u32;
-        out.put_slice(&[COPY_DATA]);
-        out.put_slice(&length.to_be_bytes());
+        out.put_slice(&Announced::copy_data(payload).bytes);
         state.add(Seen {
             copy_messages: messages as u64,
             copy_bytes: payload as u64,
@@ -228,10 +296,16 @@ impl Framer {
         let kind = header[0];
         let Some(left) = body_length(header) else {
             self.place = Place::Lost;
+            if kind == COPY_DATA {
+                self.announced = Announced::new(header);
+            }
             return;
         };
         match kind {
-            COPY_DATA => self.copying = true,
+            COPY_DATA => {
+                self.copying = true;
+                self.announce_piece(left);
+            }
             kind if is_kept(kind) => self.kept.clear(),
             _ => {}
         }
@@ -239,6 +313,12 @@ impl Framer {
         if left == 0 {
             self.finish(kind, state, seen);
         }
+    }
+
+    /// Announces as much of a CopyData message's payload as is handed on at once.
+    fn announce_piece(&mut self, left: usize) {
+        self.piece = left.min(PIECE_BYTES_MAX);
+        self.announced = Announced::copy_data(self.piece);
     }
 
     fn finish(&mut self, kind: u8, state: &TapState, seen: &mut Seen) {

@@ -13,8 +13,8 @@ use crate::plan::copy::{CopyFormat, CopyPlan};
 /// The two bytes that end binary COPY data: a field count of -1.
 const BINARY_TRAILER: [u8; 2] = [0xff, 0xff];
 
-/// Reads the whole COPY. What the source sends in one message is whole rows, and the tap below
-/// tokio-postgres only ever joins whole messages, so each block holds whole rows.
+/// Reads the whole COPY. A block holds whole rows, or a piece of one that is large: the tap below
+/// tokio-postgres joins and cuts messages.
 pub(super) async fn pump(
     source: &Session,
     plan: &CopyPlan,
