@@ -217,11 +217,11 @@ impl Statements {
                     self.target(
                         "-- if foreign keys are added to tables that are large, this comes first:",
                     );
-                    self.all(publish.lock_referenced.iter().map(String::as_str));
+                    self.all(publish.lock_referenced.iter().map(|(_, sql)| sql.as_str()));
                     self.all(publish.keys.iter().map(String::as_str));
                     self.target("-- then, or else at once:");
                 }
-                self.all(publish.lock.iter().map(String::as_str));
+                self.all(publish.lock.iter().map(|(_, sql)| sql.as_str()));
                 self.all(publish.keys.iter().map(String::as_str));
                 self.all(publish.swap.iter().map(String::as_str));
             }

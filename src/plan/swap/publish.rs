@@ -17,18 +17,16 @@ use crate::plan::explain::Lock;
 /// The statements of the publishing moment.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Publish {
-    /// Takes every lock that readers could notice: a statement each.
-    pub lock: Vec<String>,
-    /// Keeps writers away from the tables that foreign keys point to: a statement each.
-    pub lock_referenced: Vec<String>,
+    /// Takes every lock that readers could notice: a statement for each relation.
+    pub lock: Vec<(QualifiedName, String)>,
+    /// Keeps writers away from the tables that foreign keys point to.
+    pub lock_referenced: Vec<(QualifiedName, String)>,
     /// Adds those foreign keys.
     pub keys: Vec<String>,
     /// The tables that this reads.
     pub keys_read: Vec<QualifiedName>,
     /// Changes catalogues only.
     pub swap: Vec<String>,
-    /// The tables and views that are locked.
-    pub locked: Vec<QualifiedName>,
 }
 
 /// A foreign key to a table that is not swapped. Adding it locks that table against writers, dropping
@@ -138,8 +136,7 @@ fn lock(swapped: &[(&CopyPlan, &Shadow)], views: &BTreeMap<QualifiedName, &View>
     for (name, view) in views {
         let (view_name, owner) = (name.sql(), quoted(&view.owner));
         let sql = format!("ALTER VIEW {view_name} OWNER TO {owner}");
-        parts.lock.push(sql);
-        parts.locked.push(name.clone());
+        parts.lock.push((name.clone(), sql));
     }
     let shadows = || swapped.iter().map(|(_, shadow)| *shadow);
     let parents = shadows().filter_map(|shadow| parent(&shadow.attachments));
@@ -154,11 +151,10 @@ fn lock(swapped: &[(&CopyPlan, &Shadow)], views: &BTreeMap<QualifiedName, &View>
             let owned = column.sequences.iter().map(|s| (&s.schema, &s.name));
             let identity = column.identity_sequence.iter();
             for (schema, name) in owned.chain(identity.map(|s| (&s.schema, &s.name))) {
-                parts.lock.push(format!(
-                    "ALTER SEQUENCE {} OWNER TO {}",
-                    QualifiedName::new(schema, name).sql(),
-                    quoted(&shadow.attachments.owner)
-                ));
+                let name = QualifiedName::new(schema, name);
+                let owner = quoted(&shadow.attachments.owner);
+                let sql = format!("ALTER SEQUENCE {} OWNER TO {owner}", name.sql());
+                parts.lock.push((name, sql));
             }
         }
     }
@@ -171,8 +167,9 @@ fn lock(swapped: &[(&CopyPlan, &Shadow)], views: &BTreeMap<QualifiedName, &View>
             }
             for name in &key.tables {
                 let sql = format!("LOCK TABLE ONLY {} IN SHARE ROW EXCLUSIVE MODE", name.sql());
-                if !parts.lock_referenced.contains(&sql) {
-                    parts.lock_referenced.push(sql);
+                let lock = (name.clone(), sql);
+                if !parts.lock_referenced.contains(&lock) {
+                    parts.lock_referenced.push(lock);
                 }
                 lock_table(&mut parts, name.clone());
             }
@@ -182,10 +179,9 @@ fn lock(swapped: &[(&CopyPlan, &Shadow)], views: &BTreeMap<QualifiedName, &View>
 }
 
 fn lock_table(parts: &mut Publish, name: QualifiedName) {
-    if !parts.locked.contains(&name) {
+    if !parts.lock.iter().any(|(locked, _)| *locked == name) {
         let sql = format!("LOCK TABLE ONLY {} IN ACCESS EXCLUSIVE MODE", name.sql());
-        parts.lock.push(sql);
-        parts.locked.push(name);
+        parts.lock.push((name, sql));
     }
 }
 

@@ -73,7 +73,13 @@ fn all(plan: &JobPlan) -> Vec<String> {
     list.extend(of(|shadow| shadow.build.clone()));
     list.extend(of(|shadow| shadow.attach.clone()));
     let publish = publish(&plan.tables);
-    list.extend(publish.lock.into_iter().chain(publish.keys));
+    list.extend(
+        publish
+            .lock
+            .into_iter()
+            .map(|(_, sql)| sql)
+            .chain(publish.keys),
+    );
     list.extend(publish.swap);
     list
 }
@@ -201,7 +207,7 @@ fn a_view_is_replaced_once_and_locked_before_the_tables() {
     assert_eq!(planned(entries(), false).unwrap_err().len(), 2);
     let publish = publish(&planned(entries(), true).unwrap().tables);
     assert_eq!(publish.lock.len(), 3, "{publish:?}");
-    assert!(publish.lock[0].starts_with("ALTER VIEW"), "{publish:?}");
+    assert!(publish.lock[0].1.starts_with("ALTER VIEW"), "{publish:?}");
     let replaced =
         r#"CREATE OR REPLACE VIEW "public"."v" WITH ("security_barrier"='true') AS SELECT 1"#;
     assert_eq!(

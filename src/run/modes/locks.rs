@@ -2,9 +2,17 @@
 
 use std::time::Duration;
 
-use crate::error::{Phase, Result};
+use tokio::time::Instant;
+
+use crate::error::{ErrorKind, Phase, Result};
 use crate::pg::ident::QualifiedName;
 use crate::pg::session::Session;
+
+/// How many lock holders an error names.
+const HOLDERS_MAX: usize = 3;
+
+/// Until it is looked again which relations are free, and how long a lock is waited for that was seen free.
+const LOOK_AGAIN: Duration = Duration::from_millis(2);
 
 /// Takes locks by these statements, in one round trip. All together wait no longer than `budget`, and
 /// whatever waits for a lock later in the transaction, for what is left of it.
@@ -14,13 +22,17 @@ use crate::pg::session::Session;
 ///
 /// *Errors:* `Locked` when the time is up; locks that were taken are kept until the caller goes back to
 /// a savepoint.
-pub(super) async fn take(target: &Session, statements: &[String], budget: Duration) -> Result<()> {
+pub(super) async fn take(
+    target: &Session,
+    locks: &[(QualifiedName, String)],
+    budget: Duration,
+) -> Result<()> {
     let mut sql = format!(
         "SELECT pg_catalog.set_config('tableferry.until', \
            (pg_catalog.date_part('epoch', pg_catalog.clock_timestamp()) * 1000 + {})::pg_catalog.text, true)",
         budget.as_millis()
     );
-    for statement in statements {
+    for statement in locks.iter().map(|(_, sql)| sql.as_str()).chain([""]) {
         sql.push_str(
             "; SELECT pg_catalog.set_config('lock_timeout', GREATEST(1, \
                pg_catalog.current_setting('tableferry.until')::pg_catalog.float8 \
@@ -31,9 +43,69 @@ pub(super) async fn take(target: &Session, statements: &[String], budget: Durati
     target.run(Phase::Publish, &sql).await
 }
 
-/// Who holds locks on any of these tables; None where nobody else does any more.
-pub(super) async fn holders(target: &Session, tables: &[QualifiedName]) -> Result<Option<String>> {
-    let names: Vec<String> = tables.iter().map(QualifiedName::sql).collect();
+/// The same among many who use many of the relations with a pause between: takes each lock when it is
+/// seen free, in whatever order that is, so that the pauses need not come at the same time.
+///
+/// *Errors:* as of `take`, which also waits for the rest.
+pub(super) async fn catch(
+    target: &Session,
+    locks: &[(QualifiedName, String)],
+    budget: Duration,
+) -> Result<()> {
+    let began = Instant::now();
+    let mut left = locks.to_vec();
+    while !left.is_empty() && began.elapsed() < budget * 3 / 4 {
+        let (free, busy) = free_of(target, left).await?;
+        left = busy;
+        if free.is_empty() {
+            tokio::time::sleep(LOOK_AGAIN).await;
+            continue;
+        }
+        // Somebody may have come since: then all of these are tried again.
+        target
+            .run(Phase::Publish, "SAVEPOINT tableferry_lock")
+            .await?;
+        match take(target, &free, LOOK_AGAIN).await {
+            Ok(()) => {}
+            Err(error) if error.kind() == ErrorKind::Locked => {
+                target
+                    .run(Phase::Publish, "ROLLBACK TO SAVEPOINT tableferry_lock")
+                    .await?;
+                left.extend(free);
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    take(target, &left, budget.saturating_sub(began.elapsed())).await
+}
+
+type Locks = Vec<(QualifiedName, String)>;
+
+/// Which relations are used by nobody else at the moment, and the others.
+async fn free_of(target: &Session, locks: Locks) -> Result<(Locks, Locks)> {
+    let names: Vec<String> = locks.iter().map(|(name, _)| name.sql()).collect();
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    let sql = "SELECT l.relation IS NULL \
+                 FROM pg_catalog.unnest($1::pg_catalog.text[]) WITH ORDINALITY AS wanted (name, place) \
+                 LEFT JOIN (SELECT DISTINCT l.relation FROM pg_catalog.pg_locks AS l \
+                             WHERE l.locktype = 'relation' AND l.granted AND l.pid <> pg_catalog.pg_backend_pid() \
+                               AND l.database = (SELECT d.oid FROM pg_catalog.pg_database AS d \
+                                                  WHERE d.datname = pg_catalog.current_database())) AS l \
+                      ON l.relation = pg_catalog.to_regclass(wanted.name) \
+                ORDER BY wanted.place";
+    let rows = target.query(Phase::Publish, sql, &[&names]).await?;
+    let mut is_free = rows.iter().map(|row| row.get::<_, bool>(0));
+    Ok(locks
+        .into_iter()
+        .partition(|_| is_free.next().unwrap_or(false)))
+}
+
+/// Who holds locks on any of these relations; None where nobody else does any more.
+pub(super) async fn holders(
+    target: &Session,
+    locks: &[(QualifiedName, String)],
+) -> Result<Option<String>> {
+    let names: Vec<String> = locks.iter().map(|(name, _)| name.sql()).collect();
     let names: Vec<&str> = names.iter().map(String::as_str).collect();
     let sql = "SELECT pg_catalog.format('%s (%s) on %s', a.pid, pg_catalog.concat_ws(', ', a.usename, \
                       NULLIF(a.application_name, ''), a.backend_type, a.state), \
@@ -57,6 +129,3 @@ pub(super) async fn holders(target: &Session, tables: &[QualifiedName]) -> Resul
         format!("the lock was held by pid {found}{more}; `lock_timeout` says how long to wait")
     }))
 }
-
-/// How many lock holders an error names.
-const HOLDERS_MAX: usize = 3;

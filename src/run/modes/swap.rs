@@ -25,6 +25,9 @@ const LOCK_BUDGET_MAX: Duration = Duration::from_millis(80);
 /// of larger ones are checked before, while only writers of the tables that they point to wait.
 const CHECKED_BYTES_MAX: i64 = 2 << 20;
 
+const NOBODY_NOW: &str = "each of the locks was free at times, but not all of them within 80 ms; \
+                          `lock_timeout` says how long to try";
+
 /// Between two attempts to get the locks: readers that queued must get through.
 const PAUSE_MIN: Duration = Duration::from_millis(50);
 const PAUSE_MAX: Duration = Duration::from_secs(1);
@@ -139,9 +142,16 @@ pub(in crate::run) async fn publish(
     let keys_first = !are_small(target, &publish.keys_read).await?;
     let began = Instant::now();
     let mut pause = PAUSE_MIN;
+    let mut number = 0_u64;
     loop {
         let attempt = Instant::now();
-        let error = match publish_now(target, tables, &publish, &question, keys_first).await {
+        // Waiting gets a table that is never free; catching, many tables that are free at times.
+        let how = match number % 2 {
+            0 => How::Wait,
+            _ => How::Catch,
+        };
+        let done = publish_now(target, tables, &publish, &question, keys_first, how).await;
+        let error = match done {
             Ok(()) => return Ok(()),
             Err(error) => error,
         };
@@ -153,15 +163,18 @@ pub(in crate::run) async fn publish(
             .run(Phase::Publish, "ROLLBACK TO SAVEPOINT tableferry_publish")
             .await?;
         if !patient {
-            let error = match locks::holders(target, &publish.locked).await? {
-                Some(holders) => error.hinted(holders),
-                None => error,
-            };
-            return Err(named(error, tables));
+            let mut hint = locks::holders(target, &publish.lock)
+                .await?
+                .unwrap_or_else(|| NOBODY_NOW.to_owned());
+            if tables.len() > 1 {
+                hint.push_str("; `atomic = false` publishes the tables one by one");
+            }
+            return Err(named(error.hinted(hint), tables));
         }
         // Whoever waited for a check of foreign keys gets as much time as that took.
         tokio::time::sleep(pause.max(attempt.elapsed())).await;
         pause = (pause * 5 / 4).min(PAUSE_MAX);
+        number += 1;
     }
 }
 
@@ -185,6 +198,13 @@ fn named(error: Error, tables: &[CopyPlan]) -> Error {
     }
 }
 
+/// How an attempt gets its locks.
+#[derive(Clone, Copy)]
+enum How {
+    Wait,
+    Catch,
+}
+
 /// One attempt. *Errors:* `Locked` when the locks were not to be had within the budget.
 async fn publish_now(
     target: &Session,
@@ -192,6 +212,7 @@ async fn publish_now(
     publish: &swap::Publish,
     question: &Question,
     keys_first: bool,
+    how: How,
 ) -> Result<()> {
     target
         .run(Phase::Publish, "SAVEPOINT tableferry_publish")
@@ -202,7 +223,10 @@ async fn publish_now(
             .run(Phase::Publish, &publish.keys.join(";\n"))
             .await?;
     }
-    locks::take(target, &publish.lock, LOCK_BUDGET_MAX).await?;
+    match how {
+        How::Wait => locks::take(target, &publish.lock, LOCK_BUDGET_MAX).await?,
+        How::Catch => locks::catch(target, &publish.lock, LOCK_BUDGET_MAX).await?,
+    }
     unchanged(target, tables, question).await?;
     if !keys_first {
         target
