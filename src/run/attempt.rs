@@ -6,14 +6,14 @@ use std::time::{Duration, Instant};
 
 use futures_util::future::join_all;
 
-use super::crew::Crew;
-use super::hold::{self, Hold};
 use super::inspect::{self, Inspection};
 use super::ledger::Claim;
 use super::pipe::RateLimit;
 use super::settle::{self, Fate};
+use super::snapshot_age::{self, SnapshotAge};
 use super::steps::{self, Part, Seen};
 use super::watermark::Reached;
+use super::worker_pool::WorkerPool;
 use super::{Cancelled, Context, Why, claim, foresee, ledger, leftovers};
 use crate::error::{Error, ErrorKind, Phase, Result, Side};
 use crate::pg::session::Session;
@@ -89,8 +89,8 @@ pub(super) struct Sides {
     pub target: Option<Session>,
     /// Keeps the claim on the job where the target's transactions are several.
     pub claim: Option<Session>,
-    /// Where several workers load.
-    pub crew: Crew,
+    /// The workers' sessions, if several workers load.
+    pub pool: WorkerPool,
 }
 
 /// How an attempt ended that did not fail.
@@ -119,7 +119,7 @@ pub(super) async fn attempt(
             sides.abort().await;
             // What is in doubt may yet be published.
             if error.kind() != ErrorKind::InDoubt {
-                leftovers::clean_up(context, &sides.crew.made).await;
+                leftovers::clean_up(context, &sides.pool.created_tables).await;
             }
         }
     }
@@ -132,12 +132,12 @@ async fn publish_all(
     cancelled: &Cancelled,
     record: &mut Record,
 ) -> Result<Done> {
-    let hold = Hold::default();
+    let snapshot_age = SnapshotAge::default();
     let bound = Bound {
         context,
         cancelled,
         began: Instant::now(),
-        hold: &hold,
+        snapshot_age: &snapshot_age,
     };
     match bound.of(claim_run(context, sides, record)).await? {
         Claim::Ours(published) => {
@@ -146,15 +146,17 @@ async fn publish_all(
         }
         Claim::Theirs(elsewhere, who) => return Ok(Done::Elsewhere(elsewhere, who)),
     }
-    let (plan, seen) = bound.of(begin(context, sides, &hold, record)).await?;
+    let (plan, seen) = bound
+        .of(begin(context, sides, &snapshot_age, record))
+        .await?;
     let limit = context.job.rate_limit.map(RateLimit::new);
     let mut transactions: Vec<&Transaction> = plan.transactions.iter().collect();
     transactions.retain(|transaction| !record.are_published(plan.tables_of(transaction)));
     let count = transactions.len();
-    let hands = transactions
+    let useful = transactions
         .iter()
-        .map(|transaction| hands(&plan, transaction));
-    let workers = hands.max().unwrap_or(1);
+        .map(|transaction| useful_workers(&plan, transaction));
+    let workers = useful.max().unwrap_or(1);
     for (index, transaction) in transactions.into_iter().enumerate() {
         let first = record.tables.len();
         if sides.target.is_none() {
@@ -168,7 +170,7 @@ async fn publish_all(
             last: index + 1 == count,
             workers,
             limit: limit.as_ref(),
-            hold: &hold,
+            snapshot_age: &snapshot_age,
         };
         let fate = bound
             .of(steps::carry_out(context, sides, part, record))
@@ -184,7 +186,7 @@ async fn publish_all(
             }
         }
         committed?;
-        sides.crew.made.clear();
+        sides.pool.created_tables.clear();
         after(context, sides, cancelled, &plan, transaction).await;
     }
     Ok(Done::Committed)
@@ -204,7 +206,7 @@ async fn claim_run(context: &Context, sides: &mut Sides, record: &mut Record) ->
 async fn begin(
     context: &Context,
     sides: &mut Sides,
-    hold: &Hold,
+    snapshot_age: &SnapshotAge,
     record: &mut Record,
 ) -> Result<(JobPlan, Seen)> {
     let source = &*sides
@@ -216,7 +218,7 @@ async fn begin(
         plan,
         target: seen,
         snapshot,
-    } = inspect::inspect(context, source, target, hold, number).await?;
+    } = inspect::inspect(context, source, target, snapshot_age, number).await?;
     record.snapshot = Some(snapshot);
     let mut plan = plan.map_err(|refusals| plan::to_error(&refusals))?;
     let refusals = foresee::foresee(context, source, target, &mut plan).await?;
@@ -293,7 +295,7 @@ struct Bound<'a> {
     context: &'a Context,
     cancelled: &'a Cancelled,
     began: Instant,
-    hold: &'a Hold,
+    snapshot_age: &'a SnapshotAge,
 }
 
 impl Bound<'_> {
@@ -322,14 +324,14 @@ impl Bound<'_> {
                 Err(stopped(ErrorKind::Timeout, format!("not done within {seconds} s"))
                     .hinted("`timeout` of the job bounds a whole attempt"))
             }
-            () = self.hold.outlasts(job.max_snapshot_age) => Err(hold::too_old(self.context)),
+            () = self.snapshot_age.exceeds(job.max_snapshot_age) => Err(snapshot_age::too_old(self.context)),
             done = work => done,
         }
     }
 }
 
-/// Of the configured workers, those that a plan has something for: pieces to load, or indexes to make.
-fn hands(plan: &JobPlan, transaction: &Transaction) -> usize {
+/// How many of the configured workers have something to do: pieces to load, or indexes to create.
+fn useful_workers(plan: &JobPlan, transaction: &Transaction) -> usize {
     let tables = plan.tables_of(transaction);
     let indexes = swap::shadows(tables).map(|(_, shadow)| shadow.indexes.len());
     let pieces = pieces::queue(tables, plan.workers).len();
@@ -352,7 +354,7 @@ impl Sides {
 
     async fn end(&mut self, how: impl AsyncFn(Session)) {
         let own = [self.source.take(), self.target.take(), self.claim.take()];
-        let all = own.into_iter().flatten().chain(self.crew.dismiss());
+        let all = own.into_iter().flatten().chain(self.pool.take_all());
         join_all(all.map(|session| how(session))).await;
     }
 }

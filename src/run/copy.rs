@@ -8,10 +8,10 @@ use std::time::{Duration, Instant};
 use futures_util::future::try_join_all;
 
 use super::attempt::Record;
-use super::crew::Pair;
 use super::modes;
 use super::pipe::{self, Copied, Pace, Totals};
 use super::steps::Part;
+use super::worker_pool::SessionPair;
 use super::{Context, claim, watermark};
 use crate::config::spec::JobSpec;
 use crate::error::{Error, Phase, Result};
@@ -28,7 +28,7 @@ const LOOK: Duration = Duration::from_secs(1);
 /// *Errors:* the first of all workers'; then no session may be used again.
 pub(super) async fn all(
     context: &Context,
-    pairs: &[Pair<'_>],
+    pairs: &[SessionPair<'_>],
     (source, target): (&Session, &Session),
     part: Part<'_>,
     record: &mut Record,
@@ -108,7 +108,7 @@ impl<'a> Work<'a> {
     }
 
     /// One worker's whole work.
-    async fn take(&self, worker: usize, pair: Pair<'_>) -> Result<()> {
+    async fn take(&self, worker: usize, pair: SessionPair<'_>) -> Result<()> {
         let shared = self.part.plan.workers > 1;
         let mut begun = false;
         while let Some((number, piece)) = self.next() {

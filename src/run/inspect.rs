@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use super::hold::Hold;
+use super::snapshot_age::SnapshotAge;
 use super::{Context, foresee, ledger, modes, watermark};
 use crate::catalog;
 use crate::catalog::desc::{KeyActions, RelationDesc};
@@ -64,7 +64,7 @@ pub async fn inspect(
     context: &Context,
     source: &Session,
     target: &Session,
-    hold: &Hold,
+    snapshot_age: &SnapshotAge,
     attempt: u32,
 ) -> Result<Inspection> {
     let job = &context.job;
@@ -74,7 +74,7 @@ pub async fn inspect(
     source.let_go(Phase::Inspect).await?;
     source.begin(Phase::Lock, SNAPSHOT).await?;
     catalog::lock(source, &locks).await?;
-    hold.begin();
+    snapshot_age.begin();
     let snapshot = snapshot(source).await?;
     // A pooler may have given the transaction a backend that never saw our settings.
     source.verify(Phase::Inspect).await?;
@@ -195,7 +195,7 @@ async fn plan_with(
     source: &Session,
     target: &Session,
 ) -> Result<Result<JobPlan, Vec<Refusal>>> {
-    let inspected = inspect(context, source, target, &Hold::default(), 1).await?;
+    let inspected = inspect(context, source, target, &SnapshotAge::default(), 1).await?;
     let unwritable = foresee::unwritable(context, target).await?;
     Ok(match inspected.plan {
         Ok(mut plan) => {

@@ -5,10 +5,10 @@ use std::collections::BTreeMap;
 
 use super::attempt::{Record, Sides, ours};
 use super::gate::RowsBefore;
-use super::hold::Hold;
 use super::modes::{self, older::Older};
 use super::pipe::RateLimit;
 use super::settle::{self, Fate};
+use super::snapshot_age::SnapshotAge;
 use super::{Context, checksum, claim, copy, gate, ledger, leftovers, watermark};
 use crate::catalog::desc::RelationDesc;
 use crate::error::{Error, ErrorKind, Phase, Result, Side};
@@ -33,7 +33,7 @@ pub(super) struct Part<'a> {
     pub workers: usize,
     /// How fast the source may be read, by all workers together.
     pub limit: Option<&'a RateLimit>,
-    pub hold: &'a Hold,
+    pub snapshot_age: &'a SnapshotAge,
 }
 
 impl<'a> Part<'a> {
@@ -91,7 +91,7 @@ async fn carry_out_step(
         ours(&sides.source, Side::Source)?,
         ours(&sides.target, Side::Target)?,
     );
-    let crew = &mut sides.crew;
+    let pool = &mut sides.pool;
     let first = findings.first_table;
     match step {
         Step::Begin => {
@@ -113,34 +113,34 @@ async fn carry_out_step(
         Step::FreeNames => modes::swap::free_names(target, tables).await,
         Step::CompareDefinitions => claim::unchanged(target, tables, part.seen).await,
         Step::OpenWorkers => {
-            crew.hire(context, source, part.workers).await?;
-            crew.made = tables.iter().map(|t| t.written().clone()).collect();
+            pool.open(context, source, part.workers).await?;
+            pool.created_tables = tables.iter().map(|t| t.written().clone()).collect();
             Ok(())
         }
         Step::Make => {
-            let maker = crew.targets().first().unwrap_or(target);
+            let maker = pool.targets().first().unwrap_or(target);
             modes::make(maker, tables, workers).await
         }
         Step::Copy => {
-            let pairs = crew.pairs(source, target);
+            let pairs = pool.pairs(source, target);
             copy::all(context, &pairs, (source, target), part, record).await
         }
         Step::NoteSnapshots => {
-            let mut own = crew.readers(context, source);
+            let mut own = pool.readers(context, source);
             own.extend(sides.claim.as_ref().map(Session::pid));
             findings.older = modes::older::note(target, &own).await?;
             Ok(())
         }
         Step::EndSnapshot => {
-            crew.release().await;
+            pool.release().await;
             source.run(Phase::CopyOut, "COMMIT").await?;
-            part.hold.end();
+            part.snapshot_age.end();
             Ok(())
         }
         Step::Gate => gate::check(job, target, &findings.before, &mut record.tables[first..]),
         Step::CheckKeys => modes::staging::check(target, job, tables).await,
         Step::Apply => modes::apply(target, job, tables, &mut record.tables[first..]).await,
-        Step::BuildIndexes => modes::swap::index(target, crew.targets(), tables).await,
+        Step::BuildIndexes => modes::swap::index(target, pool.targets(), tables).await,
         Step::CompareChecksums => checksum::check(context, source, target, tables).await,
         Step::Record => {
             context.tell(Event::Publishing);

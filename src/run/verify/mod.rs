@@ -15,7 +15,7 @@ use tokio_postgres::RowStream;
 use self::narrow::{Narrowed, Part};
 use self::tally::{Line, Step, Tally};
 use super::checksum::{self, Alphabets, Digest};
-use super::hold::Hold;
+use super::snapshot_age::SnapshotAge;
 use super::{Cancelled, Context, claim, inspect};
 use crate::error::{Error, ErrorKind, Phase, Result, Side};
 use crate::pg::session::Session;
@@ -70,7 +70,7 @@ async fn all(
     target: &Session,
     watcher: &dyn Watcher,
 ) -> Result<bool> {
-    let inspected = inspect::inspect(context, source, target, &Hold::default(), 1).await?;
+    let inspected = inspect::inspect(context, source, target, &SnapshotAge::default(), 1).await?;
     let plan = inspected
         .plan
         .map_err(|refusals| plan::to_error(&refusals))?;

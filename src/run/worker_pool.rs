@@ -1,4 +1,4 @@
-//! The connections of several workers.
+//! The sessions of a run's workers.
 
 use futures_util::future::{join_all, try_join_all};
 
@@ -7,31 +7,32 @@ use crate::error::{Error, ErrorKind, Phase, Result, Side};
 use crate::pg::ident::{QualifiedName, quote_literal};
 use crate::pg::session::Session;
 
-/// The sessions of a run besides those of the source's snapshot and of the target's transaction.
+/// The workers' sessions. The session with the source's snapshot and the session with the target's
+/// transaction are not among them.
 #[derive(Default)]
-pub(super) struct Crew {
-    /// Read the source in the same snapshot.
+pub(super) struct WorkerPool {
+    /// They read the source in the run's snapshot.
     sources: Vec<Session>,
-    /// Load the target, each in transactions of its own.
+    /// They load the target, each in transactions of its own.
     targets: Vec<Session>,
-    /// What they make, as long as it is not known to be published.
-    pub made: Vec<QualifiedName>,
+    /// Tables that the workers create. Empty once their rows are known to be published.
+    pub created_tables: Vec<QualifiedName>,
 }
 
-/// The two ends of one worker.
+/// The source and target session of one worker.
 #[derive(Clone, Copy)]
-pub(super) struct Pair<'a> {
+pub(super) struct SessionPair<'a> {
     pub source: &'a Session,
     pub target: &'a Session,
 }
 
-impl Crew {
-    /// Opens the sessions of so many workers, unless it has been done: all but the first read beside
-    /// `source`, which has the snapshot.
+impl WorkerPool {
+    /// Opens the sessions of `workers` workers, unless they are open. The first worker reads through
+    /// `source`, the others through sessions that import its snapshot.
     ///
-    /// The locks of the source's own session, which ends last, keep for all of them what the snapshot
-    /// sees in its place.
-    pub async fn hire(
+    /// The workers take no locks on the source. Those of `source`, whose transaction ends last, protect
+    /// them, too.
+    pub async fn open(
         &mut self,
         context: &Context,
         source: &Session,
@@ -56,22 +57,22 @@ impl Crew {
         Ok(())
     }
 
-    /// Who loads beside the target's own session; nobody, where one worker does all.
+    /// The sessions that load; empty if the run's own target session loads.
     pub fn targets(&self) -> &[Session] {
         &self.targets
     }
 
-    /// The workers: without a crew, the run's own two sessions.
-    pub fn pairs<'a>(&'a self, source: &'a Session, target: &'a Session) -> Vec<Pair<'a>> {
+    /// One pair for each worker. With an empty pool, the run's own two sessions are the only pair.
+    pub fn pairs<'a>(&'a self, source: &'a Session, target: &'a Session) -> Vec<SessionPair<'a>> {
         if self.targets.is_empty() {
-            return vec![Pair { source, target }];
+            return vec![SessionPair { source, target }];
         }
         let sources = std::iter::once(source).chain(&self.sources);
-        let pair = |(source, target)| Pair { source, target };
+        let pair = |(source, target)| SessionPair { source, target };
         sources.zip(&self.targets).map(pair).collect()
     }
 
-    /// The server processes that read for the run, where it reads from the server that it writes.
+    /// The process ids of the sessions that read, if source and target are the same server.
     pub fn readers(&self, context: &Context, source: &Session) -> Vec<i32> {
         if context.job.source != context.job.target {
             return Vec::new();
@@ -80,7 +81,7 @@ impl Crew {
         sources.map(Session::pid).collect()
     }
 
-    /// Lets go of the snapshot.
+    /// Closes the sessions that read, which ends their use of the snapshot.
     pub async fn release(&mut self) {
         let sources = std::mem::take(&mut self.sources);
         join_all(
@@ -91,15 +92,15 @@ impl Crew {
         .await;
     }
 
-    /// All of its sessions.
-    pub fn dismiss(&mut self) -> Vec<Session> {
+    /// Takes all sessions out of the pool.
+    pub fn take_all(&mut self) -> Vec<Session> {
         let mut all = std::mem::take(&mut self.sources);
         all.append(&mut self.targets);
         all
     }
 }
 
-/// Makes the snapshot of the open transaction known to others, until its end.
+/// Exports the snapshot of the open transaction. Others can import it until the transaction ends.
 async fn export(source: &Session) -> Result<String> {
     let (what, sql) = (
         "the exported snapshot",
@@ -108,7 +109,7 @@ async fn export(source: &Session) -> Result<String> {
     source.one_row(Phase::Lock, what, sql, &[]).await?.get(0)
 }
 
-/// Opens a session that sees what `source` sees.
+/// Opens a session that imports the snapshot.
 async fn import(context: &Context, source: &Session, snapshot: &str) -> Result<Session> {
     let reader = inspect::open(context, Side::Source).await?;
     reader
@@ -119,7 +120,7 @@ async fn import(context: &Context, source: &Session, snapshot: &str) -> Result<S
     let begun = reader.run(Phase::Lock, &set).await;
     begun.map_err(|error| error.hinted(ONE_SERVER))?;
     reader.verify(Phase::Lock).await?;
-    // Another server may know a snapshot of this name, too.
+    // Another server may have a snapshot of the same name.
     let (ours, theirs) = futures_util::future::try_join(seen(source), seen(&reader)).await?;
     match ours == theirs {
         true => Ok(reader),
@@ -138,7 +139,7 @@ async fn import(context: &Context, source: &Session, snapshot: &str) -> Result<S
 const ONE_SERVER: &str = "several workers read one snapshot, so all connections of a run must come to \
      the same server: name one host in `conninfo`, or set `workers = 1`";
 
-/// What tells a snapshot from all others.
+/// Identifies a snapshot: its server, its database, and the transactions that it sees.
 async fn seen(session: &Session) -> Result<((String, String), String)> {
     let place = inspect::place(session).await?;
     let sql = "SELECT pg_catalog.pg_current_snapshot()::pg_catalog.text";

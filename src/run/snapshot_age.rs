@@ -1,5 +1,5 @@
-//! How long the source's snapshot is held: it keeps the source's vacuum from removing any row that was
-//! deleted since, in all of its tables.
+//! The age of the source's snapshot. While it is held, the source's vacuum cannot remove rows that were
+//! deleted since, in any table.
 
 use std::time::Duration;
 
@@ -9,29 +9,29 @@ use tokio::time::{Instant, sleep_until};
 use super::Context;
 use crate::error::{Error, ErrorKind, Side};
 
-/// Since when the source's snapshot has been held, in one attempt; at first, there is none.
+/// When the source's snapshot was taken, in one attempt; `None` while there is no snapshot.
 #[derive(Debug, Default)]
-pub struct Hold {
+pub struct SnapshotAge {
     since: watch::Sender<Option<Instant>>,
 }
 
-impl Hold {
-    /// The snapshot is about to be taken.
+impl SnapshotAge {
+    /// Call this just before the snapshot is taken.
     pub fn begin(&self) {
         self.since.send_replace(Some(Instant::now()));
     }
 
-    /// The transaction is over.
+    /// Call this when the snapshot's transaction has ended.
     pub fn end(&self) {
         self.since.send_replace(None);
     }
 
-    /// Returns once the snapshot is held for longer than `age`; never, where there is no such bound.
-    pub async fn outlasts(&self, age: Option<Duration>) {
+    /// Returns once the snapshot is older than `max`; never, if `max` is `None`.
+    pub async fn exceeds(&self, max: Option<Duration>) {
         let mut since = self.since.subscribe();
         loop {
-            let deadline = match (*since.borrow_and_update(), age) {
-                (Some(since), Some(age)) => since.checked_add(age),
+            let deadline = match (*since.borrow_and_update(), max) {
+                (Some(since), Some(max)) => since.checked_add(max),
                 _ => None,
             };
             let passes = async {
@@ -50,7 +50,7 @@ impl Hold {
     }
 }
 
-/// What ends an attempt then.
+/// The error that ends an attempt whose snapshot is too old.
 pub(super) fn too_old(context: &Context) -> Error {
     let seconds = context
         .job
@@ -79,24 +79,24 @@ mod tests {
     const NO_TIME: Option<Duration> = Some(Duration::ZERO);
 
     #[tokio::test]
-    async fn only_what_is_held_grows_old() {
-        let hold = Hold::default();
-        let mut outlasts = Box::pin(hold.outlasts(NO_TIME));
-        assert_eq!(poll!(&mut outlasts), Poll::Pending);
-        hold.begin();
-        hold.end();
-        assert_eq!(poll!(&mut outlasts), Poll::Pending);
-        hold.begin();
-        outlasts.await;
+    async fn age_counts_only_while_the_snapshot_is_held() {
+        let age = SnapshotAge::default();
+        let mut exceeds = Box::pin(age.exceeds(NO_TIME));
+        assert_eq!(poll!(&mut exceeds), Poll::Pending);
+        age.begin();
+        age.end();
+        assert_eq!(poll!(&mut exceeds), Poll::Pending);
+        age.begin();
+        exceeds.await;
     }
 
     #[tokio::test]
-    async fn a_wait_begun_late_counts_from_the_beginning() {
-        let hold = Hold::default();
-        hold.begin();
-        hold.outlasts(NO_TIME).await;
+    async fn age_counts_from_the_snapshot_and_not_from_the_wait() {
+        let age = SnapshotAge::default();
+        age.begin();
+        age.exceeds(NO_TIME).await;
         for unbounded in [None, Some(Duration::MAX)] {
-            let mut never = Box::pin(hold.outlasts(unbounded));
+            let mut never = Box::pin(age.exceeds(unbounded));
             assert_eq!(poll!(&mut never), Poll::Pending);
         }
     }
