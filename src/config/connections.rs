@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 
 use super::error::KeyPath;
+use super::findings::Findings;
 use super::raw::RawServer;
 use super::spec::{JobSpec, Mode};
-use super::validate::Findings;
 
 /// The connections of a run for as long as it lasts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

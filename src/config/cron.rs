@@ -1,9 +1,49 @@
-//! Spellings of cron expressions: those that the parser does not know, and those that are worth a word.
+//! Cron expressions: how they are read, spellings that the parser does not know, and those that are worth
+//! a warning.
 
-use super::syntax::{CronSyntaxError, parse_cron};
+use croner::Cron;
+use croner::parser::{CronParser, Seconds, Year};
+
+use crate::words::counted;
 
 /// Fires that are looked at to find the shortest time between two of them.
 const FIRES_MAX: usize = 32;
+
+/// Why a text is not a cron expression.
+#[derive(Debug, thiserror::Error)]
+pub enum CronSyntaxError {
+    /// More or fewer than minute, hour, day of month, month, day of week.
+    #[error("it has {}", counted(*.0, "field"))]
+    Fields(usize),
+    /// A field is wrong.
+    #[error("{0}")]
+    Field(String),
+    /// Such as 30 February.
+    #[error("it never comes")]
+    Never,
+}
+
+/// Reads a cron expression of five fields, with Vixie cron's meaning: where both days are
+/// restricted, either will do.
+pub fn parse_cron(text: &str) -> Result<Cron, CronSyntaxError> {
+    let fields = text.split_whitespace().count();
+    if fields != 5 {
+        return Err(CronSyntaxError::Fields(fields));
+    }
+    let cron = CronParser::builder()
+        .seconds(Seconds::Disallowed)
+        .year(Year::Disallowed)
+        .dom_and_dow(false)
+        .build()
+        .parse(&spelled_out(text)?)
+        .map_err(|e| CronSyntaxError::Field(e.to_string()))?;
+    // From a fixed day, so that the answer does not depend on the clock.
+    let start = jiff::Timestamp::UNIX_EPOCH.to_zoned(jiff::tz::TimeZone::UTC);
+    match cron.find_next_occurrence(&start, false) {
+        Ok(_) => Ok(cron),
+        Err(_) => Err(CronSyntaxError::Never),
+    }
+}
 
 struct Field {
     name: &'static str,
@@ -88,7 +128,7 @@ impl Field {
 }
 
 /// The expression in the parser's own spelling. *Errors:* a list with nothing between two commas.
-pub(super) fn spelled_out(text: &str) -> Result<String, CronSyntaxError> {
+fn spelled_out(text: &str) -> Result<String, CronSyntaxError> {
     let mut fields = Vec::new();
     for (field, text) in FIELDS.iter().zip(text.split_whitespace()) {
         let mut items = Vec::new();
@@ -132,6 +172,19 @@ pub(super) fn shortest_period(text: &str) -> Option<jiff::SignedDuration> {
 mod tests {
     use super::*;
     use rstest::rstest;
+
+    #[rstest]
+    #[case("*/15 * * * *", true)]
+    #[case("0 3 * * MON-FRI", true)]
+    #[case("0 0 29 2 *", true)]
+    #[case("0 0 30 2 *", false)]
+    #[case("* * * *", false)]
+    #[case("0 * * * * *", false)]
+    #[case("61 * * * *", false)]
+    #[case("@daily", false)]
+    fn crons(#[case] text: &str, #[case] valid: bool) {
+        assert_eq!(parse_cron(text).is_ok(), valid);
+    }
 
     #[rstest]
     #[case("5/20 * * * *", "5-59/20 * * * *")]

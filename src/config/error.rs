@@ -64,11 +64,6 @@ impl KeyPath {
         KeyPath(path)
     }
 
-    /// The path of a key whose path from this table on is `below`.
-    pub(super) fn join(&self, below: &KeyPath) -> KeyPath {
-        KeyPath(format!("{}{}", self.0, below.0))
-    }
-
     /// The table that holds the key.
     pub(super) fn parent(&self) -> KeyPath {
         let above = self.0.strip_suffix(END).and_then(|path| path.rfind(END));

@@ -5,10 +5,10 @@ use std::path::Path;
 use toml::de::{DeTable, DeValue};
 
 use super::error::KeyPath;
-use super::keys::{self, KEYS, Known};
-use super::kind::Crons;
+use super::keys::{self, Crons, KEYS, Known};
 use super::layer::Layer;
-use super::load::{Request, load};
+use super::load::load;
+use super::request::Request;
 use super::spec::About;
 
 const EXAMPLE: &str = include_str!("../../config/tableferry.toml");

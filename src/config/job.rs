@@ -3,12 +3,11 @@
 use std::collections::BTreeMap;
 
 use super::error::KeyPath;
+use super::findings::Findings;
 use super::merge::Stacks;
-use super::not_yet::not_yet;
 use super::raw::{RawJob, RawServer};
 use super::spec::{JobSpec, Mode, TableInput, TablePattern};
-use super::validate::Findings;
-use super::{connections, schedule, table};
+use super::{connections, not_yet, schedule, table};
 use crate::words::nearest;
 
 /// All jobs that could be made sense of.
@@ -35,12 +34,7 @@ pub(super) fn jobs(
                 findings.error(&path.child("after"), no_such("job", job, names.iter()));
             }
         }
-        for (key, written) in not_yet(&raw) {
-            findings.error(
-                &path.join(&key),
-                format!("`{written}` is not available in this version"),
-            );
-        }
+        not_yet::of_job(&raw, &path, findings);
         if let Some(mut job) = job(name.clone(), raw, &path, findings) {
             connections::fit(&mut job, servers, &path, findings);
             jobs.insert(name, job);
@@ -79,7 +73,6 @@ fn job(name: String, raw: RawJob, path: &KeyPath, findings: &mut Findings) -> Op
         on_error: raw.on_error,
         log_values: raw.log_values,
         recreate_views: raw.recreate_views,
-        indexes: raw.indexes,
         max_snapshot_age: raw.max_snapshot_age,
     };
     check_itself(&job, path, findings);
@@ -100,13 +93,8 @@ fn check_job_keys(raw: &RawJob, path: &KeyPath, findings: &mut Findings) {
     }
     if let Some(mode) = raw.mode
         && raw.recreate_views
-        && mode != Mode::Swap
     {
-        let message = format!(
-            "is only for mode swap; this job's mode is {}",
-            mode.as_str()
-        );
-        findings.error(&path.child("recreate_views"), message);
+        findings.only_for(&[Mode::Swap], mode, &path.child("recreate_views"));
     }
     let guard = path.child("guard");
     if matches!(raw.mode, Some(Mode::Append | Mode::Upsert)) && findings.is_set(&guard) {

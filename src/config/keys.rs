@@ -1,10 +1,16 @@
 //! Every key there is. Unknown keys, suggestions, types, defaults and the reading of environment
 //! variables all follow from this table; a test holds `config/tableferry.toml` against it.
 
+use std::collections::BTreeSet;
 use std::sync::LazyLock;
+
+use config::Value;
+use toml::Spanned;
+use toml::de::DeValue;
 
 use super::error::KeyPath;
 use super::kind::Kind::{self, Bool, Choice, Integer, Secret, Text, TextOrNumber, Texts};
+use super::kind::Misfit;
 use super::syntax::*;
 use crate::words::nearest;
 
@@ -93,7 +99,6 @@ pub(super) const KEYS: &[Key] = &[
     key("jobs.<job>.on_error",          Choice(&["abort", "quarantine"]),       Some("abort"), "what happens to rows that the target rejects"),
     key("jobs.<job>.log_values",        Bool,                                   Some("false"), "show keys and cell values in errors and reports"),
     key("jobs.<job>.recreate_views",    Bool,                                   Some("false"), "make views on a swapped table again"),
-    key("jobs.<job>.indexes",           Choice(&["keep", "rebuild"]),           Some("keep"),  "the target's indexes during the load"),
     key("jobs.<job>.max_snapshot_age",  Text(&SOME_DURATION),                   None,          "how long the source's snapshot may be held"),
 
     key("jobs.<job>.table.<relation>.source",            Text(&RELATION),                   None,          "the relation that is read"),
@@ -131,6 +136,26 @@ impl Key {
             Some(at) => (&self.path[..=at], &self.path[at + 2..]),
             None => ("", self.path),
         }
+    }
+}
+
+/// The cron expressions that were right. Thousands of jobs share a few, and to check one takes longer
+/// than all else in a job, for croner lists the years.
+#[derive(Default)]
+pub(super) struct Crons(BTreeSet<String>);
+
+impl Crons {
+    /// The same as [`Kind::check`], where this key's value was not seen before.
+    pub fn check(&mut self, key: &Key, value: &Spanned<DeValue>) -> Result<Value, Misfit> {
+        let cron = value.get_ref().as_str().filter(|_| key.name() == "cron");
+        if let Some(text) = cron
+            && self.0.contains(text)
+        {
+            return Ok(text.into());
+        }
+        let checked = key.kind.check(value)?;
+        self.0.extend(cron.map(str::to_owned));
+        Ok(checked)
     }
 }
 

@@ -1,12 +1,9 @@
 //! What may stand behind a key, and the messages for what may not.
 
-use std::collections::BTreeSet;
-
 use config::{Value, ValueKind};
 use toml::Spanned;
 use toml::de::{DeArray, DeInteger, DeValue};
 
-use super::keys::Key;
 use super::syntax::Syntax;
 
 /// The type of a key's value.
@@ -34,26 +31,6 @@ pub(super) struct Misfit {
     pub message: String,
     /// The byte of the file where the value (or the list's element) starts.
     pub offset: Option<usize>,
-}
-
-/// The cron expressions that were right. Thousands of jobs share a few, and to check one takes longer
-/// than all else in a job, for croner lists the years.
-#[derive(Default)]
-pub(super) struct Crons(BTreeSet<String>);
-
-impl Crons {
-    /// The same as [`Kind::check`], where this key's values were not seen before.
-    pub fn check(&mut self, key: &Key, value: &Spanned<DeValue>) -> Result<Value, Misfit> {
-        let cron = value.get_ref().as_str().filter(|_| key.name() == "cron");
-        if let Some(text) = cron
-            && self.0.contains(text)
-        {
-            return Ok(text.into());
-        }
-        let checked = key.kind.check(value)?;
-        self.0.extend(cron.map(str::to_owned));
-        Ok(checked)
-    }
 }
 
 const INTEGER_MAX: i64 = u32::MAX as i64;

@@ -9,8 +9,7 @@ use config::{Map, Value, ValueKind};
 use toml::de::{DeTable, DeValue};
 
 use super::error::{ConfigError, KeyPath, Origin};
-use super::keys::{self, Known, Node};
-use super::kind::Crons;
+use super::keys::{self, Crons, Known, Node};
 use super::unquoted::key_without_quotes;
 
 /// Where each key and table was set.

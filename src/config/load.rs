@@ -5,54 +5,19 @@ use std::path::PathBuf;
 use toml::de::DeTable;
 
 use super::error::{ConfigErrors, KeyPath, Origin};
-use super::keys::{self, Known};
-use super::kind::Crons;
+use super::findings::Findings;
+use super::keys::{self, Crons, Known};
 use super::layer::{Layer, Origins, text_in};
 use super::locate::{self, FileText};
 use super::merge::Stacks;
 use super::password::{has_password, shared_password};
+use super::request::Request;
 use super::spec::{About, Config, Warning};
-use super::validate::{Findings, validate};
+use super::validate::validate;
 use crate::pg::login;
 
 /// Variables that set a key begin with this; `TABLEFERRY_CONFIG` does not.
 const VARIABLE_PREFIX: &str = "TABLEFERRY__";
-
-/// What decides which configuration is read: a snapshot, so that tests need no process of their own.
-#[derive(Clone, Debug, Default)]
-pub struct Request {
-    /// `--config`.
-    pub explicit: Option<PathBuf>,
-    /// The environment.
-    pub env: Vec<(String, String)>,
-    /// Flags that set a key: its path, dotted as in TOML, and its text.
-    pub overrides: Vec<(String, String)>,
-    /// The effective user, for the default directories.
-    pub uid: u32,
-}
-
-impl Request {
-    /// This process's environment and user.
-    pub fn from_process(explicit: Option<PathBuf>) -> Self {
-        let lossy = |text: std::ffi::OsString| text.to_string_lossy().into_owned();
-        Request {
-            explicit,
-            env: std::env::vars_os()
-                .map(|(name, value)| (lossy(name), lossy(value)))
-                .collect(),
-            overrides: Vec::new(),
-            uid: nix::unistd::Uid::effective().as_raw(),
-        }
-    }
-
-    /// A variable that is set and not empty.
-    pub(super) fn variable(&self, name: &str) -> Option<&str> {
-        self.env
-            .iter()
-            .find(|(key, value)| key == name && !value.is_empty())
-            .map(|(_, value)| value.as_str())
-    }
-}
 
 /// Reads and validates the configuration.
 ///

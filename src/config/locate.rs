@@ -5,7 +5,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use super::error::{ConfigError, KeyPath};
-use super::load::Request;
+use super::request::Request;
 
 /// Where the file is looked for when neither flag nor environment names it.
 const PLACES: [&str; 2] = ["/etc/tableferry/tableferry.toml", "config/tableferry.toml"];

@@ -14,6 +14,7 @@ mod cron;
 mod error;
 #[cfg(test)]
 mod example;
+mod findings;
 mod job;
 mod keys;
 mod kind;
@@ -25,6 +26,7 @@ mod not_yet;
 mod password;
 mod pattern;
 mod raw;
+mod request;
 mod schedule;
 mod server;
 pub mod spec;
@@ -32,12 +34,15 @@ mod syntax;
 mod table;
 #[cfg(test)]
 mod tests;
+mod typed;
 mod unquoted;
 mod validate;
 mod writers;
 
 pub use connections::Connections;
+pub use cron::{CronSyntaxError, parse_cron};
 pub use error::{ConfigError, ConfigErrors, KeyPath, Origin};
-pub use load::{Request, load, runtime_dir};
+pub use load::{load, runtime_dir};
 pub use pattern::PatternError;
-pub use syntax::{CronSyntaxError, duration, is_name, parse_cron};
+pub use request::Request;
+pub use syntax::{duration, is_name};

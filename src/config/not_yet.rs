@@ -1,35 +1,27 @@
 //! What the configuration can say and this version cannot do. Each entry goes when it is built.
 
 use super::error::KeyPath;
+use super::findings::Findings;
 use super::raw::{RawDaemon, RawJob};
-use super::spec::{Indexes, OnError};
+use super::spec::OnError;
 
-/// What `[daemon]` asks for in vain: the key, and how it was written.
-pub(super) fn of_daemon(daemon: &RawDaemon) -> Vec<(KeyPath, String)> {
-    let listen = daemon.listen.as_ref();
-    listen
-        .map(|address| (KeyPath::from("listen"), format!("listen = \"{address}\"")))
-        .into_iter()
-        .collect()
+/// What `[daemon]` asks for in vain.
+pub(super) fn of_daemon(daemon: &RawDaemon, findings: &mut Findings) {
+    if let Some(address) = daemon.listen {
+        let written = format!("listen = \"{address}\"");
+        unavailable(&KeyPath::from("daemon.listen"), &written, findings);
+    }
 }
 
-/// What a job asks for in vain: the key, below the job, and how it was written.
-pub(super) fn not_yet(job: &RawJob) -> Vec<(KeyPath, String)> {
-    let mut found = Vec::new();
-    let mut unless = |available: bool, key: &str, written: &str| {
-        if !available {
-            found.push((KeyPath::from(key), written.to_owned()));
-        }
-    };
-    unless(
-        job.on_error == OnError::Abort,
-        "on_error",
-        "on_error = \"quarantine\"",
-    );
-    unless(
-        job.indexes == Indexes::Keep,
-        "indexes",
-        "indexes = \"rebuild\"",
-    );
-    found
+/// What a job asks for in vain.
+pub(super) fn of_job(job: &RawJob, path: &KeyPath, findings: &mut Findings) {
+    if job.on_error != OnError::Abort {
+        let written = "on_error = \"quarantine\"";
+        unavailable(&path.child("on_error"), written, findings);
+    }
+}
+
+fn unavailable(key: &KeyPath, written: &str, findings: &mut Findings) {
+    let message = format!("`{written}` is not available in this version");
+    findings.error(key, message);
 }

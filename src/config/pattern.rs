@@ -1,7 +1,26 @@
 //! `schema.name` with wildcards.
 
-use super::spec::{PatternPart, TablePattern};
 use crate::pg::ident::{Ident, IdentError, QualifiedName};
+
+/// `schema.name` where each part may hold `*`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TablePattern {
+    /// As written, for messages.
+    pub text: String,
+    /// The schema's pattern, folded; `*` stands for any run of characters.
+    pub schema: PatternPart,
+    /// The relation's pattern, folded.
+    pub name: PatternPart,
+}
+
+/// One part of a pattern: a quoted identifier is literal, an unquoted one may hold `*`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum PatternPart {
+    /// Exactly this identifier.
+    Literal(Ident),
+    /// The runs of characters between the stars.
+    Wildcard(Vec<String>),
+}
 
 /// Why a text is not a pattern.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

@@ -3,14 +3,13 @@
 //! Every value has passed its own check already, so that reading it here cannot fail.
 
 use std::collections::BTreeMap;
-use std::fmt::Display;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use serde::{Deserialize, Deserializer, de::Error};
+use serde::Deserialize;
 
 use super::spec::*;
-use super::syntax;
+use super::typed::{duration, some_bytes, some_duration, some_signal};
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -93,7 +92,6 @@ pub(super) struct RawJob {
     pub on_error: OnError,
     pub log_values: bool,
     pub recreate_views: bool,
-    pub indexes: Indexes,
     #[serde(default, deserialize_with = "some_duration")]
     pub max_snapshot_age: Option<Duration>,
 }
@@ -114,32 +112,4 @@ pub(super) struct RawTable {
     pub lossy: bool,
     #[serde(default)]
     pub set: BTreeMap<String, String>,
-}
-
-/// A field that is read from a text by one of the parsers in `syntax`.
-fn parsed<'de, D: Deserializer<'de>, T, E: Display>(
-    deserializer: D,
-    parse: fn(&str) -> Result<T, E>,
-) -> Result<T, D::Error> {
-    parse(&String::deserialize(deserializer)?).map_err(D::Error::custom)
-}
-
-pub(super) fn duration<'de, D: Deserializer<'de>>(d: D) -> Result<Duration, D::Error> {
-    parsed(d, syntax::duration)
-}
-
-pub(super) fn share<'de, D: Deserializer<'de>>(d: D) -> Result<f64, D::Error> {
-    parsed(d, syntax::share)
-}
-
-fn some_duration<'de, D: Deserializer<'de>>(d: D) -> Result<Option<Duration>, D::Error> {
-    parsed(d, syntax::duration).map(Some)
-}
-
-fn some_bytes<'de, D: Deserializer<'de>>(d: D) -> Result<Option<u64>, D::Error> {
-    parsed(d, syntax::bytes).map(Some)
-}
-
-fn some_signal<'de, D: Deserializer<'de>>(d: D) -> Result<Option<u8>, D::Error> {
-    parsed(d, syntax::signal).map(Some)
 }

@@ -6,9 +6,9 @@ use jiff::SignedDuration;
 
 use super::cron;
 use super::error::KeyPath;
+use super::findings::Findings;
 use super::raw::RawJob;
 use super::spec::{JobSpec, ScheduleSpec};
-use super::validate::Findings;
 
 /// A shorter period is hardly meant.
 const PERIOD_MIN: SignedDuration = SignedDuration::from_secs(1);

@@ -3,10 +3,10 @@
 use secrecy::SecretString;
 
 use super::error::KeyPath;
+use super::findings::Findings;
 use super::password::has_password;
 use super::raw::RawServer;
 use super::spec::{PasswordSource, ServerSpec};
-use super::validate::Findings;
 use crate::pg::conninfo::{self, Conninfo, ConninfoError, Outside};
 use crate::pg::login::misgivings;
 

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use secrecy::SecretString;
 
+pub use super::pattern::{PatternPart, TablePattern};
 use crate::pg::ident::{Ident, QualifiedName};
 
 /// The whole configuration.
@@ -202,8 +203,6 @@ pub struct JobSpec {
     pub log_values: bool,
     /// Make views on a swapped table again.
     pub recreate_views: bool,
-    /// Indexes during truncate and append.
-    pub indexes: Indexes,
     /// Give up a run that holds the source's snapshot longer.
     pub max_snapshot_age: Option<Duration>,
 }
@@ -269,26 +268,6 @@ pub enum Mode {
     Upsert,
 }
 
-/// `schema.name` where each part may hold `*`.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct TablePattern {
-    /// As written, for messages.
-    pub text: String,
-    /// The schema's pattern, folded; `*` stands for any run of characters.
-    pub schema: PatternPart,
-    /// The relation's pattern, folded.
-    pub name: PatternPart,
-}
-
-/// One part of a pattern: a quoted identifier is literal, an unquoted one may hold `*`.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum PatternPart {
-    /// Exactly this identifier.
-    Literal(Ident),
-    /// The runs of characters between the stars.
-    Wildcard(Vec<String>),
-}
-
 /// `[jobs.NAME.table."schema.name"]`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TableSpec {
@@ -342,10 +321,10 @@ pub struct RetrySpec {
     /// Tries after the first.
     pub max: u32,
     /// The first pause.
-    #[serde(deserialize_with = "super::raw::duration")]
+    #[serde(deserialize_with = "super::typed::duration")]
     pub backoff: Duration,
     /// The longest pause.
-    #[serde(deserialize_with = "super::raw::duration")]
+    #[serde(deserialize_with = "super::typed::duration")]
     pub max_backoff: Duration,
 }
 
@@ -380,7 +359,7 @@ pub struct GuardSpec {
     /// Is a source without rows believed?
     pub allow_empty: bool,
     /// The largest believed share of rows lost, 0 to 1.
-    #[serde(deserialize_with = "super::raw::share")]
+    #[serde(deserialize_with = "super::typed::share")]
     pub max_shrink: f64,
     /// The least believed number of rows.
     pub min_rows: u64,
@@ -411,16 +390,6 @@ pub enum OnError {
     Abort,
     /// Rejected rows are set aside.
     Quarantine,
-}
-
-/// `indexes`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Indexes {
-    /// Maintained row by row.
-    Keep,
-    /// Dropped and built after the load.
-    Rebuild,
 }
 
 impl Mode {

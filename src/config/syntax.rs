@@ -3,13 +3,11 @@
 use std::str::FromStr;
 use std::time::Duration;
 
-use croner::Cron;
-use croner::parser::{CronParser, Seconds, Year};
 use jiff::SpanRelativeTo;
 
-use super::spec::TablePattern;
+use super::cron::parse_cron;
+use super::pattern::TablePattern;
 use crate::pg::ident::{Ident, QualifiedName};
-use crate::words::counted;
 
 /// A kind of text: what to call it in a message, and how to tell.
 pub(super) struct Syntax {
@@ -195,42 +193,6 @@ pub(super) fn signal(text: &str) -> Result<u8, String> {
     }
 }
 
-/// Why a text is not a cron expression.
-#[derive(Debug, thiserror::Error)]
-pub enum CronSyntaxError {
-    /// More or fewer than minute, hour, day of month, month, day of week.
-    #[error("it has {}", counted(*.0, "field"))]
-    Fields(usize),
-    /// A field is wrong.
-    #[error("{0}")]
-    Field(String),
-    /// Such as 30 February.
-    #[error("it never comes")]
-    Never,
-}
-
-/// Reads a cron expression of five fields, with Vixie cron's meaning: where both days are
-/// restricted, either will do.
-pub fn parse_cron(text: &str) -> Result<Cron, CronSyntaxError> {
-    let fields = text.split_whitespace().count();
-    if fields != 5 {
-        return Err(CronSyntaxError::Fields(fields));
-    }
-    let cron = CronParser::builder()
-        .seconds(Seconds::Disallowed)
-        .year(Year::Disallowed)
-        .dom_and_dow(false)
-        .build()
-        .parse(&super::cron::spelled_out(text)?)
-        .map_err(|e| CronSyntaxError::Field(e.to_string()))?;
-    // From a fixed day, so that the answer does not depend on the clock.
-    let start = jiff::Timestamp::UNIX_EPOCH.to_zoned(jiff::tz::TimeZone::UTC);
-    match cron.find_next_occurrence(&start, false) {
-        Ok(_) => Ok(cron),
-        Err(_) => Err(CronSyntaxError::Never),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -288,19 +250,6 @@ mod tests {
     #[case("USR1", None)]
     fn signals(#[case] text: &str, #[case] expected: Option<u8>) {
         assert_eq!(signal(text).ok(), expected);
-    }
-
-    #[rstest]
-    #[case("*/15 * * * *", true)]
-    #[case("0 3 * * MON-FRI", true)]
-    #[case("0 0 29 2 *", true)]
-    #[case("0 0 30 2 *", false)]
-    #[case("* * * *", false)]
-    #[case("0 * * * * *", false)]
-    #[case("61 * * * *", false)]
-    #[case("@daily", false)]
-    fn crons(#[case] text: &str, #[case] valid: bool) {
-        assert_eq!(parse_cron(text).is_ok(), valid);
     }
 
     #[rstest]

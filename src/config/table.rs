@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 
 use super::error::KeyPath;
+use super::findings::Findings;
 use super::raw::RawTable;
 use super::spec::{Mode, Scope, TableInput, TableSpec};
-use super::validate::Findings;
 use crate::pg::ident::{Ident, QualifiedName};
 
 /// All tables of a job, by target relation.
@@ -33,27 +33,17 @@ pub(super) fn tables(
     tables
 }
 
-/// A key that the mode does not use is a misunderstanding, not something to ignore.
 fn check_mode(raw: &RawTable, mode: Mode, path: &KeyPath, findings: &mut Findings) {
-    let uses = [
-        (
-            "watermark",
-            raw.watermark.is_some(),
-            &[Mode::Append, Mode::Upsert][..],
-        ),
-        (
-            "scope",
-            findings.is_set(&path.child("scope")),
-            &[Mode::Merge],
-        ),
-    ];
-    for (key, is_set, modes) in uses {
-        if is_set && !modes.contains(&mode) {
-            let names: Vec<_> = modes.iter().map(|mode| mode.as_str()).collect();
-            let (names, mode) = (names.join(" and "), mode.as_str());
-            let message = format!("is only for mode {names}; this job's mode is {mode}");
-            findings.error(&path.child(key), message);
-        }
+    if raw.watermark.is_some() {
+        findings.only_for(
+            &[Mode::Append, Mode::Upsert],
+            mode,
+            &path.child("watermark"),
+        );
+    }
+    let scope = path.child("scope");
+    if findings.is_set(&scope) {
+        findings.only_for(&[Mode::Merge], mode, &scope);
     }
 }
 

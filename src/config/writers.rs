@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use super::error::KeyPath;
+use super::findings::Findings;
 use super::spec::{JobSpec, Mode, Scope, TablePattern};
-use super::validate::Findings;
 use crate::pg::ident::QualifiedName;
 
 /// A job, and whether it removes rows that it did not write.

@@ -7,8 +7,8 @@ use crate::catalog::desc::{
     TypeShape,
 };
 use crate::config::spec::{
-    FormatChoice, GuardSpec, Indexes, JobSpec, Missed, Mode, OnError, Overlap, RetrySpec,
-    ScheduleSpec, Scope, TableInput, TableSpec, Triggers, Verify,
+    FormatChoice, GuardSpec, JobSpec, Missed, Mode, OnError, Overlap, RetrySpec, ScheduleSpec,
+    Scope, TableInput, TableSpec, Triggers, Verify,
 };
 use crate::pg::ident::{Ident, QualifiedName};
 use crate::plan::copy::JobPlan;
@@ -282,7 +282,6 @@ pub fn job(mode: Mode) -> JobSpec {
         on_error: OnError::Abort,
         log_values: false,
         recreate_views: false,
-        indexes: Indexes::Keep,
         max_snapshot_age: None,
     }
 }

@@ -9,7 +9,7 @@ use secrecy::SecretString;
 
 use super::*;
 use crate::config::spec::{
-    Config, DaemonSpec, FormatChoice, GuardSpec, History, Indexes, Missed, Mode, OnError, Overlap,
+    Config, DaemonSpec, FormatChoice, GuardSpec, History, Missed, Mode, OnError, Overlap,
     PasswordSource, RetrySpec, ScheduleSpec, ServerSpec, Triggers, Verify,
 };
 
@@ -59,7 +59,6 @@ pub(super) fn job(name: &str, change: impl FnOnce(&mut JobSpec)) -> JobSpec {
         on_error: OnError::Abort,
         log_values: false,
         recreate_views: false,
-        indexes: Indexes::Keep,
         max_snapshot_age: None,
     };
     change(&mut spec);
