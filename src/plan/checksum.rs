@@ -7,7 +7,8 @@
 //! forms differ between versions.
 
 use crate::pg::ident::quote_literal;
-use crate::plan::compare::{Comparison, Writer};
+use crate::plan::compare::Comparison;
+use crate::plan::form::Writer;
 
 /// The second hash's seed: any number but the first's.
 const SECOND_SEED: i64 = 0x7461_626c_6566;

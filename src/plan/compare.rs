@@ -8,8 +8,12 @@ use crate::catalog::desc::{ColumnDesc, RelationDesc, TypeDesc, TypeShape};
 use crate::config::spec::{Scope, TableSpec};
 use crate::error::Side;
 use crate::pg::ident::Ident;
+use crate::plan::column::CopyFormat;
 use crate::plan::columns::Pair;
-use crate::plan::copy::CopyFormat;
+use crate::plan::form::{
+    AS_IT_IS, AS_TEXT, CHAR_TO_INT, ComparedColumn, Form, TEXT_TO_FLOAT8, TEXT_TO_JSONB,
+    TEXT_TO_NUMERIC, TEXT_TO_UUID, WITHOUT_BLANKS, WITHOUT_ZEROS, Writer,
+};
 use crate::plan::format::Verdict;
 use crate::plan::pairs;
 use crate::plan::ranges::{self, KeyColumn};
@@ -31,17 +35,6 @@ pub struct Comparison {
     pub within: Option<String>,
 }
 
-/// A column that is compared.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ComparedColumn {
-    /// The target's column.
-    pub name: Ident,
-    /// How the source writes it.
-    pub source: Form,
-    /// How the target writes it.
-    pub target: Form,
-}
-
 /// A column that cannot be compared.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
 pub struct LeftOut {
@@ -49,48 +42,6 @@ pub struct LeftOut {
     pub column: String,
     /// Why not.
     pub why: String,
-}
-
-/// An expression over one column, which stands at `{}`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Form(&'static str);
-
-/// What the type's output function gives: what COPY prints.
-pub const AS_IT_IS: Form = Form("{}");
-const AS_TEXT: Form = Form("{}::pg_catalog.text");
-const WITHOUT_BLANKS: Form = Form("pg_catalog.rtrim({}::pg_catalog.text, ' ')");
-const WITHOUT_ZEROS: Form = Form("pg_catalog.trim_scale({})");
-const TEXT_TO_NUMERIC: Form =
-    Form("pg_catalog.trim_scale({}::pg_catalog.text::pg_catalog.numeric)");
-const TEXT_TO_FLOAT8: Form = Form("{}::pg_catalog.text::pg_catalog.float8");
-const TEXT_TO_JSONB: Form = Form("{}::pg_catalog.text::pg_catalog.jsonb");
-const TEXT_TO_UUID: Form = Form("{}::pg_catalog.text::pg_catalog.uuid");
-const CHAR_TO_INT: Form = Form("{}::pg_catalog.int4");
-
-impl Form {
-    /// The expression over this column.
-    pub fn of(self, column: &str) -> String {
-        self.0.replacen("{}", column, 1)
-    }
-}
-
-/// Which side writes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Writer {
-    /// The source, from what its SELECT gives.
-    Source,
-    /// The target, from its columns.
-    Target,
-}
-
-impl ComparedColumn {
-    /// How this side writes it.
-    pub fn form(&self, writer: Writer) -> Form {
-        match writer {
-            Writer::Source => self.source,
-            Writer::Target => self.target,
-        }
-    }
 }
 
 impl Comparison {

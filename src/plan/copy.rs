@@ -1,14 +1,13 @@
 //! What a plan is: everything that moving one table needs, decided before a row moves.
 
-use std::fmt;
-
 use crate::catalog::desc::RelationKind;
+use crate::catalog::mark::Mark;
 use crate::pg::ident::{Ident, QualifiedName};
+use crate::plan::column::{ColumnPlan, CopyFormat};
 use crate::plan::compare::Comparison;
-use crate::plan::staged::{Apply, Staged};
+use crate::plan::staged::types::{Apply, Staged};
 use crate::plan::step::Transaction;
-use crate::plan::swap::Shadow;
-use crate::plan::watermark::Watermark;
+use crate::plan::swap::types::Shadow;
 
 /// How all tables of a job will be copied.
 #[derive(Clone, Debug, PartialEq)]
@@ -172,21 +171,6 @@ impl CopyPlan {
     }
 }
 
-/// One column of a plan.
-#[derive(Clone, Debug, PartialEq)]
-pub struct ColumnPlan {
-    /// The target's column.
-    pub name: Ident,
-    /// The source's type, for people.
-    pub source_type: String,
-    /// The target's type, for people.
-    pub target_type: String,
-    /// The expression over the source's columns that gives it, where `set` has one.
-    pub expression: Option<String>,
-    /// Why this column needs text, if it does.
-    pub needs_text: Option<FormatReason>,
-}
-
 /// A sequence that belongs to a copied column.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SequencePlan {
@@ -198,98 +182,11 @@ pub struct SequencePlan {
     pub sql: String,
 }
 
-/// The format of both COPY statements; the reason travels with the choice.
-#[derive(Clone, Debug, PartialEq)]
-pub enum CopyFormat {
-    /// `FORMAT binary`.
-    Binary,
-    /// `FORMAT text`, because of this.
-    Text(FormatReason),
-}
-
-/// Why text and not binary.
-#[derive(Clone, Debug, PartialEq)]
-pub enum FormatReason {
-    /// `format = "text"`.
-    Configured,
-    /// This column's types differ in a way that only text carries.
-    TypeDiffers {
-        /// The column, and the path within its type: `address.zip`.
-        attribute: String,
-        /// The source's type.
-        source: String,
-        /// The target's type.
-        target: String,
-    },
-    /// A type has no binary output or input function.
-    NoBinaryIo {
-        /// The column, and the path within its type.
-        attribute: String,
-        /// The type.
-        ty: String,
-        /// The side that lacks it: "source" or "target".
-        side: &'static str,
-    },
-    /// Binary would embed OIDs, which mean something else on the target.
-    EmbedsOids {
-        /// The column, and the path within its type.
-        attribute: String,
-        /// The type.
-        ty: String,
-    },
-    /// A target of version 13 or older compares the OIDs that arrays and composites carry.
-    OldTarget {
-        /// The column, and the path within its type.
-        attribute: String,
-        /// The user-defined type inside.
-        ty: String,
-    },
-}
-
-impl fmt::Display for FormatReason {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            FormatReason::Configured => f.write_str("`format = \"text\"` is configured"),
-            FormatReason::TypeDiffers {
-                attribute,
-                source,
-                target,
-            } => write!(
-                f,
-                "{attribute}: {source} → {target} differs in its binary form"
-            ),
-            FormatReason::NoBinaryIo {
-                attribute,
-                ty,
-                side,
-            } => write!(f, "{attribute}: {ty} has no binary form on the {side}"),
-            FormatReason::EmbedsOids { attribute, ty } => write!(
-                f,
-                "{attribute}: {ty} in binary is an OID, which means something else on the target"
-            ),
-            FormatReason::OldTarget { attribute, ty } => write!(
-                f,
-                "{attribute}: PostgreSQL 13 and older refuse the OID of {ty} in binary arrays and \
-                 composites"
-            ),
-        }
-    }
-}
-
-impl CopyFormat {
-    /// `binary` or `text`, as in SQL and in reports.
-    pub fn as_str(&self) -> &'static str {
-        match self {
-            CopyFormat::Binary => "binary",
-            CopyFormat::Text(_) => "text",
-        }
-    }
-
-    /// Why text, where it is text.
-    pub fn reason(&self) -> Option<&FormatReason> {
-        match self {
-            CopyFormat::Binary => None,
-            CopyFormat::Text(reason) => Some(reason),
-        }
-    }
+/// What a run needs to know of a table with a watermark.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Watermark {
+    /// Gives the highest value as text.
+    pub read_value: String,
+    /// The mark of what will have been read, but for that value.
+    pub mark: Mark,
 }

@@ -6,10 +6,12 @@ use crate::catalog::desc::RelationKind;
 use crate::config::spec::{JobSpec, Mode};
 use crate::error::Side;
 use crate::plan::checksum::{self, Alphabet};
-use crate::plan::compare::Writer;
 use crate::plan::copy::{CopyPlan, JobPlan, Load};
+use crate::plan::form::Writer;
+use crate::plan::lock::Lock;
+use crate::plan::staged::listing;
 use crate::plan::step::Step;
-use crate::plan::{pieces, staged, swap};
+use crate::plan::{ctid_ranges, swap};
 
 /// What a run of the job would do.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -71,19 +73,6 @@ pub struct Statement {
     pub side: Side,
     /// What.
     pub sql: String,
-}
-
-/// A lock that a statement takes until the end of its transaction.
-#[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct Lock {
-    /// Where.
-    pub side: Side,
-    /// On what.
-    pub relation: String,
-    /// Which one, as in SQL.
-    pub lock: &'static str,
-    /// What it keeps others from doing.
-    pub blocks: &'static str,
 }
 
 /// Explains a plan.
@@ -194,10 +183,10 @@ impl Statements {
             Step::NoteSnapshots => self.target("-- notes which snapshots are older than the rows"),
             Step::EndSnapshot => self.source("COMMIT"),
             Step::Gate => self.target("-- compares the numbers of rows, asks the guard"),
-            Step::CheckKeys => self.all(staged::key_checks(tables)),
+            Step::CheckKeys => self.all(listing::key_checks(tables)),
             Step::Apply => {
-                self.all(staged::changes(tables));
-                let again = staged::compared_again(tables);
+                self.all(listing::changes(tables));
+                let again = listing::compared_again(tables);
                 if !again.is_empty() {
                     self.target("-- again, as long as there are differences, for a few rounds:");
                     self.all(again);
@@ -241,7 +230,7 @@ impl Statements {
     }
 
     fn copy(&mut self, tables: &[CopyPlan], workers: u32) {
-        for piece in pieces::queue(tables, workers) {
+        for piece in ctid_ranges::queue(tables, workers) {
             let table = &tables[piece.table];
             if let (Load::Shadow(shadow), true) =
                 (&table.load, workers > 1 && table.pieces.is_empty())

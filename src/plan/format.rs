@@ -5,7 +5,7 @@
 
 use crate::catalog::desc::{AttributeDesc, ColumnDesc, TypeDesc, TypeShape};
 use crate::plan::cast;
-use crate::plan::copy::FormatReason;
+use crate::plan::column::FormatReason;
 use crate::plan::pairs::{self, Known};
 use crate::plan::typmod;
 

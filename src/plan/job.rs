@@ -9,8 +9,9 @@ use crate::pg::ident::QualifiedName;
 use crate::plan::copy::{CopyPlan, JobPlan, Load};
 use crate::plan::effects::{self, Effects};
 use crate::plan::refusal::Refusal;
+use crate::plan::setting::Setting;
 use crate::plan::shared::{Attempt, Shared};
-use crate::plan::{checks, inheritance, modes, order, pieces, swap, table};
+use crate::plan::{checks, ctid_ranges, inheritance, modes, order, swap, table};
 
 /// Plans a job. `same_place` says that source and target are one database of one server; `attempt` is
 /// whom tables are marked with that several workers load; `actions` are the target's foreign keys that
@@ -29,7 +30,7 @@ pub fn job(
     check_job(job, &tables, &mut refusals);
     inheritance::check(job, &tables, &mut refusals);
     let workers = job.loaders();
-    let shared = Shared::new(job, attempt, pieces::piece_bytes(workers, &tables));
+    let shared = Shared::new(job, attempt, ctid_ranges::piece_bytes(workers, &tables));
     if job.workers > workers {
         warnings.push(format!(
             "`workers` has no effect in mode `{}`: one transaction writes the target itself, through \
@@ -51,7 +52,7 @@ pub fn job(
         .iter()
         .enumerate()
         .map(|(at, inspected)| {
-            let setting = table::Setting {
+            let setting = Setting {
                 number: at + 1,
                 same_place,
                 shared: shared.as_ref(),

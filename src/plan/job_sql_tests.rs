@@ -6,7 +6,7 @@ use super::tests::{entry, named, plan, source, target};
 use super::*;
 use crate::catalog::desc::{ColumnDesc, ColumnSequence, Identity};
 use crate::config::spec::TableInput;
-use crate::plan::copy::CopyFormat;
+use crate::plan::column::CopyFormat;
 use crate::plan::fixtures::{self, column, inspected, table};
 
 #[test]

@@ -6,7 +6,7 @@ use super::*;
 use crate::catalog::desc::{ColumnDesc, ColumnSequence};
 use crate::config::spec::{FormatChoice, TableInput};
 use crate::pg::ident::Ident;
-use crate::plan::copy::{CopyFormat, FormatReason};
+use crate::plan::column::{CopyFormat, FormatReason};
 use crate::plan::fixtures::{self, column, inspected, table};
 
 /// One table with the columns `id int4, name text` on both sides, after a change.

@@ -4,24 +4,27 @@
 pub mod cast;
 mod checks;
 pub mod checksum;
+pub mod column;
 mod columns;
 pub mod compare;
 pub mod copy;
+pub mod ctid_ranges;
 pub mod effects;
 pub mod explain;
 #[cfg(test)]
 pub(crate) mod fixtures;
+pub mod form;
 pub mod format;
 mod inheritance;
 mod job;
-pub mod merge;
+pub mod lock;
 mod modes;
 pub mod obstacles;
 pub mod order;
 pub mod pairs;
-pub mod pieces;
 pub mod ranges;
 pub mod refusal;
+mod setting;
 pub mod shared;
 pub mod sql;
 pub mod staged;
@@ -29,7 +32,6 @@ pub mod step;
 pub mod swap;
 mod table;
 pub mod typmod;
-pub mod upsert;
 pub mod watermark;
 
 pub use crate::catalog::desc::Inspected;

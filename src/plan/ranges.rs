@@ -1,16 +1,16 @@
-//! Ranges of keys, and the order that both servers give keys; [`Half`] is the SQL of them.
+//! Ranges of keys, and the order that both servers give keys; [`SideSql`] is the SQL of them.
 //!
 //! Both servers must agree on which range a key lies in, so keys are compared by what is the same
 //! everywhere: numbers, dates and UUIDs by their value, everything else by the bytes of its text.
 
 use crate::catalog::desc::{ColumnDesc, TypeDesc, TypeShape};
 use crate::pg::ident::Ident;
-use crate::plan::compare::{AS_IT_IS, ComparedColumn, Form};
+use crate::plan::form::{AS_IT_IS, ComparedColumn, Form};
 use crate::plan::pairs;
 
-mod half;
+mod side;
 
-pub use half::{HASH_BUCKETS, Half};
+pub use side::{HASH_BUCKETS, SideSql};
 
 /// One column of a key.
 #[derive(Clone, Debug, PartialEq)]

@@ -3,7 +3,7 @@
 use crate::catalog::desc::{RelationDesc, RelationKind};
 use crate::config::spec::{TableInput, TableSpec};
 use crate::pg::ident::{Ident, QualifiedName, quote_literal};
-use crate::plan::copy::{ColumnPlan, CopyFormat};
+use crate::plan::column::{ColumnPlan, CopyFormat};
 
 /// What of the source follows FROM.
 pub fn read_from(spec: &TableSpec, kind: RelationKind) -> String {

@@ -9,118 +9,18 @@ use crate::catalog::desc::{ColumnDesc, RelationDesc, RelationKind, UniqueIndex};
 use crate::config::spec::{JobSpec, Mode, TableSpec};
 use crate::error::Side;
 use crate::pg::ident::{Ident, QualifiedName};
-use crate::plan::copy::{CopyPlan, Load};
-use crate::plan::effects::{self, Effects, Writes};
+use crate::plan::effects::{self, Writes};
 use crate::plan::refusal::Refusal;
-use crate::plan::table::Setting;
-use crate::plan::{merge, upsert};
+use crate::plan::setting::Setting;
 
+pub mod listing;
+pub mod merge;
 mod parts;
+pub mod types;
+pub mod upsert;
 
-pub(super) use parts::{Gone, Parts, assignments, differs, key_name, sql_list};
-
-/// How one table is loaded through a staging table.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Staged {
-    /// The staging table.
-    pub stage: QualifiedName,
-    /// Makes it.
-    pub create: Vec<String>,
-    /// Drops it, in the transaction that publishes; none where it goes with its transaction.
-    pub drop: Option<String>,
-    /// Gives the planner its statistics.
-    pub analyze: String,
-    /// Gives the number of staged rows without a whole key.
-    pub null_keys: String,
-    /// Gives the number of keys that are staged more than once, and of their rows.
-    pub repeated_keys: String,
-    /// Gives some of those keys, for a person.
-    pub repeated_examples: String,
-    /// Makes the target's rows of the staged ones.
-    pub apply: Apply,
-    /// What that may change besides.
-    pub effects: Effects,
-}
-
-/// What makes the target's rows of the staged ones.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Apply {
-    /// The target becomes the same as the staging table.
-    Merge(merge::Merge),
-    /// The target's rows get the staged values, and rows are added.
-    Upsert(upsert::Upsert),
-}
-
-impl Apply {
-    /// What compares the table once more.
-    fn compare_again(&self) -> Vec<&String> {
-        match self {
-            Apply::Merge(merge) => {
-                vec![
-                    &merge.drop_changes,
-                    &merge.make_changes,
-                    &merge.count_changes,
-                ]
-            }
-            Apply::Upsert(upsert) => vec![&upsert.count_wrong],
-        }
-    }
-}
-
-/// The tables of a plan that are staged.
-pub fn of(tables: &[CopyPlan]) -> impl Iterator<Item = (&CopyPlan, &Staged)> {
-    tables.iter().filter_map(|table| match &table.load {
-        Load::Direct | Load::Shadow(_) => None,
-        Load::Staged(staged) => Some((table, staged.as_ref())),
-    })
-}
-
-/// What checks the keys of what is staged.
-pub fn key_checks(tables: &[CopyPlan]) -> impl Iterator<Item = &str> {
-    of(tables)
-        .flat_map(|(_, staged)| [&staged.analyze, &staged.null_keys, &staged.repeated_keys])
-        .map(String::as_str)
-}
-
-/// What compares the staged tables with their targets and writes what differs, in order.
-pub fn changes(tables: &[CopyPlan]) -> Vec<&str> {
-    let mut list = Vec::new();
-    let mut merges = Vec::new();
-    let mut upserts = Vec::new();
-    for (_, staged) in of(tables) {
-        match &staged.apply {
-            Apply::Merge(merge) => merges.push(merge),
-            Apply::Upsert(upsert) => upserts.push(upsert),
-        }
-    }
-    for merge in &merges {
-        list.extend([
-            &merge.make_changes,
-            &merge.count_changes,
-            &merge.analyze_changes,
-        ]);
-        list.extend(&merge.fixed_changes);
-    }
-    for (at, step) in merge::steps(&merges) {
-        list.extend(merges[at].statements(step));
-    }
-    for upsert in &upserts {
-        list.extend(&upsert.make_changes);
-        list.push(&upsert.count_new);
-    }
-    list.extend(upserts.iter().map(|upsert| &upsert.insert));
-    list.into_iter().map(String::as_str).collect()
-}
-
-/// What compares once more the tables whose rows something else may have changed.
-pub fn compared_again(tables: &[CopyPlan]) -> Vec<&str> {
-    let all: Vec<&Staged> = of(tables).map(|(_, staged)| staged).collect();
-    let again = |table: &CopyPlan| all.iter().any(|by| by.effects.may_change(&table.target));
-    let list = of(tables).filter(|(table, _)| again(table));
-    list.flat_map(|(_, staged)| staged.apply.compare_again())
-        .map(String::as_str)
-        .collect()
-}
+use parts::{Parts, list};
+use types::{Apply, Staged};
 
 /// Does this entry load through a staging table?
 pub fn is_staged(job: &JobSpec, spec: &TableSpec) -> bool {
@@ -298,9 +198,4 @@ fn key<'a>(
             "add one to the target: CREATE UNIQUE INDEX; or name the columns of another in `key`",
         ),
     }
-}
-
-pub(super) fn list<'a>(names: impl Iterator<Item = &'a Ident>) -> String {
-    let names: Vec<String> = names.map(ToString::to_string).collect();
-    names.join(", ")
 }

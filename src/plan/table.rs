@@ -1,33 +1,15 @@
 //! The plan of one table, or every reason why there is none.
 
-use crate::catalog::desc::{
-    ColumnSequence, Inspected, KeyActions, RelationDesc, TypeDesc, TypeShape,
-};
+use crate::catalog::desc::{ColumnSequence, Inspected, RelationDesc, TypeDesc, TypeShape};
 use crate::config::spec::{FormatChoice, JobSpec, TableInput, Verify};
 use crate::error::{ErrorKind, Side};
-use crate::pg::ident::QualifiedName;
+use crate::plan::column::{ColumnPlan, CopyFormat, FormatReason};
 use crate::plan::columns::{self, Pair};
-use crate::plan::copy::{ColumnPlan, CopyFormat, CopyPlan, FormatReason, Load, SequencePlan};
+use crate::plan::copy::{CopyPlan, Load, SequencePlan};
 use crate::plan::format::{self, Carrier, Ends, Verdict};
 use crate::plan::refusal::Refusal;
-use crate::plan::shared::Shared;
-use crate::plan::{checks, compare, pairs, pieces, sql, staged, watermark};
-
-/// What the plan of a table has to know of its job.
-pub struct Setting<'a> {
-    /// Tells the table from the job's others.
-    pub number: usize,
-    /// Source and target are one database of one server.
-    pub same_place: bool,
-    /// Where several workers load.
-    pub shared: Option<&'a Shared>,
-    /// The tables of the job that its foreign keys point to.
-    pub refers_to: Vec<QualifiedName>,
-    /// All targets of the job.
-    pub targets: &'a [QualifiedName],
-    /// Foreign keys that may change rows when rows of the targets change.
-    pub actions: &'a KeyActions,
-}
+use crate::plan::setting::Setting;
+use crate::plan::{checks, compare, ctid_ranges, pairs, sql, staged, watermark};
 
 /// Plans one table. None where `refusals` got at least one entry.
 pub fn plan(
@@ -106,13 +88,13 @@ pub fn plan(
     let filter = watermark::and(spec.filter.as_deref(), condition);
     let select = sql::select(&from, &planned, filter.as_deref());
     let piece_bytes = setting.shared.map(|shared| shared.piece_bytes);
-    let ranges = piece_bytes.map_or(Vec::new(), |bytes| pieces::conditions(source, bytes));
+    let ranges = piece_bytes.map_or(Vec::new(), |bytes| ctid_ranges::conditions(source, bytes));
     let piece = |range: &String| {
         let filter = watermark::and(filter.as_deref(), Some(range));
         sql::copy_out(&sql::select(&from, &planned, filter.as_deref()), &format)
     };
     let pieces = ranges.iter().map(piece).collect();
-    warnings.extend(piece_bytes.and_then(|bytes| pieces::note(source, bytes)));
+    warnings.extend(piece_bytes.and_then(|bytes| ctid_ranges::note(source, bytes)));
     let computed = columns::computed(inspected, source, target, &pairs);
     let compared: Vec<(&Pair<'_>, Verdict)> = judged
         .into_iter()

@@ -13,18 +13,10 @@ use crate::config::duration;
 use crate::config::spec::TableSpec;
 use crate::error::Side;
 use crate::pg::ident::{Ident, QualifiedName, fnv1a, quote_literal};
+use crate::plan::copy::Watermark;
 use crate::plan::pairs;
 use crate::plan::refusal::Refusal;
 use crate::plan::sql::closed;
-
-/// What a run needs to know of a table with a watermark.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Watermark {
-    /// Gives the highest value as text.
-    pub read_value: String,
-    /// The mark of what will have been read, but for that value.
-    pub mark: Mark,
-}
 
 /// What to add to a SELECT's WHERE.
 #[derive(Debug, PartialEq, Eq)]

@@ -19,7 +19,7 @@ use crate::error::{Error, ErrorKind, Phase, Result, Side};
 use crate::pg::session::Session;
 use crate::plan::copy::{CopyPlan, JobPlan};
 use crate::plan::step::Transaction;
-use crate::plan::{self, pieces, swap};
+use crate::plan::{self, ctid_ranges, swap};
 use crate::report::{Elsewhere, Event, Snapshot, TableReport};
 
 /// How long a server may take to end a session that is over.
@@ -334,7 +334,7 @@ impl Bound<'_> {
 fn useful_workers(plan: &JobPlan, transaction: &Transaction) -> usize {
     let tables = plan.tables_of(transaction);
     let indexes = swap::shadows(tables).map(|(_, shadow)| shadow.indexes.len());
-    let pieces = pieces::queue(tables, plan.workers).len();
+    let pieces = ctid_ranges::queue(tables, plan.workers).len();
     let wanted = pieces.max(indexes.sum()).max(1);
     usize::try_from(plan.workers).map_or(wanted, |workers| workers.min(wanted))
 }

@@ -5,8 +5,8 @@ use crate::error::{Error, ErrorKind, Phase, Result, Side};
 use crate::pg::checked::CheckedRow;
 use crate::pg::session::Session;
 use crate::plan::checksum::{self, Alphabet};
-use crate::plan::compare::Writer;
 use crate::plan::copy::CopyPlan;
+use crate::plan::form::Writer;
 use crate::run::Context;
 use crate::words::counted;
 

@@ -13,7 +13,7 @@ use crate::error::{Error, ErrorKind, Phase, Result, Side};
 use crate::pg::ident::{QualifiedName, fnv1a};
 use crate::pg::session::Session;
 use crate::plan::copy::CopyPlan;
-use crate::plan::staged;
+use crate::plan::staged::listing;
 
 /// Takes the advisory lock of the job, which ends with the session's transaction.
 ///
@@ -134,7 +134,7 @@ pub(super) async fn unchanged(
 ) -> Result<()> {
     let names: Vec<_> = tables.iter().map(|table| table.target.clone()).collect();
     let now = catalog::read(target, &names).await?;
-    let writes_rows = staged::of(tables).next().is_some();
+    let writes_rows = listing::of(tables).next().is_some();
     for name in &names {
         let same = match (seen.get(name), now.get(name)) {
             (Some(before), Some(after)) => {

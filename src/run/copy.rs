@@ -17,7 +17,7 @@ use crate::config::spec::JobSpec;
 use crate::error::{Error, Phase, Result};
 use crate::pg::session::Session;
 use crate::plan::copy::CopyPlan;
-use crate::plan::pieces::{self, Piece};
+use crate::plan::ctid_ranges::{self, Piece};
 use crate::report::{Event, TableProgress, TableReport};
 
 /// How often a session that waits for the workers is looked at.
@@ -89,9 +89,9 @@ struct Moving {
 
 impl<'a> Work<'a> {
     fn new(context: &'a Context, part: Part<'a>, before: usize) -> Self {
-        let queue = pieces::queue(part.tables(), part.plan.workers);
+        let queue = ctid_ranges::queue(part.tables(), part.plan.workers);
         let moving = |table: &CopyPlan| Moving {
-            open: pieces::statements(table).count(),
+            open: ctid_ranges::statements(table).count(),
             ..Moving::default()
         };
         Work {

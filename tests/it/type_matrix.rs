@@ -10,8 +10,9 @@ use tableferry::config::spec::JobSpec;
 use tableferry::error::{Phase, Side};
 use tableferry::pg::session::Session;
 use tableferry::plan::checksum::{self, Alphabet};
-use tableferry::plan::compare::Writer;
-use tableferry::plan::copy::{CopyFormat, CopyPlan};
+use tableferry::plan::column::CopyFormat;
+use tableferry::plan::copy::CopyPlan;
+use tableferry::plan::form::Writer;
 use tableferry::plan::shared::Attempt;
 use tableferry::plan::{self, Refusal};
 

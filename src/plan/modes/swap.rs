@@ -5,7 +5,8 @@ use super::{Facts, common};
 use crate::error::Phase;
 use crate::plan::copy::{CopyPlan, Load};
 use crate::plan::step::{Run, Step};
-use crate::plan::swap::{OWN_TABLESPACE, Shadow};
+use crate::plan::swap::OWN_TABLESPACE;
+use crate::plan::swap::types::Shadow;
 
 pub(super) fn steps(facts: &Facts<'_>) -> Vec<Step> {
     let mut steps = common::claim(facts);

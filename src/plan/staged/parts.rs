@@ -335,3 +335,9 @@ pub(in crate::plan) fn assignments(names: &[&Ident], from: &str) -> String {
         .collect();
     list.join(", ")
 }
+
+/// `a, b`, for people.
+pub(super) fn list<'a>(names: impl Iterator<Item = &'a Ident>) -> String {
+    let names: Vec<String> = names.map(ToString::to_string).collect();
+    names.join(", ")
+}

@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 
 use super::make::OWN_TABLESPACE;
-use super::{Names, OuterKey, acl, comment, literal, quoted};
+use super::types::OuterKey;
+use super::{Names, acl, comment, literal, quoted};
 use crate::catalog::attachments::{Attachments, ForeignKey, Index, IndexConstraint, Statistics};
 use crate::pg::ident::QualifiedName;
 

@@ -32,6 +32,7 @@ mod refuse;
 mod rights;
 #[cfg(test)]
 mod tests;
+pub mod types;
 
 use std::collections::BTreeMap;
 
@@ -47,31 +48,9 @@ use crate::plan::sql;
 
 pub use compare::differences;
 pub use make::OWN_TABLESPACE;
-pub use publish::{OuterKey, Publish, other_locks, publish};
+pub use publish::{other_locks, publish};
 
-/// A new table that will take the target's place.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Shadow {
-    /// Its name until then.
-    pub name: QualifiedName,
-    /// The old table's name from then until it is dropped, in the same transaction.
-    pub retired: QualifiedName,
-    /// Before the load: the table and all that has a say in which rows it takes.
-    pub make: Vec<String>,
-    /// After the load: the statements of each index, which may all be made at the same time.
-    pub indexes: Vec<Vec<String>>,
-    /// Then: constraints, statistics, comments.
-    pub build: Vec<String>,
-    /// When all shadows of the job are built: what refers to other shadows, and privileges last,
-    /// because the owner's own may be among those that lack.
-    pub attach: Vec<String>,
-    /// In the publishing moment: foreign keys to tables that are not swapped.
-    pub outer_keys: Vec<OuterKey>,
-    /// Its rows are visible to every snapshot, however old; else an older one finds the table empty.
-    pub frozen: bool,
-    /// What the old table has, for comparing.
-    pub attachments: Attachments,
-}
+use types::Shadow;
 
 /// The shadows of a plan.
 pub fn shadows(tables: &[CopyPlan]) -> impl Iterator<Item = (&CopyPlan, &Shadow)> {

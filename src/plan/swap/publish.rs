@@ -7,39 +7,13 @@
 
 use std::collections::BTreeMap;
 
-use super::{Names, Shadow, acl, comment, literal, make, options, quoted};
+use super::types::{Publish, Shadow};
+use super::{Names, acl, comment, literal, make, options, quoted};
 use crate::catalog::attachments::{Attachments, Policy, View};
 use crate::error::Side;
 use crate::pg::ident::QualifiedName;
 use crate::plan::copy::{CopyPlan, Load};
-use crate::plan::explain::Lock;
-
-/// The statements of the publishing moment.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct Publish {
-    /// Takes every lock that readers could notice: a statement for each relation.
-    pub lock: Vec<(QualifiedName, String)>,
-    /// Keeps writers away from the tables that foreign keys point to.
-    pub lock_referenced: Vec<(QualifiedName, String)>,
-    /// Adds those foreign keys.
-    pub keys: Vec<String>,
-    /// The tables that this reads.
-    pub keys_read: Vec<QualifiedName>,
-    /// Changes catalogues only.
-    pub swap: Vec<String>,
-}
-
-/// A foreign key to a table that is not swapped. Adding it locks that table against writers, dropping
-/// the old one locks it against everybody.
-#[derive(Clone, Debug, PartialEq)]
-pub struct OuterKey {
-    /// Adds it to the shadow.
-    pub statements: Vec<String>,
-    /// All rows are looked up.
-    pub reads_rows: bool,
-    /// The table that it points to, and that one's partitions.
-    pub tables: Vec<QualifiedName>,
-}
+use crate::plan::lock::Lock;
 
 /// The publishing moment of all of a job's tables that load a shadow.
 pub fn publish(tables: &[CopyPlan]) -> Publish {

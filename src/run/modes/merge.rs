@@ -6,7 +6,7 @@ use super::counts;
 use super::rounds::{Done, Found};
 use crate::error::{Error, ErrorKind, Phase, Result, Side};
 use crate::pg::session::Session;
-use crate::plan::merge::{Merge, Step, steps};
+use crate::plan::staged::merge::{Change, Merge, steps};
 use crate::words::counted;
 
 /// Finds what differs; `again`, if that has been done before.
@@ -66,9 +66,9 @@ pub(super) async fn write(
         };
         let done: &mut Done = all.entry(*place).or_default();
         let (what, rows, total) = match step {
-            Step::Delete => ("deleted", found.gone, &mut done.deleted),
-            Step::Update => ("updated", found.changed, &mut done.updated),
-            Step::Insert => ("inserted", found.new, &mut done.inserted),
+            Change::Delete => ("deleted", found.gone, &mut done.deleted),
+            Change::Update => ("updated", found.changed, &mut done.updated),
+            Change::Insert => ("inserted", found.new, &mut done.inserted),
         };
         if rows == 0 {
             continue;

@@ -14,7 +14,8 @@ use crate::error::{Error, ErrorKind, Phase, Result, Side};
 use crate::pg::ident::QualifiedName;
 use crate::pg::session::Session;
 use crate::plan::copy::{CopyPlan, Load};
-use crate::plan::staged::{self, Staged};
+use crate::plan::staged::listing;
+use crate::plan::staged::types::Staged;
 use crate::plan::{Inspected, sql};
 use crate::report::TableReport;
 
@@ -156,7 +157,7 @@ pub(super) async fn apply(
     let reports = tables.iter().zip(reports);
     let reports = reports.filter(|(table, _)| matches!(table.load, Load::Staged(_)));
     let mut all = Vec::new();
-    for ((table, staged), (_, report)) in staged::of(tables).zip(reports) {
+    for ((table, staged), (_, report)) in listing::of(tables).zip(reports) {
         report.rows_inserted = 0;
         report.rows_updated = 0;
         report.rows_deleted = 0;

@@ -7,7 +7,7 @@ use super::{Loaded, merge, upsert};
 use crate::config::spec::{JobSpec, Verify};
 use crate::error::{Error, ErrorKind, Phase, Result, Side};
 use crate::pg::session::Session;
-use crate::plan::staged::Apply;
+use crate::plan::staged::types::Apply;
 use crate::words::counted;
 
 /// Rounds of writing and comparing again, besides one for each table: foreign keys that change rows lead

@@ -5,7 +5,8 @@ use crate::config::spec::JobSpec;
 use crate::error::{Error, ErrorKind, Phase, Result, Side};
 use crate::pg::session::Session;
 use crate::plan::copy::CopyPlan;
-use crate::plan::staged::{self, Staged};
+use crate::plan::staged::listing;
+use crate::plan::staged::types::Staged;
 use crate::words::counted;
 
 /// Refuses NULL and repeated keys, with their numbers; the keys themselves only with `log_values`.
@@ -14,7 +15,7 @@ pub(in crate::run) async fn check(
     job: &JobSpec,
     tables: &[CopyPlan],
 ) -> Result<()> {
-    for (table, staged) in staged::of(tables) {
+    for (table, staged) in listing::of(tables) {
         let checked = check_one(target, job, staged).await;
         checked.map_err(|error| error.on(&table.target))?;
     }

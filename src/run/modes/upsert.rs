@@ -4,7 +4,7 @@ use super::counts;
 use super::rounds::{Done, Found};
 use crate::error::{Phase, Result};
 use crate::pg::session::Session;
-use crate::plan::upsert::Upsert;
+use crate::plan::staged::upsert::Upsert;
 
 /// Finds what is new; `again`, if that has been done before: then whether anything is left to do, too.
 pub(super) async fn compare(target: &Session, upsert: &Upsert, again: bool) -> Result<Found> {

@@ -8,7 +8,8 @@ use super::limit::{self, RateLimit};
 use super::watch::{Meter, Waiting};
 use crate::error::{Error, ErrorKind, Phase, Result, Side};
 use crate::pg::session::Session;
-use crate::plan::copy::{CopyFormat, CopyPlan};
+use crate::plan::column::CopyFormat;
+use crate::plan::copy::CopyPlan;
 
 /// The two bytes that end binary COPY data: a field count of -1.
 const BINARY_TRAILER: [u8; 2] = [0xff, 0xff];

@@ -10,7 +10,8 @@ use crate::error::{Error, Phase};
 use crate::pg::session::Session;
 use crate::pg::tap::TapState;
 use crate::pg::watchdog::Silence;
-use crate::plan::copy::{CopyFormat, CopyPlan};
+use crate::plan::column::CopyFormat;
+use crate::plan::copy::CopyPlan;
 
 /// How often progress is told and stalls are looked for.
 const TICK: Duration = Duration::from_millis(200);

@@ -20,9 +20,9 @@ use super::{Cancelled, Context, claim, inspect};
 use crate::error::{Error, ErrorKind, Phase, Result, Side};
 use crate::pg::session::Session;
 use crate::plan;
-use crate::plan::compare::Writer;
 use crate::plan::copy::CopyPlan;
-use crate::plan::ranges::{Half, Range};
+use crate::plan::form::Writer;
+use crate::plan::ranges::{Range, SideSql};
 use crate::report::difference::{RangeDifference, TableDifference, keeps_promise};
 
 /// How long a server may take to end a session.
@@ -110,8 +110,8 @@ struct Pair<'a> {
     table: &'a CopyPlan,
     source: &'a Session,
     target: &'a Session,
-    source_half: Half<'a>,
-    target_half: Half<'a>,
+    source_sql: SideSql<'a>,
+    target_sql: SideSql<'a>,
 }
 
 impl<'a> Pair<'a> {
@@ -121,7 +121,7 @@ impl<'a> Pair<'a> {
         alphabets: &Alphabets,
         table: &'a CopyPlan,
     ) -> Self {
-        let half = |writer, alphabet: &_| Half {
+        let side = |writer, alphabet: &_| SideSql {
             comparison: &table.comparison,
             writer,
             alphabet: Clone::clone(alphabet),
@@ -131,13 +131,13 @@ impl<'a> Pair<'a> {
             table,
             source,
             target,
-            source_half: half(Writer::Source, &alphabets.source),
-            target_half: half(Writer::Target, &alphabets.target),
+            source_sql: side(Writer::Source, &alphabets.source),
+            target_sql: side(Writer::Target, &alphabets.target),
         }
     }
 
     async fn digests(&self) -> Result<(Digest, Digest)> {
-        let sql = (self.source_half.digest(), self.target_half.digest());
+        let sql = (self.source_sql.digest(), self.target_sql.digest());
         tokio::try_join!(
             checksum::digest(self.source, Phase::Verify, &sql.0),
             checksum::digest(self.target, Phase::Verify, &sql.1),
@@ -183,14 +183,14 @@ async fn compare(
                 narrow::by_key(pair, (&source, &target), &told).await?;
             told("reading the rows that may differ");
             let ranges: Vec<Range> = tops.iter().map(|top| top.range.clone()).collect();
-            let sql = |half: &Half<'_>| half.stream(&differing, &ranges);
+            let sql = |side: &SideSql<'_>| side.stream(&differing, &ranges);
             let tally = Tally::new(true, tops.len());
             let tally = merge(pair, sql, tally).await?;
             (tops, tally)
         } else {
             let (tops, differing) = narrow::by_hash(pair).await?;
             told("reading the rows that may differ");
-            let sql = |half: &Half<'_>| half.stream_buckets(&differing);
+            let sql = |side: &SideSql<'_>| side.stream_buckets(&differing);
             let tally = Tally::new(false, tops.len());
             let tally = merge(pair, sql, tally).await?;
             (tops, tally)
@@ -211,7 +211,7 @@ async fn compare(
         }
         if context.job.log_values {
             for row in found.rows.iter_mut().flatten() {
-                row.key = pair.source_half.alphabet.read(&row.key);
+                row.key = pair.source_sql.alphabet.read(&row.key);
             }
         }
         found.equal = keeps_promise(
@@ -256,10 +256,10 @@ fn put(found: &mut TableDifference, tops: &[Part], tally: Tally, with_keys: bool
 /// Reads both sides' rows in the same order and counts where they part.
 async fn merge(
     pair: &Pair<'_>,
-    sql: impl Fn(&Half<'_>) -> String,
+    sql: impl Fn(&SideSql<'_>) -> String,
     mut tally: Tally,
 ) -> Result<Tally> {
-    let (from, to) = (sql(&pair.source_half), sql(&pair.target_half));
+    let (from, to) = (sql(&pair.source_sql), sql(&pair.target_sql));
     let (mut source, mut target) = tokio::try_join!(
         Lines::open(pair.source, &from, tally.ranges.len()),
         Lines::open(pair.target, &to, tally.ranges.len())

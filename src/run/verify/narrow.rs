@@ -79,7 +79,7 @@ pub(super) async fn by_key(
         if depth > 0 && parts.len() == open.len() {
             break;
         }
-        if depth == 0 && pair.source_half.has_nulls() {
+        if depth == 0 && pair.source_sql.has_nulls() {
             parts.push(Range::Nulls);
         }
         told(&format!("comparing {}", counted(parts.len(), "range")));
@@ -142,8 +142,8 @@ async fn digests(pair: &Pair<'_>, ranges: &[Range]) -> Result<Vec<(Digest, Diges
             .collect()
     };
     let (source_sql, target_sql) = (
-        pair.source_half.digests(ranges),
-        pair.target_half.digests(ranges),
+        pair.source_sql.digests(ranges),
+        pair.target_sql.digests(ranges),
     );
     let what = "the checksums of ranges";
     let (source, target) = tokio::try_join!(
@@ -181,12 +181,12 @@ async fn cuts(pair: &Pair<'_>, open: &[Part]) -> Result<Vec<Vec<Bound>>> {
     let one_of = (rows / wanted).max(1).next_power_of_two();
     let source: u64 = open.iter().map(|part| part.source).sum();
     let target: u64 = open.iter().map(|part| part.target).sum();
-    let (half, session) = if source >= target {
-        (&pair.source_half, pair.source)
+    let (side, session) = if source >= target {
+        (&pair.source_sql, pair.source)
     } else {
-        (&pair.target_half, pair.target)
+        (&pair.target_sql, pair.target)
     };
-    let sql = half.sample(&ranges, one_of, wanted * 4);
+    let sql = side.sample(&ranges, one_of, wanted * 4);
     let mut samples: Vec<Vec<Bound>> = vec![Vec::new(); open.len()];
     for row in session.query(Phase::Verify, &sql, &[]).await? {
         let number: i32 = row.get(0);

@@ -6,9 +6,9 @@
 //! nor merged, gone rows are found apart. What was found is counted against what is then done: a trigger
 //! that drops a row shows. What else may change rows is said in `effects.rs`.
 
+use super::parts::{self, Gone, Parts};
 use crate::pg::ident::QualifiedName;
 use crate::plan::sql::closed;
-use crate::plan::staged::{self, Gone, Parts};
 
 /// The statements of a merge.
 #[derive(Clone, Debug, PartialEq)]
@@ -42,7 +42,7 @@ pub struct Merge {
 
 /// One step of merging several tables.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Step {
+pub enum Change {
     /// Delete what is gone.
     Delete,
     /// Update what differs.
@@ -57,7 +57,7 @@ pub enum Step {
 /// Foreign keys want deletes last: a row that refers to a gone one is changed or deleted before. But
 /// another unique index than the key's wants them first, before its values are given to other rows;
 /// then what refers to such a table has to be deleted first, too.
-pub fn steps(merges: &[&Merge]) -> Vec<(usize, Step)> {
+pub fn steps(merges: &[&Merge]) -> Vec<(usize, Change)> {
     let mut first: Vec<bool> = merges.iter().map(|merge| merge.has_other_unique).collect();
     let refers =
         |from: usize, to: usize| from != to && merges[from].refers_to.contains(&merges[to].target);
@@ -68,23 +68,23 @@ pub fn steps(merges: &[&Merge]) -> Vec<(usize, Step)> {
     }
     let deletes = |wanted: bool| {
         let places = (0..merges.len()).rev().filter(|at| first[*at] == wanted);
-        places.map(|at| (at, Step::Delete)).collect::<Vec<_>>()
+        places.map(|at| (at, Change::Delete)).collect::<Vec<_>>()
     };
     let changes = (0..merges.len()).flat_map(|at| match first[at] {
-        true => [(at, Step::Update), (at, Step::Insert)],
+        true => [(at, Change::Update), (at, Change::Insert)],
         // A changed row may refer to a new one of its own table.
-        false => [(at, Step::Insert), (at, Step::Update)],
+        false => [(at, Change::Insert), (at, Change::Update)],
     });
     [deletes(true), changes.collect(), deletes(false)].concat()
 }
 
 impl Merge {
     /// The statements of one step.
-    pub fn statements(&self, step: Step) -> &[String] {
+    pub fn statements(&self, step: Change) -> &[String] {
         match step {
-            Step::Delete => &self.deletes,
-            Step::Update => self.update.as_slice(),
-            Step::Insert => std::slice::from_ref(&self.insert),
+            Change::Delete => &self.deletes,
+            Change::Update => self.update.as_slice(),
+            Change::Insert => std::slice::from_ref(&self.insert),
         }
     }
 }
@@ -99,7 +99,7 @@ pub(super) fn plan(parts: &Parts<'_>, refers_to: &[QualifiedName]) -> Merge {
         column.is_none_or(|column| !column.not_null)
     });
     let same_key =
-        |left: &str| parts.same_key(left, |at, _| format!("\"change\".{}", staged::key_name(at)));
+        |left: &str| parts.same_key(left, |at, _| format!("\"change\".{}", parts::key_name(at)));
     let mut deletes = vec![match filter {
         None => format!(
             "DELETE FROM {} AS \"target\" USING {changes} AS \"change\" \
@@ -128,7 +128,7 @@ pub(super) fn plan(parts: &Parts<'_>, refers_to: &[QualifiedName]) -> Merge {
         drop_changes: parts.drop_changes(),
         analyze_changes: format!("ANALYZE {changes}"),
         count_changes: parts.count_changes(),
-        fixed_changes: staged::differs("\"target\"", "\"staged\"", fixed.iter().copied()).map(
+        fixed_changes: parts::differs("\"target\"", "\"staged\"", fixed.iter().copied()).map(
             |differs| {
                 format!(
                     "SELECT pg_catalog.count(*) FROM {} JOIN {} AS \"target\" ON {} WHERE {differs}",
@@ -144,7 +144,7 @@ pub(super) fn plan(parts: &Parts<'_>, refers_to: &[QualifiedName]) -> Merge {
             format!(
                 "UPDATE {} AS \"target\" SET {} FROM {} WHERE NOT \"change\".\"is_new\" AND {}",
                 parts.target_from(),
-                staged::assignments(&settable, "\"staged\""),
+                parts::assignments(&settable, "\"staged\""),
                 parts.changed_rows(),
                 parts.same_as_staged("\"target\""),
             )
@@ -221,9 +221,9 @@ mod tests {
             .iter()
             .map(|(at, step)| {
                 let letter = match step {
-                    Step::Delete => 'D',
-                    Step::Update => 'U',
-                    Step::Insert => 'I',
+                    Change::Delete => 'D',
+                    Change::Update => 'U',
+                    Change::Insert => 'I',
                 };
                 format!("{letter}{at}")
             })

@@ -3,14 +3,15 @@
 use super::{Bound, KeyColumn, Order, Range, joined};
 use crate::pg::ident::quote_literal;
 use crate::plan::checksum::{self, Alphabet, HASH};
-use crate::plan::compare::{AS_IT_IS, Comparison, Form, Writer};
+use crate::plan::compare::Comparison;
+use crate::plan::form::{AS_IT_IS, Form, Writer};
 
 /// Buckets of a table without a key, by its rows' hashes. A power of two.
 pub const HASH_BUCKETS: usize = 64;
 
 /// One side of a table that is compared.
 #[derive(Clone, Debug)]
-pub struct Half<'a> {
+pub struct SideSql<'a> {
     /// What is compared.
     pub comparison: &'a Comparison,
     /// Which side.
@@ -21,7 +22,7 @@ pub struct Half<'a> {
     pub target_from: String,
 }
 
-impl Half<'_> {
+impl SideSql<'_> {
     /// Rows and sums of all.
     pub fn digest(&self) -> String {
         checksum::digest(
@@ -290,8 +291,8 @@ fn hash_bucket() -> String {
 mod tests {
     use super::*;
     use crate::pg::ident::Ident;
-    use crate::plan::compare::ComparedColumn;
     use crate::plan::fixtures::column;
+    use crate::plan::form::ComparedColumn;
     use crate::plan::ranges::key_column;
     use rstest::rstest;
 
@@ -316,8 +317,8 @@ mod tests {
         }
     }
 
-    fn half(comparison: &Comparison) -> Half<'_> {
-        Half {
+    fn side(comparison: &Comparison) -> SideSql<'_> {
+        SideSql {
             comparison,
             writer: Writer::Target,
             alphabet: Alphabet::Plain,
@@ -344,7 +345,7 @@ mod tests {
         #[case] expected: &str,
     ) {
         let comparison = comparison(source, target);
-        let sql = half(&comparison).condition(&between("1", ""));
+        let sql = side(&comparison).condition(&between("1", ""));
         assert_eq!(
             sql,
             format!("(NOT (\"id\" IS NULL) AND {expected})"),
@@ -363,7 +364,7 @@ mod tests {
         ];
         let is = |text: &str| format!("(\"id\") < ('{text}'::pg_catalog.int8)");
         assert_eq!(
-            half(&comparison).number(&ranges),
+            side(&comparison).number(&ranges),
             format!(
                 "CASE WHEN (\"id\" IS NULL) THEN 3 ELSE CASE WHEN {} THEN 0 ELSE CASE WHEN {} \
                  THEN 1 ELSE 2 END END END",

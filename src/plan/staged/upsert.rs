@@ -1,9 +1,9 @@
 //! Mode `upsert`, and `append` with a watermark: the staged rows by key, other rows stay.
 
+use super::parts::{self, Gone, Parts};
 use crate::config::spec::{JobSpec, Mode};
 use crate::error::Side;
 use crate::plan::refusal::Refusal;
-use crate::plan::staged::{self, Gone, Parts};
 
 /// The statements of an upsert.
 #[derive(Clone, Debug, PartialEq)]
@@ -33,7 +33,7 @@ pub(super) fn plan(
         .iter()
         .map(|column| &column.name)
         .collect();
-    let names = staged::list(key.iter().copied());
+    let names = parts::list(key.iter().copied());
     // ON CONFLICT (columns) means every unique index over them.
     let deferrable = parts.target.unique_indexes.iter().find(|index| {
         !index.immediate
@@ -63,14 +63,14 @@ pub(super) fn plan(
     if updates && !fixed.is_empty() {
         warnings.push(format!(
             "GENERATED ALWAYS AS IDENTITY cannot be updated: rows that are there keep their {}",
-            staged::list(fixed.into_iter())
+            parts::list(fixed.into_iter())
         ));
     }
     let settable = parts.settable();
-    let update = staged::differs("\"target\"", "EXCLUDED", settable.iter().copied())
+    let update = parts::differs("\"target\"", "EXCLUDED", settable.iter().copied())
         .filter(|_| updates)
         .map(|differs| {
-            let set = staged::assignments(&settable, "EXCLUDED");
+            let set = parts::assignments(&settable, "EXCLUDED");
             format!("UPDATE SET {set} WHERE {differs}")
         });
     let changes = parts.changes.sql();
@@ -92,7 +92,7 @@ pub(super) fn plan(
         );
         (Vec::new(), count, stage)
     };
-    let as_staged = staged::differs("\"target\"", "\"staged\"", settable.iter().copied())
+    let as_staged = parts::differs("\"target\"", "\"staged\"", settable.iter().copied())
         .filter(|_| updates)
         .map_or(String::new(), |differs| format!(" AND NOT ({differs})"));
     Upsert {
@@ -110,7 +110,7 @@ pub(super) fn plan(
             "{} SELECT {} FROM {from} ON CONFLICT ({}) DO {}",
             parts.insert_into(),
             parts.columns_sql("\"staged\"."),
-            staged::sql_list("", key.into_iter()),
+            parts::sql_list("", key.into_iter()),
             update.unwrap_or_else(|| "NOTHING".to_owned()),
         ),
     }

@@ -1,0 +1,116 @@
+//! The columns of a plan, and the format in which COPY carries them.
+
+use std::fmt;
+
+use crate::pg::ident::Ident;
+
+/// One column of a plan.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ColumnPlan {
+    /// The target's column.
+    pub name: Ident,
+    /// The source's type, for people.
+    pub source_type: String,
+    /// The target's type, for people.
+    pub target_type: String,
+    /// The expression over the source's columns that gives it, where `set` has one.
+    pub expression: Option<String>,
+    /// Why this column needs text, if it does.
+    pub needs_text: Option<FormatReason>,
+}
+
+/// The format of both COPY statements; the reason travels with the choice.
+#[derive(Clone, Debug, PartialEq)]
+pub enum CopyFormat {
+    /// `FORMAT binary`.
+    Binary,
+    /// `FORMAT text`, because of this.
+    Text(FormatReason),
+}
+
+/// Why text and not binary.
+#[derive(Clone, Debug, PartialEq)]
+pub enum FormatReason {
+    /// `format = "text"`.
+    Configured,
+    /// This column's types differ in a way that only text carries.
+    TypeDiffers {
+        /// The column, and the path within its type: `address.zip`.
+        attribute: String,
+        /// The source's type.
+        source: String,
+        /// The target's type.
+        target: String,
+    },
+    /// A type has no binary output or input function.
+    NoBinaryIo {
+        /// The column, and the path within its type.
+        attribute: String,
+        /// The type.
+        ty: String,
+        /// The side that lacks it: "source" or "target".
+        side: &'static str,
+    },
+    /// Binary would embed OIDs, which mean something else on the target.
+    EmbedsOids {
+        /// The column, and the path within its type.
+        attribute: String,
+        /// The type.
+        ty: String,
+    },
+    /// A target of version 13 or older compares the OIDs that arrays and composites carry.
+    OldTarget {
+        /// The column, and the path within its type.
+        attribute: String,
+        /// The user-defined type inside.
+        ty: String,
+    },
+}
+
+impl fmt::Display for FormatReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            FormatReason::Configured => f.write_str("`format = \"text\"` is configured"),
+            FormatReason::TypeDiffers {
+                attribute,
+                source,
+                target,
+            } => write!(
+                f,
+                "{attribute}: {source} → {target} differs in its binary form"
+            ),
+            FormatReason::NoBinaryIo {
+                attribute,
+                ty,
+                side,
+            } => write!(f, "{attribute}: {ty} has no binary form on the {side}"),
+            FormatReason::EmbedsOids { attribute, ty } => write!(
+                f,
+                "{attribute}: {ty} in binary is an OID, which means something else on the target"
+            ),
+            FormatReason::OldTarget { attribute, ty } => write!(
+                f,
+                "{attribute}: PostgreSQL 13 and older refuse the OID of {ty} in binary arrays and \
+                 composites"
+            ),
+        }
+    }
+}
+
+impl CopyFormat {
+    /// `binary` or `text`, as in SQL and in reports.
+    pub fn as_str(&self) -> &'static str {
+        match self {
+            CopyFormat::Binary => "binary",
+            CopyFormat::Text(_) => "text",
+        }
+    }
+
+    /// Why text, where it is text.
+    pub fn reason(&self) -> Option<&FormatReason> {
+        match self {
+            CopyFormat::Binary => None,
+            CopyFormat::Text(reason) => Some(reason),
+        }
+    }
+}

@@ -1,0 +1,60 @@
+//! The statements of all staged tables of a transaction, in the order in which they run.
+
+use super::merge;
+use super::types::{Apply, Staged};
+use crate::plan::copy::{CopyPlan, Load};
+
+/// The tables of a plan that are staged.
+pub fn of(tables: &[CopyPlan]) -> impl Iterator<Item = (&CopyPlan, &Staged)> {
+    tables.iter().filter_map(|table| match &table.load {
+        Load::Direct | Load::Shadow(_) => None,
+        Load::Staged(staged) => Some((table, staged.as_ref())),
+    })
+}
+
+/// What checks the keys of what is staged.
+pub fn key_checks(tables: &[CopyPlan]) -> impl Iterator<Item = &str> {
+    of(tables)
+        .flat_map(|(_, staged)| [&staged.analyze, &staged.null_keys, &staged.repeated_keys])
+        .map(String::as_str)
+}
+
+/// What compares the staged tables with their targets and writes what differs, in order.
+pub fn changes(tables: &[CopyPlan]) -> Vec<&str> {
+    let mut list = Vec::new();
+    let mut merges = Vec::new();
+    let mut upserts = Vec::new();
+    for (_, staged) in of(tables) {
+        match &staged.apply {
+            Apply::Merge(merge) => merges.push(merge),
+            Apply::Upsert(upsert) => upserts.push(upsert),
+        }
+    }
+    for merge in &merges {
+        list.extend([
+            &merge.make_changes,
+            &merge.count_changes,
+            &merge.analyze_changes,
+        ]);
+        list.extend(&merge.fixed_changes);
+    }
+    for (at, step) in merge::steps(&merges) {
+        list.extend(merges[at].statements(step));
+    }
+    for upsert in &upserts {
+        list.extend(&upsert.make_changes);
+        list.push(&upsert.count_new);
+    }
+    list.extend(upserts.iter().map(|upsert| &upsert.insert));
+    list.into_iter().map(String::as_str).collect()
+}
+
+/// What compares once more the tables whose rows something else may have changed.
+pub fn compared_again(tables: &[CopyPlan]) -> Vec<&str> {
+    let all: Vec<&Staged> = of(tables).map(|(_, staged)| staged).collect();
+    let again = |table: &CopyPlan| all.iter().any(|by| by.effects.may_change(&table.target));
+    let list = of(tables).filter(|(table, _)| again(table));
+    list.flat_map(|(_, staged)| staged.apply.compare_again())
+        .map(String::as_str)
+        .collect()
+}

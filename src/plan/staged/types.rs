@@ -1,0 +1,53 @@
+//! What a plan knows of a table that is loaded through staging.
+
+use super::{merge, upsert};
+use crate::pg::ident::QualifiedName;
+use crate::plan::effects::Effects;
+
+/// How one table is loaded through a staging table.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Staged {
+    /// The staging table.
+    pub stage: QualifiedName,
+    /// Makes it.
+    pub create: Vec<String>,
+    /// Drops it, in the transaction that publishes; none where it goes with its transaction.
+    pub drop: Option<String>,
+    /// Gives the planner its statistics.
+    pub analyze: String,
+    /// Gives the number of staged rows without a whole key.
+    pub null_keys: String,
+    /// Gives the number of keys that are staged more than once, and of their rows.
+    pub repeated_keys: String,
+    /// Gives some of those keys, for a person.
+    pub repeated_examples: String,
+    /// Makes the target's rows of the staged ones.
+    pub apply: Apply,
+    /// What that may change besides.
+    pub effects: Effects,
+}
+
+/// What makes the target's rows of the staged ones.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Apply {
+    /// The target becomes the same as the staging table.
+    Merge(merge::Merge),
+    /// The target's rows get the staged values, and rows are added.
+    Upsert(upsert::Upsert),
+}
+
+impl Apply {
+    /// What compares the table once more.
+    pub(super) fn compare_again(&self) -> Vec<&String> {
+        match self {
+            Apply::Merge(merge) => {
+                vec![
+                    &merge.drop_changes,
+                    &merge.make_changes,
+                    &merge.count_changes,
+                ]
+            }
+            Apply::Upsert(upsert) => vec![&upsert.count_wrong],
+        }
+    }
+}
