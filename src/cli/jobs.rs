@@ -8,7 +8,7 @@ use serde::Serialize;
 use super::Exit;
 use super::out::{PlainTable, complain, print_json};
 use crate::config::spec::{Config, Mode};
-use crate::daemon::armed::ArmedConfig;
+use crate::daemon::scheduled_config::ScheduledConfig;
 
 /// Fire times shown.
 const FIRES_SHOWN: usize = 5;
@@ -27,8 +27,8 @@ struct Job<'a> {
 }
 
 pub(super) fn run(config: Config, json: bool) -> Exit {
-    let armed = match ArmedConfig::new(Arc::new(config)) {
-        Ok(armed) => armed,
+    let scheduled = match ScheduledConfig::new(Arc::new(config)) {
+        Ok(scheduled) => scheduled,
         Err(errors) => {
             for error in errors {
                 complain!("{error}");
@@ -38,8 +38,8 @@ pub(super) fn run(config: Config, json: bool) -> Exit {
     };
     let now = Timestamp::now();
     let mut table = PlainTable::new(["job", "from", "to", "mode", "when", "next (UTC)"]).fit();
-    for name in armed.names() {
-        let Some((spec, schedule)) = armed.job(name) else {
+    for name in scheduled.names() {
+        let Some((spec, schedule)) = scheduled.job(name) else {
             continue;
         };
         let job = Job {

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use super::out::complain;
 use super::{Exit, complain_of};
 use crate::config;
-use crate::daemon::control::{Request, client};
+use crate::daemon::control::{ControlRequest, client};
 
 /// Where a daemon would be. The rest of the configuration is read only where it matters.
 pub(super) struct RunningDaemon<'r> {
@@ -31,7 +31,7 @@ impl<'r> RunningDaemon<'r> {
         }
     }
 
-    pub(super) async fn ask(&self, request: &Request) -> io::Result<client::Answers> {
+    pub(super) async fn ask(&self, request: &ControlRequest) -> io::Result<client::Answers> {
         client::ask(&self.runtime_dir, request).await
     }
 

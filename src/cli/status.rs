@@ -4,10 +4,10 @@ use super::args::JobsArgs;
 use super::out::{PlainTable, complain, in_short, print_json};
 use super::running::RunningDaemon;
 use super::{Exit, known};
-use crate::daemon::control::{JobState, Reply, Request};
+use crate::daemon::control::{ControlRequest, JobStatusReply, Reply};
 
 pub(super) async fn run(daemon: &RunningDaemon<'_>, wanted: JobsArgs) -> Exit {
-    let answered = match daemon.ask(&Request::Status).await {
+    let answered = match daemon.ask(&ControlRequest::Status).await {
         Ok(mut answers) => answers.next().await,
         Err(error) => Err(error),
     };
@@ -60,7 +60,7 @@ pub(super) async fn run(daemon: &RunningDaemon<'_>, wanted: JobsArgs) -> Exit {
     Exit::Done
 }
 
-fn state(job: &JobState) -> String {
+fn state(job: &JobStatusReply) -> String {
     let mut text = job.state.clone();
     if let Some(attempt) = job.attempt {
         text += &format!(", attempt {attempt}");

@@ -10,13 +10,13 @@ use super::args::TriggerArgs;
 use super::out::{complain, print_text};
 use super::running::RunningDaemon;
 use super::{Exit, exit_of, worse};
-use crate::daemon::control::{Reply, Request, client};
+use crate::daemon::control::{ControlRequest, Reply, client};
 use crate::daemon::instance::Instance;
 use crate::daemon::spool::Spool;
 
 pub(super) async fn run(daemon: &RunningDaemon<'_>, wanted: TriggerArgs) -> Exit {
     let jobs: BTreeSet<String> = wanted.jobs.into_iter().collect();
-    let request = Request::Trigger {
+    let request = ControlRequest::Trigger {
         jobs: jobs.iter().cloned().collect(),
         wait: wanted.wait,
     };
@@ -83,7 +83,7 @@ fn spool(daemon: &RunningDaemon<'_>, pid: i32, jobs: &BTreeSet<String>) -> Exit 
 }
 
 pub(super) async fn reload(daemon: &RunningDaemon<'_>) -> Exit {
-    let mut answers = match daemon.ask(&Request::Reload).await {
+    let mut answers = match daemon.ask(&ControlRequest::Reload).await {
         Ok(answers) => answers,
         Err(error) => return daemon.absent(&error),
     };

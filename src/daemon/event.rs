@@ -7,11 +7,11 @@ use jiff::{SignedDuration, Timestamp};
 use uuid::Uuid;
 
 use crate::config::spec::Config;
-use crate::daemon::armed::{ArmedConfig, JobName};
+use crate::daemon::scheduled_config::{JobName, ScheduledConfig};
 pub use crate::report::{Elsewhere, Outcome, Trigger};
 pub use crate::run::Orphan;
 
-/// Who waits for the outcome of a run; the number is the asker's.
+/// Identifies a client that waits for the outcome of a run.
 pub type Ticket = u64;
 
 /// What can happen.
@@ -49,7 +49,7 @@ pub enum Event {
         elsewhere: Option<Elsewhere>,
     },
     /// The configuration has changed, and is valid.
-    Reload(ArmedConfig),
+    Reload(ScheduledConfig),
     /// SIGTERM or SIGINT: the first drains, the second cancels.
     Stop,
 }
@@ -67,7 +67,7 @@ pub enum Action {
     Settled {
         /// The job.
         job: JobName,
-        /// The fire time: the next daemon's [`Past::due_at`](crate::daemon::job_table::Past::due_at).
+        /// The fire time: the next daemon's [`SavedJob::due_at`](crate::daemon::job_table::SavedJob::due_at).
         due_at: Timestamp,
     },
     /// Tell people that something asked for will not happen.

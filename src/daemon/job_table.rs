@@ -5,15 +5,16 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use crate::config::Connections;
 use crate::config::spec::JobSpec;
-use crate::daemon::armed::{ArmedConfig, JobName};
 use crate::daemon::event::{Action, Answer, Event, SkipReason, Ticket};
 use crate::daemon::permits::{Needs, Permits};
-use crate::daemon::queue::{Queue, Request};
+use crate::daemon::queue::{Queue, RunRequest};
 use crate::daemon::schedule::Schedule;
+use crate::daemon::scheduled_config::{JobName, ScheduledConfig};
 use crate::report::{Outcome, Trigger};
 
 use clock::Repeats;
@@ -30,16 +31,17 @@ mod tests;
 /// How long runs may take to stop after they were cancelled, before the daemon leaves them.
 const CANCEL_WAIT: Duration = Duration::from_secs(30);
 
-/// What an earlier daemon left on record about a job.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Past {
+/// What the state file says of a job. The file has one such object a line.
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
+pub struct SavedJob {
     /// The last [`Action::Settled`].
     pub due_at: Option<Timestamp>,
     /// When its last run started.
     pub started_at: Option<Timestamp>,
     /// When its last committed run ended.
     pub committed_at: Option<Timestamp>,
-    /// A run of which nobody said how it ended.
+    /// The run that was started last, unless it is known how it ended.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub run_id: Option<Uuid>,
 }
 
@@ -74,25 +76,25 @@ pub enum JobState {
 /// All that the daemon knows about its jobs.
 #[derive(Debug)]
 pub struct JobTable {
-    armed: ArmedConfig,
+    scheduled: ScheduledConfig,
     /// How many connections a run of this job takes.
     connections: fn(&JobSpec) -> Connections,
-    jobs: BTreeMap<JobName, Entry>,
+    jobs: BTreeMap<JobName, JobEntry>,
     fires: BTreeSet<(Timestamp, JobName)>,
     /// When to look again at what is not settled.
     looks: BTreeSet<(Timestamp, JobName)>,
     waiting: Queue,
     /// By job, for a job never runs twice at once, not even across its removal and return.
-    running: BTreeMap<JobName, Running>,
+    running: BTreeMap<JobName, RunningJob>,
     permits: Permits,
-    phase: Phase,
+    lifecycle: Lifecycle,
     /// The latest time that the clock has shown.
     latest: Timestamp,
     repeats: Repeats,
 }
 
 #[derive(Debug, Default)]
-struct Entry {
+struct JobEntry {
     next_fire: Option<Timestamp>,
     /// Those of `after` that have committed since this job's last start, and for which fire.
     committed: BTreeMap<JobName, Option<Timestamp>>,
@@ -103,15 +105,15 @@ struct Entry {
 }
 
 #[derive(Debug)]
-struct Running {
+struct RunningJob {
     needs: Needs,
-    request: Request,
+    request: RunRequest,
     orphan: Option<Uuid>,
     since: Timestamp,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Phase {
+enum Lifecycle {
     Serving,
     Draining { until: Timestamp },
     Cancelling { until: Timestamp },
@@ -121,13 +123,13 @@ enum Phase {
 impl JobTable {
     /// The table at start-up, and what to do at once: catching up with what was missed.
     pub fn new(
-        armed: ArmedConfig,
+        scheduled: ScheduledConfig,
         connections: fn(&JobSpec) -> Connections,
-        past: &BTreeMap<String, Past>,
+        saved: &BTreeMap<String, SavedJob>,
         now: Timestamp,
     ) -> (Self, Vec<Action>) {
         let mut table = JobTable {
-            armed: armed.clone(),
+            scheduled: scheduled.clone(),
             connections,
             jobs: BTreeMap::new(),
             fires: BTreeSet::new(),
@@ -135,24 +137,24 @@ impl JobTable {
             waiting: Queue::default(),
             running: BTreeMap::new(),
             permits: Permits::default(),
-            phase: Phase::Serving,
+            lifecycle: Lifecycle::Serving,
             latest: now,
             repeats: Repeats::default(),
         };
         let mut actions = Vec::new();
-        let of = |name: &str| past.get(name).copied().unwrap_or_default();
+        let of = |name: &str| saved.get(name).copied().unwrap_or_default();
         // The clock was set back while no daemon ran.
-        let passed = armed.names().filter_map(|name| of(name).due_at).max();
+        let passed = scheduled.names().filter_map(|name| of(name).due_at).max();
         if let Some(passed) = passed.filter(|passed| *passed > now) {
             table.repeats.add(now, passed);
         }
-        for name in armed.names() {
-            let Some((spec, schedule)) = armed.job(name) else {
+        for name in scheduled.names() {
+            let Some((spec, schedule)) = scheduled.job(name) else {
                 continue;
             };
-            let entry = Entry {
+            let entry = JobEntry {
                 orphan: of(name).run_id,
-                ..Entry::default()
+                ..JobEntry::default()
             };
             table.jobs.insert(name.clone(), entry);
             if let Some(last) = of(name).due_at {
@@ -168,7 +170,7 @@ impl JobTable {
                 }
             }
         }
-        table.request_ready(armed.names(), now);
+        table.request_ready(scheduled.names(), now);
         table.start_what_may(now, &mut actions);
         (table, actions)
     }
@@ -203,7 +205,7 @@ impl JobTable {
                 outcome,
                 elsewhere,
             } => self.finish(&job, run_id, (outcome, elsewhere), now, &mut actions),
-            Event::Reload(armed) => self.reload(armed, now, &mut actions),
+            Event::Reload(scheduled) => self.reload(scheduled, now, &mut actions),
             Event::Stop => self.stop(now, &mut actions),
         }
         self.start_what_may(now, &mut actions);
@@ -214,24 +216,24 @@ impl JobTable {
     /// When to send [`Event::Tick`]; `None`: not before another event. Ask again after every event,
     /// and at least once a minute, for the wall clock may be set: say so by [`Event::ClockSet`].
     pub fn wake_at(&self) -> Option<Timestamp> {
-        match self.phase {
-            Phase::Serving => {
+        match self.lifecycle {
+            Lifecycle::Serving => {
                 let first = [self.fires.first(), self.looks.first()];
                 first.into_iter().flatten().map(|(at, _)| *at).min()
             }
-            Phase::Draining { until } | Phase::Cancelling { until } => Some(until),
-            Phase::Left => None,
+            Lifecycle::Draining { until } | Lifecycle::Cancelling { until } => Some(until),
+            Lifecycle::Left => None,
         }
     }
 
     /// The configuration in force.
-    pub fn armed(&self) -> &ArmedConfig {
-        &self.armed
+    pub fn scheduled(&self) -> &ScheduledConfig {
+        &self.scheduled
     }
 
     /// Whether [`Event::Stop`] has come.
     pub fn is_stopping(&self) -> bool {
-        self.phase != Phase::Serving
+        self.lifecycle != Lifecycle::Serving
     }
 
     /// The jobs that are running, among them those that a reload has removed.
@@ -275,7 +277,7 @@ impl JobTable {
         now: Timestamp,
     ) {
         let is_fire = matches!(trigger, Trigger::Schedule | Trigger::Missed);
-        self.waiting.push(Request {
+        self.waiting.push(RunRequest {
             job: job.clone(),
             trigger,
             due_at,
@@ -299,7 +301,7 @@ impl JobTable {
     ) {
         let known = self.jobs.get_key_value(job).map(|(name, _)| name.clone());
         let why = match known {
-            Some(name) if self.phase == Phase::Serving => {
+            Some(name) if self.lifecycle == Lifecycle::Serving => {
                 return self.enqueue(&name, trigger, None, ticket, now);
             }
             Some(_) => SkipReason::Stopping,
@@ -314,7 +316,7 @@ impl JobTable {
         actions: &mut Vec<Action>,
         wanted: impl Fn(&JobSpec) -> bool,
     ) {
-        let config = self.armed.config().clone();
+        let config = self.scheduled.config().clone();
         for (name, spec) in &config.jobs {
             if wanted(spec) {
                 self.trigger(name, Trigger::Signal, None, now, actions);
@@ -325,10 +327,10 @@ impl JobTable {
     // The end.
 
     fn stop(&mut self, now: Timestamp, actions: &mut Vec<Action>) {
-        match self.phase {
-            Phase::Serving => {
-                let grace = self.armed.config().daemon.shutdown_grace;
-                self.phase = Phase::Draining {
+        match self.lifecycle {
+            Lifecycle::Serving => {
+                let grace = self.scheduled.config().daemon.shutdown_grace;
+                self.lifecycle = Lifecycle::Draining {
                     until: later(now, grace),
                 };
                 self.looks.clear();
@@ -336,31 +338,31 @@ impl JobTable {
                     drop_request(request, SkipReason::Stopping, actions);
                 }
             }
-            Phase::Draining { .. } => self.cancel_all(now, actions),
-            Phase::Cancelling { .. } | Phase::Left => {}
+            Lifecycle::Draining { .. } => self.cancel_all(now, actions),
+            Lifecycle::Cancelling { .. } | Lifecycle::Left => {}
         }
     }
 
     fn cancel_all(&mut self, now: Timestamp, actions: &mut Vec<Action>) {
-        self.phase = Phase::Cancelling {
+        self.lifecycle = Lifecycle::Cancelling {
             until: later(now, CANCEL_WAIT),
         };
         actions.extend(self.running.keys().cloned().map(Action::Cancel));
     }
 
     fn leave_if_done(&mut self, now: Timestamp, actions: &mut Vec<Action>) {
-        if let Phase::Draining { until } = self.phase
+        if let Lifecycle::Draining { until } = self.lifecycle
             && until <= now
         {
             self.cancel_all(now, actions);
         }
-        let done = match self.phase {
-            Phase::Serving | Phase::Left => false,
-            Phase::Draining { .. } => self.running.is_empty(),
-            Phase::Cancelling { until } => self.running.is_empty() || until <= now,
+        let done = match self.lifecycle {
+            Lifecycle::Serving | Lifecycle::Left => false,
+            Lifecycle::Draining { .. } => self.running.is_empty(),
+            Lifecycle::Cancelling { until } => self.running.is_empty() || until <= now,
         };
         if done {
-            self.phase = Phase::Left;
+            self.lifecycle = Lifecycle::Left;
             actions.push(Action::Exit);
         }
     }
@@ -373,7 +375,7 @@ fn let_go(job: &JobName, due_at: Timestamp, why: SkipReason, actions: &mut Vec<A
 }
 
 /// Without `Settled`: a fire time that the daemon's end cut off is caught up by the next daemon.
-fn drop_request(request: Request, why: SkipReason, actions: &mut Vec<Action>) {
+fn drop_request(request: RunRequest, why: SkipReason, actions: &mut Vec<Action>) {
     refuse(&request.job, request.due_at, request.tickets, why, actions);
 }
 
@@ -399,8 +401,8 @@ fn refuse(
 
 /// From when on a job's fires count at start-up: a fixed time that has run does not run again because
 /// the clock was set back meanwhile.
-fn start_of(schedule: &Schedule, past: Past, now: Timestamp) -> Timestamp {
-    let settled = past.due_at.filter(|due| {
+fn start_of(schedule: &Schedule, saved: SavedJob, now: Timestamp) -> Timestamp {
+    let settled = saved.due_at.filter(|due| {
         !schedule.follows_clock() && due.duration_since(now) <= clock::CLOCK_SET_BACK
     });
     settled.map_or(now, |due| due.max(now))

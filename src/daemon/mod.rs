@@ -1,25 +1,25 @@
 //! The daemon: one loop that owns all state ([`serve`]), a pure job table that decides, threads that
 //! run. Time, signals and files come in as values; what to do goes out as values.
 
-pub mod armed;
-pub mod askers;
+pub mod clients;
 pub mod clock;
 pub mod control;
 pub mod cron;
 pub mod event;
 pub mod instance;
+mod job_registry;
 pub mod job_table;
-pub mod past;
 pub mod permits;
 pub mod queue;
-mod register;
 pub mod reload;
 pub mod runner;
 pub mod schedule;
+pub mod scheduled_config;
 pub mod serve;
 pub mod signals;
 pub mod skips;
 pub mod spool;
+pub mod state_file;
 pub mod status;
 pub mod systemd;
 

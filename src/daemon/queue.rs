@@ -4,13 +4,13 @@ use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 
-use crate::daemon::armed::JobName;
 use crate::daemon::event::Ticket;
+use crate::daemon::scheduled_config::JobName;
 use crate::report::Trigger;
 
 /// A run that is wanted.
 #[derive(Debug)]
-pub struct Request {
+pub struct RunRequest {
     /// The job.
     pub job: JobName,
     /// Why, by whoever asked first.
@@ -32,7 +32,7 @@ pub struct Request {
 /// The requests in order of arrival.
 #[derive(Debug, Default)]
 pub struct Queue {
-    by_arrival: BTreeMap<u64, Request>,
+    by_arrival: BTreeMap<u64, RunRequest>,
     of_job: BTreeMap<JobName, u64>,
     arrivals: u64,
 }
@@ -40,7 +40,7 @@ pub struct Queue {
 impl Queue {
     /// Adds a request, or merges it into the one that waits: a run that has not started will see
     /// whatever made either ask.
-    pub fn push(&mut self, request: Request) {
+    pub fn push(&mut self, request: RunRequest) {
         if let Some(waiting) = self.get_mut(&request.job) {
             waiting.tickets.extend(request.tickets);
             waiting.due_at = waiting.due_at.max(request.due_at);
@@ -55,27 +55,27 @@ impl Queue {
     }
 
     /// The job's request.
-    pub fn get(&self, job: &str) -> Option<&Request> {
+    pub fn get(&self, job: &str) -> Option<&RunRequest> {
         self.by_arrival.get(self.of_job.get(job)?)
     }
 
     /// The job's request.
-    pub fn get_mut(&mut self, job: &str) -> Option<&mut Request> {
+    pub fn get_mut(&mut self, job: &str) -> Option<&mut RunRequest> {
         self.by_arrival.get_mut(self.of_job.get(job)?)
     }
 
     /// Takes the job's request out.
-    pub fn remove(&mut self, job: &str) -> Option<Request> {
+    pub fn remove(&mut self, job: &str) -> Option<RunRequest> {
         self.by_arrival.remove(&self.of_job.remove(job)?)
     }
 
     /// In order of arrival.
-    pub fn iter(&self) -> impl Iterator<Item = &Request> {
+    pub fn iter(&self) -> impl Iterator<Item = &RunRequest> {
         self.by_arrival.values()
     }
 
     /// Takes all out, in order of arrival.
-    pub fn take_all(&mut self) -> impl Iterator<Item = Request> {
+    pub fn take_all(&mut self) -> impl Iterator<Item = RunRequest> {
         self.of_job.clear();
         std::mem::take(&mut self.by_arrival).into_values()
     }

@@ -2,13 +2,13 @@
 
 use std::sync::Arc;
 
-use super::armed::ArmedConfig;
 use super::event::Changes;
+use super::scheduled_config::ScheduledConfig;
 use crate::config;
 use crate::config::spec::Config;
 
 /// Reads the configuration again. *Errors:* all that is wrong with it, for people.
-pub fn read(request: &config::Request, old: &Config) -> Result<ArmedConfig, String> {
+pub fn read(request: &config::Request, old: &Config) -> Result<ScheduledConfig, String> {
     let new = config::load(request).map_err(|errors| errors.to_string())?;
     for warning in &new.warnings {
         tracing::warn!("{warning}");
@@ -16,7 +16,7 @@ pub fn read(request: &config::Request, old: &Config) -> Result<ArmedConfig, Stri
     for (key, kept) in kept_until_restart(old, &new) {
         tracing::warn!("`daemon.{key}` stays {kept} until the daemon is started again");
     }
-    ArmedConfig::new(Arc::new(new)).map_err(|errors| {
+    ScheduledConfig::new(Arc::new(new)).map_err(|errors| {
         let lines: Vec<_> = errors.iter().map(ToString::to_string).collect();
         lines.join("\n")
     })

@@ -10,9 +10,9 @@ use jiff::Timestamp;
 use tokio::sync::mpsc;
 use uuid::Uuid;
 
-use crate::daemon::armed::JobName;
 use crate::daemon::event::Start;
 use crate::daemon::schedule::Schedule;
+use crate::daemon::scheduled_config::JobName;
 use crate::error::{Error, ErrorKind, Phase, Result, Side};
 use crate::report::{ErrorReport, Event, Listener, RunReport};
 use crate::run::{self, Cancelled, Canceller, Context, NextDue};
@@ -65,13 +65,13 @@ impl Listener for Noting {
 
 /// All runs that are going on.
 pub struct Runner {
-    runs: BTreeMap<JobName, Running>,
+    runs: BTreeMap<JobName, RunThread>,
     ended: mpsc::Sender<Ended>,
     retrying: mpsc::Sender<Retry>,
     listener: Arc<dyn Listener>,
 }
 
-struct Running {
+struct RunThread {
     canceller: Canceller,
     thread: JoinHandle<()>,
 }
@@ -117,7 +117,7 @@ impl Runner {
             });
         match spawned {
             Ok(thread) => {
-                self.runs.insert(job, Running { canceller, thread });
+                self.runs.insert(job, RunThread { canceller, thread });
             }
             Err(error) => {
                 let error = bug(format!("no thread could be started for the run: {error}"));

@@ -9,19 +9,19 @@ use jiff::{SignedDuration, SignedDurationRound, Timestamp, Unit};
 use tokio::sync::mpsc;
 
 use super::StartError;
-use super::armed::ArmedConfig;
-use super::askers::Askers;
+use super::clients::Clients;
 use super::clock::Clock;
-use super::control::server::{Asked, Server};
+use super::control::server::{PendingRequest, Server};
 use super::event::Event;
 use super::instance::Instance;
+use super::job_registry::JobRegistry;
 use super::job_table::JobTable;
-use super::past::Memory;
-use super::register::Registrar;
 use super::runner::Runner;
+use super::scheduled_config::ScheduledConfig;
 use super::signals::SignalEvents;
 use super::skips::Skips;
 use super::spool::{Spool, Storm};
+use super::state_file::StateFile;
 use super::status::{self, LastRuns};
 use super::systemd::{self, Supervisor};
 use crate::config;
@@ -80,7 +80,7 @@ pub async fn serve(
         let wake = tokio::time::sleep(daemon.time_to_wake());
         tokio::select! {
             Some(signal) = signals.next() => daemon.on_signal(signal),
-            Some(Asked { request, replies }) = asked.recv() => daemon.on_asked(request, replies),
+            Some(PendingRequest { request, replies }) = asked.recv() => daemon.on_asked(request, replies),
             Some(run) = ended.recv() => daemon.on_ended(run),
             Some(retry) = retrying.recv() => daemon.last_runs.retrying(retry),
             () = std::future::ready(()), if daemon.looking.is_some() => daemon.look_on(),
@@ -89,7 +89,7 @@ pub async fn serve(
         }
         daemon.tell_supervisor();
     }
-    drop((asked, std::mem::take(&mut daemon.askers)));
+    drop((asked, std::mem::take(&mut daemon.clients)));
     server.finish().await;
     tracing::info!("stopped");
     Ok(())
@@ -102,15 +102,15 @@ struct Daemon {
     clock: Clock,
     table: JobTable,
     runner: Runner,
-    memory: Memory,
+    state_file: StateFile,
     spool: Spool,
     storm: Storm,
     looking: Option<asking::Looking>,
     look_again: bool,
     skips: Skips,
-    askers: Askers,
+    clients: Clients,
     last_runs: LastRuns,
-    registrar: Registrar,
+    job_registry: JobRegistry,
     supervisor: Supervisor,
     watchdog: Option<Duration>,
     watchdog_fed: Instant,
@@ -132,17 +132,18 @@ impl Daemon {
         super::private_dir(&runtime_dir)?;
         super::private_dir(&state_dir)?;
         let instance = Instance::claim(&runtime_dir)?;
-        let memory_lock = Instance::claim_state(&state_dir)?;
+        let state_lock = Instance::claim_state(&state_dir)?;
         let spool = Spool::of(&runtime_dir);
         spool.create()?;
-        let mut memory = Memory::open(&state_dir).map_err(|error| StartError::Directory {
-            path: state_dir.clone(),
-            error,
-        })?;
+        let mut state_file =
+            StateFile::open(&state_dir).map_err(|error| StartError::Directory {
+                path: state_dir.clone(),
+                error,
+            })?;
         let now = Timestamp::now();
-        let past = memory.recall(config.jobs.keys().cloned(), now);
-        let armed = ArmedConfig::new(Arc::new(config)).map_err(StartError::Schedules)?;
-        let (table, actions) = JobTable::new(armed, JobSpec::connections, &past, now);
+        let saved = state_file.saved_jobs(config.jobs.keys().cloned(), now);
+        let scheduled = ScheduledConfig::new(Arc::new(config)).map_err(StartError::Schedules)?;
+        let (table, actions) = JobTable::new(scheduled, JobSpec::connections, &saved, now);
         let mut daemon = Daemon {
             request,
             in_force,
@@ -150,32 +151,33 @@ impl Daemon {
             clock: Clock::watch(),
             table,
             runner,
-            memory,
+            state_file,
             spool,
             storm: Storm::default(),
             looking: None,
             look_again: false,
             skips: Skips::default(),
-            askers: Askers::default(),
+            clients: Clients::default(),
             last_runs: LastRuns::default(),
-            registrar: Registrar::default(),
+            job_registry: JobRegistry::default(),
             supervisor: Supervisor::from_env().map_err(StartError::Supervisor)?,
             watchdog: systemd::watchdog_interval(),
             watchdog_fed: Instant::now(),
             status_told: String::new(),
             done: false,
-            _instances: [instance, memory_lock],
+            _instances: [instance, state_lock],
         };
         daemon.act(actions);
         Ok(daemon)
     }
 
     fn ready(&mut self) {
-        let jobs = self.table.armed().config().jobs.len();
+        let jobs = self.table.scheduled().config().jobs.len();
         tracing::info!(jobs, runtime_dir = %self.runtime_dir.display(), "ready");
         self.status_told = status::line(&self.table);
         self.tell(self.supervisor.ready(&self.status_told));
-        self.registrar.tell(self.table.armed(), Timestamp::now());
+        self.job_registry
+            .update(self.table.scheduled(), Timestamp::now());
         // Whoever asked while no daemon ran is heard now.
         self.look_into_spool(false);
     }

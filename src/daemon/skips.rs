@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 
-use super::armed::JobName;
 use super::event::SkipReason;
+use super::scheduled_config::JobName;
 
 /// Refusals of a kind that are logged one by one; more are counted.
 pub const NAMED_MAX: usize = 10;

@@ -222,7 +222,7 @@ fn printable(name: &OsStr) -> String {
 
 /// What SIGUSR1 means when the spool is empty.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Wanted {
+pub enum BareSignal {
     /// Every job with `on_demand`.
     OnDemand,
     /// Nothing: the signal announced a file that an earlier look has taken already.
@@ -247,12 +247,12 @@ impl Storm {
     }
 
     /// SIGUSR1 came, and the spool was empty.
-    pub fn wanted(&mut self, now: Instant) -> Wanted {
+    pub fn wanted(&mut self, now: Instant) -> BareSignal {
         match self.last_named {
-            Some(last) if now.saturating_duration_since(last) < ECHO => Wanted::Echo {
+            Some(last) if now.saturating_duration_since(last) < ECHO => BareSignal::Echo {
                 is_first: !std::mem::replace(&mut self.has_echoed, true),
             },
-            _ => Wanted::OnDemand,
+            _ => BareSignal::OnDemand,
         }
     }
 }
@@ -427,13 +427,13 @@ mod tests {
         let mut storm = Storm::default();
         let start = Instant::now();
         let after = |seconds| start + Duration::from_secs_f64(seconds);
-        assert_eq!(storm.wanted(after(0.0)), Wanted::OnDemand);
+        assert_eq!(storm.wanted(after(0.0)), BareSignal::OnDemand);
         for second in [1.0, 5.0] {
             storm.named(after(second));
-            let echo = |is_first| Wanted::Echo { is_first };
+            let echo = |is_first| BareSignal::Echo { is_first };
             assert_eq!(storm.wanted(after(second + 0.01)), echo(true));
             assert_eq!(storm.wanted(after(second + 0.99)), echo(false));
-            assert_eq!(storm.wanted(after(second + 1.0)), Wanted::OnDemand);
+            assert_eq!(storm.wanted(after(second + 1.0)), BareSignal::OnDemand);
         }
     }
 

@@ -4,11 +4,11 @@ use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 
-use super::armed::JobName;
 use super::control;
 use super::event::Outcome;
 use super::job_table::{JobState, JobTable};
 use super::runner::Retry;
+use super::scheduled_config::JobName;
 use crate::report::ErrorReport;
 
 /// How each job's last run ended, since the daemon started.
@@ -52,7 +52,7 @@ impl LastRuns {
 }
 
 /// Every configured job, and those that a reload removed while they run, in order of names.
-pub fn jobs(table: &JobTable, last_runs: &LastRuns) -> Vec<control::JobState> {
+pub fn jobs(table: &JobTable, last_runs: &LastRuns) -> Vec<control::JobStatusReply> {
     table
         .status()
         .map(|job| {
@@ -65,7 +65,7 @@ pub fn jobs(table: &JobTable, last_runs: &LastRuns) -> Vec<control::JobState> {
             let last = last_runs.ended.get(&job.job);
             let is_running = matches!(job.state, JobState::Running(_));
             let retry = last_runs.retries.get(&job.job).filter(|_| is_running);
-            control::JobState {
+            control::JobStatusReply {
                 job: job.job.to_string(),
                 state: state.to_owned(),
                 since,
@@ -84,7 +84,7 @@ pub fn jobs(table: &JobTable, last_runs: &LastRuns) -> Vec<control::JobState> {
 /// A line for `systemctl status`.
 pub fn line(table: &JobTable) -> String {
     let running = table.running().count();
-    let jobs = table.armed().config().jobs.len();
+    let jobs = table.scheduled().config().jobs.len();
     match table.wake_at() {
         Some(at) if !table.is_stopping() => {
             format!("{running} of {jobs} jobs running; next at {at:.0}")

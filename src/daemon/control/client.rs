@@ -8,7 +8,7 @@ use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader, Lines};
 use tokio::net::UnixStream;
 use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 
-use super::{Reply, Request, SOCKET_NAME};
+use super::{ControlRequest, Reply, SOCKET_NAME};
 
 /// How long a daemon may take to take a request in.
 const CONNECT_WAIT: Duration = Duration::from_secs(5);
@@ -23,7 +23,7 @@ pub struct Answers {
 
 /// Asks the daemon that lives in `runtime_dir`. *Errors:* there is none (`NotFound`,
 /// `ConnectionRefused`), or it does not answer.
-pub async fn ask(runtime_dir: &Path, request: &Request) -> io::Result<Answers> {
+pub async fn ask(runtime_dir: &Path, request: &ControlRequest) -> io::Result<Answers> {
     let path = runtime_dir.join(SOCKET_NAME);
     let stream = tokio::time::timeout(CONNECT_WAIT, UnixStream::connect(path)).await??;
     let (read, mut write) = stream.into_split();

@@ -18,7 +18,7 @@ pub const LINE_BYTES_MAX: usize = 1 << 20;
 /// What is asked.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "do", rename_all = "snake_case")]
-pub enum Request {
+pub enum ControlRequest {
     /// Run these jobs now; with `wait`, answer when their runs have ended.
     Trigger {
         /// Job names.
@@ -47,7 +47,7 @@ pub enum Reply {
         job: String,
         /// Why, for people.
         why: String,
-        /// There is no such job: it was the asker's mistake.
+        /// There is no such job: the client is mistaken.
         unknown: bool,
     },
     /// A run that started after the request has ended.
@@ -74,13 +74,13 @@ pub enum Reply {
     /// What all jobs are doing.
     Status {
         /// One a job, in order of names.
-        jobs: Vec<JobState>,
+        jobs: Vec<JobStatusReply>,
     },
 }
 
 /// What one job is doing.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct JobState {
+pub struct JobStatusReply {
     /// Its name.
     pub job: String,
     /// `idle`, `waiting`, `running`, or `elsewhere`: another daemon runs it.

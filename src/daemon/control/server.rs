@@ -11,33 +11,33 @@ use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::{AbortHandle, JoinHandle, JoinSet};
 
-use super::{LINE_BYTES_MAX, Reply, Request, SOCKET_NAME};
+use super::{ControlRequest, LINE_BYTES_MAX, Reply, SOCKET_NAME};
 
-/// Askers at once, those included that wait for a run to end.
-const ASKERS_MAX: usize = 64;
+/// Clients at once, including those that wait for a run to end.
+const CLIENTS_MAX: usize = 64;
 
-/// Askers that have not said yet what they want.
+/// Clients that have sent no request yet.
 const SILENT_MAX: usize = 64;
 
-/// How long an asker may take to say what it wants, or to read an answer.
-const ASKER_WAIT: Duration = Duration::from_secs(10);
+/// How long a client may take to send its request, or to read an answer.
+const CLIENT_WAIT: Duration = Duration::from_secs(10);
 
-/// Replies that are ready before the asker has read them: one a job that it waits for.
+/// Answers that a client has not read yet: one for each job that it waits for.
 const REPLIES_MAX: usize = 10_000;
 
-/// A request, and where its answers go: closing the channel ends the conversation.
+/// A request, and where its answers go. Closing the channel closes the connection.
 #[derive(Debug)]
-pub struct Asked {
-    /// What is asked.
-    pub request: Request,
+pub struct PendingRequest {
+    /// The request.
+    pub request: ControlRequest,
     /// For the answers.
     pub replies: mpsc::Sender<Reply>,
 }
 
-/// How long askers are given to read what they were answered when the daemon leaves.
+/// How long clients have to read their last answers when the daemon exits.
 const LAST_ANSWERS_WAIT: Duration = Duration::from_secs(1);
 
-/// Between attempts to take in an asker, when there are no file descriptors left.
+/// The pause before connections are accepted again, when there are no file descriptors left.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// Listens until [`Server::finish`], or the end of the runtime.
@@ -50,7 +50,7 @@ pub struct Server {
 impl Server {
     /// Binds the socket, readable and writable for this user only. The runtime directory's lock
     /// says that no other daemon lives there, so a socket that is there already is a dead one's.
-    pub fn start(runtime_dir: &Path, asked: mpsc::Sender<Asked>) -> io::Result<Self> {
+    pub fn start(runtime_dir: &Path, asked: mpsc::Sender<PendingRequest>) -> io::Result<Self> {
         let path = runtime_dir.join(SOCKET_NAME);
         match std::fs::remove_file(&path) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
@@ -70,8 +70,8 @@ impl Server {
         Ok(Server { task, leaving })
     }
 
-    /// Hears nobody any more, and lets the answers that were given reach those who asked. The
-    /// senders that came with their requests must have been dropped.
+    /// Accepts no more connections, and lets clients read the answers that were given. The senders
+    /// that came with the requests must have been dropped.
     pub async fn finish(mut self) {
         if self.leaving.send(()).is_ok() {
             let _ = tokio::time::timeout(LAST_ANSWERS_WAIT, &mut self.task).await;
@@ -80,9 +80,13 @@ impl Server {
     }
 }
 
-/// Takes askers in, as long as the daemon hears anybody. Those that say nothing take no place of one
-/// that asks: when there are too many, the oldest is cut off.
-async fn accept(listener: UnixListener, asked: mpsc::Sender<Asked>, talks: &mut JoinSet<()>) {
+/// Accepts connections until the daemon exits. Clients that send no request take no place of those
+/// that do: when there are too many, the oldest is disconnected.
+async fn accept(
+    listener: UnixListener,
+    asked: mpsc::Sender<PendingRequest>,
+    talks: &mut JoinSet<()>,
+) {
     let mut hearing = JoinSet::new();
     let mut silent: VecDeque<AbortHandle> = VecDeque::new();
     loop {
@@ -93,7 +97,7 @@ async fn accept(listener: UnixListener, asked: mpsc::Sender<Asked>, talks: &mut 
         {
             oldest.abort();
         }
-        // Those that have asked, and wait for a place.
+        // Clients that have sent a request, and wait for a place.
         let is_full = hearing.len() - silent.len() >= SILENT_MAX;
         tokio::select! {
             accepted = listener.accept(), if !is_full => match accepted {
@@ -103,32 +107,32 @@ async fn accept(listener: UnixListener, asked: mpsc::Sender<Asked>, talks: &mut 
                     tokio::time::sleep(ACCEPT_PAUSE).await;
                 }
             },
-            Some(heard) = hearing.join_next(), if talks.len() < ASKERS_MAX => match heard {
-                Ok(Ok(asker)) => {
+            Some(heard) = hearing.join_next(), if talks.len() < CLIENTS_MAX => match heard {
+                Ok(Ok(client)) => {
                     let asked = asked.clone();
                     talks.spawn(async move {
-                        if let Err(error) = answer(asker, asked).await {
+                        if let Err(error) = answer(client, asked).await {
                             tracing::debug!("control socket: {error}");
                         }
                     });
                 }
                 Ok(Err(error)) => tracing::debug!("control socket: {error}"),
-                Err(_) => tracing::debug!("control socket: an asker that said nothing is cut off"),
+                Err(_) => tracing::debug!("control socket: a client that sent no request is disconnected"),
             },
             // A place is free.
-            Some(_) = talks.join_next(), if talks.len() >= ASKERS_MAX => {}
+            Some(_) = talks.join_next(), if talks.len() >= CLIENTS_MAX => {}
         }
     }
 }
 
-/// Somebody who has asked.
-struct Asker {
-    request: Request,
+/// A client that has sent its request.
+struct Client {
+    request: ControlRequest,
     input: Take<OwnedReadHalf>,
     output: OwnedWriteHalf,
 }
 
-async fn hear(stream: UnixStream) -> io::Result<Asker> {
+async fn hear(stream: UnixStream) -> io::Result<Client> {
     let peer = stream.peer_cred()?.uid();
     let own = nix::unistd::geteuid().as_raw();
     if peer != own && peer != 0 {
@@ -140,36 +144,36 @@ async fn hear(stream: UnixStream) -> io::Result<Asker> {
     let mut line = String::new();
     let limit = u64::try_from(LINE_BYTES_MAX).unwrap_or(u64::MAX);
     let mut reader = BufReader::new(read.take(limit));
-    tokio::time::timeout(ASKER_WAIT, reader.read_line(&mut line)).await??;
-    Ok(Asker {
+    tokio::time::timeout(CLIENT_WAIT, reader.read_line(&mut line)).await??;
+    Ok(Client {
         request: serde_json::from_str(&line).map_err(io::Error::other)?,
         input: reader.into_inner(),
         output,
     })
 }
 
-async fn answer(asker: Asker, asked: mpsc::Sender<Asked>) -> io::Result<()> {
-    let Asker {
+async fn answer(client: Client, asked: mpsc::Sender<PendingRequest>) -> io::Result<()> {
+    let Client {
         request,
         mut input,
         mut output,
-    } = asker;
+    } = client;
     let (replies, mut answers) = mpsc::channel(REPLIES_MAX);
     let gone = || io::Error::other("the daemon is leaving");
     asked
-        .send(Asked { request, replies })
+        .send(PendingRequest { request, replies })
         .await
         .map_err(|_| gone())?;
     let mut hang_up = [0_u8; 1];
     loop {
         let reply = tokio::select! {
             reply = answers.recv() => reply,
-            // An asker that has gone needs no answer.
+            // A client that has disconnected needs no answer.
             _ = input.read(&mut hang_up) => return Ok(()),
         };
         let Some(reply) = reply else { return Ok(()) };
         let mut text = serde_json::to_vec(&reply).map_err(io::Error::other)?;
         text.push(b'\n');
-        tokio::time::timeout(ASKER_WAIT, output.write_all(&text)).await??;
+        tokio::time::timeout(CLIENT_WAIT, output.write_all(&text)).await??;
     }
 }

@@ -4,9 +4,9 @@
 use jiff::{SignedDuration, Timestamp};
 
 use super::fires::ON_TIME;
-use super::{JobTable, Phase};
-use crate::daemon::armed::JobName;
+use super::{JobTable, Lifecycle};
 use crate::daemon::schedule::Schedule;
+use crate::daemon::scheduled_config::JobName;
 
 /// A clock set back by more than this means another day, and fixed times are reckoned anew, too.
 /// Vixie cron draws the line at the same place.
@@ -51,9 +51,9 @@ impl JobTable {
             return;
         };
         self.repeats.add(now, passed);
-        let armed = self.armed.clone();
-        for name in armed.names() {
-            if let Some((_, schedule)) = armed.job(name)
+        let scheduled = self.scheduled.clone();
+        for name in scheduled.names() {
+            if let Some((_, schedule)) = scheduled.job(name)
                 && schedule.follows_clock()
                 && !is_as_good(schedule, by, now)
             {
@@ -79,7 +79,8 @@ impl JobTable {
                 again.at = shifted(again.at);
             }
         }
-        if let Phase::Draining { until } | Phase::Cancelling { until } = &mut self.phase {
+        if let Lifecycle::Draining { until } | Lifecycle::Cancelling { until } = &mut self.lifecycle
+        {
             *until = shifted(*until);
         }
     }

@@ -5,10 +5,10 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use super::{JobTable, Phase, later};
+use super::{JobTable, Lifecycle, later};
 use crate::config::spec::History;
 use crate::daemon::event::{Elsewhere, Outcome};
-use crate::daemon::queue::Request;
+use crate::daemon::queue::RunRequest;
 use crate::report::Trigger;
 
 /// How long to leave it alone.
@@ -20,13 +20,13 @@ pub(super) struct Again {
     pub(super) at: Timestamp,
     /// Another daemon is at work on it; else it is in doubt.
     pub(super) is_elsewhere: bool,
-    pub(super) request: Request,
+    pub(super) request: RunRequest,
 }
 
 impl JobTable {
     /// Without a ledger nobody can say more than the run itself did.
     pub(super) fn is_unsettled(&self, outcome: Outcome, elsewhere: Option<Elsewhere>) -> bool {
-        let has_ledger = self.armed.config().daemon.history == History::Target;
+        let has_ledger = self.scheduled.config().daemon.history == History::Target;
         match outcome {
             Outcome::InDoubt => has_ledger,
             Outcome::Skipped => elsewhere == Some(Elsewhere::AtWork),
@@ -35,10 +35,10 @@ impl JobTable {
     }
 
     /// Whoever asked for a run, and not for a fire's, gets one.
-    pub(super) fn ask_again(&mut self, skipped: &mut Request, asked: Trigger) {
+    pub(super) fn ask_again(&mut self, skipped: &mut RunRequest, asked: Trigger) {
         skipped.asked = None;
-        if self.phase == Phase::Serving && self.jobs.contains_key(&skipped.job) {
-            self.waiting.push(Request {
+        if self.lifecycle == Lifecycle::Serving && self.jobs.contains_key(&skipped.job) {
+            self.waiting.push(RunRequest {
                 job: skipped.job.clone(),
                 trigger: asked,
                 due_at: None,
@@ -52,10 +52,15 @@ impl JobTable {
     }
 
     /// A daemon that stops leaves it to the next one: it is not settled.
-    pub(super) fn look_again_later(&mut self, ended: Request, is_elsewhere: bool, now: Timestamp) {
+    pub(super) fn look_again_later(
+        &mut self,
+        ended: RunRequest,
+        is_elsewhere: bool,
+        now: Timestamp,
+    ) {
         let at = later(now, LOOK_AGAIN);
         let job = ended.job.clone();
-        if self.phase != Phase::Serving {
+        if self.lifecycle != Lifecycle::Serving {
             return;
         }
         if let Some(entry) = self.jobs.get_mut(&job) {
@@ -65,7 +70,7 @@ impl JobTable {
             entry.again = Some(Again {
                 at,
                 is_elsewhere,
-                request: Request {
+                request: RunRequest {
                     looks_again: true,
                     ..ended
                 },
@@ -75,7 +80,7 @@ impl JobTable {
     }
 
     pub(super) fn look_again(&mut self, now: Timestamp) {
-        if self.phase != Phase::Serving {
+        if self.lifecycle != Lifecycle::Serving {
             return;
         }
         while let Some((at, job)) = self.looks.first().cloned()

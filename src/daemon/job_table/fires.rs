@@ -3,11 +3,11 @@
 use jiff::{SignedDuration, Timestamp};
 
 use super::clock::CLOCK_SET_BACK;
-use super::{JobTable, Phase, let_go, refuse};
+use super::{JobTable, Lifecycle, let_go, refuse};
 use crate::config::spec::Overlap;
-use crate::daemon::armed::JobName;
 use crate::daemon::event::{Action, SkipReason};
 use crate::daemon::schedule::{CatchUp, Schedule};
+use crate::daemon::scheduled_config::JobName;
 use crate::report::Trigger;
 
 /// A fire that is handled no later than this was on time, and `missed` does not apply.
@@ -33,14 +33,14 @@ impl JobTable {
     }
 
     pub(super) fn fire_what_is_due(&mut self, now: Timestamp, actions: &mut Vec<Action>) {
-        if self.phase != Phase::Serving {
+        if self.lifecycle != Lifecycle::Serving {
             return;
         }
-        let armed = self.armed.clone();
+        let scheduled = self.scheduled.clone();
         if self.latest.duration_since(now) > CLOCK_SET_BACK {
             self.latest = now;
-            for name in armed.names() {
-                if let Some((_, schedule)) = armed.job(name) {
+            for name in scheduled.names() {
+                if let Some((_, schedule)) = scheduled.job(name) {
                     self.arm(name, schedule, now);
                 }
             }
@@ -54,7 +54,7 @@ impl JobTable {
                 break;
             }
             self.fires.pop_first();
-            let Some((_, schedule)) = armed.job(&job) else {
+            let Some((_, schedule)) = scheduled.job(&job) else {
                 continue;
             };
             if now.duration_since(due) <= ON_TIME {
@@ -94,7 +94,10 @@ impl JobTable {
         actions: &mut Vec<Action>,
     ) {
         let due = self.repeats.name(due);
-        let overlap = self.armed.job(job).map(|(spec, _)| spec.schedule.overlap);
+        let overlap = self
+            .scheduled
+            .job(job)
+            .map(|(spec, _)| spec.schedule.overlap);
         let again = self
             .jobs
             .get_mut(job)

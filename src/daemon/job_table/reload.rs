@@ -2,17 +2,22 @@
 
 use jiff::Timestamp;
 
-use super::{Entry, JobTable, Phase, drop_request};
-use crate::daemon::armed::{ArmedConfig, JobName};
+use super::{JobEntry, JobTable, Lifecycle, drop_request};
 use crate::daemon::event::{Action, Changes, SkipReason};
+use crate::daemon::scheduled_config::{JobName, ScheduledConfig};
 
 impl JobTable {
-    pub(super) fn reload(&mut self, armed: ArmedConfig, now: Timestamp, actions: &mut Vec<Action>) {
-        let old = std::mem::replace(&mut self.armed, armed.clone());
+    pub(super) fn reload(
+        &mut self,
+        scheduled: ScheduledConfig,
+        now: Timestamp,
+        actions: &mut Vec<Action>,
+    ) {
+        let old = std::mem::replace(&mut self.scheduled, scheduled.clone());
         let mut changes = Changes::default();
         let known: Vec<JobName> = self.jobs.keys().cloned().collect();
         for job in known {
-            let Some((spec, schedule)) = armed.job(&job) else {
+            let Some((spec, schedule)) = scheduled.job(&job) else {
                 self.remove(&job, actions);
                 changes.removed.push(job);
                 continue;
@@ -20,7 +25,7 @@ impl JobTable {
             if old.job(&job).is_none_or(|(before, _)| before != spec) {
                 changes.changed.push(job.clone());
             }
-            if !old.same_schedule(&armed, &job) {
+            if !old.same_schedule(&scheduled, &job) {
                 self.arm(&job, schedule, now);
             } else if schedule.follows_clock() {
                 self.arm_anew(&job, schedule, now);
@@ -31,18 +36,18 @@ impl JobTable {
                     .retain(|name, _| spec.schedule.after.iter().any(|after| **after == **name));
             }
         }
-        for job in armed.names() {
-            if let Some((_, schedule)) = armed.job(job)
+        for job in scheduled.names() {
+            if let Some((_, schedule)) = scheduled.job(job)
                 && !self.jobs.contains_key(job)
             {
-                self.jobs.insert(job.clone(), Entry::default());
+                self.jobs.insert(job.clone(), JobEntry::default());
                 self.arm(job, schedule, now);
                 changes.added.push(job.clone());
             }
         }
         actions.push(Action::Reloaded(changes));
-        if self.phase == Phase::Serving {
-            self.request_ready(armed.names(), now);
+        if self.lifecycle == Lifecycle::Serving {
+            self.request_ready(scheduled.names(), now);
         }
     }
 

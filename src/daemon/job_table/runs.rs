@@ -5,18 +5,18 @@ use std::collections::BTreeSet;
 use jiff::Timestamp;
 use uuid::Uuid;
 
-use super::{JobTable, Phase, Running};
-use crate::daemon::armed::JobName;
+use super::{JobTable, Lifecycle, RunningJob};
 use crate::daemon::event::{Action, Answer, Elsewhere, Orphan, Start};
 use crate::daemon::permits::Needs;
+use crate::daemon::scheduled_config::JobName;
 use crate::report::{Outcome, Trigger};
 
 impl JobTable {
     pub(super) fn start_what_may(&mut self, now: Timestamp, actions: &mut Vec<Action>) {
-        if self.phase != Phase::Serving {
+        if self.lifecycle != Lifecycle::Serving {
             return;
         }
-        let config = self.armed.config();
+        let config = self.scheduled.config();
         let mut short = BTreeSet::new();
         let mut started = Vec::new();
         for request in self.waiting.iter() {
@@ -54,11 +54,11 @@ impl JobTable {
                     run_id,
                     is_same: request.looks_again,
                 }),
-                config: self.armed.config().clone(),
+                config: self.scheduled.config().clone(),
             }));
             self.running.insert(
                 job,
-                Running {
+                RunningJob {
                     needs,
                     request,
                     orphan,
@@ -111,14 +111,14 @@ impl JobTable {
             actions.push(Action::Settled { job, due_at });
         }
         let is_committed = outcome == Outcome::Committed || elsewhere == Some(Elsewhere::Committed);
-        if is_committed && self.phase == Phase::Serving {
-            let armed = self.armed.clone();
-            for dependant in armed.dependants(job) {
+        if is_committed && self.lifecycle == Lifecycle::Serving {
+            let scheduled = self.scheduled.clone();
+            for dependant in scheduled.dependants(job) {
                 if let Some(entry) = self.jobs.get_mut(dependant) {
                     entry.committed.insert(job.clone(), due_at);
                 }
             }
-            self.request_ready(armed.dependants(job), now);
+            self.request_ready(scheduled.dependants(job), now);
         }
     }
 
@@ -129,7 +129,8 @@ impl JobTable {
         now: Timestamp,
     ) {
         for job in jobs {
-            let (Some((spec, _)), Some(entry)) = (self.armed.job(job), self.jobs.get(job)) else {
+            let (Some((spec, _)), Some(entry)) = (self.scheduled.job(job), self.jobs.get(job))
+            else {
                 continue;
             };
             let after = &spec.schedule.after;

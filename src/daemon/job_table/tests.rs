@@ -228,7 +228,7 @@ fn stopping(#[case] steps: Vec<Step>) {
 }
 
 fn reload(jobs: Vec<JobSpec>) -> Event {
-    Event::Reload(armed(config(2, jobs)))
+    Event::Reload(scheduled(config(2, jobs)))
 }
 
 #[rstest]
@@ -279,7 +279,7 @@ fn a_run_keeps_the_configuration_that_it_started_with() {
         panic!("no start");
     };
     table.handle(
-        Event::Reload(armed(config(2, vec![between("a", "wide", "t", 1)]))),
+        Event::Reload(scheduled(config(2, vec![between("a", "wide", "t", 1)]))),
         at("10:00:02"),
     );
     assert_eq!(first.config.jobs["a"].source, "s");
@@ -297,7 +297,7 @@ fn a_smaller_limit_waits_for_running_jobs() {
     let jobs = || vec![job("a", |_| ()), job("b", |_| ()), job("c", |_| ())];
     let mut table = table(config(2, jobs()));
     table.handle(trigger(&["a", "b", "c"], 1), at("10:00:01"));
-    table.handle(Event::Reload(armed(config(1, jobs()))), at("10:00:02"));
+    table.handle(Event::Reload(scheduled(config(1, jobs()))), at("10:00:02"));
     assert_eq!(table.running().count(), 2);
     check(
         &mut table,
@@ -317,13 +317,13 @@ fn a_smaller_limit_waits_for_running_jobs() {
 #[case::never_ran(None, "")]
 #[case::nothing_missed(Some("10:00:00"), "")]
 fn start_up_catches_up(#[case] last: Option<&str>, #[case] expected: &str) {
-    let past = Past {
+    let saved = SavedJob {
         due_at: last.map(at),
-        ..Past::default()
+        ..SavedJob::default()
     };
-    let past = BTreeMap::from([("a".to_owned(), past)]);
-    let armed = armed(config(4, vec![minutely("a")]));
-    let (_, actions) = JobTable::new(armed, workers, &past, at("10:00:20"));
+    let saved = BTreeMap::from([("a".to_owned(), saved)]);
+    let scheduled = scheduled(config(4, vec![minutely("a")]));
+    let (_, actions) = JobTable::new(scheduled, workers, &saved, at("10:00:20"));
     assert_eq!(show(&actions), expected);
 }
 
@@ -336,17 +336,17 @@ fn start_up_runs_jobs_whose_conditions_were_met_meanwhile(
     #[case] started_at: Option<&str>,
     #[case] expected: &str,
 ) {
-    let a = Past {
+    let a = SavedJob {
         committed_at: committed_at.map(at),
-        ..Past::default()
+        ..SavedJob::default()
     };
-    let b = Past {
+    let b = SavedJob {
         started_at: started_at.map(at),
-        ..Past::default()
+        ..SavedJob::default()
     };
-    let past = BTreeMap::from([("a".to_owned(), a), ("b".to_owned(), b)]);
-    let armed = armed(config(4, vec![job("a", |_| ()), after("b", &["a"])]));
-    let (_, actions) = JobTable::new(armed, workers, &past, at("10:00:20"));
+    let saved = BTreeMap::from([("a".to_owned(), a), ("b".to_owned(), b)]);
+    let scheduled = scheduled(config(4, vec![job("a", |_| ()), after("b", &["a"])]));
+    let (_, actions) = JobTable::new(scheduled, workers, &saved, at("10:00:20"));
     assert_eq!(show(&actions), expected);
 }
 

@@ -5,12 +5,12 @@ use std::time::Instant;
 use tokio::sync::mpsc;
 
 use super::Daemon;
-use crate::daemon::askers::Askers;
-use crate::daemon::control::{Reply, Request};
+use crate::daemon::clients::Clients;
+use crate::daemon::control::{ControlRequest, Reply};
 use crate::daemon::event::{Event, Outcome, SkipReason, Trigger};
 use crate::daemon::signals::SignalEvent;
 use crate::daemon::skips::NAMED_MAX;
-use crate::daemon::spool::{Look, Wanted};
+use crate::daemon::spool::{BareSignal, Look};
 use crate::daemon::{reload, status};
 use crate::words::counted;
 
@@ -48,7 +48,7 @@ impl Daemon {
     }
 
     fn stop(&mut self) {
-        let grace = self.table.armed().config().daemon.shutdown_grace;
+        let grace = self.table.scheduled().config().daemon.shutdown_grace;
         let running = self.table.running().count();
         tracing::info!(running, grace_seconds = grace.as_secs(), "stopping");
         self.tell(
@@ -60,11 +60,11 @@ impl Daemon {
 
     fn reload(&mut self) -> Result<(), String> {
         self.tell(self.supervisor.reloading());
-        let read = reload::read(&self.request, self.table.armed().config());
+        let read = reload::read(&self.request, self.table.scheduled().config());
         let result = match read {
-            Ok(armed) => {
-                (self.in_force)(armed.config());
-                self.apply(Event::Reload(armed));
+            Ok(scheduled) => {
+                (self.in_force)(scheduled.config());
+                self.apply(Event::Reload(scheduled));
                 Ok(())
             }
             Err(errors) => {
@@ -139,32 +139,32 @@ impl Daemon {
 
     fn on_bare_signal(&mut self) {
         match self.storm.wanted(Instant::now()) {
-            Wanted::OnDemand => self.apply(Event::OnDemand),
-            Wanted::Echo { is_first: true } => tracing::info!(
+            BareSignal::OnDemand => self.apply(Event::OnDemand),
+            BareSignal::Echo { is_first: true } => tracing::info!(
                 "SIGUSR1 without a trigger file is taken for the announcement of files that were \
                  taken less than a second ago; send it again to run all jobs with `on_demand`"
             ),
-            Wanted::Echo { is_first: false } => {}
+            BareSignal::Echo { is_first: false } => {}
         }
     }
 
-    pub(super) fn on_asked(&mut self, request: Request, replies: mpsc::Sender<Reply>) {
+    pub(super) fn on_asked(&mut self, request: ControlRequest, replies: mpsc::Sender<Reply>) {
         match request {
-            Request::Trigger { jobs, wait: true } => {
-                let ticket = self.askers.admit(replies, jobs.iter().cloned().collect());
+            ControlRequest::Trigger { jobs, wait: true } => {
+                let ticket = self.clients.admit(replies, jobs.iter().cloned().collect());
                 self.apply(Event::Trigger {
                     jobs,
                     trigger: Trigger::Manual,
                     ticket: Some(ticket),
                 });
             }
-            Request::Trigger { jobs, wait: false } => {
+            ControlRequest::Trigger { jobs, wait: false } => {
                 for job in &jobs {
-                    let refused = match self.table.armed().job(job) {
+                    let refused = match self.table.scheduled().job(job) {
                         None => Some(SkipReason::Unknown),
                         Some(_) => self.table.is_stopping().then_some(SkipReason::Stopping),
                     };
-                    Askers::acknowledge(&replies, job, refused);
+                    Clients::acknowledge(&replies, job, refused);
                 }
                 self.apply(Event::Trigger {
                     jobs,
@@ -172,13 +172,13 @@ impl Daemon {
                     ticket: None,
                 });
             }
-            Request::Reload => {
-                self.askers.expect_reload(replies);
+            ControlRequest::Reload => {
+                self.clients.expect_reload(replies);
                 if let Err(errors) = self.reload() {
-                    self.askers.reload_refused(&errors);
+                    self.clients.reload_refused(&errors);
                 }
             }
-            Request::Status => {
+            ControlRequest::Status => {
                 let jobs = status::jobs(&self.table, &self.last_runs);
                 let _ = replies.try_send(Reply::Status { jobs });
             }

@@ -17,13 +17,14 @@ impl Daemon {
             match action {
                 Action::Start(start) => {
                     let run_id = Uuid::now_v7();
-                    self.memory.started(&start.job, run_id, Timestamp::now());
+                    self.state_file
+                        .started(&start.job, run_id, Timestamp::now());
                     run_ids.insert(start.job.clone(), run_id);
                 }
-                Action::Settled { job, due_at } => self.memory.settled(job, *due_at),
+                Action::Settled { job, due_at } => self.state_file.settled(job, *due_at),
                 Action::Reloaded(changes) => {
                     let added = changes.added.iter().map(ToString::to_string);
-                    self.memory.recall(added, Timestamp::now());
+                    self.state_file.saved_jobs(added, Timestamp::now());
                 }
                 _ => {}
             }
@@ -45,11 +46,12 @@ impl Daemon {
                     ticket,
                     job,
                     answer,
-                } => self.askers.answer(ticket, &job, answer),
+                } => self.clients.answer(ticket, &job, answer),
                 Action::Reloaded(changes) => {
                     tracing::info!("configuration reloaded: {}", reload::text(&changes));
-                    self.askers.reloaded(changes);
-                    self.registrar.tell(self.table.armed(), Timestamp::now());
+                    self.clients.reloaded(changes);
+                    self.job_registry
+                        .update(self.table.scheduled(), Timestamp::now());
                 }
                 Action::Exit => self.done = true,
             }
@@ -75,10 +77,10 @@ impl Daemon {
         match (outcome, elsewhere) {
             (Outcome::InDoubt, _) => {}
             (Outcome::Committed, _) | (_, Some(Elsewhere::Committed)) => {
-                self.memory.ended(&job);
-                self.memory.committed(&job, now);
+                self.state_file.ended(&job);
+                self.state_file.committed(&job, now);
             }
-            _ => self.memory.ended(&job),
+            _ => self.state_file.ended(&job),
         }
         if elsewhere != Some(Elsewhere::AtWork) {
             self.skips.over(&job);
@@ -93,7 +95,7 @@ impl Daemon {
     }
 
     fn save(&mut self) {
-        if let Err(error) = self.memory.save() {
+        if let Err(error) = self.state_file.save() {
             tracing::error!("what was run can't be remembered across a restart: {error}");
         }
     }

@@ -98,7 +98,7 @@ fn cron(text: &str) -> JobSpec {
 #[case::a_reload_reckons_anew(minutely("a"), vec![
     ("10:01:00", Event::Tick, "start a Schedule 10:01:00"),
     ("10:01:05", committed("a"), ""),
-    ("09:02:10", Event::Reload(armed(config(4, vec![minutely("a")]))), "reloaded +[] -[] ~[]"),
+    ("09:02:10", Event::Reload(scheduled(config(4, vec![minutely("a")]))), "reloaded +[] -[] ~[]"),
     ("09:03:00", Event::Tick, "start a Schedule 09:03:00"),
 ])]
 #[case::what_runs_elsewhere_is_looked_at_in_time(minutely("a"), vec![
@@ -161,17 +161,17 @@ fn a_fire_that_comes_again_has_another_time() {
 
 #[test]
 fn a_daemon_that_starts_in_an_hour_that_comes_again_knows_it() {
-    let past = |due_at: &str| Past {
+    let saved = |due_at: &str| SavedJob {
         due_at: Some(at(due_at)),
-        ..Past::default()
+        ..SavedJob::default()
     };
     let fixed = job("b", |j| j.schedule.cron = Some("30 10 * * *".to_owned()));
-    let armed = armed(config(4, vec![minutely("a"), fixed]));
-    let past = BTreeMap::from([
-        ("a".to_owned(), past("10:59:00")),
-        ("b".to_owned(), past("10:30:00")),
+    let scheduled = scheduled(config(4, vec![minutely("a"), fixed]));
+    let saved = BTreeMap::from([
+        ("a".to_owned(), saved("10:59:00")),
+        ("b".to_owned(), saved("10:30:00")),
     ]);
-    let (mut table, actions) = JobTable::new(armed, workers, &past, at("10:00:20"));
+    let (mut table, actions) = JobTable::new(scheduled, workers, &saved, at("10:00:20"));
     assert_eq!(show(&actions), "");
     let again = at("10:01:00.000001");
     assert_eq!(due(&table.handle(Event::Tick, at("10:01:00"))), [again]);

@@ -142,7 +142,7 @@ fn without_a_ledger_nothing_can_be_looked_at() {
 }
 
 #[test]
-fn an_asker_is_not_put_off_with_the_run_of_another_daemon() {
+fn a_client_is_not_put_off_with_the_run_of_another_daemon() {
     let mut table = with_ledger(vec![queueing("a")]);
     check(
         &mut table,
@@ -193,14 +193,14 @@ fn what_comes_after_is_the_same_fire_on_every_daemon() {
 
 #[test]
 fn a_run_that_nobody_saw_end_is_settled_by_the_next_one() {
-    let past = Past {
+    let saved = SavedJob {
         due_at: Some(at("09:59:00")),
         run_id: Some(RUN),
-        ..Past::default()
+        ..SavedJob::default()
     };
-    let armed = armed(config(1, vec![minutely("a")]));
-    let past = [("a".to_owned(), past)].into();
-    let (_, actions) = JobTable::new(armed, workers, &past, at("10:00:30"));
+    let scheduled = scheduled(config(1, vec![minutely("a")]));
+    let saved = [("a".to_owned(), saved)].into();
+    let (_, actions) = JobTable::new(scheduled, workers, &saved, at("10:00:30"));
     assert_eq!(show(&actions), "start a Missed 10:00:00 after an orphan");
 }
 

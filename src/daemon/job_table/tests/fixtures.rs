@@ -119,8 +119,8 @@ pub(super) fn config(max_running_jobs: usize, jobs: Vec<JobSpec>) -> Config {
     }
 }
 
-pub(super) fn armed(config: Config) -> ArmedConfig {
-    ArmedConfig::new(Arc::new(config)).unwrap()
+pub(super) fn scheduled(config: Config) -> ScheduledConfig {
+    ScheduledConfig::new(Arc::new(config)).unwrap()
 }
 
 pub(super) fn workers(spec: &JobSpec) -> Connections {
@@ -136,7 +136,7 @@ pub(super) fn at(time: &str) -> Timestamp {
 }
 
 pub(super) fn table(config: Config) -> JobTable {
-    JobTable::new(armed(config), workers, &BTreeMap::new(), at("10:00:00")).0
+    JobTable::new(scheduled(config), workers, &BTreeMap::new(), at("10:00:00")).0
 }
 
 pub(super) fn trigger(jobs: &[&str], ticket: Ticket) -> Event {

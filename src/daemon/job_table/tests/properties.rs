@@ -134,7 +134,7 @@ fn play(steps: Vec<Step>) {
                 onlooker.running.remove(&job);
                 finished(&job, outcome)
             }
-            Step::Reload(which) => Event::Reload(armed(world(which))),
+            Step::Reload(which) => Event::Reload(scheduled(world(which))),
             Step::Stop => {
                 onlooker.stopping = true;
                 Event::Stop

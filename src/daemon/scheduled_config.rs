@@ -1,4 +1,5 @@
-//! A configuration whose schedules are known to work: what start-up and a reload hand to the job table.
+//! A configuration with its schedules, all of which are valid. The job table gets it at start-up and at
+//! each reload.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -12,14 +13,14 @@ pub type JobName = Arc<str>;
 
 /// A configuration with the schedule of each of its jobs. Cheap to clone.
 #[derive(Clone, Debug)]
-pub struct ArmedConfig {
+pub struct ScheduledConfig {
     config: Arc<Config>,
     schedules: Arc<BTreeMap<JobName, Schedule>>,
     dependants: Arc<BTreeMap<String, Vec<JobName>>>,
 }
 
-impl ArmedConfig {
-    /// Reads every job's schedule; all that are wrong are reported.
+impl ScheduledConfig {
+    /// Reads every job's schedule. *Errors:* one for each schedule that is invalid.
     pub fn new(config: Arc<Config>) -> Result<Self, Vec<ScheduleError>> {
         let mut schedules = BTreeMap::new();
         let mut dependants: BTreeMap<String, Vec<JobName>> = BTreeMap::new();
@@ -42,7 +43,7 @@ impl ArmedConfig {
             schedules.insert(name, schedule);
         }
         if errors.is_empty() {
-            Ok(ArmedConfig {
+            Ok(ScheduledConfig {
                 config,
                 schedules: Arc::new(schedules),
                 dependants: Arc::new(dependants),
@@ -52,7 +53,7 @@ impl ArmedConfig {
         }
     }
 
-    /// The configuration, to be kept by runs that outlive it.
+    /// The configuration. Runs keep it, even when a reload has replaced it.
     pub fn config(&self) -> &Arc<Config> {
         &self.config
     }
@@ -73,8 +74,9 @@ impl ArmedConfig {
     }
 
     /// Whether both configurations give this job the same fire times and the same conditions.
-    pub fn same_schedule(&self, other: &ArmedConfig, name: &str) -> bool {
-        let of = |armed: &ArmedConfig| armed.config.jobs.get(name).map(|job| job.schedule.clone());
+    pub fn same_schedule(&self, other: &ScheduledConfig, name: &str) -> bool {
+        let of =
+            |config: &ScheduledConfig| config.config.jobs.get(name).map(|job| job.schedule.clone());
         of(self) == of(other) && self.config.daemon.timezone == other.config.daemon.timezone
     }
 }

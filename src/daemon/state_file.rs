@@ -1,8 +1,9 @@
-//! What must survive a restart: which fire times are done with, in `state_dir/past.jsonl`.
+//! The daemon's state that survives a restart, in `state_dir/past.jsonl`: which fire times need no
+//! catching up.
 //!
-//! A line is added whenever a run starts or ends, so that a daemon that was killed in the middle of a
-//! run catches it up, and one that was killed after it does not run it again. Lines and not the whole
-//! each time, because there may be 10 000 jobs; the later line of a job counts.
+//! A line is appended when a run starts and when it ends. A daemon that was killed during a run repeats
+//! the run; one that was killed after the run does not. The file is not rewritten each time, because
+//! there may be 10 000 jobs. The last line of a job counts.
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
@@ -14,37 +15,27 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use crate::daemon::job_table::Past;
+use crate::daemon::job_table::SavedJob;
 use crate::private;
 
 mod reading;
 
-/// The only version so far; another one was written by a newer tableferry.
+/// The only version so far. A newer tableferry has written any other.
 const VERSION: u32 = 1;
 
 /// Lines that may be outdated before the file is written anew.
 const OUTDATED_MAX: usize = 10_000;
 
-/// The memory of one daemon.
+/// The open state file of one daemon.
 #[derive(Debug)]
-pub struct Memory {
+pub struct StateFile {
     path: PathBuf,
     /// Open for appending.
     file: File,
-    jobs: BTreeMap<String, JobMemory>,
+    jobs: BTreeMap<String, SavedJob>,
     /// Jobs whose line is not up to date.
     changed: BTreeSet<String>,
     lines: usize,
-}
-
-#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
-struct JobMemory {
-    due_at: Option<Timestamp>,
-    started_at: Option<Timestamp>,
-    committed_at: Option<Timestamp>,
-    /// The run that was started last, as long as it is not known how it ended.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    run_id: Option<Uuid>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -56,17 +47,17 @@ struct Header {
 struct Line<'l> {
     job: Cow<'l, str>,
     #[serde(flatten)]
-    memory: JobMemory,
+    saved: SavedJob,
 }
 
-impl Memory {
-    /// Reads the file; there is none at the first start. *Errors:* it can't be opened or written, or a
-    /// newer tableferry has written it: better to stop than to forget what was missed.
+impl StateFile {
+    /// Reads the file, if there is one. *Errors:* it cannot be opened or written, or a newer tableferry
+    /// has written it.
     pub fn open(state_dir: &Path) -> io::Result<Self> {
         private::make_directory(state_dir)?;
         let path = state_dir.join("past.jsonl");
         let jobs = reading::load(&path)?;
-        Ok(Memory {
+        Ok(StateFile {
             file: write_anew(&path, &jobs)?,
             lines: jobs.len(),
             path,
@@ -75,38 +66,30 @@ impl Memory {
         })
     }
 
-    /// What the job table wants to know. A job that was never seen counts from `now`: its first
-    /// fire can be missed, too.
-    pub fn recall(
+    /// The saved state of these jobs. A job that is new gets `now` as its last fire time, so that its
+    /// first fire can be missed, too.
+    pub fn saved_jobs(
         &mut self,
         jobs: impl Iterator<Item = String>,
         now: Timestamp,
-    ) -> BTreeMap<String, Past> {
-        let mut past = BTreeMap::new();
+    ) -> BTreeMap<String, SavedJob> {
+        let mut found = BTreeMap::new();
         for name in jobs {
-            let known = self.jobs.entry(name.clone()).or_default();
-            if known.due_at.is_none() {
-                known.due_at = Some(now);
+            let saved = self.jobs.entry(name.clone()).or_default();
+            if saved.due_at.is_none() {
+                saved.due_at = Some(now);
                 self.changed.insert(name.clone());
             }
-            past.insert(
-                name,
-                Past {
-                    due_at: known.due_at,
-                    started_at: known.started_at,
-                    committed_at: known.committed_at,
-                    run_id: known.run_id,
-                },
-            );
+            found.insert(name, *saved);
         }
-        past
+        found
     }
 
     /// A run has started.
     pub fn started(&mut self, job: &str, run_id: Uuid, now: Timestamp) {
-        let memory = self.change(job);
-        memory.started_at = Some(now);
-        memory.run_id = Some(run_id);
+        let saved = self.change(job);
+        saved.started_at = Some(now);
+        saved.run_id = Some(run_id);
     }
 
     /// It is known how the job's last run ended.
@@ -124,14 +107,14 @@ impl Memory {
         self.change(job).due_at = Some(due_at);
     }
 
-    fn change(&mut self, job: &str) -> &mut JobMemory {
+    fn change(&mut self, job: &str) -> &mut SavedJob {
         if !self.changed.contains(job) {
             self.changed.insert(job.to_owned());
         }
         self.jobs.entry(job.to_owned()).or_default()
     }
 
-    /// Writes what has changed since the last time, and waits for the disk.
+    /// Writes what has changed since the last call, and waits for the disk.
     pub fn save(&mut self) -> io::Result<()> {
         if self.changed.is_empty() {
             return Ok(());
@@ -142,13 +125,13 @@ impl Memory {
         } else {
             let changed = self.changed.iter();
             let text = lines(changed.filter_map(|job| self.jobs.get_key_value(job)))?;
-            // One write: a daemon that is killed leaves whole lines.
+            // A single write, so that a daemon that is killed leaves whole lines.
             if let Err(error) = self
                 .file
                 .write_all(&text)
                 .and_then(|()| self.file.sync_data())
             {
-                // Half a line may be there now: nothing may be added to it.
+                // A partial line may be there now: nothing may be appended to it.
                 self.lines = usize::MAX;
                 return Err(error);
             }
@@ -159,14 +142,14 @@ impl Memory {
     }
 }
 
-/// The old file or the new one, whatever happens.
-fn write_anew(path: &Path, jobs: &BTreeMap<String, JobMemory>) -> io::Result<File> {
+/// Rewrites the file. After a crash, the old file or the new one is there.
+fn write_anew(path: &Path, jobs: &BTreeMap<String, SavedJob>) -> io::Result<File> {
     let temporary = path.with_extension("jsonl.new");
     let failed = |why| io::Error::other(format!("{}: {why}", temporary.display()));
     let mut text = serde_json::to_vec(&Header { version: VERSION }).map_err(io::Error::other)?;
     text.push(b'\n');
     text.extend(lines(jobs)?);
-    // One that an earlier daemon was killed over.
+    // A daemon that was killed while it wrote may have left one.
     let _ = std::fs::remove_file(&temporary);
     let mut file = private::file_options()
         .append(true)
@@ -180,12 +163,12 @@ fn write_anew(path: &Path, jobs: &BTreeMap<String, JobMemory>) -> io::Result<Fil
     Ok(file)
 }
 
-fn lines<'j>(jobs: impl IntoIterator<Item = (&'j String, &'j JobMemory)>) -> io::Result<Vec<u8>> {
+fn lines<'j>(jobs: impl IntoIterator<Item = (&'j String, &'j SavedJob)>) -> io::Result<Vec<u8>> {
     let mut text = Vec::new();
-    for (job, memory) in jobs {
+    for (job, saved) in jobs {
         let line = Line {
             job: Cow::Borrowed(job),
-            memory: *memory,
+            saved: *saved,
         };
         serde_json::to_writer(&mut text, &line).map_err(io::Error::other)?;
         text.push(b'\n');
@@ -201,32 +184,32 @@ mod tests {
         Timestamp::from_second(second).unwrap()
     }
 
-    fn due_at(memory: &mut Memory) -> Option<Timestamp> {
-        memory.recall(std::iter::once("j".to_owned()), at(0))["j"].due_at
+    fn due_at(file: &mut StateFile) -> Option<Timestamp> {
+        file.saved_jobs(std::iter::once("j".to_owned()), at(0))["j"].due_at
     }
 
-    fn run_id(memory: &mut Memory) -> Option<Uuid> {
-        memory.recall(std::iter::once("j".to_owned()), at(0))["j"].run_id
+    fn run_id(file: &mut StateFile) -> Option<Uuid> {
+        file.saved_jobs(std::iter::once("j".to_owned()), at(0))["j"].run_id
     }
 
     #[test]
-    fn what_was_saved_is_recalled_and_a_new_job_counts_from_now() {
+    fn what_was_saved_is_read_back_and_a_new_job_counts_from_now() {
         let dir = tempfile::tempdir().unwrap();
-        let mut memory = Memory::open(dir.path()).unwrap();
-        assert_eq!(due_at(&mut memory), Some(at(0)));
-        memory.started("j", Uuid::from_u128(7), at(61));
-        memory.save().unwrap();
+        let mut file = StateFile::open(dir.path()).unwrap();
+        assert_eq!(due_at(&mut file), Some(at(0)));
+        file.started("j", Uuid::from_u128(7), at(61));
+        file.save().unwrap();
         // Killed here: the fire at 60 has not been settled.
-        let mut memory = Memory::open(dir.path()).unwrap();
-        assert_eq!(due_at(&mut memory), Some(at(0)));
-        assert_eq!(run_id(&mut memory), Some(Uuid::from_u128(7)));
+        let mut file = StateFile::open(dir.path()).unwrap();
+        assert_eq!(due_at(&mut file), Some(at(0)));
+        assert_eq!(run_id(&mut file), Some(Uuid::from_u128(7)));
 
-        memory.settled("j", at(60));
-        memory.ended("j");
-        memory.save().unwrap();
-        let mut memory = Memory::open(dir.path()).unwrap();
-        assert_eq!(due_at(&mut memory), Some(at(60)));
-        assert_eq!(run_id(&mut memory), None);
+        file.settled("j", at(60));
+        file.ended("j");
+        file.save().unwrap();
+        let mut file = StateFile::open(dir.path()).unwrap();
+        assert_eq!(due_at(&mut file), Some(at(60)));
+        assert_eq!(run_id(&mut file), None);
     }
 
     #[test]
@@ -237,23 +220,23 @@ mod tests {
             "{\"version\":2,\"jobs\":{}}\n",
         )
         .unwrap();
-        assert!(Memory::open(dir.path()).is_err());
+        assert!(StateFile::open(dir.path()).is_err());
     }
 
     #[test]
     fn the_file_does_not_grow_for_ever_and_a_torn_line_counts_for_nothing() {
         let dir = tempfile::tempdir().unwrap();
-        let mut memory = Memory::open(dir.path()).unwrap();
-        memory.lines = OUTDATED_MAX;
+        let mut file = StateFile::open(dir.path()).unwrap();
+        file.lines = OUTDATED_MAX;
         for second in 1..=3 {
-            memory.settled("j", at(second));
-            memory.save().unwrap();
+            file.settled("j", at(second));
+            file.save().unwrap();
         }
         let path = dir.path().join("past.jsonl");
         let text = std::fs::read_to_string(&path).unwrap();
         assert_eq!(text.lines().count(), 2, "{text}");
         std::fs::write(&path, format!("{text}{{\"job\":\"j\",\"due")).unwrap();
-        let mut memory = Memory::open(dir.path()).unwrap();
-        assert_eq!(due_at(&mut memory), Some(at(3)));
+        let mut file = StateFile::open(dir.path()).unwrap();
+        assert_eq!(due_at(&mut file), Some(at(3)));
     }
 }

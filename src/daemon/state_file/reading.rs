@@ -1,17 +1,18 @@
-//! What an earlier daemon left in `past.jsonl`. A damaged file must not keep the daemon from starting:
-//! what can be read counts, and the file is set aside.
+//! Reads `past.jsonl` at start-up. A damaged file does not keep the daemon from starting: the lines that
+//! can be read count, and the file is set aside.
 
 use std::collections::BTreeMap;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use super::{Header, JobMemory, Line, VERSION};
+use super::{Header, Line, VERSION};
+use crate::daemon::job_table::SavedJob;
 
-/// Damaged files that are kept; the oldest gives way.
+/// Damaged files that are kept; the oldest is deleted.
 const ASIDE_MAX: usize = 5;
 
-/// What of a file can't be read.
+/// Which lines of a file cannot be read.
 #[derive(Debug, PartialEq, Eq)]
 struct Damage {
     /// The first line that is damaged, from 1.
@@ -21,9 +22,9 @@ struct Damage {
     why: String,
 }
 
-/// Reads the file; there is none at the first start. *Errors:* it can't be opened, or a newer
+/// Reads the file, if there is one. *Errors:* it cannot be opened, or a newer
 /// tableferry has written it. Each names the file and what to do.
-pub(super) fn load(path: &Path) -> io::Result<BTreeMap<String, JobMemory>> {
+pub(super) fn load(path: &Path) -> io::Result<BTreeMap<String, SavedJob>> {
     let (jobs, what) = match fs::read(path) {
         Ok(text) => match parse(&text).map_err(|why| refused(path, &why))? {
             (jobs, None) => return Ok(jobs),
@@ -58,9 +59,9 @@ fn refused(path: &Path, why: &str) -> io::Error {
     ))
 }
 
-/// All lines that make sense. *Errors:* another version.
-fn parse(text: &[u8]) -> Result<(BTreeMap<String, JobMemory>, Option<Damage>), String> {
-    // After the last line break: what a machine that lost its power had not finished.
+/// All lines that can be read. *Errors:* another version.
+fn parse(text: &[u8]) -> Result<(BTreeMap<String, SavedJob>, Option<Damage>), String> {
+    // Text after the last line break is a line that was not finished before a crash.
     let whole = text.split_inclusive(|byte| *byte == b'\n');
     let mut lines = whole.filter(|line| line.ends_with(b"\n")).enumerate();
     let mut jobs = BTreeMap::new();
@@ -89,8 +90,8 @@ fn parse(text: &[u8]) -> Result<(BTreeMap<String, JobMemory>, Option<Damage>), S
     }
     for (index, line) in lines {
         match serde_json::from_slice(line) {
-            Ok(Line { job, memory }) => {
-                jobs.insert(job.into_owned(), memory);
+            Ok(Line { job, saved }) => {
+                jobs.insert(job.into_owned(), saved);
             }
             Err(error) => damaged(index, error.to_string()),
         }

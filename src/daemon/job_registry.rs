@@ -1,35 +1,35 @@
-//! Tells each target's ledger which jobs there are and when they are due, so that `job_status` knows
-//! those that have never run. Beside the loop: a target may be out of reach.
+//! Writes to each target's ledger which jobs there are and when they are due, so that `job_status` shows
+//! jobs that have never run. A thread does it, because a target may be unreachable.
 
 use std::collections::BTreeMap;
 use std::thread::JoinHandle;
 
 use jiff::Timestamp;
 
-use super::armed::ArmedConfig;
+use super::scheduled_config::ScheduledConfig;
 use crate::config::spec::{History, ServerSpec};
 use crate::run::ledger::{self, JobDue};
 use crate::run::{self, Cancelled, Canceller};
 
-/// The thread that does it, if there is one. It ends with the value.
+/// The thread that writes, if there is one. Dropping the value ends the thread.
 #[derive(Default)]
-pub struct Registrar(Option<(Canceller, JoinHandle<()>)>);
+pub struct JobRegistry(Option<(Canceller, JoinHandle<()>)>);
 
-impl Registrar {
-    /// Begins to tell; what was being told of an earlier configuration is dropped.
-    pub fn tell(&mut self, armed: &ArmedConfig, now: Timestamp) {
+impl JobRegistry {
+    /// Starts to write the jobs of a configuration. Stops writing those of an earlier one.
+    pub fn update(&mut self, scheduled: &ScheduledConfig, now: Timestamp) {
         self.stop();
-        let targets = due(armed, now);
+        let targets = due(scheduled, now);
         if targets.is_empty() {
             return;
         }
         let (canceller, cancelled) = run::cancellation();
         let spawned = std::thread::Builder::new()
-            .name("register".to_owned())
-            .spawn(move || all(&targets, &cancelled));
+            .name("job registry".to_owned())
+            .spawn(move || register_all(&targets, &cancelled));
         match spawned {
             Ok(thread) => self.0 = Some((canceller, thread)),
-            Err(error) => tracing::warn!("the ledgers are not told of the jobs: {error}"),
+            Err(error) => tracing::warn!("the jobs cannot be written to the ledgers: {error}"),
         }
     }
 
@@ -37,13 +37,13 @@ impl Registrar {
         if let Some((canceller, thread)) = self.0.take() {
             canceller.cancel();
             if thread.join().is_err() {
-                tracing::error!("telling the ledgers of the jobs panicked");
+                tracing::error!("writing the jobs to the ledgers panicked");
             }
         }
     }
 }
 
-impl Drop for Registrar {
+impl Drop for JobRegistry {
     fn drop(&mut self) {
         self.stop();
     }
@@ -51,14 +51,14 @@ impl Drop for Registrar {
 
 type Targets = Vec<(ServerSpec, Vec<JobDue>)>;
 
-fn due(armed: &ArmedConfig, now: Timestamp) -> Targets {
-    let config = armed.config();
+fn due(scheduled: &ScheduledConfig, now: Timestamp) -> Targets {
+    let config = scheduled.config();
     if config.daemon.history != History::Target {
         return Vec::new();
     }
     let mut by_target: BTreeMap<&str, Vec<JobDue>> = BTreeMap::new();
-    for name in armed.names() {
-        if let Some((spec, schedule)) = armed.job(name) {
+    for name in scheduled.names() {
+        if let Some((spec, schedule)) = scheduled.job(name) {
             by_target.entry(&spec.target).or_default().push(JobDue {
                 job: name.to_string(),
                 next_due_at: schedule.next_after(now),
@@ -71,26 +71,26 @@ fn due(armed: &ArmedConfig, now: Timestamp) -> Targets {
         .collect()
 }
 
-fn all(targets: &Targets, cancelled: &Cancelled) {
+fn register_all(targets: &Targets, cancelled: &Cancelled) {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build();
     let runtime = match runtime {
         Ok(runtime) => runtime,
-        Err(error) => return tracing::warn!("the ledgers are not told of the jobs: {error}"),
+        Err(error) => return tracing::warn!("the jobs cannot be written to the ledgers: {error}"),
     };
     runtime.block_on(async {
         for (target, jobs) in targets {
-            let told = tokio::select! {
+            let registered = tokio::select! {
                 _ = cancelled.cancelled() => return,
-                told = ledger::register(target, jobs) => told,
+                registered = ledger::register(target, jobs) => registered,
             };
-            // Not a fault of the daemon's; the job's own run says it louder.
-            if let Err(error) = told {
-                tracing::info!("its ledger does not know yet when jobs are due: {error}");
+            // The job's own run reports the same error as a failure.
+            if let Err(error) = registered {
+                tracing::info!("the ledger does not show yet when jobs are due: {error}");
             }
         }
     });
-    // Not to be waited for: a name that is being resolved.
+    // Name resolution may still be running; do not wait for it.
     runtime.shutdown_background();
 }

@@ -1,4 +1,4 @@
-//! Those who wait at the control socket for an answer of the loop.
+//! Clients of the control socket that wait for an answer of the loop.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -7,33 +7,34 @@ use tokio::sync::mpsc;
 use super::control::Reply;
 use super::event::{Answer, Changes, SkipReason, Ticket};
 
-/// Everybody who waits.
+/// All clients that wait.
 #[derive(Debug, Default)]
-pub struct Askers {
+pub struct Clients {
     next: Ticket,
-    waiting: BTreeMap<Ticket, Waiting>,
+    waiting: BTreeMap<Ticket, WaitingClient>,
     reload: Option<mpsc::Sender<Reply>>,
 }
 
 #[derive(Debug)]
-struct Waiting {
+struct WaitingClient {
     replies: mpsc::Sender<Reply>,
-    /// Jobs without an answer.
+    /// Jobs that are not answered yet.
     jobs: BTreeSet<String>,
 }
 
-impl Askers {
-    /// Somebody waits for the ends of runs of these jobs.
+impl Clients {
+    /// A client waits for the ends of runs of these jobs.
     pub fn admit(&mut self, replies: mpsc::Sender<Reply>, jobs: BTreeSet<String>) -> Ticket {
-        // Whoever has hung up in the meantime is forgotten here: no list grows for ever.
+        // Clients that have disconnected are removed here, so that the map stays bounded.
         self.waiting
             .retain(|_, waiting| !waiting.replies.is_closed());
         self.next += 1;
-        self.waiting.insert(self.next, Waiting { replies, jobs });
+        self.waiting
+            .insert(self.next, WaitingClient { replies, jobs });
         self.next
     }
 
-    /// What became of one job; the last answer ends the conversation.
+    /// Answers for one job. The last answer closes the connection.
     pub fn answer(&mut self, ticket: Ticket, job: &str, answer: Answer) {
         let Some(waiting) = self.waiting.get_mut(&ticket) else {
             return;
@@ -50,7 +51,7 @@ impl Askers {
         }
     }
 
-    /// The answer to somebody who does not wait.
+    /// Answers a client that does not wait.
     pub fn acknowledge(replies: &mpsc::Sender<Reply>, job: &str, refused: Option<SkipReason>) {
         let job = job.to_owned();
         let _ = replies.try_send(match refused {
@@ -59,7 +60,7 @@ impl Askers {
         });
     }
 
-    /// Somebody asks for the reload that is about to be tried.
+    /// A client asked for the reload that follows.
     pub fn expect_reload(&mut self, replies: mpsc::Sender<Reply>) {
         self.reload = Some(replies);
     }
@@ -67,7 +68,7 @@ impl Askers {
     /// The new configuration is in force.
     pub fn reloaded(&mut self, changes: Changes) {
         if let Some(replies) = self.reload.take() {
-            let names = |list: Vec<super::armed::JobName>| -> Vec<String> {
+            let names = |list: Vec<super::scheduled_config::JobName>| -> Vec<String> {
                 list.iter().map(ToString::to_string).collect()
             };
             let _ = replies.try_send(Reply::Reloaded {
