@@ -6,15 +6,15 @@ use std::time::{Duration, Instant};
 
 use futures_util::future::join_all;
 
+use super::commit_resolution::{self, CommitLookup};
 use super::inspect::{self, Inspection};
 use super::ledger::Claim;
 use super::pipe::RateLimit;
-use super::settle::{self, Fate};
 use super::snapshot_age::{self, SnapshotAge};
 use super::steps::{self, Part, Seen};
 use super::watermark::Reached;
 use super::worker_pool::WorkerPool;
-use super::{Cancelled, Context, Why, claim, foresee, ledger, leftovers};
+use super::{Cancelled, Context, Why, claim, ledger, leftovers, preflight};
 use crate::error::{Error, ErrorKind, Phase, Result, Side};
 use crate::pg::session::Session;
 use crate::plan::copy::{CopyPlan, JobPlan};
@@ -160,7 +160,7 @@ async fn publish_all(
     for (index, transaction) in transactions.into_iter().enumerate() {
         let first = record.tables.len();
         if sides.target.is_none() {
-            // The last part's COMMIT lost its connection, and was settled.
+            // The connection was lost at the last transaction's COMMIT, which was resolved.
             sides.target = Some(bound.of(inspect::open(context, Side::Target)).await?);
         }
         let part = Part {
@@ -172,10 +172,10 @@ async fn publish_all(
             limit: limit.as_ref(),
             snapshot_age: &snapshot_age,
         };
-        let fate = bound
+        let lookup = bound
             .of(steps::carry_out(context, sides, part, record))
             .await?;
-        let committed = commit(context, sides, &fate, cancelled).await;
+        let committed = commit(context, sides, &lookup, cancelled).await;
         if !context.job.atomic {
             let known = match &committed {
                 Err(error) if error.kind() == ErrorKind::InDoubt => None,
@@ -221,7 +221,7 @@ async fn begin(
     } = inspect::inspect(context, source, target, snapshot_age, number).await?;
     record.snapshot = Some(snapshot);
     let mut plan = plan.map_err(|refusals| plan::to_error(&refusals))?;
-    let refusals = foresee::foresee(context, source, target, &mut plan).await?;
+    let refusals = preflight::check(context, source, target, &mut plan).await?;
     if !refusals.is_empty() {
         return Err(plan::to_error(&refusals));
     }
@@ -245,7 +245,7 @@ async fn begin(
 async fn commit(
     context: &Context,
     sides: &mut Sides,
-    fate: &Fate,
+    lookup: &CommitLookup,
     cancelled: &Cancelled,
 ) -> Result<()> {
     let target = ours(&sides.target, Side::Target)?;
@@ -261,7 +261,7 @@ async fn commit(
     if let Some(lost) = sides.target.take() {
         lost.abort(ABORT_WAIT).await;
     }
-    settle::settle(context, fate, error, cancelled).await
+    commit_resolution::resolve(context, lookup, error, cancelled).await
 }
 
 /// What takes nothing back when it fails.

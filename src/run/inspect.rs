@@ -6,7 +6,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use super::snapshot_age::SnapshotAge;
-use super::{Context, foresee, ledger, modes, watermark};
+use super::{Context, ledger, modes, preflight, watermark};
 use crate::catalog;
 use crate::catalog::desc::{KeyActions, RelationDesc};
 use crate::catalog::{Expanded, LockTarget};
@@ -196,10 +196,10 @@ async fn plan_with(
     target: &Session,
 ) -> Result<Result<JobPlan, Vec<Refusal>>> {
     let inspected = inspect(context, source, target, &SnapshotAge::default(), 1).await?;
-    let unwritable = foresee::unwritable(context, target).await?;
+    let unwritable = preflight::unwritable(context, target).await?;
     Ok(match inspected.plan {
         Ok(mut plan) => {
-            let mut refusals = foresee::foresee(context, source, target, &mut plan).await?;
+            let mut refusals = preflight::check(context, source, target, &mut plan).await?;
             refusals.extend(unwritable);
             match refusals.is_empty() {
                 true => Ok(plan),

@@ -4,16 +4,16 @@ mod attempt;
 mod cancel;
 mod checksum;
 mod claim;
+mod commit_resolution;
 mod copy;
-mod foresee;
 mod gate;
 pub mod inspect;
 pub mod ledger;
 mod leftovers;
 mod modes;
 pub mod pipe;
+mod preflight;
 mod retry;
-mod settle;
 pub mod snapshot_age;
 mod steps;
 pub mod verify;
@@ -72,7 +72,7 @@ pub struct Context {
     pub phase: CurrentPhase,
 }
 
-/// A run without an owner. What became of it is settled before its job runs again.
+/// A run without an owner. It is resolved before its job runs again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Orphan {
     /// The run.

@@ -4,10 +4,10 @@
 use std::collections::BTreeMap;
 
 use super::attempt::{Record, Sides, ours};
+use super::commit_resolution::{self, CommitLookup};
 use super::gate::RowsBefore;
-use super::modes::{self, older::Older};
+use super::modes::{self, snapshot_wait::OlderSnapshots};
 use super::pipe::RateLimit;
-use super::settle::{self, Fate};
 use super::snapshot_age::SnapshotAge;
 use super::{Context, checksum, claim, copy, gate, ledger, leftovers, watermark};
 use crate::catalog::desc::RelationDesc;
@@ -46,8 +46,8 @@ impl<'a> Part<'a> {
 /// What steps leave for those that come later.
 struct Findings {
     before: RowsBefore,
-    older: Older,
-    fate: Option<Fate>,
+    older_snapshots: OlderSnapshots,
+    lookup: Option<CommitLookup>,
     /// Where the part's tables and watermarks begin in the record.
     first_table: usize,
     first_reached: usize,
@@ -60,18 +60,18 @@ pub(super) async fn carry_out(
     sides: &mut Sides,
     part: Part<'_>,
     record: &mut Record,
-) -> Result<Fate> {
+) -> Result<CommitLookup> {
     let mut findings = Findings {
         before: RowsBefore::new(),
-        older: Older::default(),
-        fate: None,
+        older_snapshots: OlderSnapshots::default(),
+        lookup: None,
         first_table: record.tables.len(),
         first_reached: record.reached.len(),
     };
     for step in &part.transaction.steps {
         carry_out_step(context, sides, part, record, &mut findings, step).await?;
     }
-    findings.fate.ok_or_else(|| {
+    findings.lookup.ok_or_else(|| {
         let what = "the plan has no step that records the run";
         Error::new(ErrorKind::Bug, Phase::Gate, Side::Local, what)
     })
@@ -128,7 +128,7 @@ async fn carry_out_step(
         Step::NoteSnapshots => {
             let mut own = pool.readers(context, source);
             own.extend(sides.claim.as_ref().map(Session::pid));
-            findings.older = modes::older::note(target, &own).await?;
+            findings.older_snapshots = modes::snapshot_wait::find_older(target, &own).await?;
             Ok(())
         }
         Step::EndSnapshot => {
@@ -147,10 +147,13 @@ async fn carry_out_step(
             let reached = &record.reached[findings.first_reached..];
             watermark::record(context, target, reached).await?;
             ledger::publish(context, target, record, first, part.last).await?;
-            findings.fate = Some(settle::fate(context, target, &record.tables[first..]).await?);
+            findings.lookup =
+                Some(commit_resolution::lookup(context, target, &record.tables[first..]).await?);
             Ok(())
         }
-        Step::WaitForSnapshots => modes::older::wait(target, job, &findings.older).await,
+        Step::WaitForSnapshots => {
+            modes::snapshot_wait::wait(target, job, &findings.older_snapshots).await
+        }
         Step::Publish => modes::swap::publish(target, job, tables).await,
     }
 }

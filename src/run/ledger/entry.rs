@@ -161,7 +161,7 @@ impl Entry {
         }
     }
 
-    /// A run that is over. What is in doubt is lost, unless it can be settled one day.
+    /// A run that is over. What is in doubt is `lost`, unless it is resolved later.
     pub(super) fn ended(
         context: &Context,
         report: &RunReport,

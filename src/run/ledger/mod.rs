@@ -7,11 +7,11 @@ mod check;
 mod ddl;
 mod entry;
 mod fire;
+mod heartbeat;
 mod history;
 pub mod local;
-mod lost;
-mod pulse;
 mod record;
+mod takeover;
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -32,8 +32,8 @@ pub use check::{Readiness, check};
 pub use ddl::script;
 pub use entry::{Entry, EntryTable, State};
 pub(super) use fire::Claim;
+pub(super) use heartbeat::until_lost;
 pub use history::history;
-pub(super) use pulse::until_lost;
 pub use record::JobDue;
 pub(super) use record::{record_watermark, watermark};
 
@@ -43,8 +43,8 @@ const ENDED_WAIT: Duration = Duration::from_secs(5);
 /// How long that waits for a lock: a transaction in doubt may hold the run's row.
 const ENDED_LOCK_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// How long one look waits for a transaction that is not decided yet.
-const SETTLE_LOCK_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long a lookup waits for a transaction that is not decided yet.
+const RESOLVE_LOCK_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// How long a server may take to end a session that is over.
 const CLOSE_WAIT: Duration = Duration::from_secs(1);
@@ -110,7 +110,7 @@ async fn begin_on_target(
         let warning = format!("run {run_id} was lost: whoever ran it is gone");
         context.tell(Event::Warned(warning));
     }
-    lost::evict(target, &lost).await?;
+    takeover::terminate_backends(target, &lost).await?;
     Ok(claim)
 }
 
@@ -161,7 +161,7 @@ pub(super) async fn publish(
 /// Has the transaction that published `relation` in this run been committed? Waits a while until
 /// that is decided. *Errors:* `Locked` when it isn't yet.
 pub(super) async fn is_published(context: &Context, relation: &str) -> Result<bool> {
-    let target = open(context, SETTLE_LOCK_TIMEOUT).await?;
+    let target = open(context, RESOLVE_LOCK_TIMEOUT).await?;
     let published = record::is_published(&target, context.run_id, relation).await;
     target.close(CLOSE_WAIT).await;
     published

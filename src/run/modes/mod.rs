@@ -3,8 +3,8 @@
 
 mod locks;
 mod merge;
-pub(super) mod older;
 mod rounds;
+pub(super) mod snapshot_wait;
 pub(super) mod staging;
 pub(super) mod swap;
 mod upsert;

@@ -1,4 +1,5 @@
-//! What only a statement that runs would show, asked for before a row moves.
+//! Checks that need a server, before a row moves: what the source would refuse to read, and the target to
+//! write.
 
 use super::{Context, ledger};
 use crate::catalog::desc::RelationKind;
@@ -9,11 +10,11 @@ use crate::pg::session::Session;
 use crate::plan::copy::{CopyPlan, JobPlan};
 use crate::plan::{self, Refusal};
 
-/// Has the source begin to read what is not just a table, and asks the target what it would refuse. Adds
-/// warnings to the plan. The source has its snapshot; the target is in no transaction.
+/// Starts a query on the source for each view, query or computed column, and asks the target what it
+/// would refuse. Adds warnings to the plan. The source has its snapshot; the target is in no transaction.
 ///
-/// *Errors:* what the source says, for example of a function that the role may not execute.
-pub(super) async fn foresee(
+/// *Errors:* the source's own, for example about a function that the role may not execute.
+pub(super) async fn check(
     context: &Context,
     source: &Session,
     target: &Session,
@@ -38,7 +39,7 @@ pub(super) async fn foresee(
     Ok(plan::obstacles::judge(&context.job, plan, &found))
 }
 
-/// Does its SELECT hold more than the columns of a table?
+/// Does its SELECT contain more than the columns of a table?
 fn is_computed(job: &JobSpec, table: &CopyPlan) -> bool {
     let is_table = matches!(
         table.source_kind,
@@ -49,9 +50,9 @@ fn is_computed(job: &JobSpec, table: &CopyPlan) -> bool {
     !is_table || specs.any(|spec| spec.target == table.target && is_set(spec))
 }
 
-/// What would end a run at once, because nothing can be written there: for those who only plan.
+/// Why a run could not write to the target at all, if so. For `plan` and `check`.
 ///
-/// *Errors:* what keeps the ledger from being looked at, but for what a plan can name.
+/// *Errors:* the ledger cannot be read, for another reason than a lack of privileges.
 pub(super) async fn unwritable(context: &Context, target: &Session) -> Result<Vec<Refusal>> {
     let sql = "SELECT pg_catalog.pg_is_in_recovery()";
     let row = target.one_row(Phase::Inspect, "the target's role", sql, &[]);

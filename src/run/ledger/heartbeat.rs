@@ -1,4 +1,4 @@
-//! The sign of life of a run.
+//! The heartbeat of a run: `heartbeat_at` in its ledger row.
 
 use std::time::Duration;
 
@@ -10,17 +10,17 @@ use crate::error::{Phase, Result};
 use crate::pg::session::Session;
 use crate::run::Context;
 
-/// How often a run says that it is alive. A shorter one needs no connection for that.
+/// The time between two heartbeats. A run that is shorter opens no connection for them.
 const HEARTBEAT_EVERY: Duration = Duration::from_secs(5);
 
-/// How long saying so may take, connecting included.
+/// How long a heartbeat may take, including connecting.
 const HEARTBEAT_WAIT: Duration = Duration::from_secs(5);
 
-/// How long it waits for a lock: the transaction that publishes holds the run's row.
+/// How long a heartbeat waits for a lock: the transaction that publishes locks the run's row.
 const HEARTBEAT_LOCK_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// Says from time to time that the run is alive. Returns when the ledger says that it is lost: then
-/// it can't be published any more, and another one may need what it holds.
+/// Updates the heartbeat until the ledger says that the run is lost. Then the run can no longer commit, and
+/// another run may need its locks.
 pub(in crate::run) async fn until_lost(context: &Context) {
     if context.history != History::Target {
         return std::future::pending().await;
@@ -28,7 +28,7 @@ pub(in crate::run) async fn until_lost(context: &Context) {
     let mut session = None;
     loop {
         tokio::time::sleep(HEARTBEAT_EVERY).await;
-        // Whatever goes wrong here says nothing about the run: its own connections tell.
+        // An error here says nothing about the run, which has its own connections.
         match timeout(HEARTBEAT_WAIT, beat(context, &mut session)).await {
             Ok(Ok(true)) => {}
             Ok(Ok(false)) => return,
@@ -49,7 +49,7 @@ async fn beat(context: &Context, session: &mut Option<Session>) -> Result<bool> 
     let row = session
         .row_if_any(Phase::CopyIn, "the run's state", sql, &[&run_id])
         .await?;
-    // Without a row nobody has called the run lost: its ledger was made anew.
+    // The row is missing if the ledger was created anew. Then nobody has marked the run lost.
     Ok(match row {
         Some(row) => State::parse(&row.get::<String>(0)?) != Some(State::Lost),
         None => true,

@@ -1,5 +1,5 @@
-//! Runs whose owner is gone. One that was declared lost can't publish any more, for its row has to be
-//! `running` then.
+//! Runs whose process is gone are marked `lost`, so that another run can take over their fire. A run that
+//! is marked lost cannot commit, even if its process is still alive: to commit, its row must be `running`.
 
 use std::time::Duration;
 
@@ -13,25 +13,25 @@ use crate::pg::session::Session;
 use crate::run::Context;
 use crate::run::claim::{self, Holder};
 
-/// A run that was not heard of for so long has no owner any more. Also in `schema.sql`.
+/// A run without a heartbeat for this long is taken for dead. Also in `schema.sql`.
 const LOST_AFTER: Duration = Duration::from_secs(30);
 
-/// How long the backends of a lost run may take to end.
-const EVICT_WAIT: Duration = Duration::from_secs(5);
-const EVICT_PAUSE: Duration = Duration::from_millis(100);
+/// How long the backends of a lost run may take to end after pg_terminate_backend.
+const TERMINATE_WAIT: Duration = Duration::from_secs(5);
+const TERMINATE_PAUSE: Duration = Duration::from_millis(100);
 
-/// A run that is on record, and how it stands.
+/// Who runs a run, and its state.
 #[derive(Clone, Debug)]
 pub(super) struct Owner {
     pub run_id: Uuid,
-    /// `None`: forgotten long ago.
+    /// `None`: the run's row was deleted long ago.
     pub state: Option<State>,
     pub instance: String,
-    /// Not heard of for `LOST_AFTER`.
+    /// No heartbeat for `LOST_AFTER`.
     pub is_silent: bool,
 }
 
-/// How this run stands.
+/// Reads the owner and the state of a run.
 pub(super) async fn owner(target: &Session, run_id: Uuid) -> Result<Owner> {
     let sql = "SELECT state, instance, \
                    heartbeat_at < pg_catalog.clock_timestamp() - pg_catalog.make_interval(secs => $2) \
@@ -60,7 +60,7 @@ pub(super) async fn owner(target: &Session, run_id: Uuid) -> Result<Owner> {
     })
 }
 
-/// Waits for a transaction that may be publishing the run: if that commits, the run is not lost.
+/// Marks a run lost, if it is still `running`. Waits for a transaction that may be committing the run.
 pub(super) async fn declare_lost(target: &Session, run_id: Uuid) -> Result<bool> {
     let sql = format!(
         "UPDATE tableferry.run {LOST} \
@@ -83,8 +83,8 @@ fn why_lost() -> String {
     format!("whoever ran it is gone; declared lost by {}", instance())
 }
 
-/// All other runs of the job that were not heard of for too long, but for those that a transaction
-/// is about to decide.
+/// Marks all other runs of the job lost that have had no heartbeat for `LOST_AFTER`. Skips runs whose
+/// row is locked: a transaction is about to decide them.
 pub(super) async fn declare_silent_lost(context: &Context, target: &Session) -> Result<Vec<Uuid>> {
     let sql = format!(
         "UPDATE tableferry.run {LOST} WHERE run_id IN (\
@@ -109,10 +109,10 @@ pub(super) async fn declare_silent_lost(context: &Context, target: &Session) -> 
     rows.iter().map(|row| uuid(target, row.get(0))).collect()
 }
 
-/// Ends the backends of runs that were declared lost, should they still hold locks: those of a
-/// process that was stopped, or cut off. What they did is rolled back.
-pub(super) async fn evict(target: &Session, lost: &[Uuid]) -> Result<()> {
-    let deadline = Instant::now() + EVICT_WAIT;
+/// Terminates the backends of lost runs that still hold locks, for example because their client was
+/// suspended or cut off. Their transactions are rolled back.
+pub(super) async fn terminate_backends(target: &Session, lost: &[Uuid]) -> Result<()> {
+    let deadline = Instant::now() + TERMINATE_WAIT;
     for run_id in lost {
         let key = claim::run_key(*run_id);
         while Instant::now() < deadline {
@@ -124,7 +124,7 @@ pub(super) async fn evict(target: &Session, lost: &[Uuid]) -> Result<()> {
                 let sql = format!("SELECT pg_catalog.pg_terminate_backend({pid})");
                 target.run(Phase::Prepare, &sql).await?;
             }
-            tokio::time::sleep(EVICT_PAUSE).await;
+            tokio::time::sleep(TERMINATE_PAUSE).await;
         }
     }
     Ok(())
@@ -138,7 +138,7 @@ fn known(target: &Session, state: String) -> Result<State> {
     State::parse(&state).ok_or_else(|| strange(target, "state", &state))
 }
 
-/// What no version up to this one writes.
+/// The error for a value that no version up to this one writes.
 fn strange(target: &Session, what: &str, text: &str) -> Error {
     let message = format!("the ledger holds a {what} that is not known here: {text}");
     let kind = ErrorKind::SchemaMismatch;

@@ -1,9 +1,10 @@
-//! Snapshots that are older than a shadow's rows.
+//! Waits for snapshots on the target that are older than the rows of a shadow table.
 //!
-//! A table that replaces another is seen by everybody at once, its rows only by who came after them:
-//! an older REPEATABLE READ transaction would find it empty. Rows that are frozen have no such gap, but
-//! only one connection can load those. So what several have loaded is published when the transactions
-//! have ended that are older: CREATE INDEX CONCURRENTLY waits like that, too.
+//! When a shadow replaces its table, every transaction sees the new table at once. But transactions with
+//! an older snapshot do not see its rows: a REPEATABLE READ transaction would find the table empty.
+//! Frozen rows are visible to every snapshot, but only the session that created the table can load them.
+//! So a table that several workers have loaded is published after the older transactions have ended.
+//! CREATE INDEX CONCURRENTLY waits in the same way.
 
 use std::time::Duration;
 
@@ -14,22 +15,23 @@ use crate::error::{Error, ErrorKind, Phase, Result, Side};
 use crate::pg::param::Param;
 use crate::pg::session::Session;
 
-/// Between two looks.
+/// The shortest and the longest pause between two queries for older snapshots.
 const PAUSE_MIN: Duration = Duration::from_millis(20);
 const PAUSE_MAX: Duration = Duration::from_secs(1);
 
-/// Transactions that may not see the rows.
+/// Transactions whose snapshots may not see the rows.
 #[derive(Debug, Default)]
-pub(in crate::run) struct Older {
-    /// The first transaction that all who see it see the rows.
+pub(in crate::run) struct OlderSnapshots {
+    /// `xmax` of a snapshot that was taken after the rows were committed. Every later snapshot sees the
+    /// rows.
     xmax: String,
     pids: Vec<i32>,
     transactions: Vec<String>,
 }
 
-/// Transactions of the database, but for our own, with a snapshot for which a transaction below $1
-/// is still at work. `backend_xmin` has 32 bits: the difference is taken around the circle. What has
-/// no user is autovacuum's, which reads nothing of anybody.
+/// Other transactions in this database whose snapshot has an `xmin` below $1. `backend_xmin` has 32 bits,
+/// so it is compared modulo 2^32. Backends without a user are autovacuum workers, which do not
+/// matter here.
 const OLDER: &str = "\
 SELECT a.pid, l.virtualtransaction \
 FROM pg_catalog.pg_stat_activity AS a \
@@ -40,8 +42,9 @@ WHERE a.datname = pg_catalog.current_database() AND a.usesysid IS NOT NULL \
   AND ((a.backend_xmin::pg_catalog.text::pg_catalog.int8 - $1::pg_catalog.text::pg_catalog.int8) \
        & 4294967295) >= 2147483648";
 
-/// Notes who is older, when the rows are there. `ours` are sessions of the run on the same server.
-pub(in crate::run) async fn note(target: &Session, ours: &[i32]) -> Result<Older> {
+/// Finds the older snapshots, once the rows are committed. `ours` are the run's own sessions on this
+/// server.
+pub(in crate::run) async fn find_older(target: &Session, ours: &[i32]) -> Result<OlderSnapshots> {
     let sql =
         "SELECT pg_catalog.pg_snapshot_xmax(pg_catalog.pg_current_snapshot())::pg_catalog.text";
     let row = target
@@ -49,17 +52,21 @@ pub(in crate::run) async fn note(target: &Session, ours: &[i32]) -> Result<Older
         .await?;
     let xmax: String = row.get(0)?;
     let rows = target.query(Phase::Gate, OLDER, &[&xmax, &ours]).await?;
-    Ok(Older {
+    Ok(OlderSnapshots {
         xmax,
         pids: rows.iter().map(|row| row.get(0)).collect(),
         transactions: rows.iter().map(|row| row.get(1)).collect(),
     })
 }
 
-/// Waits until they have ended, as long as `lock_timeout` allows.
+/// Waits until these transactions have ended, for at most `lock_timeout`.
 ///
 /// *Errors:* `Locked`, naming their backends.
-pub(in crate::run) async fn wait(target: &Session, job: &JobSpec, older: &Older) -> Result<()> {
+pub(in crate::run) async fn wait(
+    target: &Session,
+    job: &JobSpec,
+    older: &OlderSnapshots,
+) -> Result<()> {
     if older.pids.is_empty() {
         return Ok(());
     }
