@@ -8,13 +8,13 @@ use futures_util::future::join_all;
 
 use super::commit_resolution::{self, CommitLookup};
 use super::inspect::{self, Inspection};
-use super::ledger::Claim;
+use super::ledger::FireClaim;
 use super::pipe::RateLimit;
 use super::snapshot_age::{self, SnapshotAge};
 use super::steps::{self, Part, Seen};
 use super::watermark::Reached;
 use super::worker_pool::WorkerPool;
-use super::{Cancelled, Context, Why, claim, ledger, leftovers, preflight};
+use super::{Cancelled, Context, Why, advisory_lock, ledger, leftovers, preflight};
 use crate::error::{Error, ErrorKind, Phase, Result, Side};
 use crate::pg::session::Session;
 use crate::plan::copy::{CopyPlan, JobPlan};
@@ -37,8 +37,8 @@ const COMMIT_WAIT: Duration = Duration::from_secs(300);
 pub struct Record {
     /// Why each attempt before this one failed.
     pub failures: Vec<String>,
-    /// It is known whose work the run's is.
-    pub claimed: bool,
+    /// It is known which run the fire belongs to.
+    pub fire_claimed: bool,
     /// What an earlier run of the same fire published, with `atomic = false`.
     published_before: BTreeSet<String>,
     /// The run's beginning was told.
@@ -87,8 +87,8 @@ impl Record {
 pub(super) struct Sides {
     pub source: Option<Session>,
     pub target: Option<Session>,
-    /// Keeps the claim on the job where the target's transactions are several.
-    pub claim: Option<Session>,
+    /// Holds the job's advisory lock if there are several transactions on the target.
+    pub job_lock: Option<Session>,
     /// The workers' sessions, if several workers load.
     pub pool: WorkerPool,
 }
@@ -139,12 +139,12 @@ async fn publish_all(
         began: Instant::now(),
         snapshot_age: &snapshot_age,
     };
-    match bound.of(claim_run(context, sides, record)).await? {
-        Claim::Ours(published) => {
+    match bound.of(claim_fire(context, sides, record)).await? {
+        FireClaim::Ours(published) => {
             record.started(context);
             record.published_before = published;
         }
-        Claim::Theirs(elsewhere, who) => return Ok(Done::Elsewhere(elsewhere, who)),
+        FireClaim::Theirs(elsewhere, who) => return Ok(Done::Elsewhere(elsewhere, who)),
     }
     let (plan, seen) = bound
         .of(begin(context, sides, &snapshot_age, record))
@@ -192,13 +192,17 @@ async fn publish_all(
     Ok(Done::Committed)
 }
 
-/// Logs in to the target, and says in its ledger that the run is at work.
-async fn claim_run(context: &Context, sides: &mut Sides, record: &mut Record) -> Result<Claim> {
+/// Logs in to the target, claims the fire in its ledger, and says there that the run is `running`.
+async fn claim_fire(
+    context: &Context,
+    sides: &mut Sides,
+    record: &mut Record,
+) -> Result<FireClaim> {
     let target = &*sides
         .target
         .insert(inspect::open(context, Side::Target).await?);
     let claim = ledger::begin(context, target, &record.failures).await?;
-    record.claimed = true;
+    record.fire_claimed = true;
     Ok(claim)
 }
 
@@ -230,13 +234,13 @@ async fn begin(
         warnings: plan.all_warnings(),
     });
     if !context.job.atomic {
-        let claim = &*sides
-            .claim
+        let job_lock = &*sides
+            .job_lock
             .insert(inspect::open(context, Side::Target).await?);
-        claim.begin(Phase::Lock, "").await?;
-        claim::mark(claim, context.run_id).await?;
-        claim::claim_job(claim, &context.job).await?;
-        leftovers::sweep(context, claim).await?;
+        job_lock.begin(Phase::Lock, "").await?;
+        advisory_lock::mark_transaction(job_lock, context.run_id).await?;
+        advisory_lock::lock_job(job_lock, &context.job).await?;
+        leftovers::sweep(context, job_lock).await?;
     }
     Ok((plan, seen))
 }
@@ -353,7 +357,7 @@ impl Sides {
     }
 
     async fn end(&mut self, how: impl AsyncFn(Session)) {
-        let own = [self.source.take(), self.target.take(), self.claim.take()];
+        let own = [self.source.take(), self.target.take(), self.job_lock.take()];
         let all = own.into_iter().flatten().chain(self.pool.take_all());
         join_all(all.map(|session| how(session))).await;
     }

@@ -12,7 +12,7 @@ use super::modes;
 use super::pipe::{self, Copied, Pace, Totals};
 use super::steps::Part;
 use super::worker_pool::SessionPair;
-use super::{Context, claim, watermark};
+use super::{Context, advisory_lock, watermark};
 use crate::config::spec::JobSpec;
 use crate::error::{Error, Phase, Result};
 use crate::pg::session::Session;
@@ -119,7 +119,7 @@ impl<'a> Work<'a> {
             if shared {
                 if !begun {
                     modes::begin_shared(pair.target, Phase::CopyIn).await?;
-                    claim::mark(pair.target, self.context.run_id).await?;
+                    advisory_lock::mark_transaction(pair.target, self.context.run_id).await?;
                     begun = true;
                 }
                 modes::make_whole(pair.target, table).await?;

@@ -19,7 +19,8 @@ const LOCK_WAIT: &str = "1s";
 /// How long a server may take to end a session that is over.
 const CLOSE_WAIT: Duration = Duration::from_secs(1);
 
-/// Drops what dead runs of the job left. `target` holds the claim on the job, so they are dead.
+/// Drops tables that killed runs of the job left behind. `target` holds the job's advisory lock, so no
+/// such run is alive.
 pub(super) async fn sweep(context: &Context, target: &Session) -> Result<()> {
     let names = find(context, target).await?;
     if names.is_empty() {

@@ -1,9 +1,9 @@
 //! One run of one job: attempts, pauses between them, and what became of it.
 
+mod advisory_lock;
 mod attempt;
 mod cancel;
 mod checksum;
-mod claim;
 mod commit_resolution;
 mod copy;
 mod gate;
@@ -241,7 +241,8 @@ impl End {
         };
         let is_lost = stop.why() == Some(Why::Lost) || ledger::has_let_go(&error);
         // What an earlier run left in doubt has not become clearer.
-        let in_doubt_still = !record.claimed && context.orphan.is_some_and(|orphan| orphan.is_same);
+        let in_doubt_still =
+            !record.fire_claimed && context.orphan.is_some_and(|orphan| orphan.is_same);
         let (outcome, elsewhere) = match error.kind() {
             ErrorKind::InDoubt => (Outcome::InDoubt, None),
             _ if in_doubt_still => (Outcome::InDoubt, Some(Elsewhere::AtWork)),

@@ -9,7 +9,7 @@ use super::gate::RowsBefore;
 use super::modes::{self, snapshot_wait::OlderSnapshots};
 use super::pipe::RateLimit;
 use super::snapshot_age::SnapshotAge;
-use super::{Context, checksum, claim, copy, gate, ledger, leftovers, watermark};
+use super::{Context, advisory_lock, checksum, copy, gate, ledger, leftovers, watermark};
 use crate::catalog::desc::RelationDesc;
 use crate::error::{Error, ErrorKind, Phase, Result, Side};
 use crate::pg::ident::QualifiedName;
@@ -98,20 +98,20 @@ async fn carry_out_step(
             let modes = "ISOLATION LEVEL READ COMMITTED READ WRITE";
             target.begin(Phase::Prepare, modes).await?;
             target.verify(Phase::Prepare).await?;
-            claim::mark(target, context.run_id).await
+            advisory_lock::mark_transaction(target, context.run_id).await
         }
         Step::ClaimJob => {
-            claim::claim_job(target, job).await?;
+            advisory_lock::lock_job(target, job).await?;
             leftovers::sweep(context, target).await
         }
-        Step::ClaimTables => claim::claim_tables(target, job, tables).await,
+        Step::ClaimTables => advisory_lock::lock_tables(target, job, tables).await,
         Step::CountReplaced => {
             findings.before = gate::count_before(target, tables, part.seen).await?;
             Ok(())
         }
         Step::Run(run) => one(target, part.plan, run).await,
         Step::FreeNames => modes::swap::free_names(target, tables).await,
-        Step::CompareDefinitions => claim::unchanged(target, tables, part.seen).await,
+        Step::CompareDefinitions => advisory_lock::unchanged(target, tables, part.seen).await,
         Step::OpenWorkers => {
             pool.open(context, source, part.workers).await?;
             pool.created_tables = tables.iter().map(|t| t.written().clone()).collect();
@@ -127,7 +127,7 @@ async fn carry_out_step(
         }
         Step::NoteSnapshots => {
             let mut own = pool.readers(context, source);
-            own.extend(sides.claim.as_ref().map(Session::pid));
+            own.extend(sides.job_lock.as_ref().map(Session::pid));
             findings.older_snapshots = modes::snapshot_wait::find_older(target, &own).await?;
             Ok(())
         }

@@ -3,7 +3,7 @@
 use crate::error::{Error, ErrorKind, Phase, Result};
 use crate::pg::ident::QualifiedName;
 use crate::pg::session::Session;
-use crate::run::claim::lock_key;
+use crate::run::advisory_lock::lock_key;
 
 /// The version of the tables below. Raise it with every change to them.
 const VERSION: i32 = 2;

@@ -16,97 +16,97 @@ use crate::pg::session::Session;
 use crate::report::Elsewhere;
 use crate::run::{Context, Orphan};
 
-/// Whose work a run's is.
+/// Which run a fire belongs to.
 #[derive(Debug, PartialEq, Eq)]
-pub(in crate::run) enum Claim {
-    /// Ours. An earlier run of the same fire, now lost, may have published these tables already,
-    /// with `atomic = false`.
+pub(in crate::run) enum FireClaim {
+    /// This run. With `atomic = false`, an earlier run of the same fire, which is now lost, may have
+    /// published these tables.
     Ours(BTreeSet<String>),
-    /// Another run's, and who that is.
+    /// Another run, with its state and its name.
     Theirs(Elsewhere, String),
 }
 
-/// What to do about a fire that was claimed before.
+/// What to do with a fire that a run has claimed before.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Verdict {
-    /// By this run, in an earlier attempt.
+enum FireDecision {
+    /// This run has claimed it, in an earlier attempt.
     Ours,
-    /// Its run came to nothing through no fault of the job.
+    /// Its run was lost or stopped: this run takes the fire over.
     TakeOver,
-    /// Nobody is at work on it, but that is not on record yet.
+    /// Its run is dead, but not marked lost yet.
     DeclareLost,
-    /// Leave it.
+    /// Leave it to its run.
     Theirs(Elsewhere),
 }
 
-fn judge(owner: &Owner, ours: Uuid, orphan: Option<Uuid>) -> Verdict {
+fn judge(owner: &Owner, ours: Uuid, orphan: Option<Uuid>) -> FireDecision {
     match owner.state {
-        _ if owner.run_id == ours => Verdict::Ours,
+        _ if owner.run_id == ours => FireDecision::Ours,
         Some(State::Running) if owner.is_silent || orphan == Some(owner.run_id) => {
-            Verdict::DeclareLost
+            FireDecision::DeclareLost
         }
-        Some(State::Running) => Verdict::Theirs(Elsewhere::AtWork),
+        Some(State::Running) => FireDecision::Theirs(Elsewhere::AtWork),
         // A daemon that was stopped leaves its fires to others.
-        Some(State::Lost | State::Cancelled) => Verdict::TakeOver,
-        Some(State::Committed) => Verdict::Theirs(Elsewhere::Committed),
+        Some(State::Lost | State::Cancelled) => FireDecision::TakeOver,
+        Some(State::Committed) => FireDecision::Theirs(Elsewhere::Committed),
         // It had its attempts.
-        Some(State::RolledBack) | None => Verdict::Theirs(Elsewhere::Ended),
+        Some(State::RolledBack) | None => FireDecision::Theirs(Elsewhere::Ended),
     }
 }
 
-/// Declares lost what is lost, and claims the run's fire. To be called in a transaction, before the
-/// run's own row is written; then, after COMMIT, the lost runs are to be evicted.
+/// Marks dead runs lost, and claims the run's fire. Must be called in a transaction, before the run's own
+/// row is written. After COMMIT, the backends of the lost runs must be terminated.
 ///
 /// *Errors:* `Locked` where a lost run's transaction is not decided yet.
 pub(super) async fn claim(
     context: &Context,
     target: &Session,
     lost: &mut Vec<Uuid>,
-) -> Result<Claim> {
+) -> Result<FireClaim> {
     if let Some(orphan) = context.orphan {
         let is_lost = declare_lost(target, orphan.run_id).await?;
         lost.extend(is_lost.then_some(orphan.run_id));
         if orphan.is_same && owner(target, orphan.run_id).await?.state == Some(State::Committed) {
             let who = format!("run {} was committed", orphan.run_id);
-            return Ok(Claim::Theirs(Elsewhere::Committed, who));
+            return Ok(FireClaim::Theirs(Elsewhere::Committed, who));
         }
     }
     lost.extend(declare_silent_lost(context, target).await?);
     let Some(due_at) = context.due_at.map(|due| due.to_string()) else {
-        return Ok(Claim::Ours(published(context, target).await?));
+        return Ok(FireClaim::Ours(published(context, target).await?));
     };
     loop {
         let Some(run_id) = claimed_by(context, target, &due_at).await? else {
             // An earlier fire's run may be at work elsewhere.
             if let Some(who) = at_work(context, target).await? {
                 return Ok(match context.job.schedule.overlap {
-                    Overlap::Skip => Claim::Theirs(Elsewhere::Ended, who),
-                    Overlap::Queue => Claim::Theirs(Elsewhere::AtWork, who),
+                    Overlap::Skip => FireClaim::Theirs(Elsewhere::Ended, who),
+                    Overlap::Queue => FireClaim::Theirs(Elsewhere::AtWork, who),
                 });
             }
             if insert(context, target, &due_at).await? {
-                return Ok(Claim::Ours(BTreeSet::new()));
+                return Ok(FireClaim::Ours(BTreeSet::new()));
             }
             continue;
         };
         let owner = owner(target, run_id).await?;
         match judge(&owner, context.run_id, context.orphan.map(|o| o.run_id)) {
-            Verdict::Ours => break,
-            Verdict::DeclareLost => {
+            FireDecision::Ours => break,
+            FireDecision::DeclareLost => {
                 let is_lost = declare_lost(target, run_id).await?;
                 lost.extend(is_lost.then_some(run_id));
             }
-            Verdict::TakeOver => {
+            FireDecision::TakeOver => {
                 take_over(context, target, &due_at).await?;
                 break;
             }
-            Verdict::Theirs(elsewhere) => {
+            FireDecision::Theirs(elsewhere) => {
                 let who = format!("its fire belongs to run {run_id} of {}", owner.instance);
-                return Ok(Claim::Theirs(elsewhere, who));
+                return Ok(FireClaim::Theirs(elsewhere, who));
             }
         }
     }
-    Ok(Claim::Ours(published(context, target).await?))
+    Ok(FireClaim::Ours(published(context, target).await?))
 }
 
 async fn insert(context: &Context, target: &Session, due_at: &str) -> Result<bool> {
@@ -125,7 +125,7 @@ async fn insert(context: &Context, target: &Session, due_at: &str) -> Result<boo
     Ok(!rows?.is_empty())
 }
 
-/// Locks the fire's row: of those that want to take it over, one is first.
+/// Locks the fire's row, so that only one run can take it over.
 async fn claimed_by(context: &Context, target: &Session, due_at: &str) -> Result<Option<Uuid>> {
     let sql = "SELECT run_id::pg_catalog.text FROM tableferry.fire WHERE job = $1 \
                AND due_at = $2::pg_catalog.text::pg_catalog.timestamptz FOR UPDATE";
@@ -174,8 +174,8 @@ async fn at_work(context: &Context, target: &Session) -> Result<Option<String>> 
     Ok(rows.first().map(describe))
 }
 
-/// What earlier runs of the same fire have published: with `atomic = false` a lost one may have come
-/// half the way.
+/// The tables that earlier runs of the same fire have published. With `atomic = false`, a lost run may have
+/// published some of its tables.
 async fn published(context: &Context, target: &Session) -> Result<BTreeSet<String>> {
     let sql = "SELECT DISTINCT t.target FROM tableferry.run_table AS t \
                JOIN tableferry.run AS r ON r.run_id = t.run_id \
@@ -214,60 +214,60 @@ mod tests {
         Some(State::Running),
         false,
         None,
-        Verdict::Ours
+        FireDecision::Ours
     )]
     #[case::alive(
         THEIRS,
         Some(State::Running),
         false,
         None,
-        Verdict::Theirs(Elsewhere::AtWork)
+        FireDecision::Theirs(Elsewhere::AtWork)
     )]
-    #[case::silent(THEIRS, Some(State::Running), true, None, Verdict::DeclareLost)]
+    #[case::silent(THEIRS, Some(State::Running), true, None, FireDecision::DeclareLost)]
     #[case::known_to_be_dead(
         THEIRS,
         Some(State::Running),
         false,
         Some(THEIRS),
-        Verdict::DeclareLost
+        FireDecision::DeclareLost
     )]
     #[case::another_is_known_to_be_dead(
         THEIRS,
         Some(State::Running),
         false,
         Some(Uuid::from_u128(3)),
-        Verdict::Theirs(Elsewhere::AtWork)
+        FireDecision::Theirs(Elsewhere::AtWork)
     )]
-    #[case::lost(THEIRS, Some(State::Lost), true, None, Verdict::TakeOver)]
-    #[case::stopped(THEIRS, Some(State::Cancelled), true, None, Verdict::TakeOver)]
+    #[case::lost(THEIRS, Some(State::Lost), true, None, FireDecision::TakeOver)]
+    #[case::stopped(THEIRS, Some(State::Cancelled), true, None, FireDecision::TakeOver)]
     #[case::done(
         THEIRS,
         Some(State::Committed),
         true,
         None,
-        Verdict::Theirs(Elsewhere::Committed)
+        FireDecision::Theirs(Elsewhere::Committed)
     )]
     #[case::done_by_one_that_died_then(
         THEIRS,
         Some(State::Committed),
         true,
         Some(THEIRS),
-        Verdict::Theirs(Elsewhere::Committed)
+        FireDecision::Theirs(Elsewhere::Committed)
     )]
     #[case::failed(
         THEIRS,
         Some(State::RolledBack),
         true,
         None,
-        Verdict::Theirs(Elsewhere::Ended)
+        FireDecision::Theirs(Elsewhere::Ended)
     )]
-    #[case::forgotten(THEIRS, None, true, None, Verdict::Theirs(Elsewhere::Ended))]
+    #[case::forgotten(THEIRS, None, true, None, FireDecision::Theirs(Elsewhere::Ended))]
     fn a_claimed_fire_is_left_alone_unless_nobody_is_at_work_on_it(
         #[case] run_id: Uuid,
         #[case] state: Option<State>,
         #[case] is_silent: bool,
         #[case] orphan: Option<Uuid>,
-        #[case] expected: Verdict,
+        #[case] expected: FireDecision,
     ) {
         let owner = Owner {
             run_id,

@@ -31,7 +31,7 @@ pub(super) use check::refuse_stages;
 pub use check::{Readiness, check};
 pub use ddl::script;
 pub use entry::{Entry, EntryTable, State};
-pub(super) use fire::Claim;
+pub(super) use fire::FireClaim;
 pub(super) use heartbeat::until_lost;
 pub use history::history;
 pub use record::JobDue;
@@ -57,7 +57,7 @@ pub(super) async fn begin(
     context: &Context,
     target: &Session,
     failures: &[String],
-) -> Result<Claim> {
+) -> Result<FireClaim> {
     if needs_schema(context) {
         let made = ddl::make(target).await;
         // Without a ledger, it is for the staging tables.
@@ -73,9 +73,9 @@ pub(super) async fn begin(
         History::Target => begin_on_target(context, target, failures).await,
         History::Local => {
             local::ready(&context.state_dir)?;
-            Ok(Claim::Ours(BTreeSet::new()))
+            Ok(FireClaim::Ours(BTreeSet::new()))
         }
-        History::Off => Ok(Claim::Ours(BTreeSet::new())),
+        History::Off => Ok(FireClaim::Ours(BTreeSet::new())),
     }
 }
 
@@ -83,7 +83,7 @@ async fn begin_on_target(
     context: &Context,
     target: &Session,
     failures: &[String],
-) -> Result<Claim> {
+) -> Result<FireClaim> {
     // Should a crash of the server lose what is written here, our sessions are gone with it: the
     // next attempt writes it again.
     target
@@ -94,7 +94,7 @@ async fn begin_on_target(
         .await?;
     let mut lost = Vec::new();
     let claim = fire::claim(context, target, &mut lost).await?;
-    if let Claim::Ours(_) = claim {
+    if let FireClaim::Ours(_) = claim {
         let entry = Entry::running(context, failures);
         record::run(target, &entry, Phase::Prepare).await?;
         if let NextDue::Known(due) = context.next_due {

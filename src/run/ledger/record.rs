@@ -173,7 +173,7 @@ const PRUNE_BATCHES_MAX: u32 = 20;
 /// Deletes what is older than `keep`, at most once a day and never the last success of a job.
 /// A role that may not delete leaves it to others.
 pub(super) async fn prune(target: &Session, keep: Duration) -> Result<()> {
-    let claim = format!(
+    let due = format!(
         "UPDATE tableferry.ledger SET pruned_at = pg_catalog.now() \
          WHERE pruned_at < pg_catalog.now() - INTERVAL '{PRUNE_INTERVAL}' \
          AND pg_catalog.has_table_privilege('tableferry.run', 'DELETE') \
@@ -181,8 +181,8 @@ pub(super) async fn prune(target: &Session, keep: Duration) -> Result<()> {
          AND pg_catalog.has_table_privilege('tableferry.fire', 'DELETE') \
          RETURNING version"
     );
-    let claimed = ask(target, Phase::After, &claim, &[]).await;
-    if claimed?.is_empty() {
+    let is_due = ask(target, Phase::After, &due, &[]).await;
+    if is_due?.is_empty() {
         return Ok(());
     }
     let forget = "DELETE FROM tableferry.fire WHERE due_at < pg_catalog.clock_timestamp() \

@@ -11,7 +11,7 @@ use super::{ask, ask_if_any, ddl};
 use crate::error::{Error, ErrorKind, Phase, Result};
 use crate::pg::session::Session;
 use crate::run::Context;
-use crate::run::claim::{self, Holder};
+use crate::run::advisory_lock::{self, Holder};
 
 /// A run without a heartbeat for this long is taken for dead. Also in `schema.sql`.
 const LOST_AFTER: Duration = Duration::from_secs(30);
@@ -114,9 +114,9 @@ pub(super) async fn declare_silent_lost(context: &Context, target: &Session) -> 
 pub(super) async fn terminate_backends(target: &Session, lost: &[Uuid]) -> Result<()> {
     let deadline = Instant::now() + TERMINATE_WAIT;
     for run_id in lost {
-        let key = claim::run_key(*run_id);
+        let key = advisory_lock::run_key(*run_id);
         while Instant::now() < deadline {
-            let holders = claim::holders(target, key).await?;
+            let holders = advisory_lock::holders(target, key).await?;
             if holders.is_empty() {
                 break;
             }

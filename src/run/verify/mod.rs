@@ -16,7 +16,7 @@ use self::narrow::{Narrowed, Part};
 use self::tally::{Line, Step, Tally};
 use super::checksum::{self, Alphabets, Digest};
 use super::snapshot_age::SnapshotAge;
-use super::{Cancelled, Context, claim, inspect};
+use super::{Cancelled, Context, advisory_lock, inspect};
 use crate::error::{Error, ErrorKind, Phase, Result, Side};
 use crate::pg::session::Session;
 use crate::plan;
@@ -76,7 +76,7 @@ async fn all(
         .map_err(|refusals| plan::to_error(&refusals))?;
     snapshot(target, &plan.tables).await?;
     target.verify(Phase::Verify).await?;
-    claim::unchanged(target, &plan.tables, &inspected.target).await?;
+    advisory_lock::unchanged(target, &plan.tables, &inspected.target).await?;
     let alphabets = checksum::agree(context, source, target, Phase::Verify).await?;
     let mut equal = true;
     for table in &plan.tables {

@@ -1,5 +1,5 @@
-//! Makes sure that nobody else is at the same work, and that the target is still what was planned
-//! for.
+//! The advisory locks that keep two runs from the same job or the same target table. Also checks that the
+//! target's definitions are still those that were planned for.
 
 use std::collections::BTreeMap;
 
@@ -18,7 +18,7 @@ use crate::plan::staged::listing;
 /// Takes the advisory lock of the job, which ends with the session's transaction.
 ///
 /// Transaction locks and not session locks, because a pooler may give a session to two clients.
-pub(super) async fn claim_job(target: &Session, job: &JobSpec) -> Result<()> {
+pub(super) async fn lock_job(target: &Session, job: &JobSpec) -> Result<()> {
     let key = lock_key(&format!("job {}", job.name));
     if try_lock(target, "pg_try_advisory_xact_lock", key).await? {
         return Ok(());
@@ -29,7 +29,7 @@ pub(super) async fn claim_job(target: &Session, job: &JobSpec) -> Result<()> {
 
 /// Marks the open transaction as the run's, so that its backend can be found should the run be
 /// declared lost.
-pub(super) async fn mark(target: &Session, run_id: Uuid) -> Result<()> {
+pub(super) async fn mark_transaction(target: &Session, run_id: Uuid) -> Result<()> {
     // Shared: a run may have several transactions.
     let function = "pg_try_advisory_xact_lock_shared";
     let key = run_key(run_id);
@@ -39,7 +39,7 @@ pub(super) async fn mark(target: &Session, run_id: Uuid) -> Result<()> {
     }
 }
 
-/// What `mark` locks.
+/// What `mark_transaction` locks.
 pub(super) fn run_key(run_id: Uuid) -> i64 {
     lock_key(&format!("run {run_id}"))
 }
@@ -91,7 +91,7 @@ async fn busy(target: &Session, message: String, key: i64) -> Error {
 
 /// Takes the advisory locks of the target's relations, shared where several jobs may add rows to the
 /// same table.
-pub(super) async fn claim_tables(
+pub(super) async fn lock_tables(
     target: &Session,
     job: &JobSpec,
     tables: &[CopyPlan],
