@@ -12,12 +12,10 @@ use crate::pg::session::{Session, SessionSettings};
 use crate::plan;
 use crate::report::log::LogListener;
 use crate::report::{Listener, Trigger};
+use crate::run::bounds::CLOSE_WAIT;
 use crate::run::ledger::{self, Readiness};
 use crate::run::{Context, inspect};
 use crate::words::counted;
-
-/// How long a server may take to end a session.
-const CLOSE_WAIT: Duration = Duration::from_secs(2);
 
 /// How long a catalogue may be locked by somebody else.
 const LOCK_TIMEOUT: Duration = Duration::from_secs(5);

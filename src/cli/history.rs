@@ -11,10 +11,8 @@ use super::{Exit, chosen};
 use crate::config::spec::{Config, History};
 use crate::error::{Error, Result, Side};
 use crate::pg::session::{Session, SessionSettings};
+use crate::run::bounds::CLOSE_WAIT;
 use crate::run::ledger::{self, Entry, local};
-
-/// How long a server may take to end a session.
-const CLOSE_WAIT: Duration = Duration::from_secs(2);
 
 /// How long a ledger may be locked by somebody else.
 const LOCK_TIMEOUT: Duration = Duration::from_secs(5);

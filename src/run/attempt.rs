@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use futures_util::future::join_all;
 
+use super::bounds::{ABORT_WAIT, CLOSE_WAIT};
 use super::commit_resolution::{self, CommitLookup};
 use super::inspect::{self, Inspection};
 use super::ledger::FireClaim;
@@ -21,12 +22,6 @@ use crate::plan::copy::{CopyPlan, JobPlan};
 use crate::plan::step::Transaction;
 use crate::plan::{self, ctid_ranges, swap};
 use crate::report::{Elsewhere, Event, Snapshot, TableReport};
-
-/// How long a server may take to end a session that is over.
-pub(super) const CLOSE_WAIT: Duration = Duration::from_secs(5);
-
-/// How long both servers together may take to notice a cancel, before the connections are cut.
-const ABORT_WAIT: Duration = Duration::from_secs(5);
 
 /// How long a COMMIT may take. A commit waits for the disk and for synchronous standbys; a peer
 /// that does not answer for this long is taken for lost, and the outcome is asked for elsewhere.

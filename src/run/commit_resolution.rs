@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use super::bounds::CLOSE_WAIT;
 use super::{Cancelled, Context, inspect, ledger};
 use crate::config::spec::History;
 use crate::error::{Error, ErrorKind, Phase, Result, Side};
@@ -16,9 +17,6 @@ const RESOLVE_WAIT: Duration = Duration::from_secs(90);
 
 /// The pause between two attempts to ask.
 const RESOLVE_PAUSE: Duration = Duration::from_millis(500);
-
-/// How long a server may take to end the session of one attempt to ask.
-const CLOSE_WAIT: Duration = Duration::from_secs(1);
 
 /// How to look up whether the target's transaction was committed.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -1,10 +1,10 @@
 //! Looks at both sides and plans: the part that `run`, `plan` and `check --connect` share.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
 
 use jiff::Timestamp;
 
+use super::bounds::CLOSE_WAIT;
 use super::snapshot_age::SnapshotAge;
 use super::{Context, ledger, modes, preflight, watermark};
 use crate::catalog;
@@ -18,9 +18,6 @@ use crate::plan::copy::JobPlan;
 use crate::plan::shared::Attempt;
 use crate::plan::{self, Inspected, Refusal};
 use crate::report::Snapshot;
-
-/// How long a server may take to end a session that is over.
-const CLOSE_WAIT: Duration = Duration::from_secs(2);
 
 /// The source's transaction: all of it sees one snapshot.
 const SNAPSHOT: &str = "ISOLATION LEVEL REPEATABLE READ READ ONLY";

@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use super::bounds::CLOSE_WAIT;
 use super::{Context, inspect};
 use crate::error::{Error, ErrorKind, Phase, Result, Side};
 use crate::pg::ident::QualifiedName;
@@ -15,9 +16,6 @@ const CLEAN_WAIT: Duration = Duration::from_secs(5);
 
 /// How long one table may be locked by a backend whose client is gone.
 const LOCK_WAIT: &str = "1s";
-
-/// How long a server may take to end a session that is over.
-const CLOSE_WAIT: Duration = Duration::from_secs(1);
 
 /// Drops tables that killed runs of the job left behind. `target` holds the job's advisory lock, so no
 /// such run is alive.

@@ -2,6 +2,7 @@
 
 mod advisory_lock;
 mod attempt;
+pub mod bounds;
 mod cancel;
 mod checksum;
 mod commit_resolution;

@@ -2,6 +2,7 @@
 
 use futures_util::future::{join_all, try_join_all};
 
+use super::bounds::CLOSE_WAIT;
 use super::{Context, inspect};
 use crate::error::{Error, ErrorKind, Phase, Result, Side};
 use crate::pg::ident::{QualifiedName, quote_literal};
@@ -84,12 +85,7 @@ impl WorkerPool {
     /// Closes the sessions that read, which ends their use of the snapshot.
     pub async fn release(&mut self) {
         let sources = std::mem::take(&mut self.sources);
-        join_all(
-            sources
-                .into_iter()
-                .map(|s| s.close(super::attempt::CLOSE_WAIT)),
-        )
-        .await;
+        join_all(sources.into_iter().map(|s| s.close(CLOSE_WAIT))).await;
     }
 
     /// Takes all sessions out of the pool.

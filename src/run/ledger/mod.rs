@@ -18,6 +18,7 @@ use std::time::Duration;
 
 use tokio_postgres::Row;
 
+use super::bounds::CLOSE_WAIT;
 use super::{Context, NextDue, Record};
 use crate::config::spec::{History, JobSpec, ServerSpec};
 use crate::error::{Error, ErrorKind, Phase, Result, Side, has_cause};
@@ -45,9 +46,6 @@ const ENDED_LOCK_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// How long a lookup waits for a transaction that is not decided yet.
 const RESOLVE_LOCK_TIMEOUT: Duration = Duration::from_secs(5);
-
-/// How long a server may take to end a session that is over.
-const CLOSE_WAIT: Duration = Duration::from_secs(1);
 
 /// Claims the run's fire, and says that the run is at work, in a short transaction; makes the
 /// ledger where there is none. The session must not be in a transaction.

@@ -7,13 +7,14 @@ mod narrow;
 mod tally;
 
 use std::pin::Pin;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use futures_util::StreamExt;
 use tokio_postgres::RowStream;
 
 use self::narrow::{Narrowed, Part};
 use self::tally::{Line, Step, Tally};
+use super::bounds::{ABORT_WAIT, CLOSE_WAIT};
 use super::checksum::{self, Alphabets, Digest};
 use super::snapshot_age::SnapshotAge;
 use super::{Cancelled, Context, advisory_lock, inspect};
@@ -24,9 +25,6 @@ use crate::plan::copy::CopyPlan;
 use crate::plan::form::Writer;
 use crate::plan::ranges::{Range, SideSql};
 use crate::report::difference::{RangeDifference, TableDifference, keeps_promise};
-
-/// How long a server may take to end a session.
-const CLOSE_WAIT: Duration = Duration::from_secs(5);
 
 /// Who is told how a comparison goes on.
 pub trait Watcher {
@@ -59,7 +57,7 @@ pub async fn verify(
     };
     match &result {
         Ok(_) => tokio::join!(source.close(CLOSE_WAIT), target.close(CLOSE_WAIT)),
-        Err(_) => tokio::join!(source.abort(CLOSE_WAIT), target.abort(CLOSE_WAIT)),
+        Err(_) => tokio::join!(source.abort(ABORT_WAIT), target.abort(ABORT_WAIT)),
     };
     result
 }
