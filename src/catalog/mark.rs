@@ -44,7 +44,7 @@ pub struct Mark {
     /// A hash of what was read: the rows of another query need not have been.
     pub query: String,
     /// The history that the transactions belong to.
-    pub history: History,
+    pub history: SourceHistory,
     /// Transactions below this had ended at the snapshot.
     pub xmin: u64,
     /// What was read.
@@ -53,7 +53,7 @@ pub struct Mark {
 
 /// What transaction ids belong to.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct History {
+pub struct SourceHistory {
     /// The cluster's system identifier.
     pub system: String,
     /// Its timeline: another one forks off where a standby is promoted or a backup is recovered.
@@ -66,7 +66,7 @@ pub struct History {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Place {
     /// Its history.
-    pub history: History,
+    pub history: SourceHistory,
     /// Transactions below this have ended.
     pub xmin: u64,
     /// No transaction from here on has.
@@ -188,7 +188,7 @@ pub async fn place(source: &Session) -> Result<Place> {
         None => u32::try_from(row.get::<i32>(3)?).ok(),
     };
     Ok(Place {
-        history: History {
+        history: SourceHistory {
             system: row.get(0)?,
             timeline: timeline.ok_or_else(unread)?,
             database: row.get(1)?,
@@ -317,7 +317,7 @@ mod tests {
     fn present(xmax: u64) -> Present {
         Present {
             place: Place {
-                history: History {
+                history: SourceHistory {
                     system: "73".to_owned(),
                     timeline: 1,
                     database: 5,

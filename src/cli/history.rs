@@ -12,7 +12,7 @@ use crate::config::spec::{Config, History};
 use crate::error::{Error, Result, Side};
 use crate::pg::session::{Session, SessionSettings};
 use crate::run::bounds::CLOSE_WAIT;
-use crate::run::ledger::{self, Entry, local};
+use crate::run::ledger::{self, RunRecord, local};
 
 /// How long a ledger may be locked by somebody else.
 const LOCK_TIMEOUT: Duration = Duration::from_secs(5);
@@ -87,7 +87,7 @@ async fn of_target(
     server: &str,
     job: Option<&str>,
     limit: usize,
-) -> Result<Option<Vec<Entry>>> {
+) -> Result<Option<Vec<RunRecord>>> {
     let Some(spec) = config.servers.get(server) else {
         return Ok(None);
     };
@@ -103,7 +103,7 @@ async fn of_target(
     entries
 }
 
-fn print_table(entries: &[Entry]) {
+fn print_table(entries: &[RunRecord]) {
     let mut table = PlainTable::new([
         "job",
         "state",

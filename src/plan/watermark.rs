@@ -270,7 +270,7 @@ mod tests {
     use std::collections::BTreeMap;
 
     use super::*;
-    use crate::catalog::mark::{Fingerprint, History, Place};
+    use crate::catalog::mark::{Fingerprint, Place, SourceHistory};
     use crate::plan::fixtures::{self, column, table};
     use rstest::rstest;
 
@@ -297,7 +297,7 @@ mod tests {
         let leaves = BTreeMap::from([(11, "a".to_owned()), (12, "a".to_owned())]);
         let mut now = Present {
             place: Place {
-                history: History {
+                history: SourceHistory {
                     system: "1".to_owned(),
                     timeline: 1,
                     database: 5,

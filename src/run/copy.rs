@@ -20,8 +20,8 @@ use crate::plan::copy::CopyPlan;
 use crate::plan::ctid_ranges::{self, Piece};
 use crate::report::{Event, TableProgress, TableReport};
 
-/// How often a session that waits for the workers is looked at.
-const LOOK: Duration = Duration::from_secs(1);
+/// How often the target's own session is checked while the workers load.
+const TARGET_CHECK_EVERY: Duration = Duration::from_secs(1);
 
 /// Copies all tables of a part. What was copied whole is in the record, also after an error.
 ///
@@ -39,8 +39,8 @@ pub(super) async fn all(
     let done = tokio::select! {
         biased;
         done = copied => done.map(drop),
-        // Nobody else would notice before all is loaded, in vain.
-        lost = lost(target), if part.plan.workers > 1 => Err(lost),
+        // Without this, the loss would show only after everything is loaded.
+        error = target_lost(target), if part.plan.workers > 1 => Err(error),
     };
     record.tables.extend(work.reports());
     done?;
@@ -51,11 +51,11 @@ pub(super) async fn all(
     Ok(())
 }
 
-/// Returns when the session that will publish is gone.
-async fn lost(target: &Session) -> Error {
-    let mut looks = tokio::time::interval(LOOK);
+/// Returns when the connection of the session that publishes is lost.
+async fn target_lost(target: &Session) -> Error {
+    let mut checks = tokio::time::interval(TARGET_CHECK_EVERY);
     loop {
-        looks.tick().await;
+        checks.tick().await;
         if target.client().is_closed()
             && let Err(error) = target.run(Phase::CopyIn, "SELECT 1").await
         {

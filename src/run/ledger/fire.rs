@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 
 use uuid::Uuid;
 
-use super::entry::State;
+use super::run_record::State;
 use super::takeover::{Owner, declare_lost, declare_silent_lost, owner, uuid};
 use super::{ask, ask_if_any};
 use crate::config::spec::Overlap;

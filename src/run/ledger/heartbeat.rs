@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tokio::time::timeout;
 
-use super::entry::State;
+use super::run_record::State;
 use crate::config::spec::History;
 use crate::error::{Phase, Result};
 use crate::pg::session::Session;

@@ -2,7 +2,7 @@
 
 use super::ask;
 use super::ddl::{self, Found};
-use super::entry::Entry;
+use super::run_record::RunRecord;
 use crate::error::{Error, ErrorKind, Phase, Result};
 use crate::pg::session::Session;
 
@@ -12,7 +12,7 @@ pub async fn history(
     target: &Session,
     job: Option<&str>,
     limit: usize,
-) -> Result<Option<Vec<Entry>>> {
+) -> Result<Option<Vec<RunRecord>>> {
     match ddl::look(target).await? {
         Found::Ready | Found::Older => {}
         Found::Nothing | Found::Schema => return Ok(None),
@@ -28,8 +28,8 @@ pub async fn history(
     entries.collect::<Result<_>>().map(Some)
 }
 
-fn parse(target: &Session, json: String) -> Result<Entry> {
-    let mut entry: Entry = serde_json::from_str(&json).map_err(|error| {
+fn parse(target: &Session, json: String) -> Result<RunRecord> {
+    let mut entry: RunRecord = serde_json::from_str(&json).map_err(|error| {
         let message = format!("a row of the ledger cannot be read: {error}");
         let kind = ErrorKind::SchemaMismatch;
         ddl::unusable(Error::new(kind, Phase::Inspect, target.side(), message)).at(target.server())

@@ -4,7 +4,7 @@ use std::fs::{self, File};
 use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
-use super::entry::Entry;
+use super::run_record::RunRecord;
 use crate::error::{Error, ErrorKind, Phase, Result, Side};
 use crate::private;
 
@@ -24,11 +24,11 @@ pub(super) fn ready(state_dir: &Path) -> Result<()> {
 }
 
 /// Adds a line, and has it on the disk when it returns.
-pub(super) fn append(state_dir: &Path, entry: &Entry) -> Result<()> {
+pub(super) fn append(state_dir: &Path, entry: &RunRecord) -> Result<()> {
     append_line(state_dir, entry).map_err(|why| failed(state_dir, "written", &why))
 }
 
-fn append_line(state_dir: &Path, entry: &Entry) -> io::Result<()> {
+fn append_line(state_dir: &Path, entry: &RunRecord) -> io::Result<()> {
     let mut line = serde_json::to_vec(entry)?;
     line.push(b'\n');
     // Several processes may share the directory: nobody writes to a file that is being renamed.
@@ -69,7 +69,7 @@ fn ends_with_newline(file: &mut File) -> io::Result<bool> {
 
 /// The newest `limit` runs, newest first, of one job or of all. Lines that can't be read are
 /// passed over.
-pub fn read(state_dir: &Path, job: Option<&str>, limit: usize) -> Result<Vec<Entry>> {
+pub fn read(state_dir: &Path, job: Option<&str>, limit: usize) -> Result<Vec<RunRecord>> {
     let mut entries = Vec::new();
     for name in [OLD_FILE, FILE] {
         let path = state_dir.join(name);
@@ -80,14 +80,14 @@ pub fn read(state_dir: &Path, job: Option<&str>, limit: usize) -> Result<Vec<Ent
     Ok(entries)
 }
 
-fn read_file(path: &PathBuf, job: Option<&str>, entries: &mut Vec<Entry>) -> io::Result<()> {
+fn read_file(path: &PathBuf, job: Option<&str>, entries: &mut Vec<RunRecord>) -> io::Result<()> {
     let file = match File::open(path) {
         Ok(file) => file,
         Err(why) if why.kind() == io::ErrorKind::NotFound => return Ok(()),
         Err(why) => return Err(why),
     };
     for line in BufReader::new(file).split(b'\n') {
-        match serde_json::from_slice::<Entry>(&line?) {
+        match serde_json::from_slice::<RunRecord>(&line?) {
             Ok(entry) if job.is_none_or(|job| job == entry.job) => entries.push(entry),
             Ok(_) | Err(_) => {}
         }
@@ -104,14 +104,14 @@ fn failed(state_dir: &Path, what: &str, why: &io::Error) -> Error {
 
 #[cfg(test)]
 mod tests {
-    use super::super::entry::State;
+    use super::super::run_record::State;
     use super::*;
     use crate::report::Trigger;
     use jiff::Timestamp;
     use uuid::Uuid;
 
-    fn entry(second: i64, error_bytes: usize) -> Entry {
-        Entry {
+    fn entry(second: i64, error_bytes: usize) -> RunRecord {
+        RunRecord {
             run_id: Uuid::now_v7(),
             job: if second % 2 == 0 { "even" } else { "odd" }.to_owned(),
             server: "warehouse".to_owned(),
@@ -130,7 +130,7 @@ mod tests {
         }
     }
 
-    fn seconds(entries: &[Entry]) -> Vec<i64> {
+    fn seconds(entries: &[RunRecord]) -> Vec<i64> {
         entries
             .iter()
             .map(|entry| entry.started_at.as_second())

@@ -5,13 +5,13 @@
 
 mod check;
 mod ddl;
-mod entry;
 mod fire;
 mod heartbeat;
 mod history;
 pub mod local;
-mod record;
+mod run_record;
 mod takeover;
+mod writes;
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -31,12 +31,12 @@ use crate::report::{Event, Outcome, RunReport};
 pub(super) use check::refuse_stages;
 pub use check::{Readiness, check};
 pub use ddl::script;
-pub use entry::{Entry, EntryTable, State};
 pub(super) use fire::FireClaim;
 pub(super) use heartbeat::until_lost;
 pub use history::history;
-pub use record::JobDue;
-pub(super) use record::{record_watermark, watermark};
+pub use run_record::{RunRecord, State, TableRecord};
+pub use writes::JobDue;
+pub(super) use writes::{record_watermark, watermark};
 
 /// How long a failed run may take to say so in the ledger.
 const ENDED_WAIT: Duration = Duration::from_secs(5);
@@ -93,14 +93,14 @@ async fn begin_on_target(
     let mut lost = Vec::new();
     let claim = fire::claim(context, target, &mut lost).await?;
     if let FireClaim::Ours(_) = claim {
-        let entry = Entry::running(context, failures);
-        record::run(target, &entry, Phase::Prepare).await?;
+        let entry = RunRecord::running(context, failures);
+        writes::run(target, &entry, Phase::Prepare).await?;
         if let NextDue::Known(due) = context.next_due {
             let due = JobDue {
                 job: context.job.name.clone(),
                 next_due_at: due,
             };
-            record::set_next_due(target, &[due]).await?;
+            writes::set_next_due(target, &[due]).await?;
         }
     }
     target.run(Phase::Prepare, "COMMIT").await?;
@@ -117,7 +117,7 @@ async fn begin_on_target(
 pub async fn register(target: &ServerSpec, jobs: &[JobDue]) -> Result<()> {
     let target = open_on(target, "tableferry".to_owned(), ENDED_LOCK_TIMEOUT).await?;
     ddl::make(&target).await?;
-    record::set_next_due(&target, jobs).await?;
+    writes::set_next_due(&target, jobs).await?;
     target.close(CLOSE_WAIT).await;
     Ok(())
 }
@@ -151,16 +151,16 @@ pub(super) async fn publish(
         let message = "the report lacks the tables that are to be published";
         Error::new(ErrorKind::Bug, Phase::Publish, Side::Local, message)
     })?;
-    let entry = Entry::publishing(context, &record.failures, snapshot, tables, last);
-    record::run(target, &entry, Phase::Publish).await?;
-    record::tables(target, context.run_id, &entry.tables).await
+    let entry = RunRecord::publishing(context, &record.failures, snapshot, tables, last);
+    writes::run(target, &entry, Phase::Publish).await?;
+    writes::tables(target, context.run_id, &entry.tables).await
 }
 
 /// Has the transaction that published `relation` in this run been committed? Waits a while until
 /// that is decided. *Errors:* `Locked` when it isn't yet.
 pub(super) async fn is_published(context: &Context, relation: &str) -> Result<bool> {
     let target = open(context, RESOLVE_LOCK_TIMEOUT).await?;
-    let published = record::is_published(&target, context.run_id, relation).await;
+    let published = writes::is_published(&target, context.run_id, relation).await;
     target.close(CLOSE_WAIT).await;
     published
 }
@@ -168,7 +168,7 @@ pub(super) async fn is_published(context: &Context, relation: &str) -> Result<bo
 /// Deletes old runs, now and then. Takes nothing back when it fails.
 pub(super) async fn prune(context: &Context, target: &Session) -> Result<()> {
     match context.history {
-        History::Target => record::prune(target, context.history_keep).await,
+        History::Target => writes::prune(target, context.history_keep).await,
         History::Local | History::Off => Ok(()),
     }
 }
@@ -184,7 +184,7 @@ pub(super) async fn ended(
     error: Option<&Error>,
 ) -> bool {
     let why = error.map(ToString::to_string);
-    let entry = Entry::ended(context, report, &record.failures, why);
+    let entry = RunRecord::ended(context, report, &record.failures, why);
     let recorded = match (context.history, report.outcome) {
         // The fire belongs to another run.
         (_, Outcome::Skipped) | (History::Off, _) => return true,
@@ -212,13 +212,13 @@ pub(super) async fn ended(
 
 /// Does the ledger call the run lost, or ended otherwise?
 pub(super) fn has_let_go(error: &Error) -> bool {
-    has_cause::<record::Superseded>(error)
+    has_cause::<writes::Superseded>(error)
 }
 
-async fn record_ended(context: &Context, entry: &Entry) -> Result<()> {
+async fn record_ended(context: &Context, entry: &RunRecord) -> Result<()> {
     let target = open(context, ENDED_LOCK_TIMEOUT).await?;
     ddl::make(&target).await?;
-    record::run(&target, entry, Phase::After).await?;
+    writes::run(&target, entry, Phase::After).await?;
     target.close(CLOSE_WAIT).await;
     Ok(())
 }
@@ -284,9 +284,9 @@ mod tests {
         assert_eq!(deadlock.kind(), ErrorKind::Conflict);
         assert!(!has_let_go(&deadlock));
 
-        let message = record::Superseded.to_string();
+        let message = writes::Superseded.to_string();
         let lost = Error::new(ErrorKind::Conflict, Phase::Publish, Side::Target, message);
-        let lost = ddl::unusable(lost.caused_by(record::Superseded));
+        let lost = ddl::unusable(lost.caused_by(writes::Superseded));
         assert!(has_let_go(&lost));
     }
 }

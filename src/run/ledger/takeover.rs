@@ -6,7 +6,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 use uuid::Uuid;
 
-use super::entry::{State, instance};
+use super::run_record::{State, instance};
 use super::{ask, ask_if_any, ddl};
 use crate::error::{Error, ErrorKind, Phase, Result};
 use crate::pg::session::Session;

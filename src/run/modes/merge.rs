@@ -3,27 +3,27 @@
 use std::collections::BTreeMap;
 
 use super::counts;
-use super::rounds::{Done, Found};
+use super::rounds::{Differing, Written};
 use crate::error::{Error, ErrorKind, Phase, Result, Side};
 use crate::pg::session::Session;
 use crate::plan::staged::merge::{Change, Merge, steps};
 use crate::words::counted;
 
 /// Finds what differs; `again`, if that has been done before.
-pub(super) async fn compare(target: &Session, merge: &Merge, again: bool) -> Result<Found> {
+pub(super) async fn compare(target: &Session, merge: &Merge, again: bool) -> Result<Differing> {
     if again {
         target.run(Phase::Publish, &merge.drop_changes).await?;
     }
     target.run(Phase::Publish, &merge.make_changes).await?;
     let what = "the number of changes";
     let [gone, changed, new] = counts(target, what, &merge.count_changes).await?;
-    let found = Found {
+    let found = Differing {
         gone,
         changed,
         new,
         is_vague: false,
     };
-    if found == Found::default() {
+    if found == Differing::default() {
         return Ok(found);
     }
     target.run(Phase::Publish, &merge.analyze_changes).await?;
@@ -56,15 +56,15 @@ fn fixed(target: &Session, rows: u64) -> Error {
 /// the reverse order.
 pub(super) async fn write(
     target: &Session,
-    tables: &[(usize, &Merge, Found)],
-) -> Result<BTreeMap<usize, Done>> {
+    tables: &[(usize, &Merge, Differing)],
+) -> Result<BTreeMap<usize, Written>> {
     let mut all = BTreeMap::new();
     let merges: Vec<&Merge> = tables.iter().map(|(_, merge, _)| *merge).collect();
     for (at, step) in steps(&merges) {
         let Some((place, merge, found)) = tables.get(at) else {
             continue;
         };
-        let done: &mut Done = all.entry(*place).or_default();
+        let done: &mut Written = all.entry(*place).or_default();
         let (what, rows, total) = match step {
             Change::Delete => ("deleted", found.gone, &mut done.deleted),
             Change::Update => ("updated", found.changed, &mut done.updated),

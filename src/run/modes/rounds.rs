@@ -16,7 +16,7 @@ const ROUNDS_MORE_MAX: usize = 3;
 
 /// How many rows of a table differ.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Found {
+pub(super) struct Differing {
     /// Only the target has them, and should not.
     pub gone: u64,
     /// They hold other values.
@@ -29,7 +29,7 @@ pub(super) struct Found {
 
 /// What was written to a table.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Done {
+pub(super) struct Written {
     pub deleted: u64,
     pub updated: u64,
     pub inserted: u64,
@@ -46,7 +46,7 @@ pub(super) struct Shortage {
     pub done: u64,
 }
 
-impl Done {
+impl Written {
     /// Notes what one statement did.
     pub fn note(&mut self, what: &'static str, found: u64, done: u64) {
         if done < found && self.shortage.is_none() {
@@ -114,7 +114,7 @@ async fn compare(
     target: &Session,
     tables: &mut [Loaded<'_>],
     which: BTreeSet<usize>,
-) -> Result<BTreeMap<usize, Found>> {
+) -> Result<BTreeMap<usize, Differing>> {
     let mut wrong = BTreeMap::new();
     for at in which {
         let Some(loaded) = tables.get_mut(at) else {
@@ -126,7 +126,7 @@ async fn compare(
             Apply::Upsert(upsert) => upsert::compare(target, upsert, again).await,
         };
         let found = found.map_err(|error| error.on(&loaded.table.target))?;
-        if found != Found::default() {
+        if found != Differing::default() {
             wrong.insert(at, found);
         }
     }
@@ -136,8 +136,8 @@ async fn compare(
 async fn write(
     target: &Session,
     tables: &[Loaded<'_>],
-    wrong: &BTreeMap<usize, Found>,
-) -> Result<BTreeMap<usize, Done>> {
+    wrong: &BTreeMap<usize, Differing>,
+) -> Result<BTreeMap<usize, Written>> {
     let mut merges = Vec::new();
     let mut done = BTreeMap::new();
     for (at, found) in wrong {
@@ -155,7 +155,7 @@ async fn write(
 }
 
 /// The tables whose rows foreign keys may have changed.
-fn reached(tables: &[Loaded<'_>], done: &BTreeMap<usize, Done>) -> BTreeSet<usize> {
+fn reached(tables: &[Loaded<'_>], done: &BTreeMap<usize, Written>) -> BTreeSet<usize> {
     let mut names = BTreeSet::new();
     for (at, done) in done {
         let effects = &tables[*at].staged.effects;
@@ -178,7 +178,7 @@ fn dropped(target: &Session, loaded: &Loaded<'_>, shortage: Shortage) -> Error {
 }
 
 /// The rows are not what they should be though all was written.
-fn differs(target: &Session, loaded: &Loaded<'_>, found: Found, runs_code: bool) -> Error {
+fn differs(target: &Session, loaded: &Loaded<'_>, found: Differing, runs_code: bool) -> Error {
     let message = format!(
         "after all changes the target still differs: {} missing, {} different, {} extra",
         counted(found.new, "row"),

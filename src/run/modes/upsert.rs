@@ -1,18 +1,18 @@
 //! Mode `upsert`, and `append` with a watermark.
 
 use super::counts;
-use super::rounds::{Done, Found};
+use super::rounds::{Differing, Written};
 use crate::error::{Phase, Result};
 use crate::pg::session::Session;
 use crate::plan::staged::upsert::Upsert;
 
 /// Finds what is new; `again`, if that has been done before: then whether anything is left to do, too.
-pub(super) async fn compare(target: &Session, upsert: &Upsert, again: bool) -> Result<Found> {
+pub(super) async fn compare(target: &Session, upsert: &Upsert, again: bool) -> Result<Differing> {
     let wrong = if again {
         let what = "the number of rows that differ";
         let [wrong] = counts(target, what, &upsert.count_wrong).await?;
         if wrong == 0 {
-            return Ok(Found::default());
+            return Ok(Differing::default());
         }
         if let Some(sql) = &upsert.drop_changes {
             target.run(Phase::Publish, sql).await?;
@@ -25,7 +25,7 @@ pub(super) async fn compare(target: &Session, upsert: &Upsert, again: bool) -> R
         target.run(Phase::Publish, sql).await?;
     }
     let [new] = counts(target, "the number of new rows", &upsert.count_new).await?;
-    Ok(Found {
+    Ok(Differing {
         gone: 0,
         changed: wrong.map_or(0, |wrong| wrong.saturating_sub(new)),
         new,
@@ -34,12 +34,12 @@ pub(super) async fn compare(target: &Session, upsert: &Upsert, again: bool) -> R
 }
 
 /// Writes what is new, and what differs.
-pub(super) async fn write(target: &Session, upsert: &Upsert, found: Found) -> Result<Done> {
+pub(super) async fn write(target: &Session, upsert: &Upsert, found: Differing) -> Result<Written> {
     let written = target.execute(Phase::Publish, &upsert.insert).await?;
-    let mut done = Done {
+    let mut done = Written {
         inserted: found.new.min(written),
         updated: written.saturating_sub(found.new),
-        ..Done::default()
+        ..Written::default()
     };
     done.note("inserted", found.new, written);
     Ok(done)

@@ -12,8 +12,8 @@ use std::time::Instant;
 use futures_util::StreamExt;
 use tokio_postgres::RowStream;
 
-use self::narrow::{Narrowed, Part};
-use self::tally::{Line, Step, Tally};
+use self::narrow::{Narrowed, RangeRows};
+use self::tally::{HashedRow, MergeStep, Tally};
 use super::bounds::{ABORT_WAIT, CLOSE_WAIT};
 use super::checksum::{self, Alphabets, Digest};
 use super::snapshot_age::SnapshotAge;
@@ -78,8 +78,8 @@ async fn all(
     let alphabets = checksum::agree(context, source, target, Phase::Verify).await?;
     let mut equal = true;
     for table in &plan.tables {
-        let pair = Pair::new(source, target, &alphabets, table);
-        let found = compare(context, &pair, watcher)
+        let sides = TableSides::new(source, target, &alphabets, table);
+        let found = compare(context, &sides, watcher)
             .await
             .map_err(|error| error.on(&table.target))?;
         equal &= found.equal;
@@ -104,7 +104,7 @@ async fn snapshot(target: &Session, tables: &[CopyPlan]) -> Result<()> {
 }
 
 /// Both sides of one table.
-struct Pair<'a> {
+struct TableSides<'a> {
     table: &'a CopyPlan,
     source: &'a Session,
     target: &'a Session,
@@ -112,7 +112,7 @@ struct Pair<'a> {
     target_sql: SideSql<'a>,
 }
 
-impl<'a> Pair<'a> {
+impl<'a> TableSides<'a> {
     fn new(
         source: &'a Session,
         target: &'a Session,
@@ -125,7 +125,7 @@ impl<'a> Pair<'a> {
             alphabet: Clone::clone(alphabet),
             target_from: table.target_from(),
         };
-        Pair {
+        TableSides {
             table,
             source,
             target,
@@ -145,18 +145,18 @@ impl<'a> Pair<'a> {
 
 async fn compare(
     context: &Context,
-    pair: &Pair<'_>,
+    sides: &TableSides<'_>,
     watcher: &dyn Watcher,
 ) -> Result<TableDifference> {
     let began = Instant::now();
-    let name = pair.table.target.to_string();
+    let name = sides.table.target.to_string();
     let told = |step: &str| watcher.step(&name, step);
     told("comparing checksums");
-    let (source, target) = pair.digests().await?;
-    let comparison = &pair.table.comparison;
+    let (source, target) = sides.digests().await?;
+    let comparison = &sides.table.comparison;
     let mut found = TableDifference {
         job: context.job.name.clone(),
-        source: pair.table.source.clone(),
+        source: sides.table.source.clone(),
         target: name.clone(),
         equal: true,
         rows_source: source.rows,
@@ -178,19 +178,19 @@ async fn compare(
         let keyed = !comparison.key.is_empty();
         let (tops, tally) = if keyed {
             let Narrowed { tops, differing } =
-                narrow::by_key(pair, (&source, &target), &told).await?;
+                narrow::by_key(sides, (&source, &target), &told).await?;
             told("reading the rows that may differ");
             let ranges: Vec<Range> = tops.iter().map(|top| top.range.clone()).collect();
             let sql = |side: &SideSql<'_>| side.stream(&differing, &ranges);
             let tally = Tally::new(true, tops.len());
-            let tally = merge(pair, sql, tally).await?;
+            let tally = merge(sides, sql, tally).await?;
             (tops, tally)
         } else {
-            let (tops, differing) = narrow::by_hash(pair).await?;
+            let (tops, differing) = narrow::by_hash(sides).await?;
             told("reading the rows that may differ");
             let sql = |side: &SideSql<'_>| side.stream_buckets(&differing);
             let tally = Tally::new(false, tops.len());
-            let tally = merge(pair, sql, tally).await?;
+            let tally = merge(sides, sql, tally).await?;
             (tops, tally)
         };
         put(&mut found, &tops, tally, context.job.log_values && keyed);
@@ -209,7 +209,7 @@ async fn compare(
         }
         if context.job.log_values {
             for row in found.rows.iter_mut().flatten() {
-                row.key = pair.source_sql.alphabet.read(&row.key);
+                row.key = sides.source_sql.alphabet.read(&row.key);
             }
         }
         found.equal = keeps_promise(
@@ -223,7 +223,7 @@ async fn compare(
     Ok(found)
 }
 
-fn put(found: &mut TableDifference, tops: &[Part], tally: Tally, with_keys: bool) {
+fn put(found: &mut TableDifference, tops: &[RangeRows], tally: Tally, with_keys: bool) {
     let of = tops.len();
     for (at, (top, counts)) in tops.iter().zip(&tally.ranges).enumerate() {
         found.missing += counts.missing;
@@ -253,54 +253,54 @@ fn put(found: &mut TableDifference, tops: &[Part], tally: Tally, with_keys: bool
 
 /// Reads both sides' rows in the same order and counts where they part.
 async fn merge(
-    pair: &Pair<'_>,
+    sides: &TableSides<'_>,
     sql: impl Fn(&SideSql<'_>) -> String,
     mut tally: Tally,
 ) -> Result<Tally> {
-    let (from, to) = (sql(&pair.source_sql), sql(&pair.target_sql));
+    let (from, to) = (sql(&sides.source_sql), sql(&sides.target_sql));
     let (mut source, mut target) = tokio::try_join!(
-        Lines::open(pair.source, &from, tally.ranges.len()),
-        Lines::open(pair.target, &to, tally.ranges.len())
+        SideRows::open(sides.source, &from, tally.ranges.len()),
+        SideRows::open(sides.target, &to, tally.ranges.len())
     )?;
     let (mut a, mut b) = tokio::try_join!(source.next(), target.next())?;
     while let Some(step) = tally::step(a.as_ref(), b.as_ref()) {
-        let behind = if step == Step::Target { &b } else { &a };
-        if let (Step::Source | Step::Target, Some(line)) = (step, behind) {
+        let behind = if step == MergeStep::Target { &b } else { &a };
+        if let (MergeStep::Source | MergeStep::Target, Some(line)) = (step, behind) {
             tally.only(step, line);
         }
         match step {
-            Step::Both => (a, b) = tokio::try_join!(source.next(), target.next())?,
-            Step::Source => a = source.next().await?,
-            Step::Target => b = target.next().await?,
+            MergeStep::Both => (a, b) = tokio::try_join!(source.next(), target.next())?,
+            MergeStep::Source => a = source.next().await?,
+            MergeStep::Target => b = target.next().await?,
         }
     }
-    tally.settle();
+    tally.count_key();
     Ok(tally)
 }
 
 /// The rows of one side. What is not read yet waits on the server.
-struct Lines<'a> {
+struct SideRows<'a> {
     session: &'a Session,
     /// How many ranges there are.
     ranges: usize,
     stream: Pin<Box<RowStream>>,
 }
 
-impl<'a> Lines<'a> {
+impl<'a> SideRows<'a> {
     async fn open(session: &'a Session, sql: &str, ranges: usize) -> Result<Self> {
         let asked = session.client().query_raw(sql, Vec::<i32>::new());
         let stream = session
             .answer(Phase::Verify, asked)
             .await?
             .map_err(|error| session.error(Phase::Verify, error))?;
-        Ok(Lines {
+        Ok(SideRows {
             session,
             ranges,
             stream: Box::pin(stream),
         })
     }
 
-    async fn next(&mut self) -> Result<Option<Line>> {
+    async fn next(&mut self) -> Result<Option<HashedRow>> {
         let row = self.session.answer(Phase::Verify, self.stream.next());
         let row = row.await?.transpose();
         let row = row.map_err(|error| self.session.error(Phase::Verify, error))?;
@@ -308,7 +308,7 @@ impl<'a> Lines<'a> {
             return Ok(None);
         };
         let row = self.session.check(Phase::Verify, "rows that differ", row);
-        Ok(Some(Line {
+        Ok(Some(HashedRow {
             key: row.get(0)?,
             hash: row.get(1)?,
             range: row.index(2, self.ranges)?,

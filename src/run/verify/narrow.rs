@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use super::Pair;
+use super::TableSides;
 use crate::error::{Error, ErrorKind, Phase, Result, Side};
 use crate::pg::checked::CheckedRow;
 use crate::plan::ranges::{Bound, HASH_BUCKETS, Range};
@@ -28,13 +28,13 @@ const DEPTH_MAX: usize = 5;
 
 /// A range, and how many rows each side has in it.
 #[derive(Clone, Debug)]
-pub(super) struct Part {
+pub(super) struct RangeRows {
     pub range: Range,
     pub source: u64,
     pub target: u64,
 }
 
-impl Part {
+impl RangeRows {
     fn rows(&self) -> u64 {
         self.source.max(self.target)
     }
@@ -43,31 +43,31 @@ impl Part {
 /// Where a table differs.
 pub(super) struct Narrowed {
     /// The ranges that the whole table was cut into first: these are reported.
-    pub tops: Vec<Part>,
+    pub tops: Vec<RangeRows>,
     /// The smallest ranges that differ.
     pub differing: Vec<Range>,
 }
 
 /// Finds the ranges of keys that differ. `whole` is all of both sides.
 pub(super) async fn by_key(
-    pair: &Pair<'_>,
+    sides: &TableSides<'_>,
     whole: (&Digest, &Digest),
     told: &dyn Fn(&str),
 ) -> Result<Narrowed> {
-    let mut open = vec![Part {
+    let mut open = vec![RangeRows {
         range: Range::all(),
         source: whole.0.rows,
         target: whole.1.rows,
     }];
     let mut tops = Vec::new();
     for depth in 0..DEPTH_MAX {
-        let largest = open.iter().map(Part::rows).max().unwrap_or(0);
+        let largest = open.iter().map(RangeRows::rows).max().unwrap_or(0);
         if depth > 0 && (largest <= ROWS_ENOUGH || open.len() > OPEN_MAX) {
             break;
         }
         told(&format!("looking into {}", counted(open.len(), "range")));
         let cuts = if largest > ROWS_ENOUGH {
-            cuts(pair, &open).await?
+            cuts(sides, &open).await?
         } else {
             Vec::new()
         };
@@ -79,15 +79,15 @@ pub(super) async fn by_key(
         if depth > 0 && parts.len() == open.len() {
             break;
         }
-        if depth == 0 && pair.source_sql.has_nulls() {
+        if depth == 0 && sides.source_sql.has_nulls() {
             parts.push(Range::Nulls);
         }
         told(&format!("comparing {}", counted(parts.len(), "range")));
-        let digests = digests(pair, &parts).await?;
+        let digests = digests(sides, &parts).await?;
         let parts = parts.into_iter().zip(digests);
-        let compared: Vec<(Part, bool)> = parts
+        let compared: Vec<(RangeRows, bool)> = parts
             .map(|(range, (source, target))| {
-                let part = Part {
+                let part = RangeRows {
                     range,
                     source: source.rows,
                     target: target.rows,
@@ -111,9 +111,9 @@ pub(super) async fn by_key(
 }
 
 /// Rows of both sides in each bucket of hashes, and which buckets differ.
-pub(super) async fn by_hash(pair: &Pair<'_>) -> Result<(Vec<Part>, Vec<i32>)> {
+pub(super) async fn by_hash(sides: &TableSides<'_>) -> Result<(Vec<RangeRows>, Vec<i32>)> {
     let buckets = vec![Range::all(); HASH_BUCKETS];
-    let digests = digests(pair, &buckets).await?;
+    let digests = digests(sides, &buckets).await?;
     let differing = (0..)
         .zip(&digests)
         .filter(|(_, (source, target))| source != target)
@@ -121,7 +121,7 @@ pub(super) async fn by_hash(pair: &Pair<'_>) -> Result<(Vec<Part>, Vec<i32>)> {
         .collect();
     let parts = digests
         .into_iter()
-        .map(|(source, target)| Part {
+        .map(|(source, target)| RangeRows {
             range: Range::all(),
             source: source.rows,
             target: target.rows,
@@ -131,7 +131,7 @@ pub(super) async fn by_hash(pair: &Pair<'_>) -> Result<(Vec<Part>, Vec<i32>)> {
 }
 
 /// Both sides' digest of each range.
-async fn digests(pair: &Pair<'_>, ranges: &[Range]) -> Result<Vec<(Digest, Digest)>> {
+async fn digests(sides: &TableSides<'_>, ranges: &[Range]) -> Result<Vec<(Digest, Digest)>> {
     let empty = Digest {
         rows: 0,
         sums: ["0".to_owned(), "0".to_owned()],
@@ -142,13 +142,13 @@ async fn digests(pair: &Pair<'_>, ranges: &[Range]) -> Result<Vec<(Digest, Diges
             .collect()
     };
     let (source_sql, target_sql) = (
-        pair.source_sql.digests(ranges),
-        pair.target_sql.digests(ranges),
+        sides.source_sql.digests(ranges),
+        sides.target_sql.digests(ranges),
     );
     let what = "the checksums of ranges";
     let (source, target) = tokio::try_join!(
-        pair.source.checked(Phase::Verify, what, &source_sql, &[]),
-        pair.target.checked(Phase::Verify, what, &target_sql, &[]),
+        sides.source.checked(Phase::Verify, what, &source_sql, &[]),
+        sides.target.checked(Phase::Verify, what, &target_sql, &[]),
     )?;
     let (mut source, mut target) = (read(source)?, read(target)?);
     let mut taken = |number: i32| {
@@ -171,20 +171,20 @@ async fn digests(pair: &Pair<'_>, ranges: &[Range]) -> Result<Vec<(Digest, Diges
 }
 
 /// Where to cut each of these ranges, by a sample of the keys of the side that has more of them.
-async fn cuts(pair: &Pair<'_>, open: &[Part]) -> Result<Vec<Vec<Bound>>> {
+async fn cuts(sides: &TableSides<'_>, open: &[RangeRows]) -> Result<Vec<Vec<Bound>>> {
     let cuttable: Vec<usize> = (0..open.len())
         .filter(|at| matches!(open[*at].range, Range::Between(..)))
         .collect();
     let ranges: Vec<Range> = cuttable.iter().map(|at| open[*at].range.clone()).collect();
-    let rows: u64 = open.iter().map(Part::rows).sum();
+    let rows: u64 = open.iter().map(RangeRows::rows).sum();
     let wanted = PARTS as u64 * SAMPLES_PER_PART * open.len() as u64;
     let one_of = (rows / wanted).max(1).next_power_of_two();
     let source: u64 = open.iter().map(|part| part.source).sum();
     let target: u64 = open.iter().map(|part| part.target).sum();
     let (side, session) = if source >= target {
-        (&pair.source_sql, pair.source)
+        (&sides.source_sql, sides.source)
     } else {
-        (&pair.target_sql, pair.target)
+        (&sides.target_sql, sides.target)
     };
     let sql = side.sample(&ranges, one_of, wanted * 4);
     let mut samples: Vec<Vec<Bound>> = vec![Vec::new(); open.len()];

@@ -6,7 +6,7 @@ use crate::report::difference::{ROWS_LISTED_MAX, RowDifference, What};
 
 /// One row of one side. The order is the one in which both servers send them.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Line {
+pub(super) struct HashedRow {
     /// The key's text, spelled as both servers do.
     pub key: String,
     /// The row's hash.
@@ -25,7 +25,7 @@ pub(super) struct Counts {
 
 /// Which of two next rows is behind, and what that means for it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Step {
+pub(super) enum MergeStep {
     /// Both sides have the row.
     Both,
     /// Only the source has it.
@@ -35,16 +35,16 @@ pub(super) enum Step {
 }
 
 /// What to do with the next row of either side; None at the end of both.
-pub(super) fn step(source: Option<&Line>, target: Option<&Line>) -> Option<Step> {
+pub(super) fn step(source: Option<&HashedRow>, target: Option<&HashedRow>) -> Option<MergeStep> {
     match (source, target) {
         (None, None) => None,
-        (Some(_), None) => Some(Step::Source),
-        (None, Some(_)) => Some(Step::Target),
+        (Some(_), None) => Some(MergeStep::Source),
+        (None, Some(_)) => Some(MergeStep::Target),
         (Some(source), Some(target)) => Some(
             match (&source.key, source.hash).cmp(&(&target.key, target.hash)) {
-                Ordering::Equal => Step::Both,
-                Ordering::Less => Step::Source,
-                Ordering::Greater => Step::Target,
+                Ordering::Equal => MergeStep::Both,
+                Ordering::Less => MergeStep::Source,
+                Ordering::Greater => MergeStep::Target,
             },
         ),
     }
@@ -79,21 +79,21 @@ impl Tally {
     }
 
     /// A row that only one side has.
-    pub fn only(&mut self, step: Step, line: &Line) {
+    pub fn only(&mut self, step: MergeStep, line: &HashedRow) {
         if !self.keyed || line.key != self.key {
-            self.settle();
+            self.count_key();
             self.key.clone_from(&line.key);
         }
         self.range = line.range;
         match step {
-            Step::Source => self.only_source += 1,
-            Step::Target => self.only_target += 1,
-            Step::Both => {}
+            MergeStep::Source => self.only_source += 1,
+            MergeStep::Target => self.only_target += 1,
+            MergeStep::Both => {}
         }
     }
 
     /// Counts what is known of the current key.
-    pub fn settle(&mut self) {
+    pub fn count_key(&mut self) {
         let different = self.only_source.min(self.only_target);
         let found = Counts {
             missing: self.only_source - different,
@@ -127,9 +127,9 @@ mod tests {
     use super::*;
     use rstest::rstest;
 
-    fn lines(list: &[(&str, i64)]) -> Vec<Line> {
+    fn lines(list: &[(&str, i64)]) -> Vec<HashedRow> {
         list.iter()
-            .map(|(key, hash)| Line {
+            .map(|(key, hash)| HashedRow {
                 key: (*key).to_owned(),
                 hash: *hash,
                 range: 0,
@@ -143,18 +143,18 @@ mod tests {
         let mut tally = Tally::new(keyed, 1);
         let (mut a, mut b) = (source.next(), target.next());
         while let Some(step) = step(a, b) {
-            let behind = if step == Step::Target { b } else { a };
-            if step != Step::Both {
+            let behind = if step == MergeStep::Target { b } else { a };
+            if step != MergeStep::Both {
                 tally.only(step, behind.unwrap());
             }
-            if step != Step::Target {
+            if step != MergeStep::Target {
                 a = source.next();
             }
-            if step != Step::Source {
+            if step != MergeStep::Source {
                 b = target.next();
             }
         }
-        tally.settle();
+        tally.count_key();
         tally
     }
 

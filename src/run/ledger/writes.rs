@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use uuid::Uuid;
 
 use super::ddl::unusable;
-use super::entry::{Entry, EntryTable};
+use super::run_record::{RunRecord, TableRecord};
 use super::{ask, ask_if_any};
 use crate::error::{Error, ErrorKind, Phase, Result};
 use crate::pg::ident::QualifiedName;
@@ -45,7 +45,7 @@ const TABLES_SQL: &str = "\
 pub(super) struct Superseded;
 
 /// Writes the run's row. *Errors:* caused by `Superseded` when the ledger says already how it ended.
-pub(super) async fn run(target: &Session, entry: &Entry, phase: Phase) -> Result<()> {
+pub(super) async fn run(target: &Session, entry: &RunRecord, phase: Phase) -> Result<()> {
     // PostgreSQL's text can't hold it.
     let json = json(entry)?.replace("\\u0000", "");
     let rows = ask(target, phase, RUN_SQL, &[&json]).await;
@@ -63,7 +63,7 @@ pub(super) async fn run(target: &Session, entry: &Entry, phase: Phase) -> Result
 ///
 /// *Errors:* a table that this run has published already violates the primary key: nothing is
 /// published twice.
-pub(super) async fn tables(target: &Session, run_id: Uuid, tables: &[EntryTable]) -> Result<()> {
+pub(super) async fn tables(target: &Session, run_id: Uuid, tables: &[TableRecord]) -> Result<()> {
     let rows = json(&tables)?;
     let run_id = run_id.to_string();
     let written = ask(target, Phase::Publish, TABLES_SQL, &[&run_id, &rows]).await;

@@ -14,11 +14,11 @@ const ERROR_CHARS_MAX: usize = 2000;
 const RETRIED_MAX: usize = 20;
 const RETRIED_CHARS_MAX: usize = 500;
 
-/// How a run stands.
+/// The state of a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum State {
-    /// It has begun, and nobody has said how it ended.
+    /// It has started, and its end is not recorded.
     Running,
     /// The target holds its rows.
     Committed,
@@ -26,7 +26,7 @@ pub enum State {
     RolledBack,
     /// Stopped by a signal; the target is as it was.
     Cancelled,
-    /// Whoever ran it is gone.
+    /// Its process is gone.
     Lost,
 }
 
@@ -50,9 +50,9 @@ impl State {
     }
 }
 
-/// One run.
+/// One run: a row of `tableferry.run` with its rows of `tableferry.run_table`.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct Entry {
+pub struct RunRecord {
     /// The run.
     pub run_id: Uuid,
     /// The job.
@@ -60,7 +60,7 @@ pub struct Entry {
     /// The server that it wrote, as the configuration calls it.
     #[serde(default)]
     pub server: String,
-    /// How it stands.
+    /// Its state.
     pub state: State,
     /// What made it run.
     pub trigger: Trigger,
@@ -85,12 +85,12 @@ pub struct Entry {
     pub retried: Option<Vec<String>>,
     /// What it published.
     #[serde(default)]
-    pub tables: Vec<EntryTable>,
+    pub tables: Vec<TableRecord>,
 }
 
 /// One table that a run published.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct EntryTable {
+pub struct TableRecord {
     /// What was written.
     pub target: String,
     /// What was read.
@@ -116,13 +116,13 @@ pub struct EntryTable {
     pub watermark: Option<String>,
 }
 
-impl Entry {
+impl RunRecord {
     /// A run that is at another try, after `failures`.
     pub(super) fn running(context: &Context, failures: &[String]) -> Self {
         let shortened = |why: &String| why.chars().take(RETRIED_CHARS_MAX).collect();
         let newest = failures.len().saturating_sub(RETRIED_MAX);
         let retried = failures.iter().skip(newest).map(shortened);
-        Entry {
+        RunRecord {
             run_id: context.run_id,
             job: context.job.name.clone(),
             server: context.target.name.clone(),
@@ -149,15 +149,15 @@ impl Entry {
         tables: &[TableReport],
         last: bool,
     ) -> Self {
-        Entry {
+        RunRecord {
             state: if last {
                 State::Committed
             } else {
                 State::Running
             },
             finished_at: last.then(Timestamp::now),
-            tables: tables.iter().map(EntryTable::new).collect(),
-            ..Entry::running(context, failures).read(snapshot)
+            tables: tables.iter().map(TableRecord::new).collect(),
+            ..RunRecord::running(context, failures).read(snapshot)
         }
     }
 
@@ -177,7 +177,7 @@ impl Entry {
         // With `atomic = false` some tables may be published although the run failed.
         let published =
             |table: &&TableReport| state == State::Committed || table.committed == Some(true);
-        Entry {
+        RunRecord {
             state,
             finished_at: Some(report.finished_at),
             error: error.map(|text| text.chars().take(ERROR_CHARS_MAX).collect()),
@@ -185,14 +185,14 @@ impl Entry {
                 .tables
                 .iter()
                 .filter(published)
-                .map(EntryTable::new)
+                .map(TableRecord::new)
                 .collect(),
-            ..Entry::running(context, failures).read(report.snapshot.as_ref())
+            ..RunRecord::running(context, failures).read(report.snapshot.as_ref())
         }
     }
 
     fn read(self, snapshot: Option<&Snapshot>) -> Self {
-        Entry {
+        RunRecord {
             source_lsn: snapshot
                 .map(|snapshot| snapshot.lsn.clone())
                 .filter(|lsn| !lsn.is_empty()),
@@ -207,9 +207,9 @@ impl Entry {
     }
 }
 
-impl EntryTable {
+impl TableRecord {
     fn new(table: &TableReport) -> Self {
-        EntryTable {
+        TableRecord {
             target: table.target.clone(),
             source: table.source.clone(),
             mode: table.mode.as_str().to_owned(),
