@@ -239,7 +239,7 @@ pub struct OperatorName {
 
 /// What ON DELETE or ON UPDATE does to the rows that refer to a changed one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Action {
+pub enum ReferentialAction {
     /// CASCADE.
     Cascade,
     /// SET NULL.
@@ -266,9 +266,9 @@ pub struct KeyAction {
     /// One of those is generated: it may change with any other column.
     pub to_generated: bool,
     /// What it does when a row is deleted.
-    pub on_delete: Option<Action>,
+    pub on_delete: Option<ReferentialAction>,
     /// What it does when the columns that it points to are updated.
-    pub on_update: Option<Action>,
+    pub on_update: Option<ReferentialAction>,
     /// What it changes runs triggers or rules.
     pub runs_code: bool,
 }
@@ -308,13 +308,13 @@ pub struct Privileges {
     pub skip_triggers: bool,
 }
 
-impl Action {
+impl ReferentialAction {
     /// As in SQL.
     pub fn as_str(self) -> &'static str {
         match self {
-            Action::Cascade => "CASCADE",
-            Action::SetNull => "SET NULL",
-            Action::SetDefault => "SET DEFAULT",
+            ReferentialAction::Cascade => "CASCADE",
+            ReferentialAction::SetNull => "SET NULL",
+            ReferentialAction::SetDefault => "SET DEFAULT",
         }
     }
 }

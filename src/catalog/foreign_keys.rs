@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use tokio_postgres::Row;
 
-use crate::catalog::desc::{Action, ForeignKey, KeyAction, KeyActions, RelationDesc};
+use crate::catalog::desc::{ForeignKey, KeyAction, KeyActions, ReferentialAction, RelationDesc};
 use crate::error::{Phase, Result};
 use crate::pg::ident::{Ident, QualifiedName};
 use crate::pg::param::Param;
@@ -143,9 +143,9 @@ fn key_action(row: &Row) -> KeyAction {
         names.into_iter().map(Ident::new).collect()
     };
     let action = |at: usize| match row.get::<_, String>(at).as_str() {
-        "c" => Some(Action::Cascade),
-        "n" => Some(Action::SetNull),
-        "d" => Some(Action::SetDefault),
+        "c" => Some(ReferentialAction::Cascade),
+        "n" => Some(ReferentialAction::SetNull),
+        "d" => Some(ReferentialAction::SetDefault),
         _ => None,
     };
     KeyAction {

@@ -16,7 +16,7 @@ pub type Ticket = u64;
 
 /// What can happen.
 #[derive(Clone, Debug)]
-pub enum Event {
+pub enum DaemonEvent {
     /// [`wake_at`](crate::daemon::job_table::JobTable::wake_at) has come. Harmless at any other time.
     Tick,
     /// The wall clock was set by this much; back, if that is less than nothing.
@@ -57,7 +57,7 @@ pub enum Event {
 /// What is to be done, in this order.
 #[derive(Clone, Debug)]
 pub enum Action {
-    /// Start this run, and report its end with [`Event::Finished`].
+    /// Start this run, and report its end with [`DaemonEvent::Finished`].
     Start(Start),
     /// Have this job's run stop. It still has to report its end.
     Cancel(JobName),

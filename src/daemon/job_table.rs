@@ -10,7 +10,7 @@ use uuid::Uuid;
 
 use crate::config::Connections;
 use crate::config::spec::JobSpec;
-use crate::daemon::event::{Action, Answer, Event, SkipReason, Ticket};
+use crate::daemon::event::{Action, Answer, DaemonEvent, SkipReason, Ticket};
 use crate::daemon::permits::{Needs, Permits};
 use crate::daemon::queue::{Queue, RunRequest};
 use crate::daemon::schedule::Schedule;
@@ -177,16 +177,16 @@ impl JobTable {
 
     /// Takes an event in. Fire times up to `now` come first, whatever the event, but not more than
     /// can be taken in without a stop: ask [`JobTable::wake_at`].
-    pub fn handle(&mut self, event: Event, now: Timestamp) -> Vec<Action> {
+    pub fn handle(&mut self, event: DaemonEvent, now: Timestamp) -> Vec<Action> {
         let mut actions = Vec::new();
-        if let Event::ClockSet { by } = event {
+        if let DaemonEvent::ClockSet { by } = event {
             self.clock_set(by, now);
         }
         self.fire_what_is_due(now, &mut actions);
         self.look_again(now);
         match event {
-            Event::Tick | Event::ClockSet { .. } => {}
-            Event::Trigger {
+            DaemonEvent::Tick | DaemonEvent::ClockSet { .. } => {}
+            DaemonEvent::Trigger {
                 jobs,
                 trigger,
                 ticket,
@@ -195,26 +195,26 @@ impl JobTable {
                     self.trigger(&job, trigger, ticket, now, &mut actions);
                 }
             }
-            Event::OnDemand => self.signal(now, &mut actions, |spec| spec.schedule.on_demand),
-            Event::Signal(n) => {
+            DaemonEvent::OnDemand => self.signal(now, &mut actions, |spec| spec.schedule.on_demand),
+            DaemonEvent::Signal(n) => {
                 self.signal(now, &mut actions, |spec| spec.schedule.signal == Some(n));
             }
-            Event::Finished {
+            DaemonEvent::Finished {
                 job,
                 run_id,
                 outcome,
                 elsewhere,
             } => self.finish(&job, run_id, (outcome, elsewhere), now, &mut actions),
-            Event::Reload(scheduled) => self.reload(scheduled, now, &mut actions),
-            Event::Stop => self.stop(now, &mut actions),
+            DaemonEvent::Reload(scheduled) => self.reload(scheduled, now, &mut actions),
+            DaemonEvent::Stop => self.stop(now, &mut actions),
         }
         self.start_what_may(now, &mut actions);
         self.leave_if_done(now, &mut actions);
         actions
     }
 
-    /// When to send [`Event::Tick`]; `None`: not before another event. Ask again after every event,
-    /// and at least once a minute, for the wall clock may be set: say so by [`Event::ClockSet`].
+    /// When to send [`DaemonEvent::Tick`]; `None`: not before another event. Ask again after every event,
+    /// and at least once a minute, for the wall clock may be set: say so by [`DaemonEvent::ClockSet`].
     pub fn wake_at(&self) -> Option<Timestamp> {
         match self.lifecycle {
             Lifecycle::Serving => {
@@ -231,7 +231,7 @@ impl JobTable {
         &self.scheduled
     }
 
-    /// Whether [`Event::Stop`] has come.
+    /// Whether [`DaemonEvent::Stop`] has come.
     pub fn is_stopping(&self) -> bool {
         self.lifecycle != Lifecycle::Serving
     }

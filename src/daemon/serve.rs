@@ -12,7 +12,7 @@ use super::StartError;
 use super::clients::Clients;
 use super::clock::Clock;
 use super::control::server::{PendingRequest, Server};
-use super::event::Event;
+use super::event::DaemonEvent;
 use super::instance::Instance;
 use super::job_registry::JobRegistry;
 use super::job_table::JobTable;
@@ -84,8 +84,8 @@ pub async fn serve(
             Some(run) = ended.recv() => daemon.on_ended(run),
             Some(retry) = retrying.recv() => daemon.last_runs.retrying(retry),
             () = std::future::ready(()), if daemon.looking.is_some() => daemon.look_on(),
-            () = daemon.clock.is_set() => daemon.apply(Event::Tick),
-            () = wake => daemon.apply(Event::Tick),
+            () = daemon.clock.is_set() => daemon.apply(DaemonEvent::Tick),
+            () = wake => daemon.apply(DaemonEvent::Tick),
         }
         daemon.tell_supervisor();
     }
@@ -201,7 +201,7 @@ impl Daemon {
             .fold(SLEEP_MAX, Duration::min)
     }
 
-    fn apply(&mut self, event: Event) {
+    fn apply(&mut self, event: DaemonEvent) {
         let now = self.follow_clock();
         let actions = self.table.handle(event, now);
         self.act(actions);
@@ -218,7 +218,7 @@ impl Daemon {
                  does not run again",
                 in_words(by)
             );
-            let actions = self.table.handle(Event::ClockSet { by }, now);
+            let actions = self.table.handle(DaemonEvent::ClockSet { by }, now);
             self.act(actions);
         }
         now

@@ -132,7 +132,8 @@ fn follow<'a>(actions: &'a KeyActions, first: Vec<Change<'a>>) -> Vec<Reached<'a
                 key,
                 what: format!("ON {event} {}", action.as_str()),
             });
-            let cascades = event == "DELETE" && action == crate::catalog::desc::Action::Cascade;
+            let cascades =
+                event == "DELETE" && action == crate::catalog::desc::ReferentialAction::Cascade;
             let next: Vec<Change<'_>> = match cascades {
                 true => vec![Change::Deleted(&key.from)],
                 false => key
@@ -208,7 +209,7 @@ pub fn warnings(job: &JobSpec, table: &QualifiedName, effects: &Effects) -> Opti
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::catalog::desc::Action;
+    use crate::catalog::desc::ReferentialAction;
     use rstest::rstest;
 
     fn named(name: &str) -> QualifiedName {
@@ -224,8 +225,8 @@ mod tests {
         let ((from, from_column), (to, to_column)) =
             (from.split_once('.').unwrap(), to.split_once('.').unwrap());
         let action = |word: &str| match word {
-            "cascade" => Some(Action::Cascade),
-            "null" => Some(Action::SetNull),
+            "cascade" => Some(ReferentialAction::Cascade),
+            "null" => Some(ReferentialAction::SetNull),
             _ => None,
         };
         let (on_delete, on_update) = does.trim_end_matches('!').split_once('/').unwrap();

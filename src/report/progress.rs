@@ -25,7 +25,7 @@ pub fn for_stderr() -> Box<dyn Listener> {
     if std::io::stderr().is_terminal() {
         Box::new(Bars::new())
     } else {
-        Box::new(Lines::new())
+        Box::new(LineListener::new())
     }
 }
 
@@ -162,32 +162,32 @@ fn tell(text: &str) {
     let _ = writeln!(std::io::stderr(), "{}", harmless::message(text));
 }
 
-struct Lines {
-    running: Mutex<HashMap<Uuid, Pace>>,
+struct LineListener {
+    running: Mutex<HashMap<Uuid, LinePace>>,
 }
 
-struct Pace {
+struct LinePace {
     /// By the tables' numbers.
     began: HashMap<usize, Instant>,
     told: Instant,
 }
 
-impl Lines {
+impl LineListener {
     fn new() -> Self {
-        Lines {
+        LineListener {
             running: Mutex::new(HashMap::new()),
         }
     }
 }
 
-impl Listener for Lines {
+impl Listener for LineListener {
     fn on(&self, job: &str, run_id: Uuid, event: &Event) {
         let mut running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
         let now = Instant::now();
         match event {
             Event::TableStarted(table) => {
                 // The interval runs on over small tables, so that a thousand of them stay quiet.
-                let pace = running.entry(run_id).or_insert_with(|| Pace {
+                let pace = running.entry(run_id).or_insert_with(|| LinePace {
                     began: HashMap::new(),
                     told: now,
                 });

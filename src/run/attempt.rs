@@ -107,7 +107,7 @@ pub(super) async fn attempt(
     record: &mut Record,
 ) -> Result<Done> {
     let mut sides = Sides::default();
-    let done = publish_all(context, &mut sides, cancelled, record).await;
+    let done = run_attempt(context, &mut sides, cancelled, record).await;
     match &done {
         Ok(_) => sides.close().await,
         Err(error) => {
@@ -121,27 +121,27 @@ pub(super) async fn attempt(
     done
 }
 
-async fn publish_all(
+async fn run_attempt(
     context: &Context,
     sides: &mut Sides,
     cancelled: &Cancelled,
     record: &mut Record,
 ) -> Result<Done> {
     let snapshot_age = SnapshotAge::default();
-    let bound = Bound {
+    let bounds = AttemptBounds {
         context,
         cancelled,
         began: Instant::now(),
         snapshot_age: &snapshot_age,
     };
-    match bound.of(claim_fire(context, sides, record)).await? {
+    match bounds.of(claim_fire(context, sides, record)).await? {
         FireClaim::Ours(published) => {
             record.started(context);
             record.published_before = published;
         }
         FireClaim::Theirs(elsewhere, who) => return Ok(Done::Elsewhere(elsewhere, who)),
     }
-    let (plan, seen) = bound
+    let (plan, seen) = bounds
         .of(begin(context, sides, &snapshot_age, record))
         .await?;
     let limit = context.job.rate_limit.map(RateLimit::new);
@@ -156,7 +156,7 @@ async fn publish_all(
         let first = record.tables.len();
         if sides.target.is_none() {
             // The connection was lost at the last transaction's COMMIT, which was resolved.
-            sides.target = Some(bound.of(inspect::open(context, Side::Target)).await?);
+            sides.target = Some(bounds.of(inspect::open(context, Side::Target)).await?);
         }
         let part = Part {
             plan: &plan,
@@ -167,7 +167,7 @@ async fn publish_all(
             limit: limit.as_ref(),
             snapshot_age: &snapshot_age,
         };
-        let lookup = bound
+        let lookup = bounds
             .of(steps::carry_out(context, sides, part, record))
             .await?;
         let committed = commit(context, sides, &lookup, cancelled).await;
@@ -290,14 +290,14 @@ async fn after(
 }
 
 /// Ends the work when the run is cancelled, the attempt's time is up, or the source's snapshot too old.
-struct Bound<'a> {
+struct AttemptBounds<'a> {
     context: &'a Context,
     cancelled: &'a Cancelled,
     began: Instant,
     snapshot_age: &'a SnapshotAge,
 }
 
-impl Bound<'_> {
+impl AttemptBounds<'_> {
     async fn of<T>(&self, work: impl Future<Output = Result<T>>) -> Result<T> {
         let job = &self.context.job;
         let time_is_up = async {

@@ -146,7 +146,7 @@ async fn carry_out_step(
             context.tell(Event::Publishing);
             let reached = &record.reached[findings.first_reached..];
             watermark::record(context, target, reached).await?;
-            ledger::publish(context, target, record, first, part.last).await?;
+            ledger::record_transaction(context, target, record, first, part.last).await?;
             findings.lookup =
                 Some(commit_resolution::lookup(context, target, &record.tables[first..]).await?);
             Ok(())

@@ -14,59 +14,59 @@ use fixtures::*;
 
 #[rstest]
 #[case::fires_on_time_and_only_then(config(4, vec![minutely("a")]), vec![
-    ("10:00:59", Event::Tick, ""),
-    ("10:01:00", Event::Tick, "start a Schedule 10:01:00"),
+    ("10:00:59", DaemonEvent::Tick, ""),
+    ("10:01:00", DaemonEvent::Tick, "start a Schedule 10:01:00"),
     ("10:01:20", committed("a"), ""),
-    ("10:01:59", Event::Tick, ""),
-    ("10:02:00.2", Event::Tick, "start a Schedule 10:02:00"),
+    ("10:01:59", DaemonEvent::Tick, ""),
+    ("10:02:00.2", DaemonEvent::Tick, "start a Schedule 10:02:00"),
 ])]
 #[case::overlap_skip_lets_the_fire_go(config(4, vec![minutely("a")]), vec![
-    ("10:01:00", Event::Tick, "start a Schedule 10:01:00"),
-    ("10:02:00", Event::Tick, "skip a StillRunning 10:02:00"),
+    ("10:01:00", DaemonEvent::Tick, "start a Schedule 10:01:00"),
+    ("10:02:00", DaemonEvent::Tick, "skip a StillRunning 10:02:00"),
     ("10:02:30", committed("a"), ""),
-    ("10:03:00", Event::Tick, "start a Schedule 10:03:00"),
+    ("10:03:00", DaemonEvent::Tick, "start a Schedule 10:03:00"),
 ])]
 #[case::overlap_queue_keeps_one(config(4, vec![queueing("a")]), vec![
-    ("10:01:00", Event::Tick, "start a Schedule 10:01:00"),
-    ("10:02:00", Event::Tick, ""),
-    ("10:03:00", Event::Tick, "skip a StillWaiting 10:02:00"),
+    ("10:01:00", DaemonEvent::Tick, "start a Schedule 10:01:00"),
+    ("10:02:00", DaemonEvent::Tick, ""),
+    ("10:03:00", DaemonEvent::Tick, "skip a StillWaiting 10:02:00"),
     ("10:03:30", finished("a", Outcome::RolledBack), "start a Schedule 10:03:00 after an orphan"),
     ("10:03:40", committed("a"), ""),
 ])]
 #[case::waiting_for_a_permit_is_one_run(config(1, vec![minutely("a"), minutely("b")]), vec![
-    ("10:01:00", Event::Tick, "start a Schedule 10:01:00"),
-    ("10:02:00", Event::Tick, "skip a StillRunning 10:02:00, skip b StillWaiting 10:01:00"),
+    ("10:01:00", DaemonEvent::Tick, "start a Schedule 10:01:00"),
+    ("10:02:00", DaemonEvent::Tick, "skip a StillRunning 10:02:00, skip b StillWaiting 10:01:00"),
     ("10:02:10", committed("a"), "start b Schedule 10:02:00"),
 ])]
 #[case::short_periods_are_not_made_up_for(
     config(4, vec![job("a", |j| j.schedule.every = Some(Duration::from_secs(2)))]), vec![
-    ("10:00:09", Event::Tick, "start a Schedule 10:00:08"),
+    ("10:00:09", DaemonEvent::Tick, "start a Schedule 10:00:08"),
     ("10:00:09.5", committed("a"), ""),
-    ("10:00:10", Event::Tick, "start a Schedule 10:00:10"),
+    ("10:00:10", DaemonEvent::Tick, "start a Schedule 10:00:10"),
 ])]
 #[case::a_machine_that_slept_catches_up_once(config(4, vec![minutely("a")]), vec![
-    ("10:31:30", Event::Tick, "start a Missed 10:31:00"),
+    ("10:31:30", DaemonEvent::Tick, "start a Missed 10:31:00"),
     ("10:31:40", committed("a"), ""),
-    ("10:32:00", Event::Tick, "start a Schedule 10:32:00"),
+    ("10:32:00", DaemonEvent::Tick, "start a Schedule 10:32:00"),
 ])]
 #[case::or_not_if_missed_is_skip(
     config(4, vec![job("a", |j| {
         j.schedule.cron = Some("0 * * * *".to_owned());
         j.schedule.missed = Missed::Skip;
     })]), vec![
-    ("11:05:00", Event::Tick, "skip a Missed 11:00:00"),
-    ("12:00:01", Event::Tick, "start a Schedule 12:00:00"),
+    ("11:05:00", DaemonEvent::Tick, "skip a Missed 11:00:00"),
+    ("12:00:01", DaemonEvent::Tick, "start a Schedule 12:00:00"),
 ])]
 #[case::a_clock_set_back_a_little_runs_nothing_twice(config(4, vec![minutely("a")]), vec![
-    ("10:05:00", Event::Tick, "start a Missed 10:05:00"),
+    ("10:05:00", DaemonEvent::Tick, "start a Missed 10:05:00"),
     ("10:05:10", committed("a"), ""),
-    ("10:04:00", Event::Tick, ""),
-    ("10:06:00", Event::Tick, "start a Schedule 10:06:00"),
+    ("10:04:00", DaemonEvent::Tick, ""),
+    ("10:06:00", DaemonEvent::Tick, "start a Schedule 10:06:00"),
 ])]
 #[case::a_clock_set_back_a_day_starts_over(config(4, vec![minutely("a")]), vec![
-    ("20:00:00", Event::Tick, "start a Missed 20:00:00"),
+    ("20:00:00", DaemonEvent::Tick, "start a Missed 20:00:00"),
     ("10:00:30", committed("a"), ""),
-    ("10:01:00", Event::Tick, "start a Schedule 10:01:00"),
+    ("10:01:00", DaemonEvent::Tick, "start a Schedule 10:01:00"),
 ])]
 fn fire_times(#[case] config: Config, #[case] steps: Vec<Step>) {
     check(&mut table(config), steps);
@@ -94,7 +94,7 @@ fn fire_times(#[case] config: Config, #[case] steps: Vec<Step>) {
 #[case::a_fire_joins_the_waiting_trigger(config(4, vec![minutely("a")]), vec![
     ("10:00:01", trigger(&["a"], 1), "start a Manual"),
     ("10:00:02", trigger(&["a"], 2), ""),
-    ("10:01:00", Event::Tick, ""),
+    ("10:01:00", DaemonEvent::Tick, ""),
     ("10:01:10", committed("a"), "answer 1 a Ended(Committed), start a Manual 10:01:00"),
 ])]
 #[case::unknown_jobs_are_answered(config(4, vec![job("a", |_| ())]), vec![
@@ -102,14 +102,14 @@ fn fire_times(#[case] config: Config, #[case] steps: Vec<Step>) {
 ])]
 #[case::on_demand_runs_those_that_allow_it(
     config(4, vec![job("a", |_| ()), job("b", |j| j.schedule.on_demand = false), minutely("c")]), vec![
-    ("10:00:01", Event::OnDemand, "start a Signal, start c Signal"),
-    ("10:00:02", Event::OnDemand, ""),
+    ("10:00:01", DaemonEvent::OnDemand, "start a Signal, start c Signal"),
+    ("10:00:02", DaemonEvent::OnDemand, ""),
     ("10:00:03", committed("a"), "start a Signal"),
 ])]
 #[case::a_jobs_own_signal(
     config(4, vec![job("a", |j| j.schedule.signal = Some(3)), job("b", |_| ())]), vec![
-    ("10:00:01", Event::Signal(3), "start a Signal"),
-    ("10:00:02", Event::Signal(4), ""),
+    ("10:00:01", DaemonEvent::Signal(3), "start a Signal"),
+    ("10:00:02", DaemonEvent::Signal(4), ""),
 ])]
 #[case::an_end_that_nobody_awaits_is_ignored(config(4, vec![job("a", |_| ())]), vec![
     ("10:00:01", committed("a"), ""),
@@ -189,53 +189,53 @@ fn jobs_after_jobs(#[case] jobs: Vec<JobSpec>, #[case] steps: Vec<Step>) {
 
 #[rstest]
 #[case::nothing_to_wait_for(vec![
-    ("10:00:01", Event::Stop, "exit"),
-    ("10:01:00", Event::Tick, ""),
+    ("10:00:01", DaemonEvent::Stop, "exit"),
+    ("10:01:00", DaemonEvent::Tick, ""),
 ])]
 #[case::drains_and_starts_nothing(vec![
     ("10:00:01", trigger(&["a", "b", "c"], 1), "start a Manual, start b Manual"),
-    ("10:00:02", Event::Stop, "skip c Stopping, answer 1 c Refused(Stopping)"),
+    ("10:00:02", DaemonEvent::Stop, "skip c Stopping, answer 1 c Refused(Stopping)"),
     ("10:00:03", trigger(&["a"], 2), "skip a Stopping, answer 2 a Refused(Stopping)"),
     ("10:00:59", committed("b"), "answer 1 b Ended(Committed)"),
-    ("10:01:00", Event::Tick, ""),
+    ("10:01:00", DaemonEvent::Tick, ""),
     ("10:01:01", committed("a"), "answer 1 a Ended(Committed), exit"),
-    ("10:01:02", Event::Stop, ""),
+    ("10:01:02", DaemonEvent::Stop, ""),
 ])]
 #[case::cancels_after_the_grace(vec![
     ("10:00:01", trigger(&["a", "b"], 1), "start a Manual, start b Manual"),
-    ("10:00:02", Event::Stop, ""),
-    ("10:01:01", Event::Tick, ""),
-    ("10:01:02", Event::Tick, "cancel a, cancel b"),
+    ("10:00:02", DaemonEvent::Stop, ""),
+    ("10:01:01", DaemonEvent::Tick, ""),
+    ("10:01:02", DaemonEvent::Tick, "cancel a, cancel b"),
     ("10:01:03", finished("a", Outcome::Cancelled), "answer 1 a Ended(Cancelled)"),
     ("10:01:04", finished("b", Outcome::Cancelled), "answer 1 b Ended(Cancelled), exit"),
 ])]
 #[case::a_second_stop_cancels_at_once(vec![
     ("10:00:01", trigger(&["a"], 1), "start a Manual"),
-    ("10:00:02", Event::Stop, ""),
-    ("10:00:03", Event::Stop, "cancel a"),
-    ("10:00:04", Event::Stop, ""),
+    ("10:00:02", DaemonEvent::Stop, ""),
+    ("10:00:03", DaemonEvent::Stop, "cancel a"),
+    ("10:00:04", DaemonEvent::Stop, ""),
     ("10:00:05", finished("a", Outcome::Cancelled), "answer 1 a Ended(Cancelled), exit"),
 ])]
 #[case::does_not_wait_for_ever(vec![
     ("10:00:01", trigger(&["a"], 1), "start a Manual"),
-    ("10:00:02", Event::Stop, ""),
-    ("10:00:03", Event::Stop, "cancel a"),
-    ("10:00:33", Event::Tick, "exit"),
+    ("10:00:02", DaemonEvent::Stop, ""),
+    ("10:00:03", DaemonEvent::Stop, "cancel a"),
+    ("10:00:33", DaemonEvent::Tick, "exit"),
 ])]
 fn stopping(#[case] steps: Vec<Step>) {
     let jobs = vec![minutely("a"), minutely("b"), job("c", |_| ())];
     check(&mut table(config(2, jobs)), steps);
 }
 
-fn reload(jobs: Vec<JobSpec>) -> Event {
-    Event::Reload(scheduled(config(2, jobs)))
+fn reload(jobs: Vec<JobSpec>) -> DaemonEvent {
+    DaemonEvent::Reload(scheduled(config(2, jobs)))
 }
 
 #[rstest]
 #[case::unchanged_jobs_keep_their_next_fire(vec![
     ("10:00:30", reload(vec![minutely("a"), job("b", |_| ()), minutely("d")]),
         r#"reloaded +["d"] -["c"] ~[]"#),
-    ("10:01:00", Event::Tick, "start a Schedule 10:01:00, start d Schedule 10:01:00"),
+    ("10:01:00", DaemonEvent::Tick, "start a Schedule 10:01:00, start d Schedule 10:01:00"),
 ])]
 #[case::a_fire_that_is_due_comes_before_the_reload(vec![
     ("10:01:00", reload(vec![job("b", |_| ())]),
@@ -244,7 +244,7 @@ fn reload(jobs: Vec<JobSpec>) -> Event {
 #[case::a_new_period(vec![
     ("10:00:30", reload(vec![job("a", |j| j.schedule.every = Some(Duration::from_secs(25)))]),
         r#"reloaded +[] -["b", "c"] ~["a"]"#),
-    ("10:00:50", Event::Tick, "start a Schedule 10:00:50"),
+    ("10:00:50", DaemonEvent::Tick, "start a Schedule 10:00:50"),
 ])]
 #[case::a_removed_jobs_run_goes_on_and_its_return_does_not_run_twice(vec![
     ("10:00:01", trigger(&["b"], 1), "start b Manual"),
@@ -279,7 +279,7 @@ fn a_run_keeps_the_configuration_that_it_started_with() {
         panic!("no start");
     };
     table.handle(
-        Event::Reload(scheduled(config(2, vec![between("a", "wide", "t", 1)]))),
+        DaemonEvent::Reload(scheduled(config(2, vec![between("a", "wide", "t", 1)]))),
         at("10:00:02"),
     );
     assert_eq!(first.config.jobs["a"].source, "s");
@@ -297,7 +297,10 @@ fn a_smaller_limit_waits_for_running_jobs() {
     let jobs = || vec![job("a", |_| ()), job("b", |_| ()), job("c", |_| ())];
     let mut table = table(config(2, jobs()));
     table.handle(trigger(&["a", "b", "c"], 1), at("10:00:01"));
-    table.handle(Event::Reload(scheduled(config(1, jobs()))), at("10:00:02"));
+    table.handle(
+        DaemonEvent::Reload(scheduled(config(1, jobs()))),
+        at("10:00:02"),
+    );
     assert_eq!(table.running().count(), 2);
     check(
         &mut table,
@@ -360,27 +363,27 @@ fn settled(actions: &[Action]) -> String {
 
 #[rstest]
 #[case::when_the_run_has_ended(vec![
-    ("10:01:00", Event::Tick, ""),
+    ("10:01:00", DaemonEvent::Tick, ""),
     ("10:01:30", finished("a", Outcome::RolledBack), "a 10:01"),
 ])]
 #[case::not_if_it_was_cancelled(vec![
-    ("10:01:00", Event::Tick, ""),
-    ("10:01:01", Event::Stop, ""),
+    ("10:01:00", DaemonEvent::Tick, ""),
+    ("10:01:01", DaemonEvent::Stop, ""),
     ("10:01:30", finished("a", Outcome::Cancelled), ""),
 ])]
 #[case::with_the_fires_let_go_meanwhile(vec![
-    ("10:01:00", Event::Tick, ""),
-    ("10:02:00", Event::Tick, ""),
+    ("10:01:00", DaemonEvent::Tick, ""),
+    ("10:02:00", DaemonEvent::Tick, ""),
     ("10:02:30", committed("a"), "a 10:02"),
 ])]
 #[case::not_if_a_stop_cut_them_off(vec![
     ("10:00:30", trigger(&["b"], 1), ""),
-    ("10:01:00", Event::Tick, ""),
-    ("10:01:01", Event::Stop, ""),
+    ("10:01:00", DaemonEvent::Tick, ""),
+    ("10:01:01", DaemonEvent::Stop, ""),
     ("10:01:02", committed("b"), ""),
 ])]
 #[case::at_once_if_nobody_wants_them(vec![
-    ("15:00:30", Event::Tick, "c 12:00"),
+    ("15:00:30", DaemonEvent::Tick, "c 12:00"),
 ])]
 fn fire_times_are_settled(#[case] steps: Vec<Step>) {
     let noon = job("c", |j| j.schedule.cron = Some("0 12 * * *".to_owned()));
@@ -444,7 +447,7 @@ fn the_next_wake_up_is_the_next_fire_or_the_end_of_the_grace() {
     let mut table = table(config(4, vec![minutely("a"), job("b", |_| ())]));
     assert_eq!(table.wake_at(), Some(at("10:01:00")));
     table.handle(trigger(&["b"], 1), at("10:00:10"));
-    table.handle(Event::Stop, at("10:00:20"));
+    table.handle(DaemonEvent::Stop, at("10:00:20"));
     assert_eq!(table.wake_at(), Some(at("10:01:20")));
     table.handle(committed("b"), at("10:00:30"));
     assert_eq!(table.wake_at(), None);

@@ -7,7 +7,7 @@ use tokio::sync::mpsc;
 use super::Daemon;
 use crate::daemon::clients::Clients;
 use crate::daemon::control::{ControlRequest, Reply};
-use crate::daemon::event::{Event, Outcome, SkipReason, Trigger};
+use crate::daemon::event::{DaemonEvent, Outcome, SkipReason, Trigger};
 use crate::daemon::signals::SignalEvent;
 use crate::daemon::skips::NAMED_MAX;
 use crate::daemon::spool::{BareSignal, Look};
@@ -43,7 +43,7 @@ impl Daemon {
                     );
                 }
             }
-            SignalEvent::Job(number) => self.apply(Event::Signal(number)),
+            SignalEvent::Job(number) => self.apply(DaemonEvent::Signal(number)),
         }
     }
 
@@ -55,7 +55,7 @@ impl Daemon {
             self.supervisor
                 .stopping(&format!("waiting for {}", counted(running, "run"))),
         );
-        self.apply(Event::Stop);
+        self.apply(DaemonEvent::Stop);
     }
 
     fn reload(&mut self) -> Result<(), String> {
@@ -64,7 +64,7 @@ impl Daemon {
         let result = match read {
             Ok(scheduled) => {
                 (self.in_force)(scheduled.config());
-                self.apply(Event::Reload(scheduled));
+                self.apply(DaemonEvent::Reload(scheduled));
                 Ok(())
             }
             Err(errors) => {
@@ -115,7 +115,7 @@ impl Daemon {
             self.storm.named(Instant::now());
         }
         if !taken.jobs.is_empty() {
-            self.apply(Event::Trigger {
+            self.apply(DaemonEvent::Trigger {
                 jobs: taken.jobs.into_iter().collect(),
                 trigger: Trigger::Signal,
                 ticket: None,
@@ -139,7 +139,7 @@ impl Daemon {
 
     fn on_bare_signal(&mut self) {
         match self.storm.wanted(Instant::now()) {
-            BareSignal::OnDemand => self.apply(Event::OnDemand),
+            BareSignal::OnDemand => self.apply(DaemonEvent::OnDemand),
             BareSignal::Echo { is_first: true } => tracing::info!(
                 "SIGUSR1 without a trigger file is taken for the announcement of files that were \
                  taken less than a second ago; send it again to run all jobs with `on_demand`"
@@ -152,7 +152,7 @@ impl Daemon {
         match request {
             ControlRequest::Trigger { jobs, wait: true } => {
                 let ticket = self.clients.admit(replies, jobs.iter().cloned().collect());
-                self.apply(Event::Trigger {
+                self.apply(DaemonEvent::Trigger {
                     jobs,
                     trigger: Trigger::Manual,
                     ticket: Some(ticket),
@@ -166,7 +166,7 @@ impl Daemon {
                     };
                     Clients::acknowledge(&replies, job, refused);
                 }
-                self.apply(Event::Trigger {
+                self.apply(DaemonEvent::Trigger {
                     jobs,
                     trigger: Trigger::Manual,
                     ticket: None,

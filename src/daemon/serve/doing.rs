@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use uuid::Uuid;
 
 use super::Daemon;
-use crate::daemon::event::{Action, Elsewhere, Event, Outcome};
+use crate::daemon::event::{Action, DaemonEvent, Elsewhere, Outcome};
 use crate::daemon::reload;
 use crate::daemon::runner::Ended;
 
@@ -86,7 +86,7 @@ impl Daemon {
             self.skips.over(&job);
         }
         self.last_runs.insert(&job, outcome, error, now);
-        self.apply(Event::Finished {
+        self.apply(DaemonEvent::Finished {
             job,
             run_id,
             outcome,

@@ -136,7 +136,7 @@ pub(super) fn needs_schema(context: &Context) -> bool {
 
 /// Says in the open transaction that it publishes the run's tables from `first` on, and if they are
 /// the last ones that the run is committed: the last thing before COMMIT.
-pub(super) async fn publish(
+pub(super) async fn record_transaction(
     context: &Context,
     target: &Session,
     record: &Record,
@@ -151,7 +151,7 @@ pub(super) async fn publish(
         let message = "the report lacks the tables that are to be published";
         Error::new(ErrorKind::Bug, Phase::Publish, Side::Local, message)
     })?;
-    let entry = RunRecord::publishing(context, &record.failures, snapshot, tables, last);
+    let entry = RunRecord::committing(context, &record.failures, snapshot, tables, last);
     writes::run(target, &entry, Phase::Publish).await?;
     writes::tables(target, context.run_id, &entry.tables).await
 }

@@ -142,7 +142,7 @@ impl RunRecord {
     }
 
     /// A run of which these tables are about to be committed, and with the last ones all of it.
-    pub(super) fn publishing(
+    pub(super) fn committing(
         context: &Context,
         failures: &[String],
         snapshot: Option<&Snapshot>,

@@ -119,7 +119,7 @@ pub(in crate::run) async fn watermark(
 }
 
 /// Records up to where `relation` has been read. To be called in the transaction that publishes
-/// the rows, before `ledger::publish`.
+/// the rows, before `ledger::record_transaction`.
 pub(in crate::run) async fn record_watermark(
     target: &Session,
     run_id: Uuid,

@@ -9,8 +9,8 @@ fn with_ledger(jobs: Vec<JobSpec>) -> JobTable {
     table(config)
 }
 
-fn skipped(job: &str, elsewhere: Elsewhere) -> Event {
-    Event::Finished {
+fn skipped(job: &str, elsewhere: Elsewhere) -> DaemonEvent {
+    DaemonEvent::Finished {
         job: job.into(),
         run_id: RUN,
         outcome: Outcome::Skipped,
@@ -32,9 +32,9 @@ fn what_is_at_work_elsewhere_is_looked_at_until_it_is_done() {
     check(
         &mut table,
         vec![
-            ("10:01:00", Event::Tick, "start a Schedule 10:01:00"),
+            ("10:01:00", DaemonEvent::Tick, "start a Schedule 10:01:00"),
             ("10:01:01", skipped("a", Elsewhere::AtWork), ""),
-            ("10:01:10", Event::Tick, ""),
+            ("10:01:10", DaemonEvent::Tick, ""),
         ],
     );
     let state = table.status().next().unwrap().state;
@@ -42,9 +42,9 @@ fn what_is_at_work_elsewhere_is_looked_at_until_it_is_done() {
     check(
         &mut table,
         vec![
-            ("10:01:11", Event::Tick, "start a Schedule 10:01:00"),
+            ("10:01:11", DaemonEvent::Tick, "start a Schedule 10:01:00"),
             ("10:01:12", skipped("a", Elsewhere::AtWork), ""),
-            ("10:01:22", Event::Tick, "start a Schedule 10:01:00"),
+            ("10:01:22", DaemonEvent::Tick, "start a Schedule 10:01:00"),
         ],
     );
     assert_eq!(table.wake_at(), Some(at("10:02:00")));
@@ -70,11 +70,11 @@ fn a_fire_while_the_job_runs_elsewhere(
     #[case] settles: [&str; 1],
 ) {
     let mut table = with_ledger(vec![job]);
-    table.handle(Event::Tick, at("10:01:00"));
+    table.handle(DaemonEvent::Tick, at("10:01:00"));
     table.handle(skipped("a", Elsewhere::AtWork), at("10:01:55"));
     let actions = [
-        table.handle(Event::Tick, at("10:02:00")),
-        table.handle(Event::Tick, at("10:02:05")),
+        table.handle(DaemonEvent::Tick, at("10:02:00")),
+        table.handle(DaemonEvent::Tick, at("10:02:05")),
     ];
     assert_eq!(show(&actions.concat()), at_the_next);
     let done = table.handle(skipped("a", Elsewhere::Ended), at("10:02:06"));
@@ -84,7 +84,7 @@ fn a_fire_while_the_job_runs_elsewhere(
 #[test]
 fn a_run_in_doubt_is_settled_by_the_next_look() {
     let mut table = with_ledger(vec![job("a", |_| ())]);
-    let still = Event::Finished {
+    let still = DaemonEvent::Finished {
         job: "a".into(),
         run_id: Uuid::from_u128(2),
         outcome: Outcome::InDoubt,
@@ -99,9 +99,9 @@ fn a_run_in_doubt_is_settled_by_the_next_look() {
                 finished("a", Outcome::InDoubt),
                 "answer 1 a Ended(InDoubt)",
             ),
-            ("10:00:11", Event::Tick, "start a Manual again"),
+            ("10:00:11", DaemonEvent::Tick, "start a Manual again"),
             ("10:00:12", still, ""),
-            ("10:00:22", Event::Tick, "start a Manual again"),
+            ("10:00:22", DaemonEvent::Tick, "start a Manual again"),
         ],
     );
     assert_eq!(table.running["a"].orphan, Some(RUN), "the first one, still");
@@ -127,7 +127,7 @@ fn whoever_asks_after_a_run_in_doubt_gets_a_run() {
                 "start a Manual after an orphan",
             ),
             ("10:00:03", committed("a"), "answer 2 a Ended(Committed)"),
-            ("10:00:30", Event::Tick, ""),
+            ("10:00:30", DaemonEvent::Tick, ""),
         ],
     );
 }
@@ -135,7 +135,7 @@ fn whoever_asks_after_a_run_in_doubt_gets_a_run() {
 #[test]
 fn without_a_ledger_nothing_can_be_looked_at() {
     let mut table = table(config(1, vec![minutely("a")]));
-    table.handle(Event::Tick, at("10:01:00"));
+    table.handle(DaemonEvent::Tick, at("10:01:00"));
     let done = table.handle(finished("a", Outcome::InDoubt), at("10:01:01"));
     assert_eq!(settled(&done), ["a 10:01:00"]);
     assert_eq!(table.wake_at(), Some(at("10:02:00")));
@@ -148,7 +148,7 @@ fn a_client_is_not_put_off_with_the_run_of_another_daemon() {
         &mut table,
         vec![
             ("10:00:30", trigger(&["a"], 1), "start a Manual"),
-            ("10:01:00", Event::Tick, ""),
+            ("10:01:00", DaemonEvent::Tick, ""),
             ("10:01:01", trigger(&["a"], 2), ""),
             (
                 "10:01:02",
@@ -175,7 +175,7 @@ fn what_comes_after_is_the_same_fire_on_every_daemon() {
         vec![
             (
                 "10:01:00",
-                Event::Tick,
+                DaemonEvent::Tick,
                 "start a Schedule 10:01:00, start b Schedule 10:01:00",
             ),
             ("10:01:01", committed("a"), ""),
@@ -185,7 +185,7 @@ fn what_comes_after_is_the_same_fire_on_every_daemon() {
                 "start c After 10:01:00",
             ),
             ("10:01:03", skipped("c", Elsewhere::AtWork), ""),
-            ("10:01:13", Event::Tick, "start c After 10:01:00"),
+            ("10:01:13", DaemonEvent::Tick, "start c After 10:01:00"),
             ("10:01:14", committed("c"), ""),
         ],
     );
@@ -207,9 +207,9 @@ fn a_run_that_nobody_saw_end_is_settled_by_the_next_one() {
 #[test]
 fn a_daemon_that_stops_leaves_what_is_not_settled_to_the_next() {
     let mut table = with_ledger(vec![minutely("a"), minutely("b")]);
-    table.handle(Event::Tick, at("10:01:00"));
+    table.handle(DaemonEvent::Tick, at("10:01:00"));
     table.handle(skipped("a", Elsewhere::AtWork), at("10:01:01"));
-    table.handle(Event::Stop, at("10:01:02"));
+    table.handle(DaemonEvent::Stop, at("10:01:02"));
     let left = table.handle(finished("b", Outcome::InDoubt), at("10:01:03"));
     assert_eq!(settled(&left), [""; 0]);
     assert_eq!(show(&left), "exit");

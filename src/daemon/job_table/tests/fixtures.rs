@@ -139,8 +139,8 @@ pub(super) fn table(config: Config) -> JobTable {
     JobTable::new(scheduled(config), workers, &BTreeMap::new(), at("10:00:00")).0
 }
 
-pub(super) fn trigger(jobs: &[&str], ticket: Ticket) -> Event {
-    Event::Trigger {
+pub(super) fn trigger(jobs: &[&str], ticket: Ticket) -> DaemonEvent {
+    DaemonEvent::Trigger {
         jobs: jobs.iter().map(|j| (*j).to_owned()).collect(),
         trigger: Trigger::Manual,
         ticket: Some(ticket),
@@ -149,8 +149,8 @@ pub(super) fn trigger(jobs: &[&str], ticket: Ticket) -> Event {
 
 pub(super) const RUN: Uuid = Uuid::from_u128(1);
 
-pub(super) fn finished(job: &str, outcome: Outcome) -> Event {
-    Event::Finished {
+pub(super) fn finished(job: &str, outcome: Outcome) -> DaemonEvent {
+    DaemonEvent::Finished {
         job: job.into(),
         run_id: RUN,
         outcome,
@@ -158,7 +158,7 @@ pub(super) fn finished(job: &str, outcome: Outcome) -> Event {
     }
 }
 
-pub(super) fn committed(job: &str) -> Event {
+pub(super) fn committed(job: &str) -> DaemonEvent {
     finished(job, Outcome::Committed)
 }
 
@@ -195,7 +195,7 @@ pub(super) fn show(actions: &[Action]) -> String {
     words.collect::<Vec<_>>().join(", ")
 }
 
-pub(super) type Step = (&'static str, Event, &'static str);
+pub(super) type Step = (&'static str, DaemonEvent, &'static str);
 
 pub(super) fn check(table: &mut JobTable, steps: Vec<Step>) {
     for (n, (time, event, expected)) in steps.into_iter().enumerate() {

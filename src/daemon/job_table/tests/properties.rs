@@ -115,7 +115,7 @@ fn play(steps: Vec<Step>) {
         let event = match step {
             Step::Wait(seconds) => {
                 now += SignedDuration::from_secs(seconds.into());
-                Event::Tick
+                DaemonEvent::Tick
             }
             Step::Ask(jobs) => {
                 let jobs: BTreeSet<&str> = jobs.iter().map(|i| *i.get(&NAMES)).collect();
@@ -124,7 +124,7 @@ fn play(steps: Vec<Step>) {
                 }
                 trigger(&Vec::from_iter(jobs), n as Ticket)
             }
-            Step::OnDemand => Event::OnDemand,
+            Step::OnDemand => DaemonEvent::OnDemand,
             Step::Finish(which, outcome) => {
                 let running: Vec<JobName> = onlooker.running.keys().cloned().collect();
                 if running.is_empty() {
@@ -134,10 +134,10 @@ fn play(steps: Vec<Step>) {
                 onlooker.running.remove(&job);
                 finished(&job, outcome)
             }
-            Step::Reload(which) => Event::Reload(scheduled(world(which))),
+            Step::Reload(which) => DaemonEvent::Reload(scheduled(world(which))),
             Step::Stop => {
                 onlooker.stopping = true;
-                Event::Stop
+                DaemonEvent::Stop
             }
         };
         let actions = table.handle(event, now);
@@ -193,7 +193,7 @@ fn ten_thousand_jobs_take_their_turns() {
     let mut table = table(config(4, jobs));
     let mut runs = 0;
     let mut running: Vec<JobName> = Vec::new();
-    let mut actions = table.handle(Event::Tick, at("10:01:00"));
+    let mut actions = table.handle(DaemonEvent::Tick, at("10:01:00"));
     loop {
         running.extend(actions.drain(..).filter_map(|action| match action {
             Action::Start(start) => Some(start.job),
