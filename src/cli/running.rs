@@ -23,14 +23,6 @@ impl<'r> RunningDaemon<'r> {
         }
     }
 
-    /// Those of the jobs that the file on disk does not have, if it can be read.
-    pub(super) fn unknown<'j>(&self, jobs: impl Iterator<Item = &'j String>) -> Vec<&'j String> {
-        match config::load(self.request) {
-            Ok(config) => jobs.filter(|job| !config.jobs.contains_key(*job)).collect(),
-            Err(_) => Vec::new(),
-        }
-    }
-
     pub(super) async fn ask(&self, request: &ControlRequest) -> io::Result<client::Answers> {
         client::ask(&self.runtime_dir, request).await
     }

@@ -1,18 +1,12 @@
-//! `tableferry trigger` and `tableferry reload`: words with the running daemon, over its control
-//! socket; a trigger falls back to the spool and a signal.
+//! `tableferry trigger` and `tableferry reload`: requests to the running daemon, over its control socket.
 
 use std::collections::BTreeSet;
-
-use nix::sys::signal::{Signal, kill};
-use nix::unistd::Pid;
 
 use super::args::TriggerArgs;
 use super::out::{complain, print_text};
 use super::running::RunningDaemon;
 use super::{Exit, exit_of, worse};
-use crate::daemon::control::{ControlRequest, Reply, client};
-use crate::daemon::instance::Instance;
-use crate::daemon::spool::Spool;
+use crate::daemon::control::{Reply, ControlRequest, client};
 
 pub(super) async fn run(daemon: &RunningDaemon<'_>, wanted: TriggerArgs) -> Exit {
     let jobs: BTreeSet<String> = wanted.jobs.into_iter().collect();
@@ -22,11 +16,7 @@ pub(super) async fn run(daemon: &RunningDaemon<'_>, wanted: TriggerArgs) -> Exit
     };
     match daemon.ask(&request).await {
         Ok(answers) => tell_answers(answers, jobs.len()).await,
-        Err(error) if wanted.wait => daemon.absent(&error),
-        Err(error) => match Instance::holder(&daemon.runtime_dir) {
-            Some(pid) => spool(daemon, pid, &jobs),
-            None => daemon.absent(&error),
-        },
+        Err(error) => daemon.absent(&error),
     }
 }
 
@@ -56,30 +46,6 @@ async fn tell_answers(mut answers: client::Answers, jobs: usize) -> Exit {
         }
         told += 1;
     }
-}
-
-/// The way without a socket: files that name the jobs, then the signal that says "look".
-fn spool(daemon: &RunningDaemon<'_>, pid: i32, jobs: &BTreeSet<String>) -> Exit {
-    let unknown = daemon.unknown(jobs.iter());
-    if !unknown.is_empty() {
-        for job in unknown {
-            complain!("tableferry: {job}: there is no such job");
-        }
-        return Exit::Usage;
-    }
-    let spool = Spool::of(&daemon.runtime_dir);
-    for job in jobs {
-        if let Err(error) = spool.put(job) {
-            complain!("tableferry: {job}: {error}");
-            return Exit::Failed;
-        }
-    }
-    if let Err(error) = kill(Pid::from_raw(pid), Signal::SIGUSR1) {
-        complain!("tableferry: the daemon (pid {pid}) can't be signalled: {error}");
-        return Exit::Failed;
-    }
-    print_text("spooled, and the daemon was told by SIGUSR1");
-    Exit::Done
 }
 
 pub(super) async fn reload(daemon: &RunningDaemon<'_>) -> Exit {

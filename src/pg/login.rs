@@ -12,10 +12,10 @@ use nix::unistd::{Uid, User, geteuid};
 use secrecy::{ExposeSecret, SecretString};
 use tracing::warn;
 
+use super::conninfo::passfile::{self, PassfileError, Wanted};
 use super::conninfo::{
     self, Conninfo, FileChoice, HostPlace, HostSpec, Outside, RootCert, SslMode,
 };
-use super::passfile::{self, PassfileError, Wanted};
 use super::tls;
 use crate::config::spec::{PasswordSource, ServerSpec};
 use crate::error::{Error, ErrorKind, Phase, Result, Side};

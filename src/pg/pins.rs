@@ -10,7 +10,7 @@ use tokio_postgres::{Client, SimpleQueryMessage};
 
 use super::conninfo::{KEEPALIVES, Keepalives};
 use super::ident::quote_literal;
-use super::session::SessionSettings;
+use super::settings::SessionSettings;
 use crate::error::{Error, ErrorKind, Phase, Result, Side};
 
 /// What the server says of itself while the settings are verified.

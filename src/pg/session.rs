@@ -2,7 +2,6 @@
 //! cancel.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI32, Ordering};
 use std::time::Duration;
 
 use tokio_postgres::error::Severity;
@@ -12,25 +11,12 @@ use super::cancel::Canceller;
 use super::dial::{self, Dialled};
 use super::param::Param;
 use super::pins::{self, Scope};
+pub use super::settings::SessionSettings;
 use super::tap::TapState;
 use super::task::ConnectionTask;
-use super::watchdog::Watchdog;
+use super::watchdog::{Backend, Watchdog};
 use crate::config::spec::ServerSpec;
 use crate::error::{CurrentPhase, Error, ErrorKind, Phase, Result, ServerError, Side};
-
-/// How the sessions of a job differ from those of another.
-#[derive(Clone, Debug)]
-pub struct SessionSettings {
-    /// `client_encoding`; default UTF8. With another one the server's messages come in it, too:
-    /// characters outside ASCII in them are replaced.
-    pub encoding: Option<String>,
-    /// How long a statement may wait for a lock; zero waits for ever.
-    pub lock_timeout: Duration,
-    /// What the server shows in `pg_stat_activity`, unless the conninfo says otherwise.
-    pub application_name: String,
-    /// `session_replication_role = replica`: the target's triggers and rules don't fire.
-    pub replica: bool,
-}
 
 /// A session. Dropping it aborts its connection: the server rolls back.
 #[derive(Debug)]
@@ -45,8 +31,6 @@ pub struct Session {
     settings: SessionSettings,
     version: u32,
     scope: Scope,
-    /// A pooler may give each transaction another backend.
-    pid: AtomicI32,
     watchdog: Watchdog,
     phase: CurrentPhase,
 }
@@ -72,6 +56,8 @@ impl Session {
         } = dial::dial(server, side, &settings.application_name)
             .await
             .map_err(|error| error.at(&server.name))?;
+        let backend = Backend::new(server, side, &settings.application_name, place);
+        let watchdog = Watchdog::new(backend, settings.lock_timeout, tap.clone());
         let mut session = Session {
             client,
             task,
@@ -82,8 +68,7 @@ impl Session {
             settings: settings.clone(),
             version: 0,
             scope: Scope::Session,
-            pid: AtomicI32::new(0),
-            watchdog: Watchdog::new(server, place),
+            watchdog,
             phase: CurrentPhase::default(),
         };
         let announced = session.tap.announced_pid();
@@ -103,7 +88,7 @@ impl Session {
             .map_err(|error| error.at(&server.name))?;
         session.scope = scope;
         session.version = pinned.version;
-        session.pid = AtomicI32::new(pinned.pid);
+        session.watchdog.answered_by(pinned.pid);
         Ok(session)
     }
 
@@ -134,7 +119,7 @@ impl Session {
 
     /// The backend's process id.
     pub fn pid(&self) -> i32 {
-        self.pid.load(Ordering::Relaxed)
+        self.watchdog.pid()
     }
 
     /// How long it may be silent before it is looked at: see `watchdog`.
@@ -156,12 +141,22 @@ impl Session {
         self.phase.enter(phase);
     }
 
-    pub(super) fn watchdog(&self) -> &Watchdog {
+    /// What tells whether the server is slow or lost.
+    pub fn watchdog(&self) -> &Watchdog {
         &self.watchdog
     }
 
-    pub(super) fn settings(&self) -> &SessionSettings {
-        &self.settings
+    /// Waits for an answer, as long as the server works on it.
+    ///
+    /// *Errors:* `Stalled` or `Locked` when `stall_timeout` has passed and the server is not at
+    /// work: the session must not be used again. *Cancellation:* as that of `work`.
+    pub async fn answer<T>(&self, phase: Phase, work: impl Future<Output = T>) -> Result<T> {
+        self.enter(phase);
+        tokio::select! {
+            biased;
+            done = work => Ok(done),
+            stalled = self.watchdog.stalled(phase) => Err(stalled),
+        }
     }
 
     /// A way to cancel what the session is doing.
@@ -176,7 +171,7 @@ impl Session {
         let verified = pins::verify(&self.client, phase, self.side, &self.settings, major);
         let pinned = self.answer(phase, verified).await?;
         let pinned = pinned.map_err(|error| error.at(&self.server))?;
-        self.pid.store(pinned.pid, Ordering::Relaxed);
+        self.watchdog.answered_by(pinned.pid);
         Ok(())
     }
 

@@ -5,19 +5,19 @@
 //! waited for, with a warning; one that waits for somebody else's lock is given up by name; one that
 //! is gone, that waits for *us*, or that nobody can be asked about, is dead.
 
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::time::{Instant, sleep};
 use tracing::{debug, warn};
 
-use self::look::Doing;
-use super::dial::Place;
-use super::session::Session;
-use crate::config::spec::ServerSpec;
-use crate::error::{Error, ErrorKind, Phase, Result};
+use self::backend::Doing;
+use super::tap::TapState;
+use crate::error::{Error, ErrorKind, Phase};
 
-mod look;
+mod backend;
+
+pub use backend::Backend;
 
 /// How often it is noticed that something has moved.
 const TICK: Duration = Duration::from_millis(200);
@@ -25,12 +25,13 @@ const TICK: Duration = Duration::from_millis(200);
 /// For sessions that belong to no job.
 const STALL_TIMEOUT: Duration = Duration::from_secs(300);
 
-/// What a session needs to be looked at.
+/// What a session's silence is judged by.
 #[derive(Debug)]
-pub(super) struct Watchdog {
-    pub stall_timeout: Duration,
-    server: ServerSpec,
-    place: Place,
+pub struct Watchdog {
+    pub(super) stall_timeout: Duration,
+    lock_timeout: Duration,
+    backend: Backend,
+    tap: Arc<TapState>,
     /// Who held the lock that the last look saw the backend wait for.
     holder: Mutex<Option<String>>,
 }
@@ -52,17 +53,43 @@ pub struct Silence {
 }
 
 impl Watchdog {
-    pub fn new(server: &ServerSpec, place: Place) -> Self {
+    pub(super) fn new(backend: Backend, lock_timeout: Duration, tap: Arc<TapState>) -> Self {
         Watchdog {
             stall_timeout: STALL_TIMEOUT,
-            server: server.clone(),
-            place,
+            lock_timeout,
+            backend,
+            tap,
             holder: Mutex::new(None),
         }
     }
 
+    /// The backend's process id.
+    pub(super) fn pid(&self) -> i32 {
+        self.backend.pid()
+    }
+
+    /// Takes note of the backend that answers.
+    pub(super) fn answered_by(&self, pid: i32) {
+        self.backend.answered_by(pid);
+    }
+
+    /// Returns only when nothing moves and the server is not at work.
+    pub(super) async fn stalled(&self, phase: Phase) -> Error {
+        let moved = || (self.tap.received(), self.tap.sent());
+        let mut silence = Silence::new(self, self.stall_timeout, moved());
+        *self.holder_slot() = None;
+        loop {
+            sleep(silence.left().min(TICK)).await;
+            if silence.is_due(moved())
+                && let Some(error) = silence.look(self, phase, moved).await
+            {
+                return error;
+            }
+        }
+    }
+
     /// Adds to a lock's timeout who held the lock, if that was seen.
-    pub fn name_holder(&self, error: Error) -> Error {
+    pub(super) fn name_holder(&self, error: Error) -> Error {
         let holder = self.holder_slot().take();
         match holder {
             Some(holder) if error.kind() == ErrorKind::Locked => {
@@ -101,10 +128,10 @@ impl Looks {
 
 impl Silence {
     /// Silence that begins now.
-    pub fn new(session: &Session, stall_timeout: Duration, moved: (u64, u64)) -> Self {
+    pub fn new(watchdog: &Watchdog, stall_timeout: Duration, moved: (u64, u64)) -> Self {
         let looks = Looks {
             stall_timeout,
-            lock_timeout: session.settings().lock_timeout,
+            lock_timeout: watchdog.lock_timeout,
         };
         Silence {
             since: Instant::now(),
@@ -137,21 +164,22 @@ impl Silence {
     /// that waited for us in vain is ended then, so that its locks are free at once.
     pub async fn look(
         &mut self,
-        session: &Session,
+        watchdog: &Watchdog,
         phase: Phase,
         moved: impl Fn() -> (u64, u64),
     ) -> Option<Error> {
         let quiet = self.since.elapsed();
         self.next_look = self.looks.after(quiet);
-        let doing = session.look().await;
+        let backend = &watchdog.backend;
+        let doing = backend.look().await;
         debug!(
-            server = session.server(),
-            pid = session.pid(),
+            server = backend.server(),
+            pid = backend.pid(),
             ?quiet,
             ?doing,
             "looked"
         );
-        *session.watchdog().holder_slot() = match &doing {
+        *watchdog.holder_slot() = match &doing {
             Doing::Locked { holders } => Some(holders.clone()),
             _ => None,
         };
@@ -159,33 +187,33 @@ impl Silence {
             return None;
         }
         let waits_for_us = doing == Doing::WaitingForUs;
-        let error = self.judge(session, phase, doing, quiet)?;
+        let error = self.judge(backend, phase, doing, quiet)?;
         if waits_for_us {
-            session.end_backend().await;
+            backend.end().await;
         }
         Some(error)
     }
 
     fn judge(
         &self,
-        session: &Session,
+        backend: &Backend,
         phase: Phase,
         doing: Doing,
         quiet: Duration,
     ) -> Option<Error> {
-        let (pid, seconds) = (session.pid(), quiet.as_secs());
+        let (pid, seconds) = (backend.pid(), quiet.as_secs());
         let ends_by_itself = self.looks.lock_timeout > quiet;
         let (kind, what, hint) = match doing {
             Doing::Locked { holders } if ends_by_itself => {
                 warn!(
-                    server = session.server(),
+                    server = backend.server(),
                     pid, seconds, holders, "waiting for a lock"
                 );
                 return None;
             }
             Doing::Working { at } => {
                 warn!(
-                    server = session.server(),
+                    server = backend.server(),
                     pid, seconds, at, "the server is slow, and still at work"
                 );
                 return None;
@@ -213,39 +241,10 @@ impl Silence {
         };
         let message = format!("nothing moved for {seconds} s: backend {pid} {what}");
         Some(
-            Error::new(kind, phase, session.side(), message)
-                .at(session.server())
+            Error::new(kind, phase, backend.side(), message)
+                .at(backend.server())
                 .hinted(hint),
         )
-    }
-}
-
-impl Session {
-    /// Waits for an answer, as long as the server works on it.
-    ///
-    /// *Errors:* `Stalled` or `Locked` when `stall_timeout` has passed and the server is not at
-    /// work: the session must not be used again. *Cancellation:* as that of `work`.
-    pub async fn answer<T>(&self, phase: Phase, work: impl Future<Output = T>) -> Result<T> {
-        self.enter(phase);
-        tokio::select! {
-            biased;
-            done = work => Ok(done),
-            stalled = self.stalled(phase) => Err(stalled),
-        }
-    }
-
-    async fn stalled(&self, phase: Phase) -> Error {
-        let moved = || (self.tap().received(), self.tap().sent());
-        let mut silence = Silence::new(self, self.watchdog().stall_timeout, moved());
-        *self.watchdog().holder_slot() = None;
-        loop {
-            sleep(silence.left().min(TICK)).await;
-            if silence.is_due(moved())
-                && let Some(error) = silence.look(self, phase, moved).await
-            {
-                return error;
-            }
-        }
     }
 }
 

@@ -1,26 +1,13 @@
 //! conninfo > service file > PG* variables > defaults, as libpq lays them.
 
-use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use super::parse::{self, RawSettings};
-use super::{Conninfo, ConninfoError, validate};
-use crate::pg::service;
-
-/// What a conninfo depends on besides its text. An argument, so that tests can say what is there.
-pub struct Outside<'a> {
-    /// Environment variables.
-    pub vars: BTreeMap<String, String>,
-    /// The home directory, where `.pgpass`, `.postgresql` and `.pg_service.conf` are.
-    pub home: Option<PathBuf>,
-    /// The operating system's name for us: the default role.
-    pub os_user: Option<String>,
-    /// Reads a file.
-    pub read: &'a dyn Fn(&Path) -> io::Result<String>,
-    /// Is there such a file?
-    pub exists: &'a dyn Fn(&Path) -> bool,
-}
+use super::error::ConninfoError;
+use super::outside::Outside;
+use super::parameters::Conninfo;
+use super::values::RawSettings;
+use super::{keys, parse, service, validate};
 
 /// Debian, Fedora and most others keep `pg_service.conf` here.
 const SYSCONF_DIR: &str = "/etc/postgresql-common";
@@ -67,7 +54,7 @@ const VARIABLES: [(&str, &str); 33] = [
 pub fn resolve(text: &str, outside: &Outside<'_>) -> Result<Conninfo, ConninfoError> {
     let mut settings = parse::parse(text)?;
     for key in settings.keys() {
-        validate::check_known(key, "the conninfo")?;
+        keys::check_known(key, "the conninfo")?;
     }
     if let Some(name) = take(&mut settings, "service").or_else(|| outside.var("PGSERVICE")) {
         let explicit = take(&mut settings, "servicefile");
@@ -130,7 +117,7 @@ fn read_service(
             .map_err(|error| ConninfoError::new(format!("{}: {error}", path.display())))?
         {
             for key in found.keys() {
-                validate::check_known(key, &format!("service `{name}` in {}", path.display()))?;
+                keys::check_known(key, &format!("service `{name}` in {}", path.display()))?;
             }
             return Ok(found);
         }
@@ -140,21 +127,6 @@ fn read_service(
         "there is no service `{name}` in {}",
         looked_in.join(" or ")
     )))
-}
-
-impl Outside<'_> {
-    /// A variable that is set to something.
-    pub(crate) fn var(&self, name: &str) -> Option<String> {
-        self.vars
-            .get(name)
-            .filter(|value| !value.is_empty())
-            .cloned()
-    }
-
-    /// A path below the home directory.
-    pub(super) fn in_home(&self, path: &str) -> Option<PathBuf> {
-        self.home.as_ref().map(|home| home.join(path))
-    }
 }
 
 #[cfg(test)]

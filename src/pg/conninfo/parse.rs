@@ -1,11 +1,8 @@
 //! A conninfo's text, URI or key=value, taken apart into keys and values.
 
-use std::collections::BTreeMap;
-
-use super::ConninfoError;
-
-/// Keys and values as written, last one wins; nothing is validated yet.
-pub(super) type RawSettings = BTreeMap<String, String>;
+use super::error::ConninfoError;
+use super::keys::{is_known, is_word};
+use super::values::RawSettings;
 
 /// Reads either form. A URI is told by its scheme, as libpq does.
 pub(super) fn parse(text: &str) -> Result<RawSettings, ConninfoError> {
@@ -57,14 +54,9 @@ fn parse_pairs(text: &str) -> Result<RawSettings, ConninfoError> {
     Ok(settings)
 }
 
-/// Is it written as keys are? Anything else may be a URI without its scheme, password and all.
-pub(super) fn is_word(key: &str) -> bool {
-    key.chars().all(|c| c.is_ascii_alphanumeric() || c == '_')
-}
-
 /// A key that follows a password may be the rest of a password with a space in it.
 fn check_key(key: &str, previous: &str) -> Result<(), ConninfoError> {
-    if super::validate::is_known(key) || !matches!(previous, "password" | "sslpassword") {
+    if is_known(key) || !matches!(previous, "password" | "sslpassword") {
         return Ok(());
     }
     Err(ConninfoError::new(format!(

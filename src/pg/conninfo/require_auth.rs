@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::ConninfoError;
+use super::error::ConninfoError;
 
 /// A way to authenticate, as `require_auth` names it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -4,8 +4,10 @@ use std::path::PathBuf;
 
 use secrecy::SecretString;
 
+use super::error::ConninfoError;
+use super::outside::Outside;
+use super::parameters::{FileChoice, RootCert, SslMode, TlsOptions, TlsVersion};
 use super::values::Values;
-use super::{ConninfoError, FileChoice, Outside, RootCert, SslMode, TlsOptions, TlsVersion};
 
 type Result<T> = std::result::Result<T, ConninfoError>;
 

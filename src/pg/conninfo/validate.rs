@@ -6,14 +6,16 @@ use std::time::Duration;
 
 use secrecy::SecretString;
 
-use super::parse::{RawSettings, is_word};
-use super::tls::tls_options;
-use super::values::Values;
-use super::{
-    CONNECT_TIMEOUT, ChannelBinding, Conninfo, ConninfoError, HostPlace, HostSpec, KEEPALIVES,
-    Keepalives, Outside, RequireAuth, TargetSessionAttrs,
+use super::error::ConninfoError;
+use super::keys::HARMLESS;
+use super::outside::Outside;
+use super::parameters::{
+    CONNECT_TIMEOUT, ChannelBinding, Conninfo, HostPlace, HostSpec, KEEPALIVES, Keepalives,
+    TargetSessionAttrs,
 };
-use crate::words::{counted, nearest};
+use super::require_auth::RequireAuth;
+use super::tls::tls_options;
+use super::values::{RawSettings, Values};
 
 type Result<T> = std::result::Result<T, ConninfoError>;
 
@@ -21,93 +23,6 @@ const PORT: u16 = 5432;
 
 /// Where servers put their sockets: Debian's and Red Hat's place, and PostgreSQL's own.
 const SOCKET_DIRS: [&str; 2] = ["/var/run/postgresql", "/tmp"];
-
-/// Keys that mean something here.
-const SUPPORTED: [&str; 32] = [
-    "application_name",
-    "channel_binding",
-    "connect_timeout",
-    "dbname",
-    "host",
-    "hostaddr",
-    "keepalives",
-    "keepalives_count",
-    "keepalives_idle",
-    "keepalives_interval",
-    "load_balance_hosts",
-    "options",
-    "passfile",
-    "password",
-    "port",
-    "require_auth",
-    "service",
-    "servicefile",
-    "ssl_max_protocol_version",
-    "ssl_min_protocol_version",
-    "sslcert",
-    "sslcertmode",
-    "sslkey",
-    "sslmode",
-    "sslnegotiation",
-    "sslpassword",
-    "sslrootcert",
-    "sslsni",
-    "target_session_attrs",
-    "tcp_user_timeout",
-    "user",
-    "fallback_application_name",
-];
-
-/// Keys of libpq's that we don't do, with the values that ask for nothing and may hence stay:
-/// no compression, no GSSAPI encryption, UTF8 (which a session pins), protocol 3.0 at the least.
-const HARMLESS: [(&str, &[&str]); 18] = [
-    ("authtype", &[]),
-    (
-        "client_encoding",
-        &["UTF8", "utf8", "UTF-8", "utf-8", "auto"],
-    ),
-    ("gssdelegation", &["0"]),
-    ("gssencmode", &["disable", "prefer"]),
-    // Used only when the server asks for GSSAPI, which ends the login anyway.
-    ("gsslib", &["gssapi"]),
-    ("krbsrvname", &["postgres"]),
-    ("max_protocol_version", &["3.0", "latest"]),
-    ("min_protocol_version", &["3.0"]),
-    ("oauth_client_id", &[]),
-    ("oauth_issuer", &[]),
-    ("replication", &["false", "off", "no", "0"]),
-    ("requirepeer", &[]),
-    ("requiressl", &["0"]),
-    ("scram_client_key", &[]),
-    ("sslcompression", &["0"]),
-    ("sslcrl", &[]),
-    ("sslcrldir", &[]),
-    ("sslkeylogfile", &[]),
-];
-
-/// Is it a key of libpq's?
-pub(super) fn is_known(key: &str) -> bool {
-    SUPPORTED.contains(&key) || HARMLESS.iter().any(|(name, _)| *name == key)
-}
-
-/// Refuses a key that nobody knows, and names the nearest one.
-pub(super) fn check_known(key: &str, place: &str) -> Result<()> {
-    if is_known(key) {
-        return Ok(());
-    }
-    if !is_word(key) {
-        return Err(ConninfoError::new(format!(
-            "{place} has a key with characters that no key has"
-        )));
-    }
-    let suggestion = match nearest(key, SUPPORTED.into_iter()) {
-        Some(known) => format!("; did you mean `{known}`?"),
-        None => String::new(),
-    };
-    Err(ConninfoError::new(format!(
-        "unknown key `{key}` in {place}{suggestion}"
-    )))
-}
 
 /// Every key is known by now.
 pub(super) fn validate(settings: &RawSettings, outside: &Outside<'_>) -> Result<Conninfo> {
@@ -207,16 +122,16 @@ fn hosts(values: &Values<'_>, outside: &Outside<'_>) -> Result<Vec<HostSpec>> {
     let count = names.len().max(addresses.len());
     if !names.is_empty() && !addresses.is_empty() && names.len() != addresses.len() {
         return Err(ConninfoError::new(format!(
-            "`host` names {} and `hostaddr` {}",
-            counted(names.len(), "host"),
+            "could not match {} host names to {} hostaddr values",
+            names.len(),
             addresses.len()
         )));
     }
     if ports.len() > 1 && ports.len() != count.max(1) {
         return Err(ConninfoError::new(format!(
-            "`port` has {} for {}",
-            counted(ports.len(), "value"),
-            counted(count.max(1), "host")
+            "could not match {} port numbers to {} hosts",
+            ports.len(),
+            count.max(1)
         )));
     }
     let mut specs = Vec::new();

@@ -1,11 +1,14 @@
 //! Typed reading of raw settings.
 
+use std::collections::BTreeMap;
 use std::str::FromStr;
 
-use super::ConninfoError;
-use super::parse::RawSettings;
+use super::error::ConninfoError;
 
 type Result<T> = std::result::Result<T, ConninfoError>;
+
+/// Keys and values as written, last one wins; nothing is validated yet.
+pub(super) type RawSettings = BTreeMap<String, String>;
 
 /// Settings; an empty value is an absent one.
 pub(super) struct Values<'s>(pub &'s RawSettings);

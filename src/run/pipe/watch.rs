@@ -70,7 +70,7 @@ impl<'a> Meter<'a> {
     pub(super) async fn watch(&self, source: &Session, target: &Session, pace: &Pace<'_>) -> Error {
         let mut ticks = tokio::time::interval(TICK);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let mut silence = Silence::new(target, pace.stall_timeout, self.moved());
+        let mut silence = Silence::new(target.watchdog(), pace.stall_timeout, self.moved());
         loop {
             ticks.tick().await;
             (pace.on_progress)(self.read_so_far());
@@ -81,10 +81,13 @@ impl<'a> Meter<'a> {
             if !silence.is_due(self.moved()) {
                 continue;
             }
-            let looked = match waiting == Waiting::Source as u8 {
-                true => silence.look(source, Phase::CopyOut, || self.moved()).await,
-                false => silence.look(target, Phase::CopyIn, || self.moved()).await,
+            let (silent, phase) = match waiting == Waiting::Source as u8 {
+                true => (source, Phase::CopyOut),
+                false => (target, Phase::CopyIn),
             };
+            let looked = silence
+                .look(silent.watchdog(), phase, || self.moved())
+                .await;
             if let Some(error) = looked {
                 return error;
             }

@@ -1,7 +1,7 @@
 //! Conninfos as tables: text and what lies outside → what comes of it.
 
+use super::super::parameters::{CONNECT_TIMEOUT, HostSpec, KEEPALIVES, SslMode};
 use super::*;
-use crate::pg::conninfo::{CONNECT_TIMEOUT, HostSpec, KEEPALIVES, SslMode};
 use rstest::rstest;
 use secrecy::ExposeSecret;
 use std::time::Duration;
@@ -144,7 +144,7 @@ fn what_is_not_local_is_verified(#[case] text: &str, #[case] expected: SslMode) 
     "service=none",
     "there is no service `none` in /home/ann/.pg_service.conf or /etc/postgresql-common/pg_service.conf"
 )]
-#[case("host=a,b port=1,2,3", "`port` has 3 values for 2 hosts")]
+#[case("host=a,b port=1,2,3", "could not match 3 port numbers to 2 hosts")]
 #[case("host=a,b hostaddr=::1", "`host` names 2 hosts and `hostaddr` 1")]
 #[case("port=0", "`port` is not a number between 1 and 65535")]
 #[case("port=secret", "`port` is not a number between 1 and 65535")]

@@ -1,6 +1,7 @@
 //! What a backend is doing: its server is asked, through a short session of its own.
 
 use std::fmt::Write;
+use std::sync::atomic::{AtomicI32, Ordering};
 use std::time::Duration;
 
 use tokio::time::timeout;
@@ -8,9 +9,9 @@ use tokio_postgres::Row;
 use tokio_postgres::types::Type;
 use tracing::debug;
 
-use crate::error::{Error, Phase, Result};
-use crate::pg::dial::{self, Dialled};
-use crate::pg::session::Session;
+use crate::config::spec::ServerSpec;
+use crate::error::{Error, Phase, Result, Side};
+use crate::pg::dial::{self, Dialled, Place};
 
 /// How long a look may take: a server that does not answer it is taken for lost.
 const LOOK_WAIT: Duration = Duration::from_secs(5);
@@ -56,7 +57,50 @@ pub(super) enum Doing {
     Unknown { why: String },
 }
 
-impl Session {
+/// A session's backend, and the way to its server.
+#[derive(Debug)]
+pub struct Backend {
+    server: ServerSpec,
+    side: Side,
+    application_name: String,
+    place: Place,
+    /// A pooler may give each transaction another backend.
+    pid: AtomicI32,
+}
+
+impl Backend {
+    pub(in crate::pg) fn new(
+        server: &ServerSpec,
+        side: Side,
+        application_name: &str,
+        place: Place,
+    ) -> Self {
+        Backend {
+            server: server.clone(),
+            side,
+            application_name: application_name.to_owned(),
+            place,
+            pid: AtomicI32::new(0),
+        }
+    }
+
+    pub(super) fn answered_by(&self, pid: i32) {
+        self.pid.store(pid, Ordering::Relaxed);
+    }
+
+    pub(super) fn pid(&self) -> i32 {
+        self.pid.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn server(&self) -> &str {
+        &self.server.name
+    }
+
+    pub(super) fn side(&self) -> Side {
+        self.side
+    }
+
+    /// Asks what it is doing.
     pub(super) async fn look(&self) -> Doing {
         match timeout(LOOK_WAIT, self.ask()).await {
             Ok(Ok(doing)) => doing,
@@ -74,7 +118,8 @@ impl Session {
         Ok(rows.first().map_or(Doing::Gone, doing_of))
     }
 
-    pub(super) async fn end_backend(&self) {
+    /// Ends it, so that its locks are free.
+    pub(super) async fn end(&self) {
         let (server, pid) = (self.server(), self.pid());
         match timeout(LOOK_WAIT, self.beside(END_SQL)).await {
             Ok(Ok(rows)) if !rows.is_empty() => debug!(server, pid, "ended a lost backend"),
@@ -82,16 +127,14 @@ impl Session {
         }
     }
 
-    /// Asks about this session's backend in another session on the same server.
+    /// Asks about it in another session on the same server.
     async fn beside(&self, sql: &str) -> Result<Vec<Row>> {
-        let watchdog = self.watchdog();
-        let name = &self.settings().application_name;
         let Dialled { client, task, .. } =
-            dial::dial_again(&watchdog.server, self.side(), name, &watchdog.place).await?;
+            dial::dial_again(&self.server, self.side, &self.application_name, &self.place).await?;
         let rows = client.query_typed(sql, &[(&self.pid(), Type::INT4)]).await;
         drop(client);
         task.end(CLOSE_WAIT).await;
-        rows.map_err(|error| Error::pg(Phase::Connect, self.side(), error))
+        rows.map_err(|error| Error::pg(Phase::Connect, self.side, error))
     }
 }
 

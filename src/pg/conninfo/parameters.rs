@@ -1,8 +1,4 @@
-//! Where a server is and how to log in, by libpq's conventions.
-//!
-//! A conninfo (URI or key=value) is laid over the service file, the PG* variables and the
-//! defaults, and validated. What isn't supported is an error that names the key, never ignored.
-//! Nothing here shows a password: not `Debug`, not the errors, which never quote what was written.
+//! The connection parameters that a conninfo comes to.
 
 use std::fmt;
 use std::net::IpAddr;
@@ -11,15 +7,7 @@ use std::time::Duration;
 
 use secrecy::SecretString;
 
-mod layers;
-mod parse;
-mod require_auth;
-mod tls;
-mod validate;
-mod values;
-
-pub use layers::{Outside, resolve};
-pub use require_auth::{AuthRefused, RequireAuth};
+use super::require_auth::RequireAuth;
 
 /// A validated conninfo.
 #[derive(Clone, Debug)]
@@ -267,42 +255,5 @@ impl fmt::Display for HostSpec {
                 write!(f, "{}", std::net::SocketAddr::new(*address, self.port))
             }
         }
-    }
-}
-
-/// Why a conninfo is not understood. Never quotes a value.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{message}")]
-pub struct ConninfoError {
-    message: String,
-    may_pass: bool,
-}
-
-impl ConninfoError {
-    fn new(message: impl Into<String>) -> Self {
-        ConninfoError {
-            message: message.into(),
-            may_pass: false,
-        }
-    }
-
-    /// About a file that may still come.
-    fn passing(message: impl Into<String>) -> Self {
-        ConninfoError {
-            message: message.into(),
-            may_pass: true,
-        }
-    }
-
-    /// Is it about what lies outside and may be right later? Else the conninfo is wrong.
-    pub fn may_pass(&self) -> bool {
-        self.may_pass
-    }
-
-    /// Says where it came up.
-    #[must_use]
-    pub fn within(mut self, place: &str) -> Self {
-        self.message = format!("{place}: {}", self.message);
-        self
     }
 }
