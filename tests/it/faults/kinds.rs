@@ -60,7 +60,7 @@ impl Kind {
             Kind::Cut => "connection cut at a message",
             Kind::Reset => "connection reset at a message",
             Kind::HalfClose => "connection half-closed",
-            Kind::Stall => "connection stalled for good",
+            Kind::Stall => "connection stalled forever",
             Kind::Delay => "connection delayed",
             Kind::CommitLost => "cut around COMMIT and its reply",
             Kind::TerminateBackend => "pg_terminate_backend",
@@ -72,7 +72,7 @@ impl Kind {
             Kind::FastRestart => "server restarted, fast",
             Kind::ImmediateRestart => "server restarted, immediate",
             Kind::ReadOnly => "target's default turned read-only",
-            Kind::LockHeld => "lock held by somebody else",
+            Kind::LockHeld => "lock held by another session",
             Kind::Deadlock => "deadlock",
             Kind::NoConnectionLeft => "no connection left on a server",
         }
