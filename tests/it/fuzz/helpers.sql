@@ -28,7 +28,7 @@ BEGIN
 END $$;
 
 -- What is wrong with the next value of the sequence of this column; NULL if nothing is.
-CREATE FUNCTION fz.next_value(relation text, attribute text) RETURNS text LANGUAGE plpgsql AS $$
+CREATE FUNCTION fz.next_value(relation text, own_rows text, attribute text) RETURNS text LANGUAGE plpgsql AS $$
 DECLARE
     sequence text := pg_get_serial_sequence(relation, attribute);
     last bigint;
@@ -47,7 +47,7 @@ BEGIN
     END;
     PERFORM setval(sequence, last, called);
     EXECUTE format('SELECT min(%I) FROM %s WHERE sign(%s) * %I >= sign(%s) * %s',
-                   attribute, relation, step, attribute, step, next) INTO taken;
+                   attribute, own_rows, step, attribute, step, next) INTO taken;
     RETURN 'nextval gives ' || next || ', and there is ' || taken;
 END $$;
 

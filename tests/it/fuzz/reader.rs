@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde_json::Value;
 
 use super::job::{Job, JobTable};
-use super::schema::{Schema, Table, qualified, quoted};
+use super::schema::{Column, Schema, Table, qualified, quoted};
 use crate::support::Connection;
 
 pub type Row = Vec<Option<String>>;
@@ -44,7 +44,15 @@ pub fn tasks<'a>(job: &Job, source: &Schema, target: &'a Schema) -> Vec<Option<T
 fn task<'a>(entry: JobTable, source: &Schema, target: &'a Schema) -> Option<Task<'a>> {
     let (from, to) = (source.table(&entry.source)?, target.table(&entry.target)?);
     let mut columns = Vec::new();
-    for column in to.columns.iter().filter(|column| !column.is_generated()) {
+    for column in &to.columns {
+        if column.is_generated() {
+            // What both compute is the same, if all that they compute it of is.
+            let as_it_is = entry.columns.is_none() && entry.set.is_empty();
+            if as_it_is && from.column(&column.name).is_some_and(Column::is_generated) {
+                columns.push((column.name.as_str(), quoted(&column.name)));
+            }
+            continue;
+        }
         let set = entry.set.iter().find(|(name, _)| *name == column.name);
         let named = entry
             .columns
@@ -229,9 +237,10 @@ pub fn next_values(connection: &Connection, tasks: &[Option<Task<'_>>]) -> Vec<(
         {
             let literal = |text: &str| text.replace('\'', "''");
             sql.push(format!(
-                "SELECT '{0}', fz.next_value('{1}', '{2}')",
+                "SELECT '{}', fz.next_value('{}', '{}', '{}')",
                 literal(&table.name),
                 literal(&table.sql_name()),
+                literal(&table.own_rows()),
                 literal(&column.name)
             ));
         }
