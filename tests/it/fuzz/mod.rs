@@ -60,6 +60,9 @@ fn every_run_keeps_its_promise_or_leaves_all_as_it_was() {
             if round >= rounds.end {
                 return tally;
             }
+            if round > 0 && round.is_multiple_of(1000) {
+                println!("round {round}, {} s", began.elapsed().as_secs());
+            }
             let case = Case::of(seed, round);
             let played = stage.play(&case);
             tally.count(&case, played.as_ref());

@@ -21,14 +21,16 @@ pub struct Stage {
 #[derive(Clone, Debug)]
 pub struct Ended {
     pub mode: &'static str,
-    /// Why it did not commit.
-    pub refused: Option<String>,
+    /// Why it did not commit: the kind of its error, and its words.
+    pub refused: Option<(String, String)>,
 }
 
 /// What a case came to.
 pub struct Played {
     pub ended: Vec<Ended>,
     pub violation: Option<Violation>,
+    /// The mode of the run that was wrong.
+    pub violated: Option<&'static str>,
     /// Statements that the servers refused while the schemas were made.
     pub not_made: Vec<String>,
 }
@@ -53,6 +55,7 @@ impl Stage {
         let mut played = Played {
             ended: Vec::new(),
             violation: None,
+            violated: None,
             not_made,
         };
         for act in &case.acts {
@@ -68,6 +71,7 @@ impl Stage {
                     Ok(ended) => played.ended.push(ended),
                     Err(violation) => {
                         played.violation = Some(violation);
+                        played.violated = Some(job.mode);
                         break;
                     }
                 },
@@ -307,8 +311,8 @@ fn sequences(
     Ok(())
 }
 
-/// Why a run was refused, without the names.
-fn reason(outcome: &Outcome) -> String {
+/// Why a run was refused: the kind, and the words without the names.
+fn reason(outcome: &Outcome) -> (String, String) {
     let error = &outcome.report()["error"];
     let part = |key: &str| error[key].as_str().unwrap_or_default().to_owned();
     let message = part("message");
@@ -328,5 +332,6 @@ fn reason(outcome: &Outcome) -> String {
         words.push(if named { "…" } else { word });
     }
     words.dedup();
-    format!("{} {} {}", part("kind"), part("sqlstate"), words.join(" "))
+    let words = format!("{} {} {}", part("kind"), part("sqlstate"), words.join(" "));
+    (part("kind"), words)
 }

@@ -15,12 +15,22 @@ struct Line {
     violations: u64,
 }
 
+/// The runs of a mode.
+#[derive(Default)]
+struct Runs {
+    all: u64,
+    committed: u64,
+    refused: BTreeMap<String, u64>,
+    violations: u64,
+}
+
 #[derive(Default)]
 pub struct Tally {
     rounds: u64,
     invalid: u64,
     violations: u64,
     features: BTreeMap<String, Line>,
+    modes: BTreeMap<&'static str, Runs>,
     reasons: BTreeMap<String, u64>,
     not_made: BTreeMap<String, u64>,
 }
@@ -48,18 +58,20 @@ impl Tally {
             line.violations += violated;
         }
         for ended in &played.ended {
-            let line = self
-                .features
-                .entry(format!("mode {}", ended.mode))
-                .or_default();
-            line.rounds += 1;
+            let runs = self.modes.entry(ended.mode).or_default();
+            runs.all += 1;
             match &ended.refused {
-                None => line.committed += 1,
-                Some(reason) => {
-                    line.refused += 1;
-                    *self.reasons.entry(reason.clone()).or_default() += 1;
+                None => runs.committed += 1,
+                Some((kind, words)) => {
+                    *runs.refused.entry(kind.clone()).or_default() += 1;
+                    *self.reasons.entry(words.clone()).or_default() += 1;
                 }
             }
+        }
+        if let Some(mode) = played.violated {
+            let runs = self.modes.entry(mode).or_default();
+            runs.all += 1;
+            runs.violations += 1;
         }
         for message in &played.not_made {
             let message: String = message.chars().take(60).collect();
@@ -91,6 +103,9 @@ impl std::iter::Sum for Tally {
                 total.refused += line.refused;
                 total.violations += line.violations;
             }
+            for (mode, runs) in tally.modes {
+                sum.modes.entry(mode).or_default().add(&runs);
+            }
             for (reason, count) in tally.reasons {
                 *sum.reasons.entry(reason).or_default() += count;
             }
@@ -102,8 +117,44 @@ impl std::iter::Sum for Tally {
     }
 }
 
+impl Runs {
+    fn add(&mut self, other: &Runs) {
+        self.all += other.all;
+        self.committed += other.committed;
+        self.violations += other.violations;
+        for (kind, count) in &other.refused {
+            *self.refused.entry(kind.clone()).or_default() += count;
+        }
+    }
+}
+
+impl Tally {
+    /// The runs by mode and by the kind of what refused them.
+    fn modes(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut all = Runs::default();
+        self.modes.values().for_each(|runs| all.add(runs));
+        let kinds: Vec<&String> = all.refused.keys().collect();
+        write!(f, "| mode | runs | committed |")?;
+        kinds.iter().try_for_each(|kind| write!(f, " `{kind}` |"))?;
+        write!(f, " violations |\n|---|---:|---:|")?;
+        kinds.iter().try_for_each(|_| write!(f, "---:|"))?;
+        writeln!(f, "---:|")?;
+        let modes = self.modes.iter().map(|(mode, runs)| (*mode, runs));
+        for (mode, runs) in modes.chain([("**all**", &all)]) {
+            write!(f, "| {mode} | {} | {} |", runs.all, runs.committed)?;
+            for kind in &kinds {
+                let count = runs.refused.get(*kind).copied().unwrap_or_default();
+                write!(f, " {count} |")?;
+            }
+            writeln!(f, " {} |", runs.violations)?;
+        }
+        writeln!(f)
+    }
+}
+
 impl fmt::Display for Tally {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.modes(f)?;
         writeln!(
             f,
             "| rounds with | rounds | runs committed | runs refused | violations |"
