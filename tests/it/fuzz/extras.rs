@@ -220,9 +220,14 @@ fn check(table: &Table, number: usize) -> Option<Extra> {
 }
 
 fn exclusion(dice: &mut Dice, table: &Table, number: usize) -> Option<Extra> {
-    let column = table.columns.iter().find(|column| column.ty == Ty::Range)?;
+    let range = table.columns.iter().find(|column| column.ty == Ty::Range);
+    let indexable = || table.columns.iter().find(|column| column.ty.is_indexable());
+    let (column, how, operator) = match range {
+        Some(column) => (column, "gist", "&&"),
+        None => (indexable()?, "btree", "="),
+    };
     let sql = format!(
-        "ALTER TABLE {} ADD CONSTRAINT {} EXCLUDE USING gist ({} WITH &&){}",
+        "ALTER TABLE {} ADD CONSTRAINT {} EXCLUDE USING {how} ({} WITH {operator}){}",
         table.sql_name(),
         quoted(&format!("exclusion {number}")),
         quoted(&column.name),

@@ -64,7 +64,20 @@ pub fn job(dice: &mut Dice, source: &Schema, target: &Schema) -> Job {
         .cloned()
         .collect();
     if chosen.is_empty() {
-        chosen = names;
+        chosen.clone_from(&names);
+    }
+    // A parent without its children is refused, or read with them: seldom of interest twice.
+    if !dice.once_in(8) {
+        for name in chosen.clone() {
+            chosen.extend(
+                target
+                    .tree(&name)
+                    .into_iter()
+                    .filter(|child| names.contains(child)),
+            );
+        }
+        chosen.sort();
+        chosen.dedup();
     }
     // Without a key these two are refused: seldom of interest.
     if matches!(mode, "merge" | "upsert") && !dice.once_in(12) {
@@ -160,7 +173,8 @@ fn entry(dice: &mut Dice, mode: &str, sides: [&Schema; 2], name: &str) -> Option
         entry.set.push(((*name).to_owned(), value));
     }
     let primary = super::schema::KeyKind::Primary;
-    entry.children = children && dice.once_in(3);
+    let shown_twice = sides[1].children(name).next().is_some() && !dice.once_in(8);
+    entry.children = children && !shown_twice && dice.once_in(2);
     let unique: Vec<_> = target
         .keys
         .iter()
