@@ -56,7 +56,11 @@ pub fn target(dice: &mut Dice, source: &Schema) -> Schema {
             }
             8 if alone => {
                 let integer = table.columns.iter().position(|column| {
-                    column.ty.is_integer() && column.filled == Filled::Null && column.not_null
+                    column.ty.is_integer()
+                        && column.filled == Filled::Null
+                        && column.not_null
+                        // PostgreSQL has no ON DELETE SET NULL of such a column.
+                        && !table.foreign.iter().any(|f| f.columns.contains(&column.name))
                 });
                 if let Some(at) = integer {
                     table.columns[at].filled = Filled::IdentityAlways;

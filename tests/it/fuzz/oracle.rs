@@ -76,20 +76,22 @@ impl Run<'_> {
 
     /// Do triggers make other rows of what is loaded, and nothing was said against it?
     fn is_meddled_with(&self) -> bool {
-        let meddles = self
-            .target
+        match self.job.mode {
+            "append" => self.meddles(),
+            "truncate" | "swap" => self.meddles() && self.job.verify != "checksum",
+            // These compare again, and say so in the README.
+            _ => self.meddles() && self.job.verify == "none",
+        }
+    }
+
+    fn meddles(&self) -> bool {
+        self.target
             .extras
             .iter()
             .any(|extra| match self.job.triggers {
                 "fire" => extra.meddles,
                 _ => extra.meddles_in_replica,
-            });
-        match self.job.mode {
-            "append" => meddles,
-            "truncate" | "swap" => meddles && self.job.verify != "checksum",
-            // These compare again, and say so in the README.
-            _ => meddles && self.job.verify == "none",
-        }
+            })
     }
 
     /// Tables that foreign keys' actions and triggers may change as their owners declared it.
@@ -147,7 +149,7 @@ impl Run<'_> {
             .find(|name| !task.entry.children && !read(name));
         let shown = of_target
             .iter()
-            .find(|name| !written(name) && !self.keeps_others(task));
+            .find(|name| !written(name) && !self.loses_others(task));
         match lost.or(shown) {
             Some(child) => Err(Violation {
                 class: "rows of an inheritance child were not looked at",
@@ -162,7 +164,7 @@ impl Run<'_> {
         let after = &self.after[name];
         let wanted = self.wanted(task);
         let (missing, extra) = unmatched(wanted, after);
-        if missing.is_empty() && (extra.is_empty() || self.keeps_others(task)) {
+        if missing.is_empty() && (extra.is_empty() || self.loses_others(task)) {
             return Ok(());
         }
         let columns: Vec<&str> = task.columns.iter().map(|(name, _)| *name).collect();
@@ -180,9 +182,15 @@ impl Run<'_> {
         })
     }
 
-    /// Do actions of foreign keys change rows of the table that an upsert leaves alone?
-    fn keeps_others(&self, task: &Task<'_>) -> bool {
-        self.job.mode == "upsert" && task.target.foreign.iter().any(Foreign::acts)
+    /// May triggers and actions of foreign keys, as they are declared, change rows that the source
+    /// has no say in: those that an upsert, or a merge within a condition, leaves alone?
+    fn loses_others(&self, task: &Task<'_>) -> bool {
+        let acts = task.target.foreign.iter().any(Foreign::acts);
+        match self.job.mode {
+            "upsert" => acts || self.meddles(),
+            "merge" => task.entry.within && acts,
+            _ => false,
+        }
     }
 
     /// The rows that must be there.
@@ -232,7 +240,7 @@ impl Run<'_> {
             .filter(|row| !by_key || !sent_keys.contains(&key(row)))
             .map(|row| row.iter().cloned().map(Some).collect())
             .collect();
-        if self.keeps_others(task) {
+        if self.loses_others(task) {
             wanted.clear();
         }
         for row in sent {
