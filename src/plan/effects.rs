@@ -8,6 +8,7 @@
 //! |---|---|
 //! | ON DELETE and ON UPDATE of foreign keys, between tables of the job, on one table, through other tables, of keys that only the target has, of partitions | tables that such keys reach from a changed one are compared again, and written again where they differ, for a bounded number of rounds (`run/modes/rounds.rs`) |
 //! | the same on tables that are not of the job | a warning of the plan: the target's owner declared it |
+//! | the same on rows of the job's tables that the source has no say in: outside of `where` with `scope = "where"`, or left alone by `upsert` | a warning of the plan, too: see [`beyond`] |
 //! | triggers and rules that fire for a changed table, or for one that foreign keys change | all tables are compared again at the end; a difference is an error, unless `verify = "none"` |
 //! | another session deletes or updates a row that we were about to delete or update | fewer rows are changed than were found: the table is compared again, as above |
 //! | another session writes a row that we do not touch, or adds one | nothing: its COMMIT comes after our comparison, as it might come after ours. The next run puts it right |
@@ -206,6 +207,34 @@ pub fn warnings(job: &JobSpec, table: &QualifiedName, effects: &Effects) -> Opti
     })
 }
 
+/// What foreign keys change in rows that the source has no say in: those that an upsert leaves alone,
+/// or a merge with `scope = "where"`. `kept` says which these are, if the table has such rows.
+pub fn beyond(
+    tables: &[(&QualifiedName, &Effects)],
+    kept: impl Fn(&QualifiedName) -> Option<&'static str>,
+) -> Vec<String> {
+    let mut warnings = Vec::new();
+    for (table, _) in tables {
+        let Some(rows) = kept(table) else { continue };
+        let reaches = |effects: &Effects| {
+            effects.of_delete.contains(*table) || effects.of_update.contains(*table)
+        };
+        let by: Vec<String> = tables
+            .iter()
+            .filter(|(_, effects)| reaches(effects))
+            .map(|(name, _)| name.to_string())
+            .collect();
+        if !by.is_empty() {
+            warnings.push(format!(
+                "{table}: foreign keys with ON DELETE or ON UPDATE also change its rows {rows}, when \
+                 rows of {} change",
+                by.join(", ")
+            ));
+        }
+    }
+    warnings
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -356,5 +385,25 @@ mod tests {
         assert_eq!(count(&job, &[(&c, &none), (&p, &acts)]), 1);
         assert_eq!(count(&job, &[(&p, &acts), (&c, &none)]), 0);
         assert!(warnings(&job, &p, &acts).unwrap().contains("public.c"));
+    }
+
+    #[test]
+    fn rows_that_the_source_has_no_say_in() {
+        let (p, c) = (named("p"), named("c"));
+        let of_parent = Effects {
+            of_delete: BTreeSet::from([c.clone()]),
+            ..Effects::default()
+        };
+        let of_child = Effects::default();
+        let tables = [(&p, &of_parent), (&c, &of_child)];
+        assert_eq!(beyond(&tables, |_| None), [""; 0]);
+        let kept = |_: &QualifiedName| Some("outside of `where`");
+        assert_eq!(
+            beyond(&tables, kept),
+            [
+                "public.c: foreign keys with ON DELETE or ON UPDATE also change its rows outside of `where`, \
+                 when rows of public.p change"
+            ]
+        );
     }
 }

@@ -12,6 +12,7 @@ use crate::plan::refusal::Refusal;
 use crate::plan::setting::Setting;
 use crate::plan::shared::{Attempt, Shared};
 use crate::plan::{checks, ctid_ranges, inheritance, modes, order, swap, table};
+use crate::plan::staged::types::Apply;
 
 /// Plans a job. `same_place` says that source and target are one database of one server; `attempt` is
 /// whom tables are marked with that several workers load; `actions` are the target's foreign keys that
@@ -87,6 +88,9 @@ pub fn job(
     if !refusals.is_empty() {
         return Err(refusals);
     }
+    warnings.extend(effects::beyond(&with_effects(&tables), |table| {
+        kept(tables.iter().find(|plan| plan.target == *table)?)
+    }));
     Ok(JobPlan {
         transactions: modes::transactions(job, &tables, workers, circle),
         snapshot: Vec::new(),
@@ -102,6 +106,17 @@ fn with_effects(tables: &[CopyPlan]) -> Vec<(&QualifiedName, &Effects)> {
         Load::Direct | Load::Shadow(_) => None,
     });
     staged.collect()
+}
+
+/// The rows of a target that the job leaves alone, as words after "rows".
+fn kept(plan: &CopyPlan) -> Option<&'static str> {
+    let Load::Staged(staged) = &plan.load else {
+        return None;
+    };
+    match &staged.apply {
+        Apply::Merge(merge) => merge.scope.as_ref().map(|_| "outside of `where`"),
+        Apply::Upsert(_) => Some("that the source does not have"),
+    }
 }
 
 fn is_table(target: &RelationDesc) -> bool {

@@ -3,7 +3,7 @@
 
 use rstest::rstest;
 
-use crate::support::{all_of_public, assert_committed, databases, job, run};
+use crate::support::{all_of_public, assert_committed, databases, job, job_toml, run};
 
 /// In these tests tables shrink.
 const ANY_SIZE: &str = "guard = { allow_empty = true, max_shrink = '100%' }\n";
@@ -123,4 +123,32 @@ fn partitions_that_are_copied_alone_are_ordered_by_their_parents_keys(#[case] mo
 
     db.assert_same("a");
     db.assert_same("z");
+}
+
+#[rstest]
+#[case::merge_within_where("merge", "where = 'region = 1'\nscope = 'where'", "outside of `where`")]
+#[case::upsert("upsert", "", "that the source does not have")]
+fn actions_on_rows_that_the_job_leaves_alone_are_a_warning(
+    #[case] mode: &str,
+    #[case] of_child: &str,
+    #[case] rows: &str,
+) {
+    let db = databases("kept_rows");
+    db.both(
+        "CREATE TABLE p (id int PRIMARY KEY, code int UNIQUE);
+         CREATE TABLE c (id int PRIMARY KEY, region int, p int REFERENCES p (code) ON DELETE SET NULL ON UPDATE CASCADE)",
+    );
+    let jobs = job_toml(
+        mode,
+        "public.p",
+        &format!("[jobs.j.table.'public.c']\n{of_child}"),
+    );
+
+    let outcome = run(&db, &jobs);
+
+    assert_committed(&outcome);
+    let warning = format!(
+        "public.c: foreign keys with ON DELETE or ON UPDATE also change its rows {rows}, when rows of public.p change"
+    );
+    assert!(outcome.stderr.contains(&warning), "{outcome}");
 }
