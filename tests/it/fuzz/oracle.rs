@@ -243,6 +243,7 @@ impl Run<'_> {
         if self.loses_others(task) {
             wanted.clear();
         }
+        let acts = task.target.foreign.iter().any(Foreign::acts) || self.meddles();
         for row in sent {
             let old = before
                 .iter()
@@ -255,7 +256,8 @@ impl Run<'_> {
                 if copied.contains(&at) && !(fixed && old.is_some()) {
                     return Some(row[at].clone());
                 }
-                match old {
+                // A row that a foreign key's action deleted, and that is put right, has its defaults.
+                match old.filter(|_| !acts) {
                     Some(old) if !column.is_generated() && !copied.contains(&at) => {
                         Some(old[at].clone())
                     }
