@@ -293,10 +293,11 @@ fn attribute(dice: &mut Dice, table: &Table, number: usize) -> Option<Extra> {
         (8, _) => plain("storage options", table, {
             format!("ALTER TABLE {on} ALTER COLUMN {column} SET STORAGE EXTERNAL")
         }),
-        _ => plain(
-            "triggers disabled",
-            table,
-            format!("ALTER TABLE {on} DISABLE TRIGGER ALL"),
-        ),
+        _ => plain("triggers disabled", table, {
+            // A deferrable key is not unique without its trigger.
+            let deferrable = table.keys.iter().any(|key| !key.deferrable.is_empty());
+            let which = if deferrable { "USER" } else { "ALL" };
+            format!("ALTER TABLE {on} DISABLE TRIGGER {which}")
+        }),
     })
 }
