@@ -6,7 +6,7 @@ use super::args::TriggerArgs;
 use super::out::{complain, print_text};
 use super::running::RunningDaemon;
 use super::{Exit, exit_of, worse};
-use crate::daemon::control::{Reply, ControlRequest, client};
+use crate::daemon::control::{ControlRequest, Reply, client};
 
 pub(super) async fn run(daemon: &RunningDaemon<'_>, wanted: TriggerArgs) -> Exit {
     let jobs: BTreeSet<String> = wanted.jobs.into_iter().collect();

@@ -11,8 +11,8 @@ use crate::plan::effects::{self, Effects};
 use crate::plan::refusal::Refusal;
 use crate::plan::setting::Setting;
 use crate::plan::shared::{Attempt, Shared};
-use crate::plan::{checks, ctid_ranges, inheritance, modes, order, swap, table};
 use crate::plan::staged::types::Apply;
+use crate::plan::{checks, ctid_ranges, inheritance, modes, order, swap, table};
 
 /// Plans a job. `same_place` says that source and target are one database of one server; `attempt` is
 /// whom tables are marked with that several workers load; `actions` are the target's foreign keys that
