@@ -6,14 +6,17 @@
 #![cfg_attr(not(test), deny(clippy::print_stdout, clippy::print_stderr))]
 
 pub mod catalog;
-pub mod cli;
+mod cli;
 pub mod config;
 pub mod daemon;
 pub mod error;
-pub mod harmless;
+mod harmless;
 pub mod pg;
 pub mod plan;
-pub mod private;
-pub mod report;
+mod private;
+mod report;
 pub mod run;
-pub mod words;
+mod words;
+
+pub use cli::main;
+pub use harmless::is_harmful;

@@ -3,5 +3,5 @@
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    tableferry::cli::main()
+    tableferry::main()
 }

@@ -3,15 +3,15 @@
 //! Every query is qualified with `pg_catalog`, because `search_path` is empty, and reads only what
 //! any role may read. All relations of a job are read together, in a handful of queries.
 
-pub mod attachments;
+pub(crate) mod attachments;
 pub mod desc;
 mod expand;
 mod foreign_keys;
 mod inspect;
 mod keys;
 mod lock;
-pub mod mark;
-pub mod obstacles;
+pub(crate) mod mark;
+pub(crate) mod obstacles;
 mod output;
 mod pattern;
 mod relations;

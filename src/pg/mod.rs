@@ -1,21 +1,21 @@
 //! PostgreSQL as seen from here: where it is, how to log in, how to name things.
 
-pub mod cancel;
-pub mod checked;
-pub mod conninfo;
-pub mod dial;
+pub(crate) mod cancel;
+pub(crate) mod checked;
+pub(crate) mod conninfo;
+pub(crate) mod dial;
 pub mod ident;
-pub mod login;
-pub mod param;
-pub mod pins;
-pub mod route;
+pub(crate) mod login;
+pub(crate) mod param;
+pub(crate) mod pins;
+pub(crate) mod route;
 pub mod session;
-pub mod settings;
-pub mod socket;
-pub mod tap;
+pub(crate) mod settings;
+pub(crate) mod socket;
+pub(crate) mod tap;
 mod task;
-pub mod tls;
-pub mod watchdog;
+pub(crate) mod tls;
+pub(crate) mod watchdog;
 
 pub use cancel::Canceller;
 pub use checked::CheckedRow;

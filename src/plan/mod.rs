@@ -1,38 +1,38 @@
 //! Deciding how tables are copied, without any I/O: two descriptions and a specification become a
 //! plan, or every reason why not.
 
-pub mod cast;
+pub(crate) mod cast;
 mod checks;
 pub mod checksum;
 pub mod column;
 mod columns;
 pub mod compare;
 pub mod copy;
-pub mod ctid_ranges;
-pub mod effects;
-pub mod explain;
+pub(crate) mod ctid_ranges;
+pub(crate) mod effects;
+pub(crate) mod explain;
 #[cfg(test)]
 pub(crate) mod fixtures;
 pub mod form;
 pub mod format;
 mod inheritance;
 mod job;
-pub mod lock;
+pub(crate) mod lock;
 mod modes;
-pub mod obstacles;
-pub mod order;
-pub mod pairs;
-pub mod ranges;
-pub mod refusal;
+pub(crate) mod obstacles;
+pub(crate) mod order;
+pub(crate) mod pairs;
+pub(crate) mod ranges;
+pub(crate) mod refusal;
 mod setting;
 pub mod shared;
-pub mod sql;
-pub mod staged;
-pub mod step;
-pub mod swap;
+pub(crate) mod sql;
+pub(crate) mod staged;
+pub(crate) mod step;
+pub(crate) mod swap;
 mod table;
-pub mod typmod;
-pub mod watermark;
+pub(crate) mod typmod;
+pub(crate) mod watermark;
 
 pub use crate::catalog::desc::Inspected;
 pub use explain::explain;

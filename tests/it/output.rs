@@ -3,7 +3,7 @@
 
 use std::process::Command;
 
-use tableferry::harmless::is_harmful;
+use tableferry::is_harmful;
 
 use crate::support::{self, Job, Outcome, databases, job, job_with, only_t};
 

@@ -23,7 +23,7 @@ pub use error::ConninfoError;
 pub use layers::resolve;
 pub use outside::Outside;
 pub use parameters::{
-    CONNECT_TIMEOUT, ChannelBinding, Conninfo, FileChoice, HostPlace, HostSpec, KEEPALIVES,
-    Keepalives, RootCert, SslMode, TargetSessionAttrs, TlsOptions, TlsVersion,
+    ChannelBinding, Conninfo, FileChoice, HostPlace, HostSpec, KEEPALIVES, Keepalives, RootCert,
+    SslMode, TargetSessionAttrs, TlsOptions, TlsVersion,
 };
 pub use require_auth::{AuthRefused, RequireAuth};
