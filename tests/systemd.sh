@@ -1,11 +1,11 @@
 #!/bin/sh
-# Boots the real units in a container (systemd-nspawn) with a PostgreSQL server inside, and looks at the
-# daemon's life there: start, reload, signals, watchdog, stop during a copy, the journal's fields.
+# Boots the units in a container (systemd-nspawn) with a PostgreSQL server inside, and tests the
+# daemon there: start, reload, signals, watchdog, stop during a copy, the journal's fields.
 #
 #   sh tests/systemd.sh [BINARY]        default: target/release/tableferry, else target/debug/tableferry
 #
-# Needs root and a Debian-like machine. What it misses it unpacks into its own directory; nothing is
-# installed, and nothing of the machine is changed. Skips, with exit code 0, where a container can't be booted.
+# Needs root and a Debian-like machine. Missing packages are unpacked into a temporary directory; nothing is
+# installed or changed on the machine. Skips with exit code 0 if a container cannot be booted.
 set -eu
 cd "$(dirname "$0")/.."
 # shellcheck source=deploy/lib.sh
@@ -32,7 +32,7 @@ if [ -z "$nspawn" ]; then
     has apt-get || skip "there is no systemd-nspawn"
     say "unpacking systemd-container"
     (cd "$work" && chmod 755 . && apt-get download -q systemd-container >/dev/null 2>&1 && dpkg-deb -x systemd-container_*.deb nspawn) ||
-        skip "systemd-container can't be had"
+        skip "systemd-container cannot be downloaded"
     nspawn=$work/nspawn/usr/bin/systemd-nspawn
     "$nspawn" --version >/dev/null 2>&1 || skip "systemd-nspawn does not run: another version than this machine's systemd?"
 fi
@@ -40,7 +40,7 @@ fi
 # The container is this machine's /usr, read-only, with an /etc of its own and everything else empty.
 cp -a /etc "$work/etc"
 mkdir -p "$work/out" "$work/etc/tableferry/credentials" "$work/etc/tableferry-test"
-# Nothing of this machine is to be started in there.
+# The container must not start this machine's services.
 rm -rf "$work/etc/systemd/system" "$work/etc/rc"?.d "$work/etc/init.d" "$work/etc/fstab"
 units=$work/etc/systemd/system
 mkdir -p "$units/tableferry.service.d"
@@ -48,7 +48,7 @@ cp "$binary" "$work/etc/tableferry-test/tableferry"
 for unit in systemd/*; do
     sed 's,/usr/bin/tableferry,/etc/tableferry-test/tableferry,' "$unit" >"$units/${unit##*/}"
 done
-# So that the test need not wait for half a minute.
+# Shorter than half a minute, so that the test need not wait.
 printf '[Service]\nWatchdogSec=4s\nRestartSec=1s\n' >"$units/tableferry.service.d/test.conf"
 printf '[Unit]\nRequires=basic.target drive.service\nAfter=basic.target\nAllowIsolate=yes\n' >"$units/test.target"
 cat >"$units/drive.service" <<END
@@ -72,7 +72,7 @@ timeout -k 5 "$BOOT_WAIT" "$nspawn" -D / --volatile=yes --bind="$work/etc:/etc" 
     --boot systemd.unit=test.target >"$work/out/console" 2>&1 </dev/null || status=$?
 if [ ! -s "$work/out/log" ]; then
     tail -n 5 "$work/out/console" >&2
-    skip "a container can't be booted here (exit ${status:-0})"
+    skip "a container cannot be booted here (exit ${status:-0})"
 fi
 cat "$work/out/log"
 passed=$(grep -c '^ok ' "$work/out/log" || :)

@@ -112,10 +112,10 @@ impl Mark {
         let (then, place) = (&self.history, &now.place);
         let history = &place.history;
         if then.system != history.system {
-            return Some("the source is another cluster than at the last run".to_owned());
+            return Some("the source is a different cluster than at the last run".to_owned());
         }
         if then.database != history.database {
-            return Some("the source is another database than at the last run".to_owned());
+            return Some("the source is a different database than at the last run".to_owned());
         }
         if then.timeline != history.timeline {
             return Some(format!(
@@ -128,7 +128,7 @@ impl Mark {
             return Some("the source was restored since the last run, or is behind".to_owned());
         }
         if place.xmax - self.xmin >= 1 << 31 {
-            return Some("the last run is too many transactions ago".to_owned());
+            return Some("more than 2^31 transactions have passed since the last run".to_owned());
         }
         (self.relation.columns != now.relation.columns)
             .then(|| "the type of a column has changed since the last run".to_owned())

@@ -69,7 +69,7 @@ pub fn entries(job: &JobSpec, candidates: &[Candidate]) -> Matched {
             && tables.remove(source).is_some()
         {
             warnings.push(format!(
-                "{source} is copied to {} only, because just a wildcard of `tables` matches it: name \
+                "{source} is copied to {} only, because only a wildcard of `tables` matches it: name \
                  it in `tables` to copy it to a table of its own name as well",
                 entry.target
             ));

@@ -13,7 +13,7 @@ pub(super) struct Args {
     #[arg(long, global = true, value_name = "FILE")]
     pub config: Option<PathBuf>,
 
-    /// What is logged: error, warn, info, debug, trace, or a filter such as `tableferry=debug`
+    /// Log level: error, warn, info, debug, trace, or a filter such as `tableferry=debug`
     #[arg(long, global = true, value_name = "LEVEL")]
     pub log_level: Option<String>,
 
@@ -23,31 +23,31 @@ pub(super) struct Args {
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {
-    /// Run jobs as scheduled and on demand, until SIGTERM
+    /// Run jobs on schedule, on signals and on demand, until SIGTERM
     Daemon,
     /// Run jobs now, in the foreground
     Run(RunArgs),
-    /// Connect, look at both sides, say what a run would do; moves nothing
+    /// Connect, compare both schemas, and show what a run would do; copies nothing
     Plan(PlanArgs),
-    /// Compare source and target row by row, say what differs; moves nothing
+    /// Compare the rows of source and target, and show what differs; copies nothing
     Verify(VerifyArgs),
-    /// Read and validate the configuration
+    /// Validate the configuration
     Check(CheckArgs),
-    /// Have the running daemon run jobs now
+    /// Ask the running daemon to run jobs now
     Trigger(TriggerArgs),
-    /// Have the running daemon read its configuration again
+    /// Ask the running daemon to read its configuration again
     Reload,
     /// List the configured jobs with their next five fire times
     Jobs {
-        /// Print one JSON object a job
+        /// Print one JSON object per job
         #[arg(long)]
         json: bool,
     },
-    /// Say what is running, and the last outcome and next run of every job
+    /// Show running jobs, and the last outcome and next run of every job
     Status(JobsArgs),
     /// Show past runs, newest first
     History(HistoryArgs),
-    /// Print the ledger's DDL, for a DBA who runs it by hand
+    /// Print the ledger's DDL and GRANTs, for a DBA to run
     Schema,
     /// Print shell completions
     Completions {
@@ -64,11 +64,11 @@ pub(super) struct RunArgs {
     #[arg(required = true, value_name = "JOB")]
     pub jobs: Vec<String>,
 
-    /// Read everything again, whatever the watermarks say
+    /// Read all rows again, regardless of watermarks
     #[arg(long)]
     pub full: bool,
 
-    /// Print one JSON object a job
+    /// Print one JSON object per job
     #[arg(long)]
     pub json: bool,
 }
@@ -79,7 +79,7 @@ pub(super) struct JobsArgs {
     #[arg(value_name = "JOB")]
     pub jobs: Vec<String>,
 
-    /// Print one JSON object a job
+    /// Print one JSON object per job
     #[arg(long)]
     pub json: bool,
 }
@@ -94,7 +94,7 @@ pub(super) struct PlanArgs {
     #[arg(long)]
     pub sql: bool,
 
-    /// Print one JSON object a job
+    /// Print one JSON object per job
     #[arg(long)]
     pub json: bool,
 }
@@ -105,14 +105,14 @@ pub(super) struct VerifyArgs {
     #[arg(required = true, value_name = "JOB")]
     pub jobs: Vec<String>,
 
-    /// Print one JSON object a table
+    /// Print one JSON object per table
     #[arg(long)]
     pub json: bool,
 }
 
 #[derive(Debug, ClapArgs)]
 pub(super) struct CheckArgs {
-    /// Log in to every server, and test privileges and schemas of every job
+    /// Log in to every server, and check privileges and schemas of every job
     #[arg(long)]
     pub connect: bool,
 }
@@ -123,7 +123,7 @@ pub(super) struct TriggerArgs {
     #[arg(required = true, value_name = "JOB")]
     pub jobs: Vec<String>,
 
-    /// Wait until their runs have ended; the exit code is theirs
+    /// Wait until the runs have ended, and exit with their exit code
     #[arg(long)]
     pub wait: bool,
 }
@@ -138,7 +138,7 @@ pub(super) struct HistoryArgs {
     #[arg(long, value_name = "N", default_value_t = 50)]
     pub limit: usize,
 
-    /// Print one JSON object a run
+    /// Print one JSON object per run
     #[arg(long)]
     pub json: bool,
 }

@@ -48,7 +48,7 @@ pub(super) async fn run(config: &Config, wanted: CheckArgs) -> Exit {
         match check_ledger(server).await {
             Ok(Readiness::Ready) => print_text(&format!("server `{}`: has a ledger", server.name)),
             Ok(Readiness::ToBeMade) => print_text(&format!(
-                "server `{}`: the first run will make the ledger, schema tableferry",
+                "server `{}`: the first run creates the ledger, schema tableferry",
                 server.name
             )),
             Err(error) => {

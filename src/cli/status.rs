@@ -14,7 +14,7 @@ pub(super) async fn run(daemon: &RunningDaemon<'_>, wanted: JobsArgs) -> Exit {
     let jobs = match answered {
         Ok(Some(Reply::Status { jobs })) => jobs,
         Ok(other) => {
-            complain!("tableferry: the daemon gave a strange answer: {other:?}");
+            complain!("tableferry: the daemon gave an unexpected answer: {other:?}");
             return Exit::Failed;
         }
         Err(error) => {

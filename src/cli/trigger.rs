@@ -75,7 +75,7 @@ pub(super) async fn reload(daemon: &RunningDaemon<'_>) -> Exit {
             Exit::Config
         }
         Ok(other) => {
-            complain!("tableferry: the daemon gave a strange answer: {other:?}");
+            complain!("tableferry: the daemon gave an unexpected answer: {other:?}");
             Exit::Failed
         }
         Err(error) => {

@@ -139,7 +139,7 @@ fn no_such<'n>(what: &str, name: &str, known: impl Iterator<Item = &'n String> +
     let known: Vec<&str> = known.map(String::as_str).collect();
     match nearest(name, known.iter().copied()) {
         Some(near) => format!("unknown {what} `{name}`; did you mean `{near}`?"),
-        None if known.is_empty() => format!("unknown {what} `{name}`; there are none"),
+        None if known.is_empty() => format!("unknown {what} `{name}`; none is configured"),
         None => format!("unknown {what} `{name}`; known are: {}", known.join(", ")),
     }
 }

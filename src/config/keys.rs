@@ -44,9 +44,9 @@ const fn key(
 #[rustfmt::skip]
 pub(super) const KEYS: &[Key] = &[
     key("daemon.max_running_jobs", Integer { min: 1 },  Some("4"),   "runs at once"),
-    key("daemon.shutdown_grace",   Text(&DURATION),     Some("60s"), "how long the first SIGTERM lets running jobs go on"),
+    key("daemon.shutdown_grace",   Text(&DURATION),     Some("60s"), "how long running jobs may continue after the first SIGTERM"),
     key("daemon.runtime_dir",      Text(&TEXT),         None,        "pid file, trigger spool, control socket"),
-    key("daemon.state_dir",        Text(&TEXT),         None,        "what must survive a restart"),
+    key("daemon.state_dir",        Text(&TEXT),         None,        "what has to survive a restart"),
     key("daemon.listen",           Text(&ADDRESS),      None,        "status page and metrics"),
     key("daemon.timezone",         Text(&TIMEZONE),     Some("UTC"), "for `cron` where a job names none"),
     key("daemon.log_level",        Choice(&["error", "warn", "info", "debug", "trace"]), Some("info"), "what the daemon logs"),
@@ -71,16 +71,16 @@ pub(super) const KEYS: &[Key] = &[
     key("jobs.<job>.every",          Text(&SOME_DURATION),      None,         "how often it runs"),
     key("jobs.<job>.timezone",       Text(&TIMEZONE),           None,         "for `cron`"),
     key("jobs.<job>.jitter",         Text(&DURATION),           Some("0s"),   "a fixed delay of at most this"),
-    key("jobs.<job>.overlap",        Choice(&["skip", "queue"]), Some("skip"), "when the previous run is still going"),
-    key("jobs.<job>.missed",         Choice(&["once", "skip"]), Some("once"), "when a fire time passed while no daemon ran"),
+    key("jobs.<job>.overlap",        Choice(&["skip", "queue"]), Some("skip"), "what to do if the previous run is still running"),
+    key("jobs.<job>.missed",         Choice(&["once", "skip"]), Some("once"), "what to do if a fire time passed while no daemon ran"),
     key("jobs.<job>.catchup_window", Text(&DURATION),           Some("1h"),   "how old a missed fire time may be"),
-    key("jobs.<job>.on_demand",      Bool,                      Some("true"), "SIGUSR1 with an empty spool runs it"),
+    key("jobs.<job>.on_demand",      Bool,                      Some("true"), "SIGUSR1 with no trigger files runs it"),
     key("jobs.<job>.signal",         Text(&SIGNAL),             None,         "this signal runs it"),
     key("jobs.<job>.after",          Texts { each: &JOB, min: 0 },              None,         "runs when these jobs have committed"),
 
     key("jobs.<job>.timeout",           Text(&SOME_DURATION), None,        "of the whole attempt"),
     key("jobs.<job>.lock_timeout",      Text(&SOME_DURATION), Some("30s"), "of waiting for a lock"),
-    key("jobs.<job>.stall_timeout",     Text(&SOME_DURATION), Some("5m"),  "of silence, until the server is asked whether it is at work"),
+    key("jobs.<job>.stall_timeout",     Text(&SOME_DURATION), Some("5m"),  "silence before the server is asked whether its backend is at work"),
     key("jobs.<job>.retry.max",         Integer { min: 0 },   Some("3"),   "tries after the first"),
     key("jobs.<job>.retry.backoff",     Text(&SOME_DURATION), Some("5s"),  "the first pause"),
     key("jobs.<job>.retry.max_backoff", Text(&SOME_DURATION), Some("5m"),  "the longest pause"),
@@ -89,16 +89,16 @@ pub(super) const KEYS: &[Key] = &[
     key("jobs.<job>.workers",           Integer { min: 1 },                     Some("1"),     "connections a side"),
     key("jobs.<job>.atomic",            Bool,                                   Some("true"),  "one snapshot and one target transaction for all tables"),
     key("jobs.<job>.verify",            Choice(&["count", "checksum", "none"]), Some("count"), "what is compared before COMMIT"),
-    key("jobs.<job>.guard.allow_empty", Bool,                                   Some("false"), "believe a source without rows"),
-    key("jobs.<job>.guard.max_shrink",  TextOrNumber(&SHARE),                   Some("50%"),   "the largest believed loss of rows"),
-    key("jobs.<job>.guard.min_rows",    Integer { min: 0 },                     Some("0"),     "the least believed number of rows"),
+    key("jobs.<job>.guard.allow_empty", Bool,                                   Some("false"), "accept a source without rows"),
+    key("jobs.<job>.guard.max_shrink",  TextOrNumber(&SHARE),                   Some("50%"),   "the largest accepted loss of rows"),
+    key("jobs.<job>.guard.min_rows",    Integer { min: 0 },                     Some("0"),     "the smallest accepted number of rows"),
     key("jobs.<job>.triggers",          Choice(&["fire", "skip"]),              Some("fire"),  "the target's triggers"),
     key("jobs.<job>.sequences",         Bool,                                   Some("true"),  "move the target's sequences past the copied values"),
     key("jobs.<job>.analyze",           Bool,                                   Some("true"),  "ANALYZE after publishing"),
-    key("jobs.<job>.rate_limit",        Text(&BYTES),                           None,          "bytes a second read from the source"),
+    key("jobs.<job>.rate_limit",        Text(&BYTES),                           None,          "bytes read from the source per second"),
     key("jobs.<job>.on_error",          Choice(&["abort", "quarantine"]),       Some("abort"), "what happens to rows that the target rejects"),
     key("jobs.<job>.log_values",        Bool,                                   Some("false"), "show keys and cell values in errors and reports"),
-    key("jobs.<job>.recreate_views",    Bool,                                   Some("false"), "make views on a swapped table again"),
+    key("jobs.<job>.recreate_views",    Bool,                                   Some("false"), "recreate views on a swapped table"),
     key("jobs.<job>.max_snapshot_age",  Text(&SOME_DURATION),                   None,          "how long the source's snapshot may be held"),
 
     key("jobs.<job>.table.<relation>.source",            Text(&RELATION),                   None,          "the relation that is read"),
@@ -257,10 +257,7 @@ pub(super) fn unknown(path: &KeyPath) -> String {
         .collect();
     elsewhere.dedup();
     if !elsewhere.is_empty() {
-        return format!(
-            "unknown key; it belongs into `{}`",
-            elsewhere.join("` or `")
-        );
+        return format!("unknown key; it belongs in `{}`", elsewhere.join("` or `"));
     }
     format!("unknown key; known here: {}", siblings.join(", "))
 }
@@ -279,11 +276,11 @@ mod tests {
     #[case("job", "unknown key; did you mean `jobs`?")]
     #[case(
         "jobs.orders.max_connections",
-        "unknown key; it belongs into `[servers.NAME]`"
+        "unknown key; it belongs in `[servers.NAME]`"
     )]
     #[case(
         "jobs.orders.where",
-        r#"unknown key; it belongs into `[jobs.NAME.table."schema.name"]`"#
+        r#"unknown key; it belongs in `[jobs.NAME.table."schema.name"]`"#
     )]
     #[case(
         "jobs.orders.retry.jump",

@@ -224,7 +224,7 @@ pub struct ScheduleSpec {
     pub missed: Missed,
     /// How old a missed fire may be.
     pub catchup_window: Duration,
-    /// SIGUSR1 with an empty spool runs it.
+    /// SIGUSR1 with no trigger files runs it.
     pub on_demand: bool,
     /// `RTMIN+n`.
     pub signal: Option<u8>,

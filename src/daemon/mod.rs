@@ -55,7 +55,7 @@ pub enum StartError {
     #[error("signals can't be handled: {0}")]
     Signals(io::Error),
     /// `NOTIFY_SOCKET` makes no sense.
-    #[error("the supervisor can't be told: {0}")]
+    #[error("systemd cannot be notified: {0}")]
     Supervisor(io::Error),
 }
 

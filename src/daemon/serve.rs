@@ -246,7 +246,7 @@ impl Daemon {
 
     fn tell(&self, told: std::io::Result<()>) {
         if let Err(error) = told {
-            tracing::debug!("the supervisor was not told: {error}");
+            tracing::debug!("systemd could not be notified: {error}");
         }
     }
 }

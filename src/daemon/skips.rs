@@ -35,7 +35,7 @@ impl Skips {
         }
         if unknown > NAMED_MAX {
             let more = unknown - NAMED_MAX;
-            tracing::warn!("not run: {more} more names, for there are no such jobs");
+            tracing::warn!("not run: {more} more names of jobs that do not exist");
         }
     }
 

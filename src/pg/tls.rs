@@ -94,7 +94,8 @@ fn roots(mode: SslMode, options: &TlsOptions) -> Result<Option<Vec<Certificate>>
         // libpq would refuse `verify-full`, too; the system's roots with a host name are a sound check.
         return match mode {
             SslMode::VerifyCa => Err(TlsSetupError {
-                message: "sslmode=verify-ca needs a root certificate, and there is none".to_owned(),
+                message: "sslmode=verify-ca needs a root certificate, and none is configured"
+                    .to_owned(),
                 hint: Some("set `sslrootcert`, or make ~/.postgresql/root.crt"),
             }),
             _ => Ok(None),
@@ -104,7 +105,7 @@ fn roots(mode: SslMode, options: &TlsOptions) -> Result<Option<Vec<Certificate>>
         return Err(TlsSetupError {
             message: "~/.postgresql/root.crl is there, and revocation lists are not supported"
                 .to_owned(),
-            hint: Some("move the file away if nobody relies on it"),
+            hint: Some("move the file away if it is not needed"),
         });
     }
     let certificates = Certificate::stack_from_pem(&text)

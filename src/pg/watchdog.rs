@@ -225,17 +225,18 @@ impl Silence {
             ),
             Doing::WaitingForUs => (
                 ErrorKind::Stalled,
-                "waits for us, who wait for it: the network has lost something".to_owned(),
-                "see what is between here and the server; `stall_timeout` says how long to wait",
+                "waits for the client, and the client for the backend: data was lost in transit"
+                    .to_owned(),
+                "check the network, firewalls and poolers between tableferry and the server; `stall_timeout` says how long to wait",
             ),
             Doing::Gone => (
                 ErrorKind::Stalled,
-                "is gone, and the network has not told".to_owned(),
+                "has ended, and no message of that arrived".to_owned(),
                 "see the server's log for how it ended",
             ),
             Doing::Unknown { why } => (
                 ErrorKind::Stalled,
-                format!("was not heard of, and the server could not be asked: {why}"),
+                format!("did not answer, and the server could not be asked: {why}"),
                 "is the server up, and does the network reach it? `stall_timeout` says how long to wait",
             ),
         };

@@ -178,7 +178,7 @@ fn based(ty: &TypeDesc, typmod: i32) -> Based<'_> {
 }
 
 fn whole(from: Based<'_>, to: Based<'_>) -> Result<(Form, Form), &'static str> {
-    const NESTED: &str = "the two write what is inside differently";
+    const NESTED: &str = "the two sides write the values inside differently";
     let same_inside = |a: Based<'_>, b: Based<'_>| match whole(a, b) {
         Ok((AS_IT_IS, AS_IT_IS)) => Ok((AS_IT_IS, AS_IT_IS)),
         Ok((CHAR_TO_INT, _)) => Ok((AS_IT_IS, AS_IT_IS)),

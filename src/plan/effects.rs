@@ -182,7 +182,7 @@ pub fn refusals(job: &JobSpec, tables: &[(&QualifiedName, &Effects)]) -> Vec<Ref
                 );
                 refusals.push(
                     Refusal::mismatch(Side::Target, table, message)
-                        .hinted("use `atomic = true`: then what was changed is put right"),
+                        .hinted("use `atomic = true`: then changed rows are corrected"),
                 );
             }
         }
@@ -201,7 +201,7 @@ pub fn warnings(job: &JobSpec, table: &QualifiedName, effects: &Effects) -> Opti
     (!job.atomic && !names.is_empty()).then(|| {
         format!(
             "foreign keys with ON DELETE or ON UPDATE change {} when rows of this table change; with \
-             `atomic = false` they are put right only when that table is published",
+             `atomic = false` they are corrected only when that table is published",
             names.join(", ")
         )
     })

@@ -119,7 +119,7 @@ fn statements(plan: &JobPlan, job: &JobSpec) -> Vec<Statement> {
     }
     if !job.atomic {
         list.target(
-            "-- in a session of its own: takes the job's advisory lock, drops what dead runs left",
+            "-- in a session of its own: takes the job's advisory lock, drops tables that killed runs left behind",
         );
     }
     for transaction in &plan.transactions {
@@ -162,14 +162,16 @@ impl Statements {
             Step::Begin => self.target("BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE"),
             Step::ClaimJob => {
                 self.target(
-                    "-- takes the job's advisory lock, drops what dead runs of the job left",
+                    "-- takes the job's advisory lock, drops tables that killed runs of the job left behind",
                 );
             }
             Step::ClaimTables => self.target("-- takes the targets' advisory locks"),
             Step::CountReplaced => self.target("-- counts the rows that will be replaced"),
             Step::Run(run) => self.target(&run.sql),
             Step::FreeNames => {
-                self.target("-- drops new tables that a dead run left, compares what is attached");
+                self.target(
+                    "-- drops new tables that a killed run left behind, compares what is attached",
+                );
             }
             Step::CompareDefinitions => self.target("-- compares the definitions with the plan"),
             Step::OpenWorkers => {
@@ -337,7 +339,7 @@ mod tests {
                 (target, "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE"),
                 (
                     target,
-                    "-- takes the job's advisory lock, drops what dead runs of the job left"
+                    "-- takes the job's advisory lock, drops tables that killed runs of the job left behind"
                 ),
                 (target, "-- takes the targets' advisory locks"),
                 (target, "-- counts the rows that will be replaced"),

@@ -158,7 +158,7 @@ fn both_exist<'a>(
     if inspected.target.is_none() {
         refusals.push(
             Refusal::mismatch(Side::Target, &spec.target, "does not exist on the target").hinted(
-                "make it first, for example with `pg_dump --schema-only --table` from the source",
+                "create it first, for example with `pg_dump --schema-only --table` from the source",
             ),
         );
     }

@@ -83,8 +83,7 @@ pub fn plan(
         };
         refuse(
             format!(
-                "of a {what} only the watermark's values are seen, so that a row which is committed \
-                 late would be missed"
+                "no xmin can be read from this {what}, so a row that is committed late would be missed"
             ),
             "read the table itself, with SELECT on the whole table; or set `watermark_overlap` to \
              more than the longest transaction on the source takes",

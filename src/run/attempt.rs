@@ -315,8 +315,7 @@ impl AttemptBounds<'_> {
             biased;
             why = self.cancelled.cancelled() => Err(match why {
                 Why::Signal => stopped(ErrorKind::Cancelled, "cancelled by a signal".to_owned()),
-                Why::Lost => stopped(ErrorKind::Conflict, "the ledger calls this run lost: it was \
-                    not heard of for too long".to_owned()),
+                Why::Lost => stopped(ErrorKind::Conflict, "the ledger says that this run was lost: its heartbeat stopped for too long".to_owned()),
             }),
             () = time_is_up => {
                 let seconds = job.timeout.unwrap_or_default().as_secs_f64();

@@ -69,7 +69,7 @@ async fn check_table(
             .at(target.server())
             .on(&table.target)
             .hinted(format!(
-                "a trigger on the target changes values, somebody else writes to it, or an \
+                "a trigger on the target changes values, another session writes to it, or an \
                  expression gives another value each time it is computed; with `verify = \"count\"` the rows are published, and \
                  `tableferry verify {}` shows which of them differ",
                 context.job.name

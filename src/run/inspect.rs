@@ -134,7 +134,7 @@ pub async fn inspect(
 fn unlocked(lock: &LockTarget) -> Option<String> {
     let why = lock.skipped.as_ref()?;
     Some(format!(
-        "{} is read without a lock ({why}): a TRUNCATE at the wrong moment would show as no rows",
+        "{} is read without a lock ({why}): after a concurrent TRUNCATE it would be read as empty",
         lock.name
     ))
 }

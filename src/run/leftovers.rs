@@ -29,11 +29,11 @@ pub(super) async fn sweep(context: &Context, target: &Session) -> Result<()> {
     let text: Vec<String> = names.iter().map(ToString::to_string).collect();
     match swept.unwrap_or_else(|_| Err(no_answer(context))) {
         Ok(()) => context.tell(Event::Warned(format!(
-            "dropped what a run that died had left: {}",
+            "dropped tables that a killed run left behind: {}",
             text.join(", ")
         ))),
         Err(error) => context.tell(Event::Warned(format!(
-            "what a run that died had left could not be dropped yet: {error}"
+            "tables that a killed run left behind could not be dropped yet: {error}"
         ))),
     }
     Ok(())
@@ -66,7 +66,7 @@ pub(super) async fn clean_up(context: &Context, made: &[QualifiedName]) {
     let cleaned = tokio::time::timeout(CLEAN_WAIT, drop_all(context, made)).await;
     if let Err(error) = cleaned.unwrap_or_else(|_| Err(no_answer(context))) {
         context.tell(Event::Warned(format!(
-            "what the workers have loaded could not be dropped, the next run of the job will do it: \
+            "the tables that the workers loaded could not be dropped; the job's next run drops them: \
              {error}"
         )));
     }

@@ -45,7 +45,7 @@ pub(super) async fn resume(
         };
         let since = text.as_deref().and_then(Mark::parse);
         if text.is_some() && since.is_none() {
-            let why = "the last run was by a release that noted less of the source";
+            let why = "the last run was by an older release, whose watermark cannot be used";
             context.tell(Event::Warned(starts_over(relation, why)));
         }
         entry.progress = Some(Progress { since, now });

@@ -68,7 +68,9 @@ impl Daemon {
                 Ok(())
             }
             Err(errors) => {
-                tracing::error!("the new configuration is refused, the old one stays: {errors}");
+                tracing::error!(
+                    "the new configuration is refused, and the old one stays in force: {errors}"
+                );
                 Err(errors)
             }
         };

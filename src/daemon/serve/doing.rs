@@ -96,7 +96,9 @@ impl Daemon {
 
     fn save(&mut self) {
         if let Err(error) = self.state_file.save() {
-            tracing::error!("what was run can't be remembered across a restart: {error}");
+            tracing::error!(
+                "the state file cannot be written, so a restart forgets which jobs have run: {error}"
+            );
         }
     }
 }

@@ -45,8 +45,7 @@ pub(super) fn load(path: &Path) -> io::Result<BTreeMap<String, SavedJob>> {
     let aside = set_aside(path).map_err(|why| refused(path, &format!("{what}; {why}")))?;
     tracing::error!(
         file = %path.display(), set_aside = %aside.display(), jobs = jobs.len(),
-        "what was run before is not known in full: {}: {what}; the file is kept as {}, what can be \
-         read of it counts, and with history = \"target\" the ledger knows what has committed",
+        "the state file {} is damaged: {what}; it is kept as {}, the daemon continues with what can be  read of it, and with history = \"target\" the ledger knows what has committed",
         path.display(), aside.display()
     );
     Ok(jobs)
@@ -54,7 +53,7 @@ pub(super) fn load(path: &Path) -> io::Result<BTreeMap<String, SavedJob>> {
 
 fn refused(path: &Path, why: &str) -> io::Error {
     io::Error::other(format!(
-        "{}: {why} (to start without what it remembers, move it away)",
+        "{}: {why} (to start without this file, move it away)",
         path.display()
     ))
 }

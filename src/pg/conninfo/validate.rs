@@ -34,7 +34,11 @@ pub(super) fn validate(settings: &RawSettings, outside: &Outside<'_>) -> Result<
         .get("user")
         .map(str::to_owned)
         .or_else(|| outside.os_user.clone())
-        .ok_or_else(|| ConninfoError::new("no `user`, and the system has no name for us"))?;
+        .ok_or_else(|| {
+            ConninfoError::new(
+                "no `user`, and the operating system has no name for the current user",
+            )
+        })?;
     let passfile = values.get("passfile").map(PathBuf::from);
     let (ssl_mode, tls) = tls_options(&values, outside)?;
     let (channel_binding, require_auth) = authentication(&values)?;

@@ -9,7 +9,7 @@ use crate::pg::conninfo::AuthRefused;
 pub(super) fn of_login(side: Side, error: tokio_postgres::Error) -> Error {
     if let Some(refused) = auth_refused(&error) {
         return Error::new(ErrorKind::Auth, Phase::Connect, side, refused.to_string()).hinted(
-            "nothing was sent in answer: make sure that it is the right server, and change its \
+            "tableferry sent no password: make sure that it is the right server, and change its \
              pg_hba.conf, or `require_auth`",
         );
     }
@@ -47,7 +47,7 @@ fn of_transport(error: Error, text: &str) -> Error {
             ErrorKind::Auth,
             Phase::Connect,
             error.side(),
-            "the server asks for a password, and there is none",
+            "the server asks for a password, and none is configured",
         )
         .hinted("set password_file (or password_env, password_credential, passfile)");
     }
@@ -58,7 +58,7 @@ fn of_transport(error: Error, text: &str) -> Error {
     }
     if has("server does not support TLS") {
         return error.of_kind(ErrorKind::Tls).hinted(
-            "turn `ssl` on at the server; or set sslmode=disable if nobody else can listen",
+            "turn `ssl` on at the server; or set sslmode=disable if the network is trusted",
         );
     }
     if has("ostname mismatch") || has("IP address mismatch") {

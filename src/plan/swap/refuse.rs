@@ -67,7 +67,7 @@ fn check_kind(target: &RelationDesc, old: &Attachments, refusals: &mut Vec<Refus
     refuse(
         old.published_unnamed,
         "a publication of all tables, or of all in its schema, would send the new table to subscribers \
-         under a name that they don't know"
+         under a name that they do not know"
             .to_owned(),
     );
     if !target.children.is_empty() {
@@ -87,7 +87,7 @@ fn check_bound(
     for what in &old.bound {
         refusals.push(cannot_follow(
             target,
-            format!("{what} is bound to this very table and cannot follow to a new one"),
+            format!("{what} refers to this table by its OID and cannot follow to a new one"),
         ));
     }
     for key in &target.referenced_by {
@@ -122,7 +122,9 @@ fn check_bound(
             refusals.push(
                 cannot_follow(
                     target,
-                    format!("temporary view {name} of another session is bound to this very table"),
+                    format!(
+                        "temporary view {name} of another session refers to this table by its OID"
+                    ),
                 )
                 .hinted(
                     "let that session end, or drop the view; `mode = \"merge\"` keeps the table",
@@ -130,16 +132,18 @@ fn check_bound(
             );
         } else if !job.recreate_views {
             refusals.push(
-                cannot_follow(target, format!("view {name} is bound to this very table")).hinted(
-                    "use `mode = \"merge\"`, or let swap make the view again: `recreate_views = true`",
-                ),
+                cannot_follow(
+                    target,
+                    format!("view {name} refers to this table by its OID"),
+                )
+                .hinted("use `mode = \"merge\"`, or set `recreate_views = true`"),
             );
         } else if !view.owned {
             refusals.push(
                 Refusal::permission(
                     Side::Target,
                     &target.name,
-                    format!("the role does not own view {name}, which has to be made again"),
+                    format!("the role does not own view {name}, which has to be recreated"),
                 )
                 .hinted(format!("GRANT {} TO the role of the target", view.owner)),
             );
@@ -224,19 +228,18 @@ pub(super) fn warn(
 ) {
     for publication in &old.publications {
         warnings.push(format!(
-            "publication {} gets the new table; its subscribers don't get the new rows by \
-             themselves: `mode = \"merge\"` replicates",
+            "publication {} gets the new table; its subscribers do not receive the new rows: `mode = \"merge\"` replicates them",
             publication.name
         ));
     }
     if !old.invalid_indexes.is_empty() {
         warnings.push(format!(
-            "invalid indexes are not made again: {}",
+            "invalid indexes are not rebuilt: {}",
             old.invalid_indexes.join(", ")
         ));
     }
     if job.triggers == Triggers::Fire && !target.triggers.is_empty() {
-        warnings.push("its triggers fire on the shadow, whose name they see".to_owned());
+        warnings.push("its triggers fire on the new table, and see its temporary name".to_owned());
     }
     if let Some(partition) = &old.partition {
         if let (Some(default), false) = (&partition.default, partition.default_excludes) {

@@ -20,7 +20,7 @@ pub(super) fn check(target: &RelationDesc, old: &Attachments, refusals: &mut Vec
     let owner = &old.owner;
     if !target.privileges.owner || !old.may_set_owner {
         lacks(
-            format!("the role is no member of {owner}, who owns the table"),
+            format!("the role is not a member of {owner}, which owns the table"),
             format!("GRANT {owner} TO the role of the target"),
         );
     }
@@ -32,7 +32,7 @@ pub(super) fn check(target: &RelationDesc, old: &Attachments, refusals: &mut Vec
     }
     if !old.owner_may_create {
         lacks(
-            format!("{owner}, who owns the table, lacks CREATE on schema {schema}"),
+            format!("{owner}, which owns the table, lacks CREATE on schema {schema}"),
             format!("GRANT CREATE ON SCHEMA {schema} TO {owner}"),
         );
     }
@@ -116,7 +116,8 @@ fn check_states(target: &RelationDesc, old: &Attachments, lacks: &mut impl FnMut
     let hint = || "let a superuser enable them".to_owned();
     if old.constraint_trigger_states == ["D"] {
         lacks(
-            "only a superuser can disable the triggers of its constraints again".to_owned(),
+            "only a superuser can disable the triggers of its constraints on the new table"
+                .to_owned(),
             hint(),
         );
     }

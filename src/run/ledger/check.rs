@@ -54,7 +54,7 @@ pub async fn check(target: &Session) -> Result<Readiness> {
         Some(false) | None => {
             let message = match readiness {
                 Readiness::ToBeMade => {
-                    "the role may not make the ledger (schema tableferry), or bring it up to date"
+                    "the role may not create the ledger (schema tableferry), or upgrade it"
                 }
                 Readiness::Ready => "the role may not write the ledger",
             };

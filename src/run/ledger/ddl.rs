@@ -40,7 +40,7 @@ const GRANTS: &str = "\
 --   GRANT DELETE ON tableferry.run, tableferry.run_table, tableferry.fire TO loader;
 -- and, for jobs of mode merge or upsert with several workers, which stage rows there:
 --   GRANT CREATE ON SCHEMA tableferry TO loader;
--- What somebody needs who only reads:
+-- What a role needs that only reads:
 --   GRANT USAGE ON SCHEMA tableferry TO reader;
 --   GRANT SELECT ON ALL TABLES IN SCHEMA tableferry TO reader;
 ";
@@ -50,7 +50,7 @@ pub fn script() -> String {
     let (lock, guard) = (lock_key(LOCK), guard());
     format!(
         "-- tableferry's ledger, version {VERSION}: run this in each target database.\n\
-         -- It may be run again, and changes nothing then.\n--\n\
+         -- Running it again changes nothing.\n--\n\
          {GRANTS}\nBEGIN;\n\
          SET LOCAL client_min_messages = warning;\n\
          SET LOCAL search_path = '';\n\
@@ -153,16 +153,14 @@ pub(super) async fn make(target: &Session) -> Result<()> {
     let make = format!("{schema} {TABLES}; COMMIT");
     let made = target.run(Phase::Prepare, &make).await;
     made.map_err(|error| {
-        advised(
-            error.at_place("the ledger (schema tableferry) cannot be made or brought up to date"),
-        )
+        advised(error.at_place("the ledger (schema tableferry) cannot be created or upgraded"))
     })?;
     let server = target.server();
     match found {
-        Found::Older => tracing::info!(server, "the ledger is brought up to version {VERSION}"),
+        Found::Older => tracing::info!(server, "the ledger is upgraded to version {VERSION}"),
         _ => tracing::info!(
             server,
-            "there was no ledger: schema tableferry is made, and knows of no earlier run"
+            "there was no ledger: schema tableferry is created, without any earlier run"
         ),
     }
     Ok(())

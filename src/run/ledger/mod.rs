@@ -105,7 +105,7 @@ async fn begin_on_target(
     }
     target.run(Phase::Prepare, "COMMIT").await?;
     for run_id in &lost {
-        let warning = format!("run {run_id} was lost: whoever ran it is gone");
+        let warning = format!("run {run_id} was lost: its heartbeat stopped");
         context.tell(Event::Warned(warning));
     }
     takeover::terminate_backends(target, &lost).await?;

@@ -6,8 +6,8 @@ CREATE TABLE IF NOT EXISTS tableferry.ledger (
     CONSTRAINT ledger_one CHECK (one)
 );
 COMMENT ON TABLE tableferry.ledger IS 'One row about the ledger itself';
-COMMENT ON COLUMN tableferry.ledger.one IS 'Always true: there is one row';
-COMMENT ON COLUMN tableferry.ledger.version IS 'Version of these tables; a tableferry that knows only older ones refuses to run';
+COMMENT ON COLUMN tableferry.ledger.one IS 'Always true: the table has one row';
+COMMENT ON COLUMN tableferry.ledger.version IS 'Version of these tables; a tableferry that only knows older versions refuses to run';
 COMMENT ON COLUMN tableferry.ledger.pruned_at IS 'When runs older than history_keep were last deleted';
 
 CREATE TABLE IF NOT EXISTS tableferry.run (
@@ -30,20 +30,20 @@ CREATE TABLE IF NOT EXISTS tableferry.run (
 COMMENT ON TABLE tableferry.run IS 'One row for each run of a job';
 COMMENT ON COLUMN tableferry.run.run_id IS 'The run, as in tableferry''s log and JSON report';
 COMMENT ON COLUMN tableferry.run.job IS 'The job''s name in the configuration';
-COMMENT ON COLUMN tableferry.run.state IS 'running; committed: the target holds its rows, since the very transaction that wrote this; rolled_back or cancelled: the target is as it was, but for the tables that run_table names; lost: whoever ran it is gone';
-COMMENT ON COLUMN tableferry.run.trigger IS 'What made it run: manual, schedule, signal, missed, after';
-COMMENT ON COLUMN tableferry.run.due_at IS 'The fire time of its schedule, where that made it run';
-COMMENT ON COLUMN tableferry.run.started_at IS 'When it began, by the clock of tableferry''s host';
-COMMENT ON COLUMN tableferry.run.finished_at IS 'When it ended, by the same clock; for a committed run the moment before its COMMIT';
-COMMENT ON COLUMN tableferry.run.heartbeat_at IS 'When the run was last heard of, by this server''s clock; one that is running says so every few seconds';
-COMMENT ON COLUMN tableferry.run.instance IS 'Who ran it: host name and process id';
-COMMENT ON COLUMN tableferry.run.attempts IS 'How often it was tried';
-COMMENT ON COLUMN tableferry.run.source_lsn IS 'WAL position of the source that the copied snapshot holds at least';
+COMMENT ON COLUMN tableferry.run.state IS 'running; committed: the target holds the run''s rows, published by the same transaction that set this state; rolled_back or cancelled: the target is unchanged, except for the tables in run_table; lost: the run''s heartbeat stopped';
+COMMENT ON COLUMN tableferry.run.trigger IS 'What started the run: manual, schedule, signal, missed, after';
+COMMENT ON COLUMN tableferry.run.due_at IS 'The fire time, if the schedule started the run';
+COMMENT ON COLUMN tableferry.run.started_at IS 'When the run began, by the clock of tableferry''s host';
+COMMENT ON COLUMN tableferry.run.finished_at IS 'When the run ended, by the same clock; for a committed run the time just before its COMMIT';
+COMMENT ON COLUMN tableferry.run.heartbeat_at IS 'The run''s last heartbeat, by this server''s clock; a running run sends one every few seconds';
+COMMENT ON COLUMN tableferry.run.instance IS 'Host name and process ID of the tableferry that ran it';
+COMMENT ON COLUMN tableferry.run.attempts IS 'Number of attempts';
+COMMENT ON COLUMN tableferry.run.source_lsn IS 'WAL position of the source that the copied snapshot includes at least';
 COMMENT ON COLUMN tableferry.run.snapshot_at IS 'When the copied snapshot was taken, by the source''s clock';
-COMMENT ON COLUMN tableferry.run.error IS 'Why it failed; never with values of rows';
+COMMENT ON COLUMN tableferry.run.error IS 'Why the run failed; never contains values of rows';
 
 ALTER TABLE tableferry.run ADD COLUMN IF NOT EXISTS retried text[];
-COMMENT ON COLUMN tableferry.run.retried IS 'Why each attempt before the last one failed, in order; never with values of rows';
+COMMENT ON COLUMN tableferry.run.retried IS 'Why each attempt before the last one failed, in order; never contains values of rows';
 
 CREATE INDEX IF NOT EXISTS run_job_started_at ON tableferry.run (job, started_at DESC);
 
@@ -53,10 +53,10 @@ CREATE TABLE IF NOT EXISTS tableferry.fire (
     run_id uuid        NOT NULL,
     CONSTRAINT fire_pkey PRIMARY KEY (job, due_at)
 );
-COMMENT ON TABLE tableferry.fire IS 'Which run a fire time belongs to: of several daemons that know the job, the first to insert its row runs it';
+COMMENT ON TABLE tableferry.fire IS 'The run of each fire time: if several daemons have the job, the first to insert the row runs it';
 COMMENT ON COLUMN tableferry.fire.job IS 'The job';
 COMMENT ON COLUMN tableferry.fire.due_at IS 'The fire time of its schedule';
-COMMENT ON COLUMN tableferry.fire.run_id IS 'The run; another one when this one was lost or cancelled, and its fire was taken over';
+COMMENT ON COLUMN tableferry.fire.run_id IS 'The run; updated when the run was lost or cancelled and another daemon takes over the fire time';
 
 CREATE TABLE IF NOT EXISTS tableferry.run_table (
     run_id        uuid   NOT NULL,
@@ -79,14 +79,14 @@ COMMENT ON COLUMN tableferry.run_table.run_id IS 'The run';
 COMMENT ON COLUMN tableferry.run_table.target IS 'The relation that was written';
 COMMENT ON COLUMN tableferry.run_table.source IS 'The relation that was read, or (query)';
 COMMENT ON COLUMN tableferry.run_table.mode IS 'append, truncate, swap, merge, upsert';
-COMMENT ON COLUMN tableferry.run_table.format IS 'Of its COPY: binary or text';
+COMMENT ON COLUMN tableferry.run_table.format IS 'Format of COPY: binary or text';
 COMMENT ON COLUMN tableferry.run_table.rows_read IS 'Rows that the source sent';
 COMMENT ON COLUMN tableferry.run_table.rows_written IS 'Rows that the target took';
-COMMENT ON COLUMN tableferry.run_table.rows_inserted IS 'Rows that are new in the target';
-COMMENT ON COLUMN tableferry.run_table.rows_updated IS 'Rows that were changed in the target';
-COMMENT ON COLUMN tableferry.run_table.rows_deleted IS 'Rows that are gone from the target';
+COMMENT ON COLUMN tableferry.run_table.rows_inserted IS 'Rows that were inserted into the target';
+COMMENT ON COLUMN tableferry.run_table.rows_updated IS 'Rows that were updated in the target';
+COMMENT ON COLUMN tableferry.run_table.rows_deleted IS 'Rows that were deleted from the target';
 COMMENT ON COLUMN tableferry.run_table.bytes IS 'Bytes of COPY data';
-COMMENT ON COLUMN tableferry.run_table.watermark IS 'The watermark that the run reached, where the table has one';
+COMMENT ON COLUMN tableferry.run_table.watermark IS 'The watermark that the run reached, if the table has one';
 
 CREATE TABLE IF NOT EXISTS tableferry.watermark (
     job         text        NOT NULL,
@@ -96,10 +96,10 @@ CREATE TABLE IF NOT EXISTS tableferry.watermark (
     recorded_at timestamptz NOT NULL DEFAULT pg_catalog.now(),
     CONSTRAINT watermark_pkey PRIMARY KEY (job, target)
 );
-COMMENT ON TABLE tableferry.watermark IS 'Up to where each table with a watermark has been read; delete a row to start over';
+COMMENT ON TABLE tableferry.watermark IS 'How far each table with a watermark has been read; delete a row to read the table again';
 COMMENT ON COLUMN tableferry.watermark.job IS 'The job';
 COMMENT ON COLUMN tableferry.watermark.target IS 'The relation that is written';
-COMMENT ON COLUMN tableferry.watermark.value IS 'All rows up to here have been read, as text';
+COMMENT ON COLUMN tableferry.watermark.value IS 'All rows up to this value have been read, as text';
 COMMENT ON COLUMN tableferry.watermark.run_id IS 'The run that read them';
 COMMENT ON COLUMN tableferry.watermark.recorded_at IS 'When that run published them, by this server''s clock';
 
@@ -109,10 +109,10 @@ CREATE TABLE IF NOT EXISTS tableferry.job (
     recorded_at timestamptz NOT NULL DEFAULT pg_catalog.now(),
     CONSTRAINT job_pkey PRIMARY KEY (job)
 );
-COMMENT ON TABLE tableferry.job IS 'What a daemon says about its jobs';
+COMMENT ON TABLE tableferry.job IS 'What the daemons report about their jobs';
 COMMENT ON COLUMN tableferry.job.job IS 'The job';
-COMMENT ON COLUMN tableferry.job.next_due_at IS 'Its next fire time';
-COMMENT ON COLUMN tableferry.job.recorded_at IS 'When a daemon said so, by this server''s clock';
+COMMENT ON COLUMN tableferry.job.next_due_at IS 'The job''s next fire time';
+COMMENT ON COLUMN tableferry.job.recorded_at IS 'When a daemon reported it, by this server''s clock';
 
 CREATE OR REPLACE VIEW tableferry.job_status AS
 SELECT known.job,
@@ -141,14 +141,14 @@ LEFT JOIN LATERAL (
     WHERE run.job = known.job
     ORDER BY run.started_at DESC LIMIT 1
 ) AS latest ON true;
-COMMENT ON VIEW tableferry.job_status IS 'How each job stands';
+COMMENT ON VIEW tableferry.job_status IS 'The status of each job';
 COMMENT ON COLUMN tableferry.job_status.job IS 'The job';
-COMMENT ON COLUMN tableferry.job_status.last_success IS 'When a run of it was last committed';
-COMMENT ON COLUMN tableferry.job_status.freshness IS 'How old the source''s snapshot is that the target holds now';
-COMMENT ON COLUMN tableferry.job_status.last_error_at IS 'When a run of it last failed, was cancelled or lost';
-COMMENT ON COLUMN tableferry.job_status.last_error IS 'Why';
-COMMENT ON COLUMN tableferry.job_status.running_since IS 'Since when it has been running';
-COMMENT ON COLUMN tableferry.job_status.next_due IS 'Its next fire time, as a daemon last said';
+COMMENT ON COLUMN tableferry.job_status.last_success IS 'When a run of the job was last committed';
+COMMENT ON COLUMN tableferry.job_status.freshness IS 'Age of the source''s snapshot that the target holds now';
+COMMENT ON COLUMN tableferry.job_status.last_error_at IS 'When a run of the job last failed, was cancelled or lost';
+COMMENT ON COLUMN tableferry.job_status.last_error IS 'Why that run failed';
+COMMENT ON COLUMN tableferry.job_status.running_since IS 'When the current run began';
+COMMENT ON COLUMN tableferry.job_status.next_due IS 'The job''s next fire time, as last reported by a daemon';
 
 INSERT INTO tableferry.ledger (version) VALUES (2)
 ON CONFLICT (one) DO UPDATE SET version = EXCLUDED.version WHERE ledger.version < EXCLUDED.version;

@@ -80,7 +80,7 @@ const LOST: &str = "SET state = 'lost', finished_at = pg_catalog.clock_timestamp
                     error = COALESCE(error, $1)";
 
 fn why_lost() -> String {
-    format!("whoever ran it is gone; declared lost by {}", instance())
+    format!("its heartbeat stopped; declared lost by {}", instance())
 }
 
 /// Marks all other runs of the job lost that have had no heartbeat for `LOST_AFTER`. Skips runs whose

@@ -91,16 +91,14 @@ pub(in crate::run) async fn wait(
         }
         if !job.lock_timeout.is_zero() && began.elapsed() >= job.lock_timeout {
             let message = format!(
-                "transactions that are older than the new rows, and would find the table empty, did \
-                 not end within {} s: backends {}",
+                "transactions that are older than the new rows and would find the table empty did not end within {} s: backends {}",
                 job.lock_timeout.as_secs_f64(),
                 left.join(", ")
             );
             return Err(Error::new(ErrorKind::Locked, Phase::Publish, Side::Target, message)
                 .at(target.server())
                 .hinted(
-                    "let them end, raise `lock_timeout`, or set `workers = 1`: what one worker loads, \
-                     every transaction sees",
+                    "end them, raise `lock_timeout`, or set `workers = 1`: the rows that one worker loads are visible to every transaction",
                 ));
         }
         tokio::time::sleep(pause).await;

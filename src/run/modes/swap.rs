@@ -62,7 +62,7 @@ async fn drop_leftover(target: &Session, name: &QualifiedName) -> Result<()> {
         return Ok(());
     };
     if !row.get::<_, String>(0).starts_with(SHADOW_MARK) {
-        let message = format!("{name} exists, and is no shadow that a run left");
+        let message = format!("{name} exists, and is not a table that a run left behind");
         return Err(Error::new(
             ErrorKind::SchemaMismatch,
             Phase::Prepare,

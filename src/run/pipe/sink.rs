@@ -53,7 +53,7 @@ pub(super) async fn pump(
                     ErrorKind::Truncated,
                     Phase::CopyOut,
                     Side::Local,
-                    "the rows stopped coming before their end was announced",
+                    "the source's rows ended without the end of COPY",
                 )
                 .on(&plan.target));
             }
