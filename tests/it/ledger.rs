@@ -360,7 +360,7 @@ fn the_grants_that_the_schema_names_are_all_that_is_needed() {
 }
 
 #[rstest]
-#[case("", "the ledger (schema tableferry) cannot be made")]
+#[case("", "the ledger (schema tableferry) cannot be created")]
 // Made by a DBA who forgot the grants.
 #[case(
     "CREATE SCHEMA tableferry; CREATE TABLE tableferry.ledger (version int)",
@@ -606,7 +606,7 @@ fn history_shows_the_newest_runs_first(#[values("target", "local")] history: &st
     let job = job(&db, &config);
     let check = job.run(&["check", "--connect"]);
     assert_eq!(check.code, Some(0), "{check}");
-    let announced = check.stdout.contains("the first run will make the ledger");
+    let announced = check.stdout.contains("the first run creates the ledger");
     assert_eq!(announced, history == "target", "{check}");
     let nothing = job.run(&["history", "--json"]);
     assert_eq!((nothing.code, nothing.reports.len()), (Some(0), 0));

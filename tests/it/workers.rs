@@ -523,7 +523,7 @@ fn what_a_killed_run_left_the_next_one_of_the_job_drops(#[case] mode: &str, #[ca
 
     assert_committed(&outcome);
     assert!(
-        outcome.stderr.contains("a run that died had left"),
+        outcome.stderr.contains("a killed run left behind"),
         "{outcome}"
     );
     db.assert_same("(SELECT id, md5(v) FROM big)");

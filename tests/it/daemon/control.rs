@@ -260,7 +260,7 @@ fn a_ledger_that_is_made_anew_is_logged() {
     let db = tables("anew");
     let home = home(&configuration(&db, &truncate_job("j", "")));
     let daemon = Daemon::start(&home);
-    let line = "there was no ledger: schema tableferry is made";
+    let line = "there was no ledger: schema tableferry is created";
     daemon.wait_for(1, line, "");
     db.target.sql("DROP SCHEMA tableferry CASCADE");
     assert_eq!(daemon.ask(&["trigger", "j", "--wait"]).code, Some(0));
