@@ -98,7 +98,10 @@ impl RequireAuth {
         let (method, asked) = match code {
             // The end of an exchange is none of its own.
             0 if asked_before => return Ok(()),
-            0 => (Some(Method::None), "accepts the client without authentication"),
+            0 => (
+                Some(Method::None),
+                "accepts the client without authentication",
+            ),
             3 => (
                 Some(Method::Password),
                 "asks for the password in clear text",

@@ -84,7 +84,11 @@ async fn a_false_server_is_sent_nothing() {
             ),
             (MD5, "scram-sha-256", "asks for an MD5 hash"),
             (MD5, "none,scram-sha-256", "asks for an MD5 hash"),
-            (OK, "scram-sha-256", "accepts the client without authentication"),
+            (
+                OK,
+                "scram-sha-256",
+                "accepts the client without authentication",
+            ),
             (OK, "!none", "accepts the client without authentication"),
         ] {
             let server = FalseServer::start(request, pieces);
