@@ -45,7 +45,7 @@ pub(super) fn load(path: &Path) -> io::Result<BTreeMap<String, SavedJob>> {
     let aside = set_aside(path).map_err(|why| refused(path, &format!("{what}; {why}")))?;
     tracing::error!(
         file = %path.display(), set_aside = %aside.display(), jobs = jobs.len(),
-        "the state file {} is damaged: {what}; it is kept as {}, the daemon continues with what can be  read of it, and with history = \"target\" the ledger knows what has committed",
+        "the state file {} is damaged: {what}; it is kept as {}, the daemon continues with what can be read of it, and with history = \"target\" the ledger knows what has committed",
         path.display(), aside.display()
     );
     Ok(jobs)
