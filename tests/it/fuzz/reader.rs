@@ -230,10 +230,12 @@ pub fn next_values(connection: &Connection, tasks: &[Option<Task<'_>>]) -> Vec<(
     let mut sql = Vec::new();
     for task in tasks.iter().flatten() {
         let table = task.target;
+        // Sequences go past the values that are copied.
+        let is_copied = |name: &str| task.columns.iter().any(|(copied, _)| *copied == name);
         for column in table
             .columns
             .iter()
-            .filter(|column| column.filled.has_sequence())
+            .filter(|column| column.filled.has_sequence() && is_copied(&column.name))
         {
             let literal = |text: &str| text.replace('\'', "''");
             sql.push(format!(
