@@ -350,11 +350,11 @@ mod tests {
     #[case(700, |_: &mut Present| {}, None)]
     #[case(700, |now: &mut Present| now.place.xmax = 900, None)]
     #[case::new_partition(700, |now: &mut Present| drop(now.relation.leaves.insert(3, "3:a".to_owned())), None)]
-    #[case::another_cluster(700, |now: &mut Present| now.place.history.system = "74".to_owned(), Some("another cluster"))]
-    #[case::another_database(700, |now: &mut Present| now.place.history.database = 6, Some("another database"))]
+    #[case::another_cluster(700, |now: &mut Present| now.place.history.system = "74".to_owned(), Some("a different cluster"))]
+    #[case::another_database(700, |now: &mut Present| now.place.history.database = 6, Some("a different database"))]
     #[case::failed_over(700, |now: &mut Present| now.place.history.timeline = 2, Some("on timeline 2, and was on 1"))]
     #[case::restored_from_a_backup(700, |now: &mut Present| now.place.xmax = 600, Some("restored"))]
-    #[case::half_the_circle(700, |now: &mut Present| now.place.xmax = 700 + (1 << 31), Some("too many"))]
+    #[case::half_the_circle(700, |now: &mut Present| now.place.xmax = 700 + (1 << 31), Some("2^31 transactions"))]
     #[case::columns(700, |now: &mut Present| now.relation.columns = "d".to_owned(), Some("type of a column"))]
     fn a_mark_is_only_good_for_the_history_it_knows(
         #[case] xmin: u64,

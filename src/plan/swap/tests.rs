@@ -174,7 +174,7 @@ fn a_foreign_key_to_a_table_that_is_swapped_too_points_to_its_shadow() {
 #[case(json!({"inherits": ["public.up"]}), ErrorKind::SchemaMismatch, "public.up")]
 #[case(json!({"published_unnamed": true}), ErrorKind::SchemaMismatch, "publication")]
 #[case(json!({"may_create": false}), ErrorKind::Permission, "CREATE on schema public")]
-#[case(json!({"owner_may_create": false}), ErrorKind::Permission, "o, who owns")]
+#[case(json!({"owner_may_create": false}), ErrorKind::Permission, "o, which owns")]
 #[case(json!({"publications": [{"name": "p", "owned": false, "columns": null, "filter": null}]}), ErrorKind::Permission, "publication p")]
 #[case(
     json!({"indexes": [{"name": "i", "unique": false, "tail": null, "tablespace": null, "options": [], "parent": null, "whole_row": false, "clustered": false,

@@ -145,7 +145,10 @@ fn what_is_not_local_is_verified(#[case] text: &str, #[case] expected: SslMode) 
     "there is no service `none` in /home/ann/.pg_service.conf or /etc/postgresql-common/pg_service.conf"
 )]
 #[case("host=a,b port=1,2,3", "could not match 3 port numbers to 2 hosts")]
-#[case("host=a,b hostaddr=::1", "`host` names 2 hosts and `hostaddr` 1")]
+#[case(
+    "host=a,b hostaddr=::1",
+    "could not match 2 host names to 1 hostaddr values"
+)]
 #[case("port=0", "`port` is not a number between 1 and 65535")]
 #[case("port=secret", "`port` is not a number between 1 and 65535")]
 #[case("hostaddr=h", "`hostaddr` is not an IP address")]
