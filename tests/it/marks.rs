@@ -171,7 +171,7 @@ fn another_database_of_the_cluster_is_read_from_the_start() {
         job_between(&other.conninfo(), &db.target.conninfo(), &jobs).run(&["run", "j", "--json"]);
 
     assert_eq!(read(&outcome), 20, "{outcome}");
-    assert!(outcome.stderr.contains("another database"), "{outcome}");
+    assert!(outcome.stderr.contains("a different database"), "{outcome}");
     assert_eq!(db.target.count("t"), 20);
 }
 

@@ -174,7 +174,7 @@ fn another_query_or_another_source_starts_over() {
     );
     let outcome = run(&db, &jobs("upsert", "watermark = 'id'"));
     assert_eq!(read(&outcome), 10, "{outcome}");
-    assert!(outcome.stderr.contains("another cluster"), "{outcome}");
+    assert!(outcome.stderr.contains("a different cluster"), "{outcome}");
 }
 
 #[test]
