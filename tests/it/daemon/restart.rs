@@ -89,7 +89,7 @@ fn a_damaged_memory_is_set_aside_by_name_and_the_rest_of_it_counts() {
     );
     let daemon = Daemon::start(&home);
     let file = home.directory().join("state/past.jsonl");
-    let said = format!("{}: line 2 is damaged", file.display());
+    let said = format!("the state file {} is damaged: line 2", file.display());
     assert_eq!(daemon.count(&said, ""), 1, "{}", daemon.running.stderr());
     // It is known what was missed.
     daemon.wait_for(1, "committed", "j");
