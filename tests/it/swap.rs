@@ -417,7 +417,7 @@ fn a_leftover_of_a_dead_run_is_dropped_and_a_strangers_table_is_not() {
     assert_refused(
         &run(&db, &config),
         "schema_mismatch",
-        &[&shadow, "no shadow"],
+        &[&shadow, "not a table that a run left behind"],
     );
     assert_eq!(db.target.count(&shadow), 0);
 
