@@ -502,7 +502,8 @@ impl World {
         setup: &Setup,
         outcome: &Outcome,
     ) -> Result<Ended, String> {
-        self.check_nothing_left()?;
+        let killed = matches!(kind, Kind::Sigkill | Kind::SigstopKill) && outcome.signal == Some(9);
+        self.check_nothing_left(killed && setup.workers > 1)?;
         let now = rows_of(&self.db.target);
         let ended = match (now == rows.new, now == rows.old) {
             (true, _) => Ended::Committed,
@@ -516,7 +517,6 @@ impl World {
                 ));
             }
         };
-        let killed = matches!(kind, Kind::Sigkill | Kind::SigstopKill) && outcome.signal == Some(9);
         if killed {
             return self.check_ledger(setup, None, &ended).map(|()| ended);
         }
@@ -564,7 +564,9 @@ impl World {
         ))
     }
 
-    fn check_nothing_left(&self) -> Result<(), String> {
+    /// What the workers of a killed run have committed, the job's next run drops: here it goes at once,
+    /// by its mark.
+    fn check_nothing_left(&self, workers_were_killed: bool) -> Result<(), String> {
         for (name, db) in [("source", &self.db.source), ("target", &self.db.target)] {
             let began = Instant::now();
             while db.count(OURS) > 0 {
@@ -574,6 +576,15 @@ impl World {
                     return Err(format!("sessions are left on the {name}: {left:?}"));
                 }
                 thread::sleep(Duration::from_millis(5));
+            }
+            if workers_were_killed {
+                db.sql(
+                    "DO $$ DECLARE marked regclass; BEGIN \
+                     FOR marked IN SELECT oid FROM pg_class WHERE relkind = 'r' \
+                         AND relname LIKE 'tableferry\\_shadow\\_%' \
+                         AND obj_description(oid, 'pg_class') LIKE 'tableferry: shadow of %, by run % of job %' \
+                     LOOP EXECUTE 'DROP TABLE ' || marked; END LOOP; END $$",
+                );
             }
             let extra = db.rows(
                 "SELECT oid::regclass FROM pg_class WHERE relkind IN ('r', 'p', 'S', 'v', 'm') \
