@@ -53,6 +53,8 @@ pub struct RelationDesc {
     pub row_security_applies: bool,
     /// Those that inherit from it, at any level (not partitions): a scan without ONLY reads them, too.
     pub children: Vec<QualifiedName>,
+    /// The partitioned tables that it is a partition of, nearest first.
+    pub ancestors: Vec<QualifiedName>,
     /// Rows that a scan would give, from `reltuples` (partitions summed); None when never analysed.
     pub rows_estimate: Option<u64>,
     /// Bytes on disk, partitions summed.

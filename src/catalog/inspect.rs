@@ -72,6 +72,7 @@ async fn query_desc(source: &Session, target: &QualifiedName, query: &str) -> Re
         triggers: Vec::new(),
         row_security_applies: false,
         children: Vec::new(),
+        ancestors: Vec::new(),
         rows_estimate: None,
         bytes_estimate: 0,
         blocks: None,

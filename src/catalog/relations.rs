@@ -48,7 +48,8 @@ SELECT c.oid, n.nspname::pg_catalog.text, c.relname::pg_catalog.text, c.relkind:
        MAY_SET, \
        pg_catalog.has_database_privilege(pg_catalog.current_database(), 'TEMPORARY'), \
        BLOCKS, \
-       heirs.names \
+       heirs.names, \
+       above.schemas, above.names \
 FROM ROWS FROM (pg_catalog.unnest($1::pg_catalog.text[]), pg_catalog.unnest($2::pg_catalog.text[])) AS wanted (schema, name) \
 JOIN pg_catalog.pg_namespace AS n ON n.nspname = wanted.schema \
 JOIN pg_catalog.pg_class AS c ON c.relnamespace = n.oid AND c.relname = wanted.name \
@@ -77,6 +78,14 @@ LEFT JOIN LATERAL ( \
     FROM heir JOIN pg_catalog.pg_class AS h ON h.oid = heir.oid \
     JOIN pg_catalog.pg_namespace AS hn ON hn.oid = h.relnamespace \
 ) AS heirs ON true \
+LEFT JOIN LATERAL ( \
+    SELECT pg_catalog.array_agg(un.nspname::pg_catalog.text ORDER BY up.place) AS schemas, \
+           pg_catalog.array_agg(u.relname::pg_catalog.text ORDER BY up.place) AS names \
+    FROM pg_catalog.pg_partition_ancestors(c.oid) WITH ORDINALITY AS up (oid, place) \
+    JOIN pg_catalog.pg_class AS u ON u.oid = up.oid \
+    JOIN pg_catalog.pg_namespace AS un ON un.oid = u.relnamespace \
+    WHERE c.relispartition AND up.oid <> c.oid \
+) AS above ON true \
 WHERE c.relkind IN ('r', 'p', 'v', 'm', 'f')";
 
 /// The source holds locks on what it reads, so that asking for the size waits for nobody.
@@ -223,6 +232,7 @@ fn relation(session: &Session, row: &Row) -> RelationDesc {
         triggers: row.get(11),
         row_security_applies: row.get(5),
         children: names(row, 6, 23),
+        ancestors: names(row, 24, 25),
         rows_estimate: row.get::<_, Option<f64>>(7).map(|rows| rows as u64),
         bytes_estimate: u64::try_from(row.get::<_, i64>(8)).unwrap_or(0),
         blocks: row

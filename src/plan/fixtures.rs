@@ -171,6 +171,7 @@ pub fn table(name: &str, columns: Vec<ColumnDesc>) -> RelationDesc {
         triggers: Vec::new(),
         row_security_applies: false,
         children: Vec::new(),
+        ancestors: Vec::new(),
         rows_estimate: Some(10),
         bytes_estimate: 8192,
         blocks: Some(1),

@@ -3,6 +3,9 @@
 //!
 //! Only their names are looked at, not whether they hold rows: that may change after the plan. A
 //! hypertable is the same case: its chunks are children in a schema of the extension.
+//!
+//! A partition's rows are rows of its parent, too, and no statement leaves them out: a job writes either
+//! of them.
 
 use std::collections::BTreeSet;
 
@@ -31,10 +34,11 @@ pub(super) fn check(job: &JobSpec, tables: &[Inspected], refusals: &mut Vec<Refu
             refusals.extend(check_source(job, entry, source, &read));
         }
         // Mode `swap` refuses every table from which others inherit.
-        if let Some(target) = &entry.target
-            && job.mode != Mode::Swap
-        {
-            refusals.extend(check_target(entry, target, &written));
+        if let Some(target) = &entry.target {
+            if job.mode != Mode::Swap {
+                refusals.extend(check_target(entry, target, &written));
+            }
+            refusals.extend(check_partition(target, &written));
         }
     }
 }
@@ -103,6 +107,15 @@ fn check_target(
     })
 }
 
+fn check_partition(target: &RelationDesc, written: &BTreeSet<&QualifiedName>) -> Option<Refusal> {
+    let parent = target.ancestors.iter().find(|up| written.contains(up))?;
+    let message = format!(
+        "is a partition of {parent} on the target, and the job writes both: rows would be there twice"
+    );
+    let hint = "name the partitioned table or its partitions in `tables`, not both";
+    Some(Refusal::mismatch(Side::Target, &target.name, message).hinted(hint))
+}
+
 fn list(names: &[&QualifiedName]) -> String {
     let shown: Vec<String> = names
         .iter()
@@ -167,6 +180,40 @@ mod tests {
         assert_eq!(refused.len(), expected.len(), "{refused:?}");
         for (message, part) in refused.iter().zip(expected) {
             assert!(message.contains(part), "{message}");
+        }
+    }
+
+    #[rstest]
+    #[case::alone(&["up", "top"], &[], None)]
+    #[case::beside_its_parent(&["up", "top"], &["up"], Some("up"))]
+    #[case::beside_its_grandparent(&["up", "top"], &["top"], Some("top"))]
+    #[case::beside_another(&["up"], &["top"], None)]
+    fn a_partition_beside_a_table_above_it_is_refused(
+        #[case] ancestors: &[&str],
+        #[case] copied: &[&str],
+        #[case] expected: Option<&str>,
+        #[values(Mode::Append, Mode::Truncate, Mode::Merge, Mode::Upsert, Mode::Swap)] mode: Mode,
+    ) {
+        let name = |n: &&str| QualifiedName::new("public", *n);
+        let mut leaf = table("leaf", Vec::new());
+        leaf.ancestors = ancestors.iter().map(name).collect();
+        let others = copied
+            .iter()
+            .map(|name| inspected(table(name, Vec::new()), table(name, Vec::new())));
+        let tables: Vec<Inspected> = std::iter::once(inspected(table("leaf", Vec::new()), leaf))
+            .chain(others)
+            .collect();
+        let mut refusals = Vec::new();
+        check(&fixtures::job(mode), &tables, &mut refusals);
+        let refused: Vec<String> = refusals.iter().map(ToString::to_string).collect();
+        match expected {
+            None => assert!(refused.is_empty(), "{refused:?}"),
+            Some(up) => assert_eq!(
+                refused,
+                [format!(
+                    "public.leaf: is a partition of public.{up} on the target, and the job writes both: rows would be there twice"
+                )]
+            ),
         }
     }
 

@@ -168,6 +168,31 @@ fn children_of_the_target_that_the_job_does_not_write_are_refused(
     assert_eq!(job(&db, &jobs).run(&["verify", "j"]).code, Some(1));
 }
 
+#[rstest]
+fn a_partition_beside_a_table_above_it_is_refused(
+    #[values("append", "truncate", "merge", "upsert", "swap")] mode: &str,
+    #[values("'public.m'", "'public.m*'", "'public.m1'")] above: &str,
+) {
+    let db = databases("partition_beside");
+    db.both(
+        "CREATE TABLE m (id int PRIMARY KEY) PARTITION BY RANGE (id);
+         CREATE TABLE m1 PARTITION OF m FOR VALUES FROM (0) TO (100) PARTITION BY RANGE (id);
+         CREATE TABLE m1a PARTITION OF m1 DEFAULT",
+    );
+    db.target.sql("INSERT INTO m SELECT generate_series(1, 50)");
+    db.source.sql("INSERT INTO m SELECT generate_series(1, 10)");
+    let jobs = job_toml(mode, "", &format!("tables = [{above}, 'public.m1a']"));
+
+    assert_refused(
+        &run(&db, &jobs),
+        "schema_mismatch",
+        &["public.m1a", "is a partition of public.m", "not both"],
+    );
+
+    assert_eq!(db.target.count("m"), 50);
+    assert_eq!(job(&db, &jobs).run(&["verify", "j"]).code, Some(1));
+}
+
 #[test]
 fn a_role_that_may_read_the_parent_reads_its_children_through_it() {
     let db = measurements("inherit_role");

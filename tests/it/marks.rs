@@ -4,7 +4,7 @@ use rstest::rstest;
 
 use crate::support::{
     Cluster, ClusterOptions, Connection, Databases, Outcome, PATIENCE, Standby, assert_committed,
-    assert_refused, databases, job_between, only_t, run, wait_until,
+    assert_refused, databases, job_between, only_t, run, run_alone, wait_until,
 };
 
 fn jobs(mode: &str, of_table: &str) -> String {
@@ -106,7 +106,7 @@ fn of_a_new_partition_all_is_read_and_of_the_others_what_is_new() {
     );
     db.target.sql("CREATE TABLE t (id int PRIMARY KEY, v text)");
     let jobs = jobs("append", "watermark = 'id'");
-    assert_eq!(read(&run(&db, &jobs)), 700);
+    assert_eq!(read(&run_alone(&db, &jobs)), 700);
     db.source.sql(
         "CREATE TABLE t0 PARTITION OF t FOR VALUES FROM (0) TO (100); INSERT INTO t VALUES (7, 'new')",
     );

@@ -5,24 +5,12 @@ use proptest::test_runner::{Config, TestRunner};
 use rstest::rstest;
 
 use crate::support::{
-    Connection, Databases, Job, Outcome, PATIENCE, assert_committed, assert_refused, databases,
-    job, only_t, run, wait_until,
+    Connection, Databases, Job, Outcome, assert_committed, assert_refused, databases, job, only_t,
+    run, run_alone,
 };
 
 fn jobs(mode: &str, of_table: &str) -> String {
     only_t(mode, "analyze = false\n", of_table)
-}
-
-/// Runs once every transaction that the shared server has had so far is over: what they hold back
-/// would be read again.
-#[track_caller]
-fn run_alone(db: &Databases<'_>, jobs: &str) -> Outcome {
-    let begun = db
-        .source
-        .value("SELECT pg_snapshot_xmax(pg_current_snapshot())");
-    let over = format!("SELECT pg_snapshot_xmin(pg_current_snapshot()) >= '{begun}'");
-    wait_until(PATIENCE, || db.source.value(&over) == "t");
-    run(db, jobs)
 }
 
 fn read(outcome: &Outcome) -> u64 {

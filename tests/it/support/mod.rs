@@ -36,7 +36,7 @@ pub use cluster::{Cluster, ClusterOptions, pair};
 pub use database::{Connection, Database, Databases, databases, databases_on};
 pub use job::{Job, Outcome, Running, job, job_between, job_with};
 pub use outcomes::{
-    all_of_public, assert_committed, assert_refused, changes, job_toml, only_t, run,
+    all_of_public, assert_committed, assert_refused, changes, job_toml, only_t, run, run_alone,
 };
 pub use proxy::Proxy;
 pub use schema::{assert_same_schema, schema_of};

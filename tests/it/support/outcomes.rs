@@ -4,6 +4,7 @@ use serde_json::Value;
 
 use super::database::Databases;
 use super::job::{Outcome, job};
+use super::{PATIENCE, wait_until};
 
 /// The job `j` from `source` to `target`, which makes one attempt. `tables` is a relation or a
 /// pattern, none if empty; `more` is TOML.
@@ -36,6 +37,18 @@ pub fn only_t(mode: &str, more: &str, of_table: &str) -> String {
 #[track_caller]
 pub fn run(db: &Databases<'_>, jobs: &str) -> Outcome {
     job(db, jobs).run(&["run", "j", "--json"])
+}
+
+/// Runs it once every transaction that the shared source has had so far is over: what is written
+/// meanwhile in any of its databases would be read again by the next run with a watermark.
+#[track_caller]
+pub fn run_alone(db: &Databases<'_>, jobs: &str) -> Outcome {
+    let begun = db
+        .source
+        .value("SELECT pg_snapshot_xmax(pg_current_snapshot())");
+    let over = format!("SELECT pg_snapshot_xmin(pg_current_snapshot()) >= '{begun}'");
+    wait_until(PATIENCE, || db.source.value(&over) == "t");
+    run(db, jobs)
 }
 
 /// The run committed; what it reports of its tables.

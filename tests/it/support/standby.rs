@@ -102,9 +102,13 @@ impl Standby {
 
     /// Waits until it has replayed all that its primary has written so far.
     pub fn catch_up(&self, primary: &Cluster) {
-        let written = primary
-            .administrator()
-            .value("SELECT pg_current_wal_flush_lsn()");
+        // The servers of the tests commit without waiting for the disk, and only what is on it is sent.
+        let administrator = primary.administrator();
+        administrator.sql(
+            "BEGIN; SET LOCAL synchronous_commit = on; SELECT pg_logical_emit_message(true, '', ''); COMMIT",
+        );
+        let written = administrator.value("SELECT pg_current_wal_flush_lsn()");
+        drop(administrator);
         let replayed = format!("SELECT pg_last_wal_replay_lsn() >= '{written}'::pg_lsn");
         let here = Connection::open(&self.conninfo("postgres"));
         wait_until(PATIENCE, || here.value(&replayed) == "t");
