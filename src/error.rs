@@ -7,7 +7,7 @@ mod names;
 mod server;
 
 use crate::pg::ident::QualifiedName;
-use crate::words::without_openssl_places;
+use crate::wording::without_openssl_places;
 
 pub use current::CurrentPhase;
 pub use server::ServerError;

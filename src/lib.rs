@@ -16,7 +16,7 @@ pub mod plan;
 mod private;
 mod report;
 pub mod run;
-mod words;
+mod wording;
 
 pub use cli::main;
 pub use harmless::is_harmful;

@@ -75,13 +75,13 @@ pub struct Attachments {
     /// CHECK constraints, and since version 18 NOT NULL ones.
     pub checks: Vec<Check>,
     /// Its own foreign keys.
-    pub foreign_keys: Vec<ForeignKey>,
+    pub foreign_keys: Vec<AttachedForeignKey>,
     /// Its valid indexes.
     pub indexes: Vec<Index>,
     /// What a failed CREATE INDEX CONCURRENTLY left behind.
     pub invalid_indexes: Vec<String>,
     /// Its own triggers, and a partition's copies of its parent's.
-    pub triggers: Vec<Trigger>,
+    pub triggers: Vec<AttachedTrigger>,
     /// The states (`O`, `D`, …) that occur among the triggers of its constraints.
     pub constraint_trigger_states: Vec<String>,
     /// Its row security policies.
@@ -250,7 +250,7 @@ pub struct Check {
 
 /// A foreign key of the table.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
-pub struct ForeignKey {
+pub struct AttachedForeignKey {
     /// Its name.
     pub name: String,
     /// The schema of the table that it points to.
@@ -321,7 +321,7 @@ pub struct IndexConstraint {
 
 /// A trigger.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
-pub struct Trigger {
+pub struct AttachedTrigger {
     /// Its name.
     pub name: String,
     /// The server's definition.

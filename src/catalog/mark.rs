@@ -64,7 +64,7 @@ pub struct SourceHistory {
 
 /// Where a source stands, as its snapshot sees it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Place {
+pub struct SourcePosition {
     /// Its history.
     pub history: SourceHistory,
     /// Transactions below this have ended.
@@ -87,7 +87,7 @@ pub struct Fingerprint {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Present {
     /// Where the source stands.
-    pub place: Place,
+    pub place: SourcePosition,
     /// What is read.
     pub relation: Fingerprint,
     /// Foreign tables are among the leaves.
@@ -172,7 +172,7 @@ FROM pg_catalog.pg_current_snapshot() AS snapshot";
 /// Where the source stands.
 ///
 /// *Errors:* what the server says; `Bug` if its answer is not understood.
-pub async fn place(source: &Session) -> Result<Place> {
+pub async fn place(source: &Session) -> Result<SourcePosition> {
     let what = "the source's snapshot";
     let row = source.one_row(Phase::Inspect, what, PLACE, &[]).await?;
     let unread = || {
@@ -187,7 +187,7 @@ pub async fn place(source: &Session) -> Result<Place> {
             .and_then(|hex| u32::from_str_radix(hex, 16).ok()),
         None => u32::try_from(row.get::<i32>(3)?).ok(),
     };
-    Ok(Place {
+    Ok(SourcePosition {
         history: SourceHistory {
             system: row.get(0)?,
             timeline: timeline.ok_or_else(unread)?,
@@ -240,7 +240,7 @@ WHERE c.relkind IN ('r', 'm', 'v', 'f')";
 /// To be asked before the rows are: a partition that is attached in between is a new one next time.
 pub async fn present(
     source: &Session,
-    place: &Place,
+    place: &SourcePosition,
     desc: &RelationDesc,
     with_children: bool,
     columns: &[&str],
@@ -316,7 +316,7 @@ mod tests {
 
     fn present(xmax: u64) -> Present {
         Present {
-            place: Place {
+            place: SourcePosition {
                 history: SourceHistory {
                     system: "73".to_owned(),
                     timeline: 1,

@@ -17,7 +17,7 @@ pub struct Candidate {
 
 /// The entries of a job, by target, and the patterns that match nothing.
 #[derive(Debug, PartialEq)]
-pub struct Matched {
+pub struct MatchedTables {
     /// One entry a target.
     pub tables: Vec<TableSpec>,
     /// Patterns of `tables` that match no relation.
@@ -37,7 +37,7 @@ pub fn is_system_schema(schema: &str) -> bool {
 /// An entry of `table` replaces what a pattern found for the same target. What only a wildcard found
 /// for the same source it replaces, too: a table that is copied under another name is meant once,
 /// unless `tables` also names it.
-pub fn entries(job: &JobSpec, candidates: &[Candidate]) -> Matched {
+pub fn entries(job: &JobSpec, candidates: &[Candidate]) -> MatchedTables {
     let mut tables: BTreeMap<QualifiedName, TableSpec> = BTreeMap::new();
     let mut named: BTreeSet<&QualifiedName> = BTreeSet::new();
     let mut without_match = Vec::new();
@@ -80,7 +80,7 @@ pub fn entries(job: &JobSpec, candidates: &[Candidate]) -> Matched {
             .iter()
             .map(|(name, entry)| (name.clone(), entry.clone())),
     );
-    Matched {
+    MatchedTables {
         tables: tables.into_values().collect(),
         without_match,
         warnings,

@@ -17,10 +17,10 @@ struct TypeRow {
     extension: Option<String>,
     can_send: bool,
     can_receive: bool,
-    kind: Kind,
+    kind: TypeKind,
 }
 
-enum Kind {
+enum TypeKind {
     Base,
     Pseudo,
     Enum(Vec<String>),
@@ -101,14 +101,14 @@ impl Types {
         let row = self.rows.get(&oid).ok_or_else(|| gone(session, oid))?;
         let boxed = |oid: u32| self.describe(session, oid).map(Box::new);
         let shape = match &row.kind {
-            Kind::Base => TypeShape::Base,
-            Kind::Pseudo => TypeShape::Pseudo,
-            Kind::Enum(labels) => TypeShape::Enum(labels.clone()),
-            Kind::Domain { base, typmod } => TypeShape::Domain {
+            TypeKind::Base => TypeShape::Base,
+            TypeKind::Pseudo => TypeShape::Pseudo,
+            TypeKind::Enum(labels) => TypeShape::Enum(labels.clone()),
+            TypeKind::Domain { base, typmod } => TypeShape::Domain {
                 base: boxed(*base)?,
                 typmod: *typmod,
             },
-            Kind::Composite(attributes) => TypeShape::Composite(
+            TypeKind::Composite(attributes) => TypeShape::Composite(
                 attributes
                     .iter()
                     .map(|(name, oid, typmod)| {
@@ -120,9 +120,9 @@ impl Types {
                     })
                     .collect::<Result<_>>()?,
             ),
-            Kind::Range(subtype) => TypeShape::Range(boxed(*subtype)?),
-            Kind::Multirange(range) => TypeShape::Multirange(boxed(*range)?),
-            Kind::Array(element) => TypeShape::Array(boxed(*element)?),
+            TypeKind::Range(subtype) => TypeShape::Range(boxed(*subtype)?),
+            TypeKind::Multirange(range) => TypeShape::Multirange(boxed(*range)?),
+            TypeKind::Array(element) => TypeShape::Array(boxed(*element)?),
         };
         Ok(TypeDesc {
             name: row.name.clone(),
@@ -150,9 +150,9 @@ impl TypeRow {
         let typtype: String = row.get(3);
         let element: u32 = row.get(7);
         let kind = match typtype.as_str() {
-            _ if element != 0 => Kind::Array(element),
-            "e" => Kind::Enum(row.get(12)),
-            "d" => Kind::Domain {
+            _ if element != 0 => TypeKind::Array(element),
+            "e" => TypeKind::Enum(row.get(12)),
+            "d" => TypeKind::Domain {
                 base: row.get(8),
                 typmod: row.get(9),
             },
@@ -161,16 +161,16 @@ impl TypeRow {
                 let types: Vec<u32> = row.get::<_, Option<_>>(14).unwrap_or_default();
                 let typmods: Vec<i32> = row.get::<_, Option<_>>(15).unwrap_or_default();
                 let parts = names.into_iter().zip(types).zip(typmods);
-                Kind::Composite(
+                TypeKind::Composite(
                     parts
                         .map(|((name, ty), typmod)| (name, ty, typmod))
                         .collect(),
                 )
             }
-            "r" => Kind::Range(row.get(10)),
-            "m" => Kind::Multirange(row.get(11)),
-            "p" => Kind::Pseudo,
-            _ => Kind::Base,
+            "r" => TypeKind::Range(row.get(10)),
+            "m" => TypeKind::Multirange(row.get(11)),
+            "p" => TypeKind::Pseudo,
+            _ => TypeKind::Base,
         };
         TypeRow {
             name: QualifiedName::new(row.get::<_, String>(1), row.get::<_, String>(2)),
@@ -182,15 +182,15 @@ impl TypeRow {
     }
 }
 
-impl Kind {
+impl TypeKind {
     fn parts(&self) -> Vec<u32> {
         match self {
-            Kind::Base | Kind::Pseudo | Kind::Enum(_) => Vec::new(),
-            Kind::Domain { base: oid, .. }
-            | Kind::Range(oid)
-            | Kind::Multirange(oid)
-            | Kind::Array(oid) => vec![*oid],
-            Kind::Composite(attributes) => attributes.iter().map(|(_, oid, _)| *oid).collect(),
+            TypeKind::Base | TypeKind::Pseudo | TypeKind::Enum(_) => Vec::new(),
+            TypeKind::Domain { base: oid, .. }
+            | TypeKind::Range(oid)
+            | TypeKind::Multirange(oid)
+            | TypeKind::Array(oid) => vec![*oid],
+            TypeKind::Composite(attributes) => attributes.iter().map(|(_, oid, _)| *oid).collect(),
         }
     }
 }

@@ -11,11 +11,11 @@ use crate::error::{Error, Result, Side};
 use crate::pg::session::{Session, SessionSettings};
 use crate::plan;
 use crate::report::log::LogListener;
-use crate::report::{Listener, Trigger};
+use crate::report::{Listener, RunTrigger};
 use crate::run::bounds::CLOSE_WAIT;
 use crate::run::ledger::{self, Readiness};
 use crate::run::{Context, inspect};
-use crate::words::counted;
+use crate::wording::counted;
 
 /// How long a catalogue may be locked by somebody else.
 const LOCK_TIMEOUT: Duration = Duration::from_secs(5);
@@ -116,7 +116,7 @@ async fn check_ledger(server: &ServerSpec) -> Result<Readiness> {
 }
 
 async fn check_job(config: &Config, job: &str, listener: &Arc<dyn Listener>) -> Result<usize> {
-    let context = Context::new(config, job, Trigger::Manual, Arc::clone(listener))?;
+    let context = Context::new(config, job, RunTrigger::Manual, Arc::clone(listener))?;
     let planned = inspect::plan_only(&context).await?;
     planned
         .map(|plan| plan.tables.len())

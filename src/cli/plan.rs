@@ -13,9 +13,9 @@ use crate::plan::explain::{Explanation, TableExplanation};
 use crate::plan::lock::Lock;
 use crate::plan::{self, Refusal};
 use crate::report::log::LogListener;
-use crate::report::{Listener, Trigger};
+use crate::report::{Listener, RunTrigger};
 use crate::run::{Context, inspect};
-use crate::words::counted;
+use crate::wording::counted;
 
 pub(super) async fn run(config: &Config, wanted: PlanArgs) -> Exit {
     let Some(jobs) = chosen(config, wanted.jobs) else {
@@ -24,7 +24,7 @@ pub(super) async fn run(config: &Config, wanted: PlanArgs) -> Exit {
     let listener: Arc<dyn Listener> = Arc::new(LogListener);
     let mut exit = Exit::Done;
     for job in &jobs {
-        let planned = match Context::new(config, job, Trigger::Manual, Arc::clone(&listener)) {
+        let planned = match Context::new(config, job, RunTrigger::Manual, Arc::clone(&listener)) {
             Ok(context) => inspect::plan_only(&context)
                 .await
                 .map(|plan| (context, plan)),

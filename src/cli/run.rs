@@ -12,10 +12,10 @@ use super::{Exit, chosen, exit_of, worse};
 use crate::config::spec::{Config, Mode};
 use crate::report::log::LogListener;
 use crate::report::{
-    ErrorReport, Event, Listener, Outcome, RunReport, TableReport, Trigger, progress,
+    ErrorReport, Event, Listener, Outcome, RunReport, RunTrigger, TableReport, progress,
 };
 use crate::run::{self, Cancelled, Context};
-use crate::words::counted;
+use crate::wording::counted;
 
 pub(super) async fn run(config: &Config, wanted: RunArgs) -> Exit {
     let Some(jobs) = chosen(config, wanted.jobs.clone()) else {
@@ -53,7 +53,7 @@ async fn one(
     cancelled: &Cancelled,
     wanted: &RunArgs,
 ) -> crate::error::Result<Exit> {
-    let mut context = Context::new(config, job, Trigger::Manual, Arc::clone(listener))?;
+    let mut context = Context::new(config, job, RunTrigger::Manual, Arc::clone(listener))?;
     context.full = wanted.full;
     let report = run::run(&context, cancelled).await;
     if wanted.json {

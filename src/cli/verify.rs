@@ -16,10 +16,10 @@ use crate::error::ErrorKind;
 use crate::harmless::line;
 use crate::report::difference::{TableDifference, What};
 use crate::report::log::LogListener;
-use crate::report::{Listener, Trigger};
+use crate::report::{Listener, RunTrigger};
 use crate::run::verify::{Watcher, verify};
 use crate::run::{self, Context};
-use crate::words::counted;
+use crate::wording::counted;
 
 pub(super) async fn run(config: &Config, wanted: VerifyArgs) -> Exit {
     let Some(jobs) = chosen(config, wanted.jobs) else {
@@ -33,7 +33,7 @@ pub(super) async fn run(config: &Config, wanted: VerifyArgs) -> Exit {
     let mut exit = Exit::Done;
     for job in &jobs {
         let show = Show::new(job, wanted.json);
-        let result = match Context::new(config, job, Trigger::Manual, Arc::clone(&listener)) {
+        let result = match Context::new(config, job, RunTrigger::Manual, Arc::clone(&listener)) {
             Ok(context) => verify(&context, &cancelled, &show).await,
             Err(error) => Err(error),
         };

@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use super::diagnostics::Diagnostics;
 use super::error::KeyPath;
-use super::findings::Findings;
 use super::raw::RawServer;
 use super::spec::{JobSpec, Mode};
 
@@ -48,7 +48,7 @@ pub(super) fn fit(
     job: &mut JobSpec,
     servers: &BTreeMap<String, RawServer>,
     path: &KeyPath,
-    findings: &mut Findings,
+    diagnostics: &mut Diagnostics,
 ) {
     let wanted = job.connections();
     let limit = |name: &str| servers.get(name).map_or(u32::MAX, |s| s.max_connections);
@@ -74,6 +74,6 @@ pub(super) fn fit(
         job.workers,
         limit(short)
     );
-    findings.warn(&path.child("workers"), message);
+    diagnostics.warn(&path.child("workers"), message);
     job.workers = most;
 }

@@ -4,7 +4,7 @@
 use croner::Cron;
 use croner::parser::{CronParser, Seconds, Year};
 
-use crate::words::counted;
+use crate::wording::counted;
 
 /// Fires that are looked at to find the shortest time between two of them.
 const FIRES_MAX: usize = 32;

@@ -2,19 +2,19 @@
 
 use std::collections::BTreeMap;
 
+use super::diagnostics::Diagnostics;
 use super::error::KeyPath;
-use super::findings::Findings;
 use super::merge::Stacks;
 use super::raw::{RawJob, RawServer};
 use super::spec::{JobSpec, Mode, TableInput, TablePattern};
 use super::{connections, not_yet, schedule, table};
-use crate::words::nearest;
+use crate::wording::nearest;
 
 /// All jobs that could be made sense of.
 pub(super) fn jobs(
     layers: &mut Stacks,
     servers: &BTreeMap<String, RawServer>,
-    findings: &mut Findings,
+    diagnostics: &mut Diagnostics,
 ) -> Result<BTreeMap<String, JobSpec>, config::ConfigError> {
     let names = layers.job_names();
     let mut jobs = BTreeMap::new();
@@ -23,31 +23,36 @@ pub(super) fn jobs(
         let path = KeyPath::from("jobs").child(&name);
         for (key, server) in [("source", &raw.source), ("target", &raw.target)] {
             let path = path.child(key);
-            if let Some(server) = findings.require(&path, server.as_ref())
+            if let Some(server) = diagnostics.require(&path, server.as_ref())
                 && !servers.contains_key(server)
             {
-                findings.error(&path, no_such("server", server, servers.keys()));
+                diagnostics.error(&path, no_such("server", server, servers.keys()));
             }
         }
         for job in &raw.after {
             if !names.contains(job) {
-                findings.error(&path.child("after"), no_such("job", job, names.iter()));
+                diagnostics.error(&path.child("after"), no_such("job", job, names.iter()));
             }
         }
-        not_yet::of_job(&raw, &path, findings);
-        if let Some(mut job) = job(name.clone(), raw, &path, findings) {
-            connections::fit(&mut job, servers, &path, findings);
+        not_yet::of_job(&raw, &path, diagnostics);
+        if let Some(mut job) = job(name.clone(), raw, &path, diagnostics) {
+            connections::fit(&mut job, servers, &path, diagnostics);
             jobs.insert(name, job);
         }
     }
     Ok(jobs)
 }
 
-fn job(name: String, raw: RawJob, path: &KeyPath, findings: &mut Findings) -> Option<JobSpec> {
-    let schedule = schedule::schedule(&raw, path, findings);
-    let mode = findings.require(&path.child("mode"), raw.mode);
-    check_job_keys(&raw, path, findings);
-    let table = table::tables(raw.table, mode, &path.child("table"), findings);
+fn job(
+    name: String,
+    raw: RawJob,
+    path: &KeyPath,
+    diagnostics: &mut Diagnostics,
+) -> Option<JobSpec> {
+    let schedule = schedule::schedule(&raw, path, diagnostics);
+    let mode = diagnostics.require(&path.child("mode"), raw.mode);
+    check_job_keys(&raw, path, diagnostics);
+    let table = table::tables(raw.table, mode, &path.child("table"), diagnostics);
     let job = JobSpec {
         name,
         source: raw.source?,
@@ -75,37 +80,37 @@ fn job(name: String, raw: RawJob, path: &KeyPath, findings: &mut Findings) -> Op
         recreate_views: raw.recreate_views,
         max_snapshot_age: raw.max_snapshot_age,
     };
-    check_itself(&job, path, findings);
+    check_itself(&job, path, diagnostics);
     Some(job)
 }
 
 /// What concerns several keys of the job itself.
-fn check_job_keys(raw: &RawJob, path: &KeyPath, findings: &mut Findings) {
+fn check_job_keys(raw: &RawJob, path: &KeyPath, diagnostics: &mut Diagnostics) {
     let tables = path.child("tables");
-    if raw.tables.is_empty() && raw.table.is_empty() && !findings.is_set(&tables) {
+    if raw.tables.is_empty() && raw.table.is_empty() && !diagnostics.is_set(&tables) {
         let message =
             format!("is required, or a `[{path}.table.\"schema.name\"]`: there is nothing to copy");
-        findings.error(&tables, message);
+        diagnostics.error(&tables, message);
     }
     if raw.retry.max_backoff < raw.retry.backoff {
         let message = "must not be shorter than `backoff`, the first pause";
-        findings.error(&path.child("retry").child("max_backoff"), message);
+        diagnostics.error(&path.child("retry").child("max_backoff"), message);
     }
     if let Some(mode) = raw.mode
         && raw.recreate_views
     {
-        findings.only_for(&[Mode::Swap], mode, &path.child("recreate_views"));
+        diagnostics.only_for(&[Mode::Swap], mode, &path.child("recreate_views"));
     }
     let guard = path.child("guard");
-    if matches!(raw.mode, Some(Mode::Append | Mode::Upsert)) && findings.is_set(&guard) {
+    if matches!(raw.mode, Some(Mode::Append | Mode::Upsert)) && diagnostics.is_set(&guard) {
         let message = "has no effect in a mode that keeps the target's old rows";
-        findings.warn(&guard, message);
+        diagnostics.warn(&guard, message);
     }
 }
 
 /// A job from a server to itself must not read what it writes: TRUNCATE would wait for the
 /// reader, and the reader for the rows.
-fn check_itself(job: &JobSpec, path: &KeyPath, findings: &mut Findings) {
+fn check_itself(job: &JobSpec, path: &KeyPath, diagnostics: &mut Diagnostics) {
     if job.source != job.target {
         return;
     }
@@ -114,11 +119,11 @@ fn check_itself(job: &JobSpec, path: &KeyPath, findings: &mut Findings) {
          name another `source` in a `[{path}.table.\"schema.name\"]`"
     );
     if !job.tables.is_empty() {
-        findings.error(&path.child("tables"), message.as_str());
+        diagnostics.error(&path.child("tables"), message.as_str());
     }
     for (target, table) in &job.table {
         if table.input == TableInput::Relation(target.clone()) {
-            findings.error(
+            diagnostics.error(
                 &path.child("table").child(&target.to_string()),
                 message.as_str(),
             );

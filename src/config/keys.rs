@@ -12,7 +12,7 @@ use super::error::KeyPath;
 use super::kind::Kind::{self, Bool, Choice, Integer, Secret, Text, TextOrNumber, Texts};
 use super::kind::Misfit;
 use super::syntax::*;
-use crate::words::nearest;
+use crate::wording::nearest;
 
 /// One key.
 pub(super) struct Key {

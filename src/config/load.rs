@@ -4,8 +4,8 @@ use std::path::PathBuf;
 
 use toml::de::DeTable;
 
+use super::diagnostics::Diagnostics;
 use super::error::{ConfigErrors, KeyPath, Origin};
-use super::findings::Findings;
 use super::keys::{self, Crons, Known};
 use super::layer::{Layer, Origins, text_in};
 use super::locate::{self, FileText};
@@ -89,23 +89,23 @@ pub(super) fn assemble(
         values.push(layer.values);
     }
     if !is_broken {
-        let mut findings = Findings::new(&origins);
+        let mut diagnostics = Diagnostics::new(&origins);
         let own = locate::directories(request);
         let vars = request.env.iter().cloned().collect();
         let outside = login::outside(vars, request.uid.into());
-        match validate(Stacks::new(values), file, &own, &outside, &mut findings) {
+        match validate(Stacks::new(values), file, &own, &outside, &mut diagnostics) {
             Ok(mut config) => {
-                warnings.append(&mut findings.warnings);
-                if errors.is_empty() && findings.errors.is_empty() {
+                warnings.append(&mut diagnostics.warnings);
+                if errors.is_empty() && diagnostics.errors.is_empty() {
                     config.warnings = warnings;
                     return Ok(config);
                 }
             }
             Err(error) => {
-                findings.error(&KeyPath::default(), format!("a bug of tableferry: {error}"))
+                diagnostics.error(&KeyPath::default(), format!("a bug of tableferry: {error}"))
             }
         }
-        errors.append(&mut findings.errors);
+        errors.append(&mut diagnostics.errors);
     }
     errors.sort();
     Err(ConfigErrors(errors))

@@ -11,10 +11,10 @@
 
 mod connections;
 mod cron;
+mod diagnostics;
 mod error;
 #[cfg(test)]
 mod example;
-mod findings;
 mod job;
 mod keys;
 mod kind;

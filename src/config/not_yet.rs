@@ -1,27 +1,27 @@
 //! What the configuration can say and this version cannot do. Each entry goes when it is built.
 
+use super::diagnostics::Diagnostics;
 use super::error::KeyPath;
-use super::findings::Findings;
 use super::raw::{RawDaemon, RawJob};
 use super::spec::OnError;
 
 /// What `[daemon]` asks for in vain.
-pub(super) fn of_daemon(daemon: &RawDaemon, findings: &mut Findings) {
+pub(super) fn of_daemon(daemon: &RawDaemon, diagnostics: &mut Diagnostics) {
     if let Some(address) = daemon.listen {
         let written = format!("listen = \"{address}\"");
-        unavailable(&KeyPath::from("daemon.listen"), &written, findings);
+        unavailable(&KeyPath::from("daemon.listen"), &written, diagnostics);
     }
 }
 
 /// What a job asks for in vain.
-pub(super) fn of_job(job: &RawJob, path: &KeyPath, findings: &mut Findings) {
+pub(super) fn of_job(job: &RawJob, path: &KeyPath, diagnostics: &mut Diagnostics) {
     if job.on_error != OnError::Abort {
         let written = "on_error = \"quarantine\"";
-        unavailable(&path.child("on_error"), written, findings);
+        unavailable(&path.child("on_error"), written, diagnostics);
     }
 }
 
-fn unavailable(key: &KeyPath, written: &str, findings: &mut Findings) {
+fn unavailable(key: &KeyPath, written: &str, diagnostics: &mut Diagnostics) {
     let message = format!("`{written}` is not available in this version");
-    findings.error(key, message);
+    diagnostics.error(key, message);
 }

@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use jiff::SignedDuration;
 
 use super::cron;
+use super::diagnostics::Diagnostics;
 use super::error::KeyPath;
-use super::findings::Findings;
 use super::raw::RawJob;
 use super::spec::{JobSpec, ScheduleSpec};
 
@@ -14,11 +14,15 @@ use super::spec::{JobSpec, ScheduleSpec};
 const PERIOD_MIN: SignedDuration = SignedDuration::from_secs(1);
 
 /// The schedule of one job.
-pub(super) fn schedule(raw: &RawJob, path: &KeyPath, findings: &mut Findings) -> ScheduleSpec {
+pub(super) fn schedule(
+    raw: &RawJob,
+    path: &KeyPath,
+    diagnostics: &mut Diagnostics,
+) -> ScheduleSpec {
     if raw.cron.is_some() && raw.every.is_some() {
-        findings.error(&path.child("every"), "excludes `cron`: keep one of them");
+        diagnostics.error(&path.child("every"), "excludes `cron`: keep one of them");
     }
-    doubt(raw, path, findings);
+    doubt(raw, path, diagnostics);
     ScheduleSpec {
         cron: raw.cron.clone(),
         every: raw.every,
@@ -34,16 +38,16 @@ pub(super) fn schedule(raw: &RawJob, path: &KeyPath, findings: &mut Findings) ->
 }
 
 /// What is allowed, but hardly meant.
-fn doubt(raw: &RawJob, path: &KeyPath, findings: &mut Findings) {
+fn doubt(raw: &RawJob, path: &KeyPath, diagnostics: &mut Diagnostics) {
     for doubt in raw.cron.iter().flat_map(|text| cron::doubts(text)) {
-        findings.warn(&path.child("cron"), doubt);
+        diagnostics.warn(&path.child("cron"), doubt);
     }
     let every = raw.every.map(SignedDuration::try_from).and_then(Result::ok);
     if let Some(every) = every.filter(|every| *every < PERIOD_MIN && !every.is_zero()) {
         let message = format!(
             "{every:#} is shorter than a second: a run takes longer, and most fires are skipped"
         );
-        findings.warn(&path.child("every"), message);
+        diagnostics.warn(&path.child("every"), message);
     }
     let period = every.or_else(|| cron::shortest_period(raw.cron.as_ref()?));
     let jitter = SignedDuration::try_from(raw.jitter).unwrap_or(SignedDuration::MAX);
@@ -52,12 +56,12 @@ fn doubt(raw: &RawJob, path: &KeyPath, findings: &mut Findings) {
             "{jitter:#} is longer than the time between two fires ({period:#}): the job runs at other \
              times than its schedule says"
         );
-        findings.warn(&path.child("jitter"), message);
+        diagnostics.warn(&path.child("jitter"), message);
     }
 }
 
 /// Signals that two jobs share, and jobs that wait for each other.
-pub(super) fn check_between(jobs: &BTreeMap<String, JobSpec>, findings: &mut Findings) {
+pub(super) fn check_between(jobs: &BTreeMap<String, JobSpec>, diagnostics: &mut Diagnostics) {
     let path = |job: &str, key: &str| KeyPath::from("jobs").child(job).child(key);
     let mut signals = BTreeMap::new();
     for (name, job) in jobs {
@@ -67,7 +71,7 @@ pub(super) fn check_between(jobs: &BTreeMap<String, JobSpec>, findings: &mut Fin
         match signals.get(&signal) {
             Some(other) => {
                 let message = format!("RTMIN+{signal} already runs job `{other}`");
-                findings.error(&path(name, "signal"), message);
+                diagnostics.error(&path(name, "signal"), message);
             }
             None => {
                 signals.insert(signal, name);
@@ -80,7 +84,7 @@ pub(super) fn check_between(jobs: &BTreeMap<String, JobSpec>, findings: &mut Fin
             && circle.iter().all(|other| *other >= name)
         {
             let message = format!("the jobs wait for each other: {}", circle.join(" after "));
-            findings.error(&path(name, "after"), message);
+            diagnostics.error(&path(name, "after"), message);
         }
     }
 }

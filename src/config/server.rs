@@ -2,8 +2,8 @@
 
 use secrecy::SecretString;
 
+use super::diagnostics::Diagnostics;
 use super::error::KeyPath;
-use super::findings::Findings;
 use super::password::has_password;
 use super::raw::RawServer;
 use super::spec::{PasswordSource, ServerSpec};
@@ -15,20 +15,20 @@ pub(super) fn server(
     name: String,
     raw: RawServer,
     outside: &Outside<'_>,
-    findings: &mut Findings,
+    diagnostics: &mut Diagnostics,
 ) -> Option<ServerSpec> {
     let path = KeyPath::from("servers").child(&name);
-    let password = password_source(&raw, &path, findings);
+    let password = password_source(&raw, &path, diagnostics);
     let key = path.child("conninfo");
-    let conninfo = findings.require(&key, raw.conninfo)?;
+    let conninfo = diagnostics.require(&key, raw.conninfo)?;
     match resolve(&conninfo, outside) {
         Ok(resolved) => {
             for (key, misgiving) in misgivings(&resolved, &password, outside) {
-                findings.warn(&path.child(key), misgiving);
+                diagnostics.warn(&path.child(key), misgiving);
             }
         }
-        Err(error) if error.may_pass() => findings.warn(&key, error.to_string()),
-        Err(error) => findings.error(&key, error.to_string()),
+        Err(error) if error.may_pass() => diagnostics.warn(&key, error.to_string()),
+        Err(error) => diagnostics.error(&key, error.to_string()),
     }
     Some(ServerSpec {
         name,
@@ -40,7 +40,11 @@ pub(super) fn server(
 }
 
 /// The first source that is given; any other is an error.
-fn password_source(raw: &RawServer, path: &KeyPath, findings: &mut Findings) -> PasswordSource {
+fn password_source(
+    raw: &RawServer,
+    path: &KeyPath,
+    diagnostics: &mut Diagnostics,
+) -> PasswordSource {
     use PasswordSource::{Credential, Env, File, Libpq, PassFile};
     let in_conninfo = raw.conninfo.as_deref().is_some_and(has_password);
     let sources = [
@@ -65,7 +69,7 @@ fn password_source(raw: &RawServer, path: &KeyPath, findings: &mut Findings) -> 
     };
     for (other, _) in given {
         let message = format!("excludes {first}: a server has at most one source of its password");
-        findings.error(&path.child(other), message);
+        diagnostics.error(&path.child(other), message);
     }
     source
 }

@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use super::diagnostics::Diagnostics;
 use super::error::KeyPath;
-use super::findings::Findings;
 use super::raw::RawTable;
 use super::spec::{Mode, Scope, TableInput, TableSpec};
 use crate::pg::ident::{Ident, QualifiedName};
@@ -13,37 +13,37 @@ pub(super) fn tables(
     raw: BTreeMap<String, RawTable>,
     mode: Option<Mode>,
     path: &KeyPath,
-    findings: &mut Findings,
+    diagnostics: &mut Diagnostics,
 ) -> BTreeMap<QualifiedName, TableSpec> {
     let mut tables = BTreeMap::new();
     for (name, raw) in raw {
         let path = path.child(&name);
         if let Some(mode) = mode {
-            check_mode(&raw, mode, &path, findings);
+            check_mode(&raw, mode, &path, diagnostics);
         }
         // A name that does not parse was reported with its layer.
         let Ok(target) = QualifiedName::parse(&name) else {
             continue;
         };
-        let spec = table(target.clone(), raw, &path, findings);
+        let spec = table(target.clone(), raw, &path, diagnostics);
         if tables.insert(target.clone(), spec).is_some() {
-            findings.error(&path, format!("{target} has a table of its own already"));
+            diagnostics.error(&path, format!("{target} has a table of its own already"));
         }
     }
     tables
 }
 
-fn check_mode(raw: &RawTable, mode: Mode, path: &KeyPath, findings: &mut Findings) {
+fn check_mode(raw: &RawTable, mode: Mode, path: &KeyPath, diagnostics: &mut Diagnostics) {
     if raw.watermark.is_some() {
-        findings.only_for(
+        diagnostics.only_for(
             &[Mode::Append, Mode::Upsert],
             mode,
             &path.child("watermark"),
         );
     }
     let scope = path.child("scope");
-    if findings.is_set(&scope) {
-        findings.only_for(&[Mode::Merge], mode, &scope);
+    if diagnostics.is_set(&scope) {
+        diagnostics.only_for(&[Mode::Merge], mode, &scope);
     }
 }
 
@@ -51,21 +51,21 @@ fn table(
     target: QualifiedName,
     raw: RawTable,
     path: &KeyPath,
-    findings: &mut Findings,
+    diagnostics: &mut Diagnostics,
 ) -> TableSpec {
     if raw.query.is_some() && raw.source.is_some() {
         let message = "excludes `source`: a table is read from a relation or from a query";
-        findings.error(&path.child("query"), message);
+        diagnostics.error(&path.child("query"), message);
     }
     if raw.query.is_some() && raw.children {
         let message = "excludes `query`: a query reads what it says";
-        findings.error(&path.child("children"), message);
+        diagnostics.error(&path.child("children"), message);
     }
     if raw.watermark_overlap.is_some() && raw.watermark.is_none() {
-        findings.error(&path.child("watermark_overlap"), "needs a `watermark`");
+        diagnostics.error(&path.child("watermark_overlap"), "needs a `watermark`");
     }
     if raw.scope == Scope::Where && raw.filter.is_none() {
-        findings.error(&path.child("scope"), "needs a `where`");
+        diagnostics.error(&path.child("scope"), "needs a `where`");
     }
     let source = raw.source.and_then(|name| QualifiedName::parse(&name).ok());
     TableSpec {
@@ -76,14 +76,14 @@ fn table(
         },
         target,
         children: raw.children,
-        columns: idents(raw.columns, &path.child("columns"), findings),
+        columns: idents(raw.columns, &path.child("columns"), diagnostics),
         filter: raw.filter,
-        key: idents(raw.key, &path.child("key"), findings),
+        key: idents(raw.key, &path.child("key"), diagnostics),
         watermark: raw.watermark.and_then(|name| Ident::parse(&name).ok()),
         watermark_overlap: raw.watermark_overlap,
         scope: raw.scope,
         lossy: raw.lossy,
-        set: set(raw.set, &path.child("set"), findings),
+        set: set(raw.set, &path.child("set"), diagnostics),
     }
 }
 
@@ -91,12 +91,12 @@ fn table(
 fn idents(
     names: Option<Vec<String>>,
     path: &KeyPath,
-    findings: &mut Findings,
+    diagnostics: &mut Diagnostics,
 ) -> Option<Vec<Ident>> {
     let mut idents = Vec::new();
     for ident in names?.iter().flat_map(|name| Ident::parse(name)) {
         if idents.contains(&ident) {
-            findings.error(path, format!("names {ident} twice"));
+            diagnostics.error(path, format!("names {ident} twice"));
         }
         idents.push(ident);
     }
@@ -106,7 +106,7 @@ fn idents(
 fn set(
     raw: BTreeMap<String, String>,
     path: &KeyPath,
-    findings: &mut Findings,
+    diagnostics: &mut Diagnostics,
 ) -> BTreeMap<Ident, String> {
     let mut set = BTreeMap::new();
     for (name, expression) in raw {
@@ -114,7 +114,7 @@ fn set(
             continue;
         };
         if set.insert(column.clone(), expression).is_some() {
-            findings.error(&path.child(&name), format!("sets {column} twice"));
+            diagnostics.error(&path.child(&name), format!("sets {column} twice"));
         }
     }
     set

@@ -2,33 +2,36 @@
 
 use std::path::PathBuf;
 
-use super::findings::Findings;
+use super::diagnostics::Diagnostics;
 use super::merge::Stacks;
 use super::raw::RawDaemon;
 use super::spec::{Config, DaemonSpec};
 use super::{job, locate, not_yet, schedule, server, writers};
 use crate::pg::conninfo::Outside;
 
-/// Validates all of it. The result counts only when `findings` has no errors. *Errors:* a value that
+/// Validates all of it. The result counts only when `diagnostics` has no errors. *Errors:* a value that
 /// passed its check has no place in its type, which is a bug.
 pub(super) fn validate(
     mut layers: Stacks,
     file: PathBuf,
     own: &locate::Directories,
     outside: &Outside<'_>,
-    findings: &mut Findings,
+    diagnostics: &mut Diagnostics,
 ) -> Result<Config, config::ConfigError> {
     let servers = layers.servers()?;
-    let jobs = job::jobs(&mut layers, &servers, findings)?;
-    schedule::check_between(&jobs, findings);
-    writers::check(&jobs, findings);
+    let jobs = job::jobs(&mut layers, &servers, diagnostics)?;
+    schedule::check_between(&jobs, diagnostics);
+    writers::check(&jobs, diagnostics);
     Ok(Config {
         file,
-        daemon: daemon(layers.root()?.daemon, own, findings),
+        daemon: daemon(layers.root()?.daemon, own, diagnostics),
         servers: servers
             .into_iter()
             .filter_map(|(name, raw)| {
-                Some((name.clone(), server::server(name, raw, outside, findings)?))
+                Some((
+                    name.clone(),
+                    server::server(name, raw, outside, diagnostics)?,
+                ))
             })
             .collect(),
         jobs,
@@ -36,8 +39,8 @@ pub(super) fn validate(
     })
 }
 
-fn daemon(raw: RawDaemon, own: &locate::Directories, findings: &mut Findings) -> DaemonSpec {
-    not_yet::of_daemon(&raw, findings);
+fn daemon(raw: RawDaemon, own: &locate::Directories, diagnostics: &mut Diagnostics) -> DaemonSpec {
+    not_yet::of_daemon(&raw, diagnostics);
     DaemonSpec {
         max_running_jobs: raw.max_running_jobs,
         shutdown_grace: raw.shutdown_grace,

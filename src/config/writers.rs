@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use super::diagnostics::Diagnostics;
 use super::error::KeyPath;
-use super::findings::Findings;
 use super::spec::{JobSpec, Mode, Scope, TablePattern};
 use crate::pg::ident::QualifiedName;
 
@@ -22,7 +22,7 @@ struct Written<'j> {
 }
 
 /// Warns of them. Servers are told apart by name; two wildcards are compared by their text.
-pub(super) fn check(jobs: &BTreeMap<String, JobSpec>, findings: &mut Findings) {
+pub(super) fn check(jobs: &BTreeMap<String, JobSpec>, diagnostics: &mut Diagnostics) {
     let mut servers: BTreeMap<&str, Written> = BTreeMap::new();
     for job in jobs.values() {
         let written = servers.entry(&job.target).or_default();
@@ -70,7 +70,7 @@ pub(super) fn check(jobs: &BTreeMap<String, JobSpec>, findings: &mut Findings) {
             "job `{other}` writes {table} on `{server}`, too, and each run of `{replacing}` replaces what it has \
              written: let one job write a table"
         );
-        findings.warn(&path, message);
+        diagnostics.warn(&path, message);
     }
 }
 

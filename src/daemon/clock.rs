@@ -43,7 +43,7 @@ struct Reading {
 }
 
 impl Clock {
-    /// Begins to watch. Where the kernel does not tell of a clock that is set, [`Clock::look`] finds
+    /// Begins to watch. Where the kernel does not tell of a clock that is set, [`Clock::read`] finds
     /// out. Needs a Tokio runtime.
     pub fn watch() -> Self {
         let notice = notice().inspect_err(|error| {
@@ -56,7 +56,7 @@ impl Clock {
     }
 
     /// Completes when the clock has been set, or the machine wakes up from suspension. *Cancellation:*
-    /// loses nothing, for [`Clock::look`] is what counts.
+    /// loses nothing, for [`Clock::read`] is what counts.
     pub async fn is_set(&self) {
         let Some(notice) = &self.notice else {
             return future::pending().await;
@@ -75,7 +75,7 @@ impl Clock {
 
     /// The time, and by how much the clock was set since the last look: less than nothing, if it was
     /// set back. Small corrections are none.
-    pub fn look(&mut self) -> (Timestamp, Option<SignedDuration>) {
+    pub fn read(&mut self) -> (Timestamp, Option<SignedDuration>) {
         let Some(now) = Reading::take() else {
             return (Timestamp::now(), None);
         };
@@ -160,7 +160,7 @@ mod tests {
             () = clock.is_set() => panic!("nobody set it"),
             () = tokio::time::sleep(Duration::from_millis(50)) => {}
         }
-        let (now, step) = clock.look();
+        let (now, step) = clock.read();
         assert_eq!(step, None);
         assert!(now.duration_since(Timestamp::now()).abs() < SignedDuration::from_mins(1));
     }

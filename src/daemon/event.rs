@@ -8,7 +8,7 @@ use uuid::Uuid;
 
 use crate::config::spec::Config;
 use crate::daemon::scheduled_config::{JobName, ScheduledConfig};
-pub use crate::report::{Elsewhere, Outcome, Trigger};
+pub use crate::report::{Elsewhere, Outcome, RunTrigger};
 pub use crate::run::Orphan;
 
 /// Identifies a client that waits for the outcome of a run.
@@ -29,7 +29,7 @@ pub enum DaemonEvent {
         /// Their names, as given; unknown ones are answered.
         jobs: Vec<String>,
         /// For the report.
-        trigger: Trigger,
+        trigger: RunTrigger,
         /// Whom to answer.
         ticket: Option<Ticket>,
     },
@@ -64,7 +64,7 @@ pub enum Action {
     /// Store that this job's fire times up to this one need no catching up after a restart. Comes when
     /// the run that stands for them has ended, not when it starts, so that a daemon that was killed
     /// during a run catches up with it; and not for a run that was cancelled.
-    Settled {
+    FireCompleted {
         /// The job.
         job: JobName,
         /// The fire time: the next daemon's [`SavedJob::due_at`](crate::daemon::job_table::SavedJob::due_at).
@@ -100,7 +100,7 @@ pub struct Start {
     /// The job.
     pub job: JobName,
     /// Why now.
-    pub trigger: Trigger,
+    pub trigger: RunTrigger,
     /// The fire time that the run stands for.
     pub due_at: Option<Timestamp>,
     /// A run of the job that has to be settled first.

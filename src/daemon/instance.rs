@@ -45,13 +45,13 @@ pub enum InstanceError {
 
 impl Instance {
     /// Becomes the daemon of this `runtime_dir`.
-    pub fn claim(runtime_dir: &Path) -> Result<Self, InstanceError> {
+    pub fn lock_runtime_dir(runtime_dir: &Path) -> Result<Self, InstanceError> {
         Instance::lock(pid_file(runtime_dir), 0o644, "runtime_dir", runtime_dir)
     }
 
     /// Becomes the daemon that remembers in this `state_dir`. *Errors:* another one does; each would
     /// overwrite what the other has written.
-    pub fn claim_state(state_dir: &Path) -> Result<Self, InstanceError> {
+    pub fn lock_state_dir(state_dir: &Path) -> Result<Self, InstanceError> {
         let path = state_dir.join("daemon.lock");
         Instance::lock(path, 0o600, "state_dir", state_dir)
     }
@@ -146,17 +146,19 @@ mod tests {
     #[test]
     fn a_second_daemon_is_refused_by_name() {
         let dir = TempDir::new().unwrap();
-        let first = Instance::claim(dir.path()).unwrap();
+        let first = Instance::lock_runtime_dir(dir.path()).unwrap();
         let pid = i32::try_from(std::process::id()).unwrap();
         assert_eq!(Instance::holder(dir.path()), Some(pid));
 
-        let error = Instance::claim(dir.path()).unwrap_err().to_string();
+        let error = Instance::lock_runtime_dir(dir.path())
+            .unwrap_err()
+            .to_string();
         assert!(error.contains(&format!("(pid {pid})")), "{error}");
         assert!(error.contains(&dir.path().display().to_string()), "{error}");
 
         drop(first);
         assert_eq!(Instance::holder(dir.path()), None);
-        Instance::claim(dir.path()).unwrap();
+        Instance::lock_runtime_dir(dir.path()).unwrap();
     }
 
     #[test]
@@ -164,7 +166,7 @@ mod tests {
         let dir = TempDir::new().unwrap();
         std::fs::write(pid_file(dir.path()), "1\nleft over from long ago").unwrap();
         assert_eq!(Instance::holder(dir.path()), None);
-        let _instance = Instance::claim(dir.path()).unwrap();
+        let _instance = Instance::lock_runtime_dir(dir.path()).unwrap();
         let text = std::fs::read_to_string(pid_file(dir.path())).unwrap();
         assert_eq!(text, format!("{}\n", std::process::id()));
     }
@@ -177,7 +179,7 @@ mod tests {
             let asking = scope.spawn(|| (0..2000).all(|_| Instance::holder(dir.path()).is_none()));
             while !asking.is_finished() {
                 // Emptied on drop, so that nobody sees this process's pid.
-                Instance::claim(dir.path()).map(drop).unwrap();
+                Instance::lock_runtime_dir(dir.path()).map(drop).unwrap();
             }
             let _ = asking.join().unwrap();
         });
@@ -189,7 +191,7 @@ mod tests {
         let outside = dir.path().join("precious");
         std::fs::write(&outside, "kept").unwrap();
         symlink(&outside, pid_file(dir.path())).unwrap();
-        let error = Instance::claim(dir.path()).unwrap_err();
+        let error = Instance::lock_runtime_dir(dir.path()).unwrap_err();
         assert!(matches!(error, InstanceError::Io { .. }), "{error}");
         assert_eq!(Instance::holder(dir.path()), None);
         assert_eq!(std::fs::read_to_string(outside).unwrap(), "kept");
@@ -197,7 +199,7 @@ mod tests {
 
     #[test]
     fn no_runtime_dir_is_an_error_that_names_it() {
-        let error = Instance::claim(Path::new("/nonexistent/ferry")).unwrap_err();
+        let error = Instance::lock_runtime_dir(Path::new("/nonexistent/ferry")).unwrap_err();
         assert!(
             error
                 .to_string()

@@ -15,10 +15,10 @@ use crate::daemon::permits::{Needs, Permits};
 use crate::daemon::queue::{Queue, RunRequest};
 use crate::daemon::schedule::Schedule;
 use crate::daemon::scheduled_config::{JobName, ScheduledConfig};
-use crate::report::{Outcome, Trigger};
+use crate::report::{Outcome, RunTrigger};
 
-use clock::Repeats;
-use elsewhere::Again;
+use clock::RepeatedTimes;
+use elsewhere::Recheck;
 
 mod clock;
 mod elsewhere;
@@ -34,7 +34,7 @@ const CANCEL_WAIT: Duration = Duration::from_secs(30);
 /// What the state file says of a job. The file has one such object a line.
 #[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
 pub struct SavedJob {
-    /// The last [`Action::Settled`].
+    /// The last [`Action::FireCompleted`].
     pub due_at: Option<Timestamp>,
     /// When its last run started.
     pub started_at: Option<Timestamp>,
@@ -81,8 +81,8 @@ pub struct JobTable {
     connections: fn(&JobSpec) -> Connections,
     jobs: BTreeMap<JobName, JobEntry>,
     fires: BTreeSet<(Timestamp, JobName)>,
-    /// When to look again at what is not settled.
-    looks: BTreeSet<(Timestamp, JobName)>,
+    /// When to ask the ledger again about work whose outcome is not known.
+    rechecks: BTreeSet<(Timestamp, JobName)>,
     waiting: Queue,
     /// By job, for a job never runs twice at once, not even across its removal and return.
     running: BTreeMap<JobName, RunningJob>,
@@ -90,7 +90,7 @@ pub struct JobTable {
     lifecycle: Lifecycle,
     /// The latest time that the clock has shown.
     latest: Timestamp,
-    repeats: Repeats,
+    repeats: RepeatedTimes,
 }
 
 #[derive(Debug, Default)]
@@ -101,7 +101,7 @@ struct JobEntry {
     last: Option<(Outcome, Timestamp)>,
     /// Its last run, unless it is known that it was committed.
     orphan: Option<Uuid>,
-    again: Option<Again>,
+    recheck: Option<Recheck>,
 }
 
 #[derive(Debug)]
@@ -133,13 +133,13 @@ impl JobTable {
             connections,
             jobs: BTreeMap::new(),
             fires: BTreeSet::new(),
-            looks: BTreeSet::new(),
+            rechecks: BTreeSet::new(),
             waiting: Queue::default(),
             running: BTreeMap::new(),
             permits: Permits::default(),
             lifecycle: Lifecycle::Serving,
             latest: now,
-            repeats: Repeats::default(),
+            repeats: RepeatedTimes::default(),
         };
         let mut actions = Vec::new();
         let of = |name: &str| saved.get(name).copied().unwrap_or_default();
@@ -183,7 +183,7 @@ impl JobTable {
             self.clock_set(by, now);
         }
         self.fire_what_is_due(now, &mut actions);
-        self.look_again(now);
+        self.start_rechecks(now);
         match event {
             DaemonEvent::Tick | DaemonEvent::ClockSet { .. } => {}
             DaemonEvent::Trigger {
@@ -218,7 +218,7 @@ impl JobTable {
     pub fn wake_at(&self) -> Option<Timestamp> {
         match self.lifecycle {
             Lifecycle::Serving => {
-                let first = [self.fires.first(), self.looks.first()];
+                let first = [self.fires.first(), self.rechecks.first()];
                 first.into_iter().flatten().map(|(at, _)| *at).min()
             }
             Lifecycle::Draining { until } | Lifecycle::Cancelling { until } => Some(until),
@@ -249,15 +249,17 @@ impl JobTable {
 
     fn status_of(&self, job: &JobName) -> JobStatus {
         let entry = self.jobs.get(job);
-        let again = entry.and_then(|entry| entry.again.as_ref());
+        let recheck = entry.and_then(|entry| entry.recheck.as_ref());
         JobStatus {
             job: job.clone(),
             is_removed: entry.is_none(),
             state: match (self.running.get(job), self.waiting.get(job)) {
                 (Some(run), _) => JobState::Running(run.since),
                 (None, Some(request)) => JobState::Waiting(request.since),
-                (None, None) => match again {
-                    Some(again) if again.is_elsewhere => JobState::Elsewhere(again.request.since),
+                (None, None) => match recheck {
+                    Some(recheck) if recheck.is_elsewhere => {
+                        JobState::Elsewhere(recheck.request.since)
+                    }
                     Some(_) | None => JobState::Idle,
                 },
             },
@@ -271,19 +273,19 @@ impl JobTable {
     fn enqueue(
         &mut self,
         job: &JobName,
-        trigger: Trigger,
+        trigger: RunTrigger,
         due_at: Option<Timestamp>,
         ticket: Option<Ticket>,
         now: Timestamp,
     ) {
-        let is_fire = matches!(trigger, Trigger::Schedule | Trigger::Missed);
+        let is_fire = matches!(trigger, RunTrigger::Schedule | RunTrigger::Missed);
         self.waiting.push(RunRequest {
             job: job.clone(),
             trigger,
             due_at,
-            settles: due_at.filter(|_| is_fire),
+            completes: due_at.filter(|_| is_fire),
             asked: due_at.is_none().then_some(trigger),
-            looks_again: false,
+            is_recheck: false,
             tickets: Vec::from_iter(ticket),
             since: now,
         });
@@ -294,7 +296,7 @@ impl JobTable {
     fn trigger(
         &mut self,
         job: &str,
-        trigger: Trigger,
+        trigger: RunTrigger,
         ticket: Option<Ticket>,
         now: Timestamp,
         actions: &mut Vec<Action>,
@@ -319,7 +321,7 @@ impl JobTable {
         let config = self.scheduled.config().clone();
         for (name, spec) in &config.jobs {
             if wanted(spec) {
-                self.trigger(name, Trigger::Signal, None, now, actions);
+                self.trigger(name, RunTrigger::Signal, None, now, actions);
             }
         }
     }
@@ -333,7 +335,7 @@ impl JobTable {
                 self.lifecycle = Lifecycle::Draining {
                     until: later(now, grace),
                 };
-                self.looks.clear();
+                self.rechecks.clear();
                 for request in self.waiting.take_all() {
                     drop_request(request, SkipReason::Stopping, actions);
                 }
@@ -368,13 +370,13 @@ impl JobTable {
     }
 }
 
-fn let_go(job: &JobName, due_at: Timestamp, why: SkipReason, actions: &mut Vec<Action>) {
+fn skip_fire(job: &JobName, due_at: Timestamp, why: SkipReason, actions: &mut Vec<Action>) {
     refuse(job, Some(due_at), None, why, actions);
     let job = job.clone();
-    actions.push(Action::Settled { job, due_at });
+    actions.push(Action::FireCompleted { job, due_at });
 }
 
-/// Without `Settled`: a fire time that the daemon's end cut off is caught up by the next daemon.
+/// No `FireCompleted`: the next daemon catches up a fire time that this daemon's end has cut off.
 fn drop_request(request: RunRequest, why: SkipReason, actions: &mut Vec<Action>) {
     refuse(&request.job, request.due_at, request.tickets, why, actions);
 }
@@ -402,10 +404,10 @@ fn refuse(
 /// From when on a job's fires count at start-up: a fixed time that has run does not run again because
 /// the clock was set back meanwhile.
 fn start_of(schedule: &Schedule, saved: SavedJob, now: Timestamp) -> Timestamp {
-    let settled = saved.due_at.filter(|due| {
+    let completed = saved.due_at.filter(|due| {
         !schedule.follows_clock() && due.duration_since(now) <= clock::CLOCK_SET_BACK
     });
-    settled.map_or(now, |due| due.max(now))
+    completed.map_or(now, |due| due.max(now))
 }
 
 fn later(now: Timestamp, wait: Duration) -> Timestamp {

@@ -6,7 +6,7 @@ use jiff::Timestamp;
 
 use crate::daemon::event::Ticket;
 use crate::daemon::scheduled_config::JobName;
-use crate::report::Trigger;
+use crate::report::RunTrigger;
 
 /// A run that is wanted.
 #[derive(Debug)]
@@ -14,15 +14,15 @@ pub struct RunRequest {
     /// The job.
     pub job: JobName,
     /// Why, by whoever asked first.
-    pub trigger: Trigger,
+    pub trigger: RunTrigger,
     /// The latest fire time that the run will stand for.
     pub due_at: Option<Timestamp>,
     /// The latest fire time that needs no catching up if the run comes to its end.
-    pub settles: Option<Timestamp>,
+    pub completes: Option<Timestamp>,
     /// Who wants a run that starts from now on, whatever became of the fire: the first of them.
-    pub asked: Option<Trigger>,
+    pub asked: Option<RunTrigger>,
     /// Nothing new: a look at how that fire stands by now, or a run that was left in doubt.
-    pub looks_again: bool,
+    pub is_recheck: bool,
     /// Who waits for its outcome.
     pub tickets: Vec<Ticket>,
     /// When it was first asked for.
@@ -44,9 +44,9 @@ impl Queue {
         if let Some(waiting) = self.get_mut(&request.job) {
             waiting.tickets.extend(request.tickets);
             waiting.due_at = waiting.due_at.max(request.due_at);
-            waiting.settles = waiting.settles.max(request.settles);
+            waiting.completes = waiting.completes.max(request.completes);
             waiting.asked = waiting.asked.or(request.asked);
-            waiting.looks_again &= request.looks_again;
+            waiting.is_recheck &= request.is_recheck;
             return;
         }
         self.arrivals += 1;

@@ -19,7 +19,7 @@ use crate::run::{self, Cancelled, Canceller, Context, NextDue};
 
 /// A run that has ended.
 #[derive(Debug)]
-pub struct Ended {
+pub struct EndedRun {
     /// Its job.
     pub job: JobName,
     /// The run.
@@ -42,13 +42,13 @@ pub struct Retry {
 }
 
 /// Passes events on, and tells the loop of attempts that failed.
-struct Noting {
+struct RetryListener {
     job: JobName,
     retrying: mpsc::Sender<Retry>,
     listener: Arc<dyn Listener>,
 }
 
-impl Listener for Noting {
+impl Listener for RetryListener {
     fn on(&self, job: &str, run_id: Uuid, event: &Event) {
         if let Event::Retrying { error, attempt, .. } = event {
             // It is for `status` only: a loop that is busy need not hear all.
@@ -66,7 +66,7 @@ impl Listener for Noting {
 /// All runs that are going on.
 pub struct Runner {
     runs: BTreeMap<JobName, RunThread>,
-    ended: mpsc::Sender<Ended>,
+    ended: mpsc::Sender<EndedRun>,
     retrying: mpsc::Sender<Retry>,
     listener: Arc<dyn Listener>,
 }
@@ -79,7 +79,7 @@ struct RunThread {
 impl Runner {
     /// `ended` has room for every run at once, so that none waits to say that it is over.
     pub fn new(
-        ended: mpsc::Sender<Ended>,
+        ended: mpsc::Sender<EndedRun>,
         retrying: mpsc::Sender<Retry>,
         listener: Arc<dyn Listener>,
     ) -> Self {
@@ -96,7 +96,7 @@ impl Runner {
         let (canceller, cancelled) = run::cancellation();
         let job = start.job.clone();
         let ended = self.ended.clone();
-        let listener = Arc::new(Noting {
+        let listener = Arc::new(RetryListener {
             job: job.clone(),
             retrying: self.retrying.clone(),
             listener: Arc::clone(&self.listener),
@@ -109,7 +109,7 @@ impl Runner {
                 }))
                 .unwrap_or_else(|panic| Err(bug(format!("the run panicked: {}", text_of(&*panic)))))
                 .map_err(|error| ErrorReport::new(&error, false));
-                let _ = ended.blocking_send(Ended {
+                let _ = ended.blocking_send(EndedRun {
                     job: start.job,
                     run_id,
                     report,
@@ -122,7 +122,7 @@ impl Runner {
             Err(error) => {
                 let error = bug(format!("no thread could be started for the run: {error}"));
                 let report = Err(ErrorReport::new(&error, false));
-                let ended = Ended {
+                let ended = EndedRun {
                     job,
                     run_id,
                     report,
@@ -194,7 +194,7 @@ fn text_of(panic: &(dyn std::any::Any + Send)) -> &str {
 mod tests {
     use super::*;
     use crate::config;
-    use crate::report::{Outcome, Trigger};
+    use crate::report::{Outcome, RunTrigger};
 
     struct Panics;
 
@@ -220,7 +220,7 @@ mod tests {
         let config = config::load(&request).unwrap_or_else(|errors| panic!("{errors}"));
         Start {
             job: job.into(),
-            trigger: Trigger::Manual,
+            trigger: RunTrigger::Manual,
             due_at: None,
             orphan: None,
             config: Arc::new(config),
@@ -234,7 +234,7 @@ mod tests {
         runner.start(start("bad"), Uuid::now_v7());
         runner.start(start("good"), Uuid::now_v7());
         for _ in 0..2 {
-            let Ended { job, report, .. } = ended.blocking_recv().unwrap();
+            let EndedRun { job, report, .. } = ended.blocking_recv().unwrap();
             runner.forget(&job);
             match (&*job, report) {
                 ("bad", Err(error)) => {

@@ -20,7 +20,7 @@ use super::runner::Runner;
 use super::scheduled_config::ScheduledConfig;
 use super::signals::SignalEvents;
 use super::skips::Skips;
-use super::spool::{Spool, Storm};
+use super::spool::{SignalStorm, Spool};
 use super::state_file::StateFile;
 use super::status::{self, LastRuns};
 use super::systemd::{self, Supervisor};
@@ -32,7 +32,7 @@ mod asking;
 mod doing;
 
 /// The wall clock is looked at no later than after this, should the kernel not say that it was set.
-const LOOK_AT_CLOCK: Duration = Duration::from_secs(60);
+const CLOCK_CHECK_EVERY: Duration = Duration::from_secs(60);
 
 /// Far away.
 const SLEEP_MAX: Duration = Duration::from_secs(24 * 60 * 60);
@@ -83,7 +83,7 @@ pub async fn serve(
             Some(PendingRequest { request, replies }) = asked.recv() => daemon.on_asked(request, replies),
             Some(run) = ended.recv() => daemon.on_ended(run),
             Some(retry) = retrying.recv() => daemon.last_runs.retrying(retry),
-            () = std::future::ready(()), if daemon.looking.is_some() => daemon.look_on(),
+            () = std::future::ready(()), if daemon.open_scan.is_some() => daemon.continue_scan(),
             () = daemon.clock.is_set() => daemon.apply(DaemonEvent::Tick),
             () = wake => daemon.apply(DaemonEvent::Tick),
         }
@@ -104,9 +104,9 @@ struct Daemon {
     runner: Runner,
     state_file: StateFile,
     spool: Spool,
-    storm: Storm,
-    looking: Option<asking::Looking>,
-    look_again: bool,
+    storm: SignalStorm,
+    open_scan: Option<asking::OpenScan>,
+    scan_again: bool,
     skips: Skips,
     clients: Clients,
     last_runs: LastRuns,
@@ -131,8 +131,8 @@ impl Daemon {
         let state_dir = config.daemon.state_dir.clone();
         super::private_dir(&runtime_dir)?;
         super::private_dir(&state_dir)?;
-        let instance = Instance::claim(&runtime_dir)?;
-        let state_lock = Instance::claim_state(&state_dir)?;
+        let instance = Instance::lock_runtime_dir(&runtime_dir)?;
+        let state_lock = Instance::lock_state_dir(&state_dir)?;
         let spool = Spool::of(&runtime_dir);
         spool.create()?;
         let mut state_file =
@@ -153,9 +153,9 @@ impl Daemon {
             runner,
             state_file,
             spool,
-            storm: Storm::default(),
-            looking: None,
-            look_again: false,
+            storm: SignalStorm::default(),
+            open_scan: None,
+            scan_again: false,
             skips: Skips::default(),
             clients: Clients::default(),
             last_runs: LastRuns::default(),
@@ -179,7 +179,7 @@ impl Daemon {
         self.job_registry
             .update(self.table.scheduled(), Timestamp::now());
         // Whoever asked while no daemon ran is heard now.
-        self.look_into_spool(false);
+        self.scan_spool(false);
     }
 
     /// How long the loop may sleep.
@@ -190,7 +190,7 @@ impl Daemon {
             let wait = at.duration_since(now);
             Duration::try_from(wait)
                 .unwrap_or_default()
-                .min(LOOK_AT_CLOCK)
+                .min(CLOCK_CHECK_EVERY)
         });
         let until_fed = self
             .watchdog
@@ -209,7 +209,7 @@ impl Daemon {
 
     /// The time, after the table has been told whether somebody has set the clock.
     fn follow_clock(&mut self) -> Timestamp {
-        let (now, step) = self.clock.look();
+        let (now, step) = self.clock.read();
         if let Some(by) = step {
             let way = if by.is_negative() { "back" } else { "forward" };
             tracing::warn!(

@@ -17,7 +17,7 @@ pub enum SignalEvent {
     /// SIGHUP.
     Reload,
     /// SIGUSR1: look into the spool.
-    Look,
+    ScanSpool,
     /// SIGUSR2: log the status.
     Status,
     /// SIGRTMIN + n: the job whose `signal` says so.
@@ -66,7 +66,7 @@ fn event_of(signal: c_int, rtmin: c_int) -> Option<SignalEvent> {
     match signal {
         SIGTERM | SIGINT => Some(SignalEvent::Stop),
         SIGHUP => Some(SignalEvent::Reload),
-        SIGUSR1 => Some(SignalEvent::Look),
+        SIGUSR1 => Some(SignalEvent::ScanSpool),
         SIGUSR2 => Some(SignalEvent::Status),
         _ => u8::try_from(signal.checked_sub(rtmin)?)
             .ok()
@@ -85,7 +85,7 @@ mod tests {
     #[case(SIGTERM, Some(SignalEvent::Stop))]
     #[case(SIGINT, Some(SignalEvent::Stop))]
     #[case(SIGHUP, Some(SignalEvent::Reload))]
-    #[case(SIGUSR1, Some(SignalEvent::Look))]
+    #[case(SIGUSR1, Some(SignalEvent::ScanSpool))]
     #[case(SIGUSR2, Some(SignalEvent::Status))]
     #[case(34, Some(SignalEvent::Job(0)))]
     #[case(64, Some(SignalEvent::Job(30)))]
@@ -128,6 +128,6 @@ mod tests {
         for _ in 0..100 {
             raise(SIGUSR1).unwrap();
         }
-        while events.next().await.unwrap() != SignalEvent::Look {}
+        while events.next().await.unwrap() != SignalEvent::ScanSpool {}
     }
 }

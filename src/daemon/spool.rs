@@ -59,7 +59,7 @@ pub enum SpoolError {
 
 /// What was found in one go. All of it has been removed, but for `rejected` directories with contents.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub struct Taken {
+pub struct SpoolBatch {
     /// The jobs that are to run; whether they exist is not known here.
     pub jobs: BTreeSet<String>,
     /// What was no trigger file: name, made printable, and why.
@@ -86,7 +86,7 @@ impl Spool {
         }
     }
 
-    /// Asks for a run of `job`. The daemon still has to be told to look.
+    /// Creates the trigger file of a job. The daemon reads it after SIGUSR1.
     pub fn put(&self, job: &str) -> Result<(), SpoolError> {
         if !is_job_name(job) {
             return Err(SpoolError::JobName(job.to_owned()));
@@ -107,10 +107,10 @@ impl Spool {
     }
 
     /// Begins to look at all files that are there now.
-    pub fn look(&self) -> Result<Look, SpoolError> {
+    pub fn scan(&self) -> Result<SpoolScan, SpoolError> {
         self.check()?;
         let entries = fs::read_dir(&self.dir).map_err(|why| self.error("read", &self.dir, why))?;
-        Ok(Look {
+        Ok(SpoolScan {
             spool: self.clone(),
             entries,
             found: false,
@@ -149,17 +149,17 @@ impl Spool {
 /// One look through the spool, in as many goes as it takes. It comes to its end, whatever can't be
 /// removed.
 #[derive(Debug)]
-pub struct Look {
+pub struct SpoolScan {
     spool: Spool,
     entries: fs::ReadDir,
     found: bool,
 }
 
-impl Look {
+impl SpoolScan {
     /// Removes some of the trigger files and returns the jobs that they name. A file that cannot be
     /// removed asks for nothing, for it would ask again and again.
-    pub fn take(&mut self) -> Result<Taken, SpoolError> {
-        let mut taken = Taken::default();
+    pub fn take(&mut self) -> Result<SpoolBatch, SpoolError> {
+        let mut taken = SpoolBatch::default();
         for _ in 0..TAKE_FILES_MAX {
             let Some(entry) = self.entries.next() else {
                 return Ok(taken);
@@ -227,19 +227,19 @@ pub enum BareSignal {
     OnDemand,
     /// Nothing: the signal announced a file that an earlier look has taken already.
     Echo {
-        /// The first since that look.
+        /// The first since that scan.
         is_first: bool,
     },
 }
 
 /// Tells a signal that means "all on-demand jobs" from one that comes late in a storm.
 #[derive(Debug, Default)]
-pub struct Storm {
+pub struct SignalStorm {
     last_named: Option<Instant>,
     has_echoed: bool,
 }
 
-impl Storm {
+impl SignalStorm {
     /// Trigger files were found.
     pub fn named(&mut self, now: Instant) {
         self.last_named = Some(now);
@@ -273,8 +273,8 @@ mod tests {
     }
 
     impl Spool {
-        fn take(&self) -> Result<Taken, SpoolError> {
-            self.look()?.take()
+        fn take(&self) -> Result<SpoolBatch, SpoolError> {
+            self.scan()?.take()
         }
     }
 
@@ -286,10 +286,10 @@ mod tests {
             fs::write(spool.dir.join(format!("job_{n}")), "").unwrap();
         }
         fs::create_dir_all(spool.dir.join("full/inside")).unwrap();
-        let mut look = spool.look().unwrap();
+        let mut scan = spool.scan().unwrap();
         let (mut jobs, mut rejected, mut goes) = (0, 0, 1);
         loop {
-            let taken = look.take().unwrap();
+            let taken = scan.take().unwrap();
             jobs += taken.jobs.len();
             rejected += taken.rejected.len();
             if !taken.more {
@@ -298,7 +298,7 @@ mod tests {
             goes += 1;
         }
         assert_eq!((jobs, rejected, goes), (TAKE_FILES_MAX, 1, 3));
-        assert!(look.has_found());
+        assert!(scan.has_found());
     }
 
     fn names(jobs: &[&str]) -> BTreeSet<String> {
@@ -315,7 +315,7 @@ mod tests {
         let taken = spool.take().unwrap();
         assert_eq!(taken.jobs, names(&["catalogue", "orders"]));
         assert_eq!(taken.rejected, []);
-        assert_eq!(spool.take().unwrap(), Taken::default());
+        assert_eq!(spool.take().unwrap(), SpoolBatch::default());
     }
 
     #[test]
@@ -330,7 +330,7 @@ mod tests {
         let (_dir, spool) = spool();
         let hidden = spool.dir.join(".orders.1");
         fs::write(&hidden, "").unwrap();
-        assert_eq!(spool.take().unwrap(), Taken::default());
+        assert_eq!(spool.take().unwrap(), SpoolBatch::default());
         assert!(hidden.exists());
     }
 
@@ -424,7 +424,7 @@ mod tests {
 
     #[test]
     fn a_storm_of_signals_runs_only_what_was_named() {
-        let mut storm = Storm::default();
+        let mut storm = SignalStorm::default();
         let start = Instant::now();
         let after = |seconds| start + Duration::from_secs_f64(seconds);
         assert_eq!(storm.wanted(after(0.0)), BareSignal::OnDemand);

@@ -103,7 +103,7 @@ impl StateFile {
     }
 
     /// Fire times up to this one need no catching up.
-    pub fn settled(&mut self, job: &str, due_at: Timestamp) {
+    pub fn completed(&mut self, job: &str, due_at: Timestamp) {
         self.change(job).due_at = Some(due_at);
     }
 
@@ -199,12 +199,12 @@ mod tests {
         assert_eq!(due_at(&mut file), Some(at(0)));
         file.started("j", Uuid::from_u128(7), at(61));
         file.save().unwrap();
-        // Killed here: the fire at 60 has not been settled.
+        // Killed here: the fire at 60 has not been completed.
         let mut file = StateFile::open(dir.path()).unwrap();
         assert_eq!(due_at(&mut file), Some(at(0)));
         assert_eq!(run_id(&mut file), Some(Uuid::from_u128(7)));
 
-        file.settled("j", at(60));
+        file.completed("j", at(60));
         file.ended("j");
         file.save().unwrap();
         let mut file = StateFile::open(dir.path()).unwrap();
@@ -229,7 +229,7 @@ mod tests {
         let mut file = StateFile::open(dir.path()).unwrap();
         file.lines = OUTDATED_MAX;
         for second in 1..=3 {
-            file.settled("j", at(second));
+            file.completed("j", at(second));
             file.save().unwrap();
         }
         let path = dir.path().join("past.jsonl");

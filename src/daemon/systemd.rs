@@ -98,10 +98,10 @@ impl Supervisor {
 
 /// How often the watchdog is to be fed: twice in the time that `WATCHDOG_USEC` gives this process.
 pub fn watchdog_interval() -> Option<Duration> {
-    half(sd_notify::watchdog_enabled())
+    feed_interval(sd_notify::watchdog_enabled())
 }
 
-fn half(limit: Option<Duration>) -> Option<Duration> {
+fn feed_interval(limit: Option<Duration>) -> Option<Duration> {
     limit.map(|limit| limit / 2).filter(|half| !half.is_zero())
 }
 
@@ -211,6 +211,9 @@ mod tests {
         #[case] expected_usec: Option<u64>,
     ) {
         let expected = expected_usec.map(Duration::from_micros);
-        assert_eq!(half(limit_usec.map(Duration::from_micros)), expected);
+        assert_eq!(
+            feed_interval(limit_usec.map(Duration::from_micros)),
+            expected
+        );
     }
 }

@@ -11,15 +11,15 @@ use super::route::Route;
 
 /// Asks the server to cancel a session's current statement.
 #[derive(Clone)]
-pub struct Canceller {
+pub struct CancelRequest {
     token: CancelToken,
     route: Arc<Route>,
 }
 
-impl Canceller {
+impl CancelRequest {
     /// `route` is the one that the session was opened by.
     pub(super) fn new(token: CancelToken, route: Arc<Route>) -> Self {
-        Canceller { token, route }
+        CancelRequest { token, route }
     }
 
     /// Sends a CancelRequest to the session's own address, over TLS if the session is, within `within`.
@@ -27,7 +27,7 @@ impl Canceller {
     /// The server doesn't confirm; a statement that was cancelled ends with 57014. Failures are
     /// logged and otherwise ignored: who cancels gives the session up in any case.
     /// *Cancellation:* the request may or may not have been sent.
-    pub async fn cancel(&self, within: Duration) {
+    pub async fn send(&self, within: Duration) {
         let address = &self.route.address;
         match timeout(within, self.request()).await {
             Ok(Ok(())) => debug!(%address, "asked to cancel"),
@@ -46,8 +46,8 @@ impl Canceller {
     }
 }
 
-impl std::fmt::Debug for Canceller {
+impl std::fmt::Debug for CancelRequest {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "Canceller({})", self.route.address)
+        write!(f, "CancelRequest({})", self.route.address)
     }
 }

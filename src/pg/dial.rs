@@ -10,7 +10,7 @@ use tokio::time::timeout;
 use tokio_postgres::config::{self as pg_config, SslNegotiation};
 use tokio_postgres::{Client, Config, Connection, NoTls};
 
-use super::cancel::Canceller;
+use super::cancel::CancelRequest;
 use super::conninfo::{ChannelBinding, Conninfo, HostPlace, HostSpec, SslMode, TargetSessionAttrs};
 use super::login::Login;
 use super::route::{Address, Route, TlsRoute};
@@ -28,18 +28,18 @@ pub(super) struct Dialled {
     pub client: Client,
     pub task: ConnectionTask,
     pub tap: Arc<TapState>,
-    pub canceller: Canceller,
+    pub cancel_request: CancelRequest,
     /// The server's major version, as it said at login.
     pub major: u32,
     /// `connect_timeout`, for what belongs to connecting and is still to be done.
     pub limit: Option<Duration>,
     /// Where the connection goes.
-    pub place: Place,
+    pub place: ServerAddress,
 }
 
 /// One address of one host: the way back to the same server.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Place {
+pub(super) struct ServerAddress {
     host: HostSpec,
     address: Address,
 }
@@ -60,7 +60,7 @@ pub(super) async fn dial_again(
     server: &ServerSpec,
     side: Side,
     application_name: &str,
-    place: &Place,
+    place: &ServerAddress,
 ) -> Result<Dialled> {
     let login = Login::read(server)?;
     let dialler = Dialler::new(&login, server, side, application_name);
@@ -234,12 +234,12 @@ impl<'a> Dialler<'a> {
     {
         Dialled {
             limit: self.login.conninfo.connect_timeout,
-            place: Place {
+            place: ServerAddress {
                 host: host.clone(),
                 address: route.address.clone(),
             },
             major: major(connection.parameter("server_version")),
-            canceller: Canceller::new(client.cancel_token(), Arc::new(route)),
+            cancel_request: CancelRequest::new(client.cancel_token(), Arc::new(route)),
             task: ConnectionTask::spawn(connection, self.server.to_owned()),
             client,
             tap,

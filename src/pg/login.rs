@@ -12,7 +12,7 @@ use nix::unistd::{Uid, User, geteuid};
 use secrecy::{ExposeSecret, SecretString};
 use tracing::warn;
 
-use super::conninfo::passfile::{self, PassfileError, Wanted};
+use super::conninfo::passfile::{self, PassfileError, PasswordFor};
 use super::conninfo::{
     self, Conninfo, FileChoice, HostPlace, HostSpec, Outside, RootCert, SslMode,
 };
@@ -67,7 +67,7 @@ impl Login {
         let find = |name: &str| {
             passfile::find(
                 text,
-                &Wanted {
+                &PasswordFor {
                     host: name,
                     port: host.port,
                     dbname: &self.conninfo.dbname,

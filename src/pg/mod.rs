@@ -17,7 +17,7 @@ mod task;
 pub(crate) mod tls;
 pub(crate) mod watchdog;
 
-pub use cancel::Canceller;
+pub use cancel::CancelRequest;
 pub use checked::CheckedRow;
 pub use session::Session;
 pub use settings::SessionSettings;

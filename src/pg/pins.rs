@@ -23,7 +23,7 @@ pub(super) struct Pinned {
 
 /// Who the session's settings are for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Scope {
+pub(super) enum PinScope {
     /// A backend of our own.
     Session,
     /// A pooler in transaction mode gives every transaction another one, and ours to others
@@ -46,7 +46,7 @@ const ROLE: &str = "session_replication_role";
 const UNACKNOWLEDGED_MAX: Duration = Duration::from_secs(60);
 
 /// Whom the session is with. A pooler announces another process than the one that answers.
-pub(super) async fn scope(client: &Client, side: Side, announced: Option<i32>) -> Result<Scope> {
+pub(super) async fn scope(client: &Client, side: Side, announced: Option<i32>) -> Result<PinScope> {
     let messages = client
         .simple_query("SELECT pg_catalog.pg_backend_pid()")
         .await
@@ -57,8 +57,8 @@ pub(super) async fn scope(client: &Client, side: Side, announced: Option<i32>) -
     });
     let answering = answering.ok_or_else(|| unread(Phase::Connect, side))?;
     Ok(match announced {
-        Some(announced) if answering != announced => Scope::Transaction,
-        _ => Scope::Session,
+        Some(announced) if answering != announced => PinScope::Transaction,
+        _ => PinScope::Session,
     })
 }
 
@@ -76,20 +76,25 @@ pub(super) async fn pin(
             .map_err(|error| hinted(Error::pg(Phase::Connect, side, error)))
     };
     set(set_sql(side, settings, major)).await?;
-    let mut seen = look(client, Phase::Connect, side, settings, major).await?;
+    let mut seen = read_back(client, Phase::Connect, side, settings, major).await?;
     // Setting the replication role takes a right that few have, so it isn't touched without need;
     // but a role that has `replica` among its own settings would silently skip triggers.
     if seen.broken.contains(&ROLE) {
         set(format!("SET {ROLE} = {}", role(settings))).await?;
-        seen = look(client, Phase::Connect, side, settings, major).await?;
+        seen = read_back(client, Phase::Connect, side, settings, major).await?;
     }
     judge(seen, Phase::Connect, side)
 }
 
 /// Begins a transaction, and sets in it what a session of our own has.
-pub(super) fn begin(modes: &str, scope: Scope, settings: &SessionSettings, major: u32) -> String {
+pub(super) fn begin(
+    modes: &str,
+    scope: PinScope,
+    settings: &SessionSettings,
+    major: u32,
+) -> String {
     let mut sql = format!("BEGIN {modes}");
-    if scope == Scope::Transaction {
+    if scope == PinScope::Transaction {
         let role = settings.replica.then_some(ROLE);
         let pins = pins(settings, major);
         let set = pins.iter().filter(|pin| pin.name != ROLE || role.is_some());
@@ -110,7 +115,7 @@ pub(super) async fn unpinned(
     settings: &SessionSettings,
     major: u32,
 ) -> Result<Pinned> {
-    let seen = look(client, Phase::Connect, side, settings, major).await?;
+    let seen = read_back(client, Phase::Connect, side, settings, major).await?;
     Ok(seen.pinned)
 }
 
@@ -122,7 +127,7 @@ pub(super) async fn verify(
     settings: &SessionSettings,
     major: u32,
 ) -> Result<Pinned> {
-    let seen = look(client, phase, side, settings, major).await?;
+    let seen = read_back(client, phase, side, settings, major).await?;
     judge(seen, phase, side)
 }
 
@@ -138,19 +143,19 @@ fn hinted(error: Error) -> Error {
 }
 
 /// What one look at the session shows.
-struct Seen {
+struct ReadBack {
     pinned: Pinned,
     /// Settings with another value than they were given.
     broken: Vec<&'static str>,
 }
 
-async fn look(
+async fn read_back(
     client: &Client,
     phase: Phase,
     side: Side,
     settings: &SessionSettings,
     major: u32,
-) -> Result<Seen> {
+) -> Result<ReadBack> {
     let pins = pins(settings, major);
     let messages = client
         .simple_query(&verify_sql(settings, &pins))
@@ -169,7 +174,7 @@ async fn look(
         .map(|(_, pin)| pin.name)
         .chain((value(2) != "t").then_some(ENCODING))
         .collect();
-    Ok(Seen {
+    Ok(ReadBack {
         pinned: Pinned {
             pid: value(0).parse().map_err(|_| unread(phase, side))?,
             version: value(1).parse().map_err(|_| unread(phase, side))?,
@@ -183,7 +188,7 @@ fn unread(phase: Phase, side: Side) -> Error {
     Error::new(ErrorKind::Bug, phase, side, message)
 }
 
-fn judge(seen: Seen, phase: Phase, side: Side) -> Result<Pinned> {
+fn judge(seen: ReadBack, phase: Phase, side: Side) -> Result<Pinned> {
     if seen.broken.is_empty() {
         return Ok(seen.pinned);
     }

@@ -7,10 +7,10 @@ use std::time::Duration;
 use tokio_postgres::error::Severity;
 use tokio_postgres::{Client, Row};
 
-use super::cancel::Canceller;
+use super::cancel::CancelRequest;
 use super::dial::{self, Dialled};
 use super::param::Param;
-use super::pins::{self, Scope};
+use super::pins::{self, PinScope};
 pub use super::settings::SessionSettings;
 use super::tap::TapState;
 use super::task::ConnectionTask;
@@ -25,12 +25,12 @@ pub struct Session {
     /// Drives the connection; owned, so that nothing runs on when the session is gone.
     task: ConnectionTask,
     tap: Arc<TapState>,
-    canceller: Canceller,
+    cancel_request: CancelRequest,
     server: String,
     side: Side,
     settings: SessionSettings,
     version: u32,
-    scope: Scope,
+    scope: PinScope,
     watchdog: Watchdog,
     phase: CurrentPhase,
 }
@@ -49,7 +49,7 @@ impl Session {
             client,
             task,
             tap,
-            canceller,
+            cancel_request,
             major,
             limit,
             place,
@@ -62,12 +62,12 @@ impl Session {
             client,
             task,
             tap,
-            canceller,
+            cancel_request,
             server: server.name.clone(),
             side,
             settings: settings.clone(),
             version: 0,
-            scope: Scope::Session,
+            scope: PinScope::Session,
             watchdog,
             phase: CurrentPhase::default(),
         };
@@ -75,8 +75,8 @@ impl Session {
         let pinning = async {
             let scope = pins::scope(&session.client, side, announced).await?;
             let pinned = match scope {
-                Scope::Session => pins::pin(&session.client, side, settings, major).await?,
-                Scope::Transaction => {
+                PinScope::Session => pins::pin(&session.client, side, settings, major).await?,
+                PinScope::Transaction => {
                     pins::unpinned(&session.client, side, settings, major).await?
                 }
             };
@@ -160,8 +160,8 @@ impl Session {
     }
 
     /// A way to cancel what the session is doing.
-    pub fn canceller(&self) -> Canceller {
-        self.canceller.clone()
+    pub fn cancel_request(&self) -> CancelRequest {
+        self.cancel_request.clone()
     }
 
     /// Verifies again that the pinned settings hold: in a transaction, where a pooler may have
@@ -182,23 +182,23 @@ impl Session {
         self.run(phase, &sql).await.map_err(Error::of_begin)
     }
 
-    /// Sees to it that the pinned settings hold for reading what lies outside of the run's own
-    /// transaction: behind a pooler that takes one. To be ended with [`Session::let_go`].
-    pub async fn hold(&self, phase: Phase) -> Result<()> {
+    /// Makes the pinned settings hold for queries outside of the run's own transaction. Behind a pooler, this
+    /// begins a transaction. [`Session::end_reading`] ends it.
+    pub async fn begin_reading(&self, phase: Phase) -> Result<()> {
         match self.scope {
-            Scope::Session => Ok(()),
-            Scope::Transaction => {
+            PinScope::Session => Ok(()),
+            PinScope::Transaction => {
                 self.begin(phase, "ISOLATION LEVEL READ COMMITTED READ ONLY")
                     .await
             }
         }
     }
 
-    /// See [`Session::hold`].
-    pub async fn let_go(&self, phase: Phase) -> Result<()> {
+    /// Ends what [`Session::begin_reading`] has begun.
+    pub async fn end_reading(&self, phase: Phase) -> Result<()> {
         match self.scope {
-            Scope::Session => Ok(()),
-            Scope::Transaction => self.run(phase, "COMMIT").await,
+            PinScope::Session => Ok(()),
+            PinScope::Transaction => self.run(phase, "COMMIT").await,
         }
     }
 
@@ -300,7 +300,7 @@ impl Session {
     /// Cancels what is running, then closes; all of it within `within`.
     pub async fn abort(self, within: Duration) {
         let half = within / 2;
-        self.canceller.cancel(half).await;
+        self.cancel_request.send(half).await;
         self.close(within - half).await;
     }
 }

@@ -19,7 +19,7 @@ use tokio_postgres::tls::TlsConnect;
 use super::conninfo::{FileChoice, RootCert, SslMode, TlsOptions, TlsVersion};
 use super::socket::Socket;
 use super::tap::{Tap, TapState};
-use crate::words::without_openssl_places;
+use crate::wording::without_openssl_places;
 
 /// Why a connector can't be made.
 #[derive(Debug, thiserror::Error)]
@@ -34,7 +34,7 @@ type Result<T> = std::result::Result<T, TlsSetupError>;
 
 /// What a connector verifies.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Verify {
+enum TlsVerify {
     Nothing,
     Chain,
     ChainAndName,
@@ -53,15 +53,15 @@ pub fn connector(mode: SslMode, options: &TlsOptions) -> Result<TlsConnector> {
     let roots = roots(mode, options)?;
     let verify = match mode {
         // Plaintext is what `prefer` falls back to, so a bad certificate is no worse.
-        SslMode::Disable | SslMode::Prefer => Verify::Nothing,
-        SslMode::Require if roots.is_some() => Verify::Chain,
-        SslMode::Require => Verify::Nothing,
-        SslMode::VerifyCa => Verify::Chain,
-        SslMode::VerifyFull => Verify::ChainAndName,
+        SslMode::Disable | SslMode::Prefer => TlsVerify::Nothing,
+        SslMode::Require if roots.is_some() => TlsVerify::Chain,
+        SslMode::Require => TlsVerify::Nothing,
+        SslMode::VerifyCa => TlsVerify::Chain,
+        SslMode::VerifyFull => TlsVerify::ChainAndName,
     };
     builder
-        .danger_accept_invalid_certs(verify == Verify::Nothing)
-        .danger_accept_invalid_hostnames(verify != Verify::ChainAndName);
+        .danger_accept_invalid_certs(verify == TlsVerify::Nothing)
+        .danger_accept_invalid_hostnames(verify != TlsVerify::ChainAndName);
     if let Some(certificates) = roots {
         // A root file replaces the system's roots instead of being added to them.
         builder.disable_built_in_roots(true);

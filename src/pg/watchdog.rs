@@ -38,7 +38,7 @@ pub struct Watchdog {
 
 /// When the next look is due, as a time of silence.
 #[derive(Clone, Copy, Debug)]
-struct Looks {
+struct CheckTimes {
     stall_timeout: Duration,
     /// Zero: none.
     lock_timeout: Duration,
@@ -48,8 +48,8 @@ struct Looks {
 pub struct Silence {
     since: Instant,
     moved: (u64, u64),
-    next_look: Duration,
-    looks: Looks,
+    next_check: Duration,
+    check_times: CheckTimes,
 }
 
 impl Watchdog {
@@ -81,7 +81,7 @@ impl Watchdog {
         loop {
             sleep(silence.left().min(TICK)).await;
             if silence.is_due(moved())
-                && let Some(error) = silence.look(self, phase, moved).await
+                && let Some(error) = silence.check(self, phase, moved).await
             {
                 return error;
             }
@@ -104,7 +104,7 @@ impl Watchdog {
     }
 }
 
-impl Looks {
+impl CheckTimes {
     /// A lock's holder can only be seen while the wait lasts.
     fn first(self) -> Duration {
         match self.before_lock_timeout() {
@@ -129,15 +129,15 @@ impl Looks {
 impl Silence {
     /// Silence that begins now.
     pub fn new(watchdog: &Watchdog, stall_timeout: Duration, moved: (u64, u64)) -> Self {
-        let looks = Looks {
+        let check_times = CheckTimes {
             stall_timeout,
             lock_timeout: watchdog.lock_timeout,
         };
         Silence {
             since: Instant::now(),
             moved,
-            next_look: looks.first(),
-            looks,
+            next_check: check_times.first(),
+            check_times,
         }
     }
 
@@ -146,44 +146,44 @@ impl Silence {
         if moved != self.moved {
             self.restart(moved);
         }
-        self.since.elapsed() >= self.next_look
+        self.since.elapsed() >= self.next_check
     }
 
     /// Counts from now on: something has moved, or nothing was to be expected.
     pub fn restart(&mut self, moved: (u64, u64)) {
         self.moved = moved;
         self.since = Instant::now();
-        self.next_look = self.looks.first();
+        self.next_check = self.check_times.first();
     }
 
     fn left(&self) -> Duration {
-        self.next_look.saturating_sub(self.since.elapsed())
+        self.next_check.saturating_sub(self.since.elapsed())
     }
 
     /// Looks at a session that nothing was heard of. `Some` when it is to be given up; a backend
     /// that waited for us in vain is ended then, so that its locks are free at once.
-    pub async fn look(
+    pub async fn check(
         &mut self,
         watchdog: &Watchdog,
         phase: Phase,
         moved: impl Fn() -> (u64, u64),
     ) -> Option<Error> {
         let quiet = self.since.elapsed();
-        self.next_look = self.looks.after(quiet);
+        self.next_check = self.check_times.after(quiet);
         let backend = &watchdog.backend;
-        let doing = backend.look().await;
+        let doing = backend.check().await;
         debug!(
             server = backend.server(),
             pid = backend.pid(),
             ?quiet,
             ?doing,
-            "looked"
+            "checked"
         );
         *watchdog.holder_slot() = match &doing {
             Doing::Locked { holders } => Some(holders.clone()),
             _ => None,
         };
-        if quiet < self.looks.stall_timeout || moved() != self.moved {
+        if quiet < self.check_times.stall_timeout || moved() != self.moved {
             return None;
         }
         let waits_for_us = doing == Doing::WaitingForUs;
@@ -202,7 +202,7 @@ impl Silence {
         quiet: Duration,
     ) -> Option<Error> {
         let (pid, seconds) = (backend.pid(), quiet.as_secs());
-        let ends_by_itself = self.looks.lock_timeout > quiet;
+        let ends_by_itself = self.check_times.lock_timeout > quiet;
         let (kind, what, hint) = match doing {
             Doing::Locked { holders } if ends_by_itself => {
                 warn!(
@@ -263,13 +263,13 @@ mod tests {
         #[case] lock_seconds: u64,
         #[case] expected_millis: &[u64],
     ) {
-        let looks = Looks {
+        let check_times = CheckTimes {
             stall_timeout: Duration::from_secs(stall_seconds),
             lock_timeout: Duration::from_secs(lock_seconds),
         };
-        let first = looks.first();
-        let second = looks.after(first);
-        let seen = [first, second, looks.after(second)];
+        let first = check_times.first();
+        let second = check_times.after(first);
+        let seen = [first, second, check_times.after(second)];
         let expected: Vec<_> = expected_millis
             .iter()
             .map(|ms| Duration::from_millis(*ms))

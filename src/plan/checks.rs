@@ -4,7 +4,7 @@
 use crate::catalog::desc::{RelationDesc, RelationKind};
 use crate::config::spec::{JobSpec, Mode, Triggers};
 use crate::error::Side;
-use crate::plan::columns::Pair;
+use crate::plan::columns::ColumnPair;
 use crate::plan::refusal::Refusal;
 
 /// What of the source keeps its rows from being read whole.
@@ -94,7 +94,7 @@ pub fn target(
 pub fn privileges(
     source: &RelationDesc,
     target: &RelationDesc,
-    pairs: &[Pair<'_>],
+    pairs: &[ColumnPair<'_>],
     refusals: &mut Vec<Refusal>,
 ) {
     for (side, relation) in [(Side::Source, source), (Side::Target, target)] {
@@ -113,14 +113,14 @@ pub fn privileges(
             );
         }
     }
-    let unreadable: Vec<&Pair<'_>> = pairs
+    let unreadable: Vec<&ColumnPair<'_>> = pairs
         .iter()
         .filter(|pair| pair.expression.is_none() && !pair.source.privileged)
         .collect();
     if !source.privileges.select {
         lacking(Side::Source, source, "SELECT", &unreadable, pairs, refusals);
     }
-    let unwritable: Vec<&Pair<'_>> = pairs
+    let unwritable: Vec<&ColumnPair<'_>> = pairs
         .iter()
         .filter(|pair| !pair.target.privileged)
         .collect();
@@ -146,8 +146,8 @@ fn lacking(
     side: Side,
     relation: &RelationDesc,
     privilege: &str,
-    without: &[&Pair<'_>],
-    all: &[Pair<'_>],
+    without: &[&ColumnPair<'_>],
+    all: &[ColumnPair<'_>],
     refusals: &mut Vec<Refusal>,
 ) {
     let name = &relation.name;

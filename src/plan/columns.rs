@@ -5,10 +5,10 @@ use crate::config::spec::TableSpec;
 use crate::error::Side;
 use crate::pg::ident::Ident;
 use crate::plan::refusal::Refusal;
-use crate::words;
+use crate::wording;
 
 /// A source's column, or what an expression gives, and the target's column that takes it.
-pub struct Pair<'a> {
+pub struct ColumnPair<'a> {
     /// What is read.
     pub source: &'a ColumnDesc,
     /// What is written.
@@ -24,7 +24,7 @@ pub fn pair<'a>(
     target: &'a RelationDesc,
     refusals: &mut Vec<Refusal>,
     warnings: &mut Vec<String>,
-) -> Vec<Pair<'a>> {
+) -> Vec<ColumnPair<'a>> {
     let spec = &inspected.spec;
     let before = refusals.len();
     unknown_names(inspected, target, refusals);
@@ -61,7 +61,7 @@ pub fn pair<'a>(
             None => None,
         };
         match found {
-            Some(read) => pairs.push(Pair {
+            Some(read) => pairs.push(ColumnPair {
                 source: read,
                 target: column,
                 expression,
@@ -104,17 +104,17 @@ pub fn computed<'a>(
     inspected: &Inspected,
     source: &'a RelationDesc,
     target: &'a RelationDesc,
-    pairs: &[Pair<'_>],
-) -> Vec<Pair<'a>> {
+    pairs: &[ColumnPair<'_>],
+) -> Vec<ColumnPair<'a>> {
     let spec = &inspected.spec;
-    let same_type = |pair: &Pair<'_>| {
+    let same_type = |pair: &ColumnPair<'_>| {
         pair.source.ty == pair.target.ty && pair.source.typmod == pair.target.typmod
     };
     let as_they_are = spec.columns.is_none() && spec.set.is_empty() && pairs.iter().all(same_type);
     let both = target.columns.iter().filter_map(|column| {
         let read = source.column(&column.name)?;
         let same = column.generated.is_some() && read.generated == column.generated;
-        let pair = Pair {
+        let pair = ColumnPair {
             source: read,
             target: column,
             expression: None,
@@ -260,7 +260,7 @@ fn is_used(spec: &TableSpec, column: &Ident) -> bool {
 
 fn no_place(target: &RelationDesc, column: &ColumnDesc) -> Refusal {
     let names = target.columns.iter().map(|column| column.name.as_str());
-    let near = words::nearest(column.name.as_str(), names);
+    let near = wording::nearest(column.name.as_str(), names);
     let meant = near.map_or(String::new(), |near| {
         format!("; did you mean {}?", Ident::new(near))
     });

@@ -9,14 +9,14 @@ use crate::config::spec::{Scope, TableSpec};
 use crate::error::Side;
 use crate::pg::ident::Ident;
 use crate::plan::column::CopyFormat;
-use crate::plan::columns::Pair;
+use crate::plan::columns::ColumnPair;
 use crate::plan::form::{
     AS_IT_IS, AS_TEXT, CHAR_TO_INT, ComparedColumn, Form, TEXT_TO_FLOAT8, TEXT_TO_JSONB,
     TEXT_TO_NUMERIC, TEXT_TO_UUID, WITHOUT_BLANKS, WITHOUT_ZEROS, Writer,
 };
-use crate::plan::format::Verdict;
+use crate::plan::format::Conversion;
 use crate::plan::pairs;
-use crate::plan::ranges::{self, KeyColumn};
+use crate::plan::ranges::{self, RangeColumn};
 use crate::plan::refusal::Refusal;
 
 /// What of a table can be compared, and how.
@@ -30,7 +30,7 @@ pub struct Comparison {
     pub left_out: Vec<LeftOut>,
     /// What identifies a row: `key`, else the target's primary key; empty where there is none, or
     /// where it is not copied whole.
-    pub key: Vec<KeyColumn>,
+    pub key: Vec<RangeColumn>,
     /// A condition that says which of the target's rows are the copy; None: all.
     pub within: Option<String>,
 }
@@ -102,15 +102,15 @@ impl Comparison {
 /// Decides how the columns of a table are compared. `select` reads them on the source.
 pub(super) fn comparison(
     spec: &TableSpec,
-    judged: &[(&Pair<'_>, Verdict)],
+    judged: &[(&ColumnPair<'_>, Conversion)],
     target: &RelationDesc,
     format: &CopyFormat,
     select: String,
 ) -> Comparison {
     let mut columns = Vec::new();
     let mut left_out = Vec::new();
-    for (pair, verdict) in judged {
-        match forms(pair.source, pair.target, verdict, format) {
+    for (pair, conversion) in judged {
+        match forms(pair.source, pair.target, conversion, format) {
             Ok((source, target)) => columns.push(ComparedColumn {
                 name: pair.target.name.clone(),
                 source,
@@ -123,7 +123,7 @@ pub(super) fn comparison(
         }
     }
     let names = spec.key.as_ref().unwrap_or(&target.primary_key);
-    let key: Option<Vec<KeyColumn>> = names
+    let key: Option<Vec<RangeColumn>> = names
         .iter()
         .map(|name| {
             let compared = columns.iter().find(|column| column.name == *name)?;
@@ -143,14 +143,14 @@ pub(super) fn comparison(
 fn forms(
     source: &ColumnDesc,
     target: &ColumnDesc,
-    verdict: &Verdict,
+    conversion: &Conversion,
     format: &CopyFormat,
 ) -> Result<(Form, Form), String> {
-    let lost_as_text = verdict
+    let lost_as_text = conversion
         .lossy_as_text
         .iter()
         .filter(|_| *format != CopyFormat::Binary);
-    if let Some(what) = verdict.lossy.iter().chain(lost_as_text).next() {
+    if let Some(what) = conversion.lossy.iter().chain(lost_as_text).next() {
         return Err(what.clone());
     }
     let from = based(&source.ty, source.typmod);
@@ -238,17 +238,17 @@ fn leaf(from: Based<'_>, to: Based<'_>) -> Result<(Form, Form), &'static str> {
 mod tests {
     use super::*;
     use crate::plan::fixtures::{array, column, column_of, composite, domain, labels, parse};
-    use crate::plan::format::{self, Ends};
+    use crate::plan::format::{self, ServerFacts};
     use rstest::rstest;
 
     fn of(source: &ColumnDesc, target: &ColumnDesc) -> Result<(Form, Form), String> {
-        let ends = Ends {
+        let ends = ServerFacts {
             target_version: 150_000,
             source_monetary: "C",
             target_monetary: "C",
         };
-        let verdict = format::pair(ends, source, target);
-        forms(source, target, &verdict, &CopyFormat::Binary)
+        let conversion = format::convert(ends, source, target);
+        forms(source, target, &conversion, &CopyFormat::Binary)
     }
 
     #[rstest]

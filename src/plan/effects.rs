@@ -81,7 +81,7 @@ pub fn of(
     let by_delete = follow(actions, deleted.into_iter().collect());
     let moved = (writes.moves && !writes.updates.is_empty()).then_some(Change::Deleted(top));
     let by_update = follow(actions, updated.chain(moved).collect());
-    let here = |reached: &[Reached<'_>]| -> BTreeSet<QualifiedName> {
+    let here = |reached: &[ActingKey<'_>]| -> BTreeSet<QualifiedName> {
         let of_job = |at: &&QualifiedName| {
             let at = actions.top(at);
             reached.iter().any(|by| by.key.from == *at)
@@ -110,12 +110,12 @@ pub fn of(
 }
 
 /// A key that acts, and on what.
-struct Reached<'a> {
+struct ActingKey<'a> {
     key: &'a KeyAction,
     what: String,
 }
 
-fn follow<'a>(actions: &'a KeyActions, first: Vec<Change<'a>>) -> Vec<Reached<'a>> {
+fn follow<'a>(actions: &'a KeyActions, first: Vec<Change<'a>>) -> Vec<ActingKey<'a>> {
     let mut seen: BTreeSet<Change<'_>> = first.iter().cloned().collect();
     let mut open = first;
     let mut reached = Vec::new();
@@ -129,7 +129,7 @@ fn follow<'a>(actions: &'a KeyActions, first: Vec<Change<'a>>) -> Vec<Reached<'a
                 _ => continue,
             };
             let Some(action) = action else { continue };
-            reached.push(Reached {
+            reached.push(ActingKey {
                 key,
                 what: format!("ON {event} {}", action.as_str()),
             });

@@ -160,12 +160,12 @@ impl Statements {
     fn step(&mut self, step: &Step, tables: &[CopyPlan], workers: u32) {
         match step {
             Step::Begin => self.target("BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE"),
-            Step::ClaimJob => {
+            Step::LockJob => {
                 self.target(
                     "-- takes the job's advisory lock, drops tables that killed runs of the job left behind",
                 );
             }
-            Step::ClaimTables => self.target("-- takes the targets' advisory locks"),
+            Step::LockTargets => self.target("-- takes the targets' advisory locks"),
             Step::CountReplaced => self.target("-- counts the rows that will be replaced"),
             Step::Run(run) => self.target(&run.sql),
             Step::FreeNames => {
@@ -201,7 +201,7 @@ impl Statements {
             Step::CompareChecksums => self.checksums(tables),
             Step::Record => self.target("-- writes the run's record"),
             Step::WaitForSnapshots => self.target("-- waits until the noted snapshots are gone"),
-            Step::Publish => {
+            Step::ReplaceTargets => {
                 self.target("-- in attempts with a budget of time for all locks together:");
                 let publish = swap::publish(tables);
                 if !publish.keys.is_empty() {

@@ -6,12 +6,12 @@
 use crate::catalog::desc::{AttributeDesc, ColumnDesc, TypeDesc, TypeShape};
 use crate::plan::cast;
 use crate::plan::column::FormatReason;
-use crate::plan::pairs::{self, Known};
+use crate::plan::pairs::{self, KnownPair};
 use crate::plan::typmod;
 
 /// What the two servers are, as far as it decides a format.
 #[derive(Clone, Copy, Debug)]
-pub struct Ends<'a> {
+pub struct ServerFacts<'a> {
     /// The target's `server_version_num`.
     pub target_version: u32,
     /// The source's `lc_monetary`.
@@ -22,7 +22,7 @@ pub struct Ends<'a> {
 
 /// What becomes of a source's column in a target's.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Verdict {
+pub struct Conversion {
     /// What carries it.
     pub carrier: Carrier,
     /// What gets lost without an error, whatever the format: needs `lossy = true`.
@@ -61,7 +61,7 @@ struct Typed<'a> {
 const TYPE_DEPTH_MAX: usize = 64;
 
 /// Decides how a source's column gets into a target's.
-pub fn pair(ends: Ends<'_>, source: &ColumnDesc, target: &ColumnDesc) -> Verdict {
+pub fn convert(ends: ServerFacts<'_>, source: &ColumnDesc, target: &ColumnDesc) -> Conversion {
     let walk = Walk {
         ends,
         columns: (source, target),
@@ -81,9 +81,9 @@ pub fn pair(ends: Ends<'_>, source: &ColumnDesc, target: &ColumnDesc) -> Verdict
     )
 }
 
-impl Verdict {
+impl Conversion {
     fn of(carrier: Carrier) -> Self {
-        Verdict {
+        Conversion {
             carrier,
             lossy: Vec::new(),
             lossy_as_text: Vec::new(),
@@ -92,7 +92,7 @@ impl Verdict {
     }
 
     /// Takes in what was found for a part: the worse carrier wins, and the first of equals.
-    fn absorb(&mut self, part: Verdict) {
+    fn absorb(&mut self, part: Conversion) {
         let worse = match (&self.carrier, &part.carrier) {
             (Carrier::Refused { .. }, _) => false,
             (_, Carrier::Refused { .. }) => true,
@@ -117,7 +117,7 @@ impl Verdict {
 
 /// Where in a column's type the decision stands.
 struct Walk<'a> {
-    ends: Ends<'a>,
+    ends: ServerFacts<'a>,
     /// The source's and the target's column.
     columns: (&'a ColumnDesc, &'a ColumnDesc),
     path: String,
@@ -137,7 +137,7 @@ impl<'a> Walk<'a> {
         }
     }
 
-    fn decide(&self, source: Typed<'_>, target: Typed<'_>) -> Verdict {
+    fn decide(&self, source: Typed<'_>, target: Typed<'_>) -> Conversion {
         if self.depth > TYPE_DEPTH_MAX {
             return self.refused(source, target, "their types are nested too deeply");
         }
@@ -146,26 +146,26 @@ impl<'a> Walk<'a> {
                 let message = format!("{}: {}", self.path, why);
                 let column = &self.columns.1.name;
                 let hint = format!("leave the column out, or give it with `set.{column}`");
-                return Verdict::of(Carrier::Refused { message, hint });
+                return Conversion::of(Carrier::Refused { message, hint });
             }
         }
-        let mut verdict = self.by_shape(source, target);
+        let mut conversion = self.by_shape(source, target);
         for (can, ty, side) in [
             (source.ty.can_send, source.ty, "source"),
             (target.ty.can_receive, target.ty, "target"),
         ] {
             if !can {
-                verdict.demote(FormatReason::NoBinaryIo {
+                conversion.demote(FormatReason::NoBinaryIo {
                     attribute: self.path.clone(),
                     ty: pairs::type_name(ty),
                     side,
                 });
             }
         }
-        verdict
+        conversion
     }
 
-    fn by_shape(&self, source: Typed<'_>, target: Typed<'_>) -> Verdict {
+    fn by_shape(&self, source: Typed<'_>, target: Typed<'_>) -> Conversion {
         // A domain's values travel as those of its base type, and the target's receive function
         // checks the domain's constraints. So domains are looked through, on either side.
         if let TypeShape::Domain { base, typmod } = &source.ty.shape {
@@ -189,7 +189,7 @@ impl<'a> Walk<'a> {
         match (&source.ty.shape, &target.ty.shape) {
             (TypeShape::Array(from), TypeShape::Array(to)) => {
                 let inner = self.into("[]");
-                let mut verdict = inner.decide(
+                let mut conversion = inner.decide(
                     Typed {
                         ty: from,
                         typmod: source.typmod,
@@ -199,8 +199,8 @@ impl<'a> Walk<'a> {
                         typmod: target.typmod,
                     },
                 );
-                inner.check_embedded_oid(&mut verdict, from, to);
-                verdict
+                inner.check_embedded_oid(&mut conversion, from, to);
+                conversion
             }
             (TypeShape::Composite(from), TypeShape::Composite(to)) => {
                 self.composites(source, target, from, to)
@@ -215,20 +215,25 @@ impl<'a> Walk<'a> {
     }
 
     /// Binary arrays and composites carry the OIDs of what is in them.
-    fn check_embedded_oid(&self, verdict: &mut Verdict, source: &TypeDesc, target: &TypeDesc) {
+    fn check_embedded_oid(
+        &self,
+        conversion: &mut Conversion,
+        source: &TypeDesc,
+        target: &TypeDesc,
+    ) {
         let same_builtin = source.is_builtin() && source.name == target.name;
         if same_builtin {
             return;
         }
         if source.is_builtin() && target.is_builtin() {
-            verdict.demote(FormatReason::TypeDiffers {
+            conversion.demote(FormatReason::TypeDiffers {
                 attribute: self.path.clone(),
                 source: pairs::type_name(source),
                 target: pairs::type_name(target),
             });
         } else if self.ends.target_version < 140_000 {
             let user = if source.is_builtin() { target } else { source };
-            verdict.demote(FormatReason::OldTarget {
+            conversion.demote(FormatReason::OldTarget {
                 attribute: self.path.clone(),
                 ty: pairs::type_name(user),
             });
@@ -241,7 +246,7 @@ impl<'a> Walk<'a> {
         target: Typed<'_>,
         from: &[AttributeDesc],
         to: &[AttributeDesc],
-    ) -> Verdict {
+    ) -> Conversion {
         let names = |list: &[AttributeDesc]| -> Vec<String> {
             list.iter()
                 .map(|attribute| attribute.name.clone())
@@ -255,7 +260,7 @@ impl<'a> Walk<'a> {
             );
             return self.refused(source, target, &why);
         }
-        let mut verdict = Verdict::of(Carrier::Binary);
+        let mut conversion = Conversion::of(Carrier::Binary);
         for (a, b) in from.iter().zip(to) {
             let inner = self.into(&format!(".{}", a.name));
             let mut part = inner.decide(
@@ -269,9 +274,9 @@ impl<'a> Walk<'a> {
                 },
             );
             inner.check_embedded_oid(&mut part, &a.ty, &b.ty);
-            verdict.absorb(part);
+            conversion.absorb(part);
         }
-        verdict
+        conversion
     }
 
     fn ranges(
@@ -280,7 +285,7 @@ impl<'a> Walk<'a> {
         target: Typed<'_>,
         from: &TypeDesc,
         to: &TypeDesc,
-    ) -> Verdict {
+    ) -> Conversion {
         // The bounds mean the same only over the same subtype: [1,5) of integers ends at 4, of
         // numbers just below 5.
         if pairs::same_type(from, to) {
@@ -288,7 +293,7 @@ impl<'a> Walk<'a> {
         }
         let known = (source.ty.name.name.as_str(), target.ty.name.name.as_str());
         if source.ty.is_builtin() && target.ty.is_builtin() && known == ("int4range", "int8range") {
-            return Verdict::of(Carrier::Text(self.differs(source, target)));
+            return Conversion::of(Carrier::Text(self.differs(source, target)));
         }
         self.refused(source, target, "their subtypes differ")
     }
@@ -299,7 +304,7 @@ impl<'a> Walk<'a> {
         target: Typed<'_>,
         from: &[String],
         to: &[String],
-    ) -> Verdict {
+    ) -> Conversion {
         let missing: Vec<&str> = from
             .iter()
             .filter(|label| !to.contains(label))
@@ -323,68 +328,70 @@ impl<'a> Walk<'a> {
                     .collect::<Vec<_>>()
                     .join(" ")
             );
-            return Verdict::of(Carrier::Refused { message, hint });
+            return Conversion::of(Carrier::Refused { message, hint });
         }
-        let mut verdict = Verdict::of(Carrier::Binary);
+        let mut conversion = Conversion::of(Carrier::Binary);
         let order_on_target: Vec<&String> = to.iter().filter(|l| from.contains(l)).collect();
         if order_on_target.iter().copied().ne(from) {
-            verdict.warnings.push(format!(
+            conversion.warnings.push(format!(
                 "{}: the labels of {} are in another order on the target, so it sorts differently",
                 self.path, target.ty.name
             ));
         }
-        verdict
+        conversion
     }
 
     /// Pairs that are not both of the same structured shape.
-    fn leaves(&self, source: Typed<'_>, target: Typed<'_>) -> Verdict {
-        let mut verdict = match pairs::known(source.ty, target.ty) {
-            Known::Same => Verdict::of(Carrier::Binary),
-            Known::Binary => Verdict::of(Carrier::Binary),
-            Known::Text => Verdict::of(Carrier::Text(self.differs(source, target))),
-            Known::TextLossy(what) => {
-                let mut verdict = Verdict::of(Carrier::Text(self.differs(source, target)));
-                verdict.lossy.push(self.sentence(source, target, what));
-                verdict
+    fn leaves(&self, source: Typed<'_>, target: Typed<'_>) -> Conversion {
+        let mut conversion = match pairs::known(source.ty, target.ty) {
+            KnownPair::Same => Conversion::of(Carrier::Binary),
+            KnownPair::Binary => Conversion::of(Carrier::Binary),
+            KnownPair::Text => Conversion::of(Carrier::Text(self.differs(source, target))),
+            KnownPair::TextLossy(what) => {
+                let mut conversion = Conversion::of(Carrier::Text(self.differs(source, target)));
+                conversion.lossy.push(self.sentence(source, target, what));
+                conversion
             }
-            Known::TextWarned(what) => {
-                let mut verdict = Verdict::of(Carrier::Text(self.differs(source, target)));
-                verdict.warnings.push(self.sentence(source, target, what));
-                verdict
+            KnownPair::TextWarned(what) => {
+                let mut conversion = Conversion::of(Carrier::Text(self.differs(source, target)));
+                conversion
+                    .warnings
+                    .push(self.sentence(source, target, what));
+                conversion
             }
-            Known::OidInside => Verdict::of(Carrier::Text(FormatReason::EmbedsOids {
+            KnownPair::OidInside => Conversion::of(Carrier::Text(FormatReason::EmbedsOids {
                 attribute: self.path.clone(),
                 ty: pairs::type_name(source.ty),
             })),
-            Known::Not => {
+            KnownPair::Not => {
                 return self.refused(source, target, "no COPY format carries one into the other");
             }
         };
         match typmod::loss(source.ty, source.typmod, target.ty, target.typmod) {
             typmod::Loss::None => {}
             typmod::Loss::Silent(what) => {
-                verdict.lossy.push(self.sentence(source, target, &what));
+                conversion.lossy.push(self.sentence(source, target, &what));
             }
             typmod::Loss::Always(what) => return self.refused(source, target, &what),
         }
-        self.money_and_char(source, &mut verdict);
-        verdict
+        self.money_and_char(source, &mut conversion);
+        conversion
     }
 
-    fn money_and_char(&self, source: Typed<'_>, verdict: &mut Verdict) {
+    fn money_and_char(&self, source: Typed<'_>, conversion: &mut Conversion) {
         if !source.ty.is_builtin() {
             return;
         }
         match source.ty.name.name.as_str() {
             "money" if !same_locale(self.ends.source_monetary, self.ends.target_monetary) => {
-                verdict.lossy.push(format!(
+                conversion.lossy.push(format!(
                     "{}: money counts in units of lc_monetary, which is `{}` on the source and `{}` \
                      on the target",
                     self.path, self.ends.source_monetary, self.ends.target_monetary
                 ));
             }
             "char" if self.ends.target_version < 140_000 => {
-                verdict.lossy_as_text.push(format!(
+                conversion.lossy_as_text.push(format!(
                     "{}: PostgreSQL 13 and older misread \"char\" values above 127 in text",
                     self.path
                 ));
@@ -402,13 +409,13 @@ impl<'a> Walk<'a> {
         }
     }
 
-    fn refused(&self, source: Typed<'_>, target: Typed<'_>, why: &str) -> Verdict {
+    fn refused(&self, source: Typed<'_>, target: Typed<'_>, why: &str) -> Conversion {
         let (from, to) = self.columns;
         let set = match cast::expression(from, to) {
             Some(sql) => format!(", such as `set.{} = {}`", to.name, toml_string(&sql)),
             None => format!(" with `set.{}`", to.name),
         };
-        Verdict::of(Carrier::Refused {
+        Conversion::of(Carrier::Refused {
             message: self.sentence(source, target, why),
             hint: format!("give the column as an expression{set}, or change the target's type"),
         })

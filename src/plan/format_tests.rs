@@ -5,39 +5,39 @@ use rstest::rstest;
 use super::*;
 use crate::plan::fixtures::{array, column, column_of, composite, domain, labels, range, user};
 
-const ENDS: Ends<'static> = Ends {
+const ENDS: ServerFacts<'static> = ServerFacts {
     target_version: 150_000,
     source_monetary: "C",
     target_monetary: "C",
 };
 
-fn old() -> Ends<'static> {
-    Ends {
+fn old() -> ServerFacts<'static> {
+    ServerFacts {
         target_version: 130_023,
         ..ENDS
     }
 }
 
 /// What decides, in a word: `binary`, `text`, `refused`, and `lossy` in front of the first two.
-fn word(verdict: &Verdict) -> String {
-    let carrier = match &verdict.carrier {
+fn word(conversion: &Conversion) -> String {
+    let carrier = match &conversion.carrier {
         Carrier::Binary => "binary",
         Carrier::Text(_) => "text",
         Carrier::Refused { .. } => "refused",
     };
-    if verdict.lossy.is_empty() {
+    if conversion.lossy.is_empty() {
         carrier.to_owned()
     } else {
         format!("lossy {carrier}")
     }
 }
 
-fn decide(source: &str, target: &str) -> Verdict {
-    pair(ENDS, &column("c", source), &column("c", target))
+fn decide(source: &str, target: &str) -> Conversion {
+    convert(ENDS, &column("c", source), &column("c", target))
 }
 
-fn decide_types(ends: Ends<'_>, source: TypeDesc, target: TypeDesc) -> Verdict {
-    pair(ends, &column_of("c", source), &column_of("c", target))
+fn decide_types(ends: ServerFacts<'_>, source: TypeDesc, target: TypeDesc) -> Conversion {
+    convert(ends, &column_of("c", source), &column_of("c", target))
 }
 
 #[rstest]
@@ -109,22 +109,22 @@ fn a_type_with_binary_io_goes_as_binary_into_itself(
     )]
     ty: &str,
 ) {
-    let verdict = decide(ty, ty);
-    assert_eq!(word(&verdict), "binary", "{verdict:?}");
-    assert!(verdict.warnings.is_empty());
+    let conversion = decide(ty, ty);
+    assert_eq!(word(&conversion), "binary", "{conversion:?}");
+    assert!(conversion.warnings.is_empty());
 }
 
 #[rstest]
 fn a_type_without_binary_io_goes_as_text(
     #[values("aclitem", "gtsvector", "seg", "isbn", "query_int", "seg[]")] ty: &str,
 ) {
-    let verdict = decide(ty, ty);
+    let conversion = decide(ty, ty);
     assert!(
         matches!(
-            &verdict.carrier,
+            &conversion.carrier,
             Carrier::Text(FormatReason::NoBinaryIo { side: "source", .. })
         ),
-        "{verdict:?}"
+        "{conversion:?}"
     );
 }
 
@@ -133,9 +133,9 @@ fn binary_io_must_be_there_on_both_sides() {
     let source = column("c", "cube");
     let mut target = source.clone();
     target.ty.can_receive = false;
-    let verdict = pair(ENDS, &source, &target);
+    let conversion = convert(ENDS, &source, &target);
     assert!(matches!(
-        verdict.carrier,
+        conversion.carrier,
         Carrier::Text(FormatReason::NoBinaryIo { side: "target", .. })
     ));
 }
@@ -158,22 +158,22 @@ fn types_that_are_oids_go_as_text(
     )]
     ty: &str,
 ) {
-    let verdict = decide(ty, ty);
+    let conversion = decide(ty, ty);
     assert!(
         matches!(
-            &verdict.carrier,
+            &conversion.carrier,
             Carrier::Text(FormatReason::EmbedsOids { .. })
         ),
-        "{verdict:?}"
+        "{conversion:?}"
     );
 }
 
 #[test]
 fn what_contains_an_oid_goes_as_text_and_says_where() {
     let address = composite(&[("zip", domain("int4")), ("town", domain("regclass"))]);
-    let verdict = decide_types(ENDS, array(address.clone()), array(address));
-    let Carrier::Text(reason) = verdict.carrier else {
-        panic!("not text: {verdict:?}")
+    let conversion = decide_types(ENDS, array(address.clone()), array(address));
+    let Carrier::Text(reason) = conversion.carrier else {
+        panic!("not text: {conversion:?}")
     };
     assert_eq!(
         reason.to_string(),
@@ -283,8 +283,8 @@ fn what_no_server_reads_back_is_refused(
 #[case("text", "name", "lossy text")]
 #[case("numeric(12,4)[]", "numeric(12,2)[]", "lossy binary")]
 fn pairs_of_different_types(#[case] source: &str, #[case] target: &str, #[case] expected: &str) {
-    let verdict = decide(source, target);
-    assert_eq!(word(&verdict), expected, "{verdict:?}");
+    let conversion = decide(source, target);
+    assert_eq!(word(&conversion), expected, "{conversion:?}");
 }
 
 #[test]
@@ -295,11 +295,11 @@ fn an_interval_loses_only_what_is_finer_than_its_finest_field() {
         made
     };
     let (day, year_month) = (of(1 << 3), of(1 << 2 | 1 << 1));
-    assert_eq!(word(&pair(ENDS, &day, &day)), "binary");
-    assert_eq!(word(&pair(ENDS, &year_month, &day)), "binary");
-    assert_eq!(word(&pair(ENDS, &day, &year_month)), "lossy binary");
+    assert_eq!(word(&convert(ENDS, &day, &day)), "binary");
+    assert_eq!(word(&convert(ENDS, &year_month, &day)), "binary");
+    assert_eq!(word(&convert(ENDS, &day, &year_month)), "lossy binary");
     assert_eq!(
-        word(&pair(ENDS, &column("c", "interval"), &day)),
+        word(&convert(ENDS, &column("c", "interval"), &day)),
         "lossy binary"
     );
 }
@@ -315,9 +315,9 @@ fn enums_by_their_labels(
     #[case] expected: &str,
     #[case] warned: bool,
 ) {
-    let verdict = decide_types(ENDS, labels(source), labels(target));
-    assert_eq!(word(&verdict), expected);
-    assert_eq!(!verdict.warnings.is_empty(), warned);
+    let conversion = decide_types(ENDS, labels(source), labels(target));
+    assert_eq!(word(&conversion), expected);
+    assert_eq!(!conversion.warnings.is_empty(), warned);
 }
 
 #[rstest]
@@ -362,8 +362,8 @@ fn composites_by_their_attributes(
             .collect();
         composite(&typed)
     };
-    let verdict = decide_types(ENDS, made(source), made(target));
-    assert_eq!(word(&verdict), expected, "{verdict:?}");
+    let conversion = decide_types(ENDS, made(source), made(target));
+    assert_eq!(word(&conversion), expected, "{conversion:?}");
 }
 
 #[rstest]
@@ -404,9 +404,9 @@ fn a_target_of_version_13_takes_binary_only_without_oids_of_user_types(
 
 #[test]
 fn char_with_the_high_bit_is_misread_by_version_13_in_text_only() {
-    let verdict = pair(old(), &column("c", "char"), &column("c", "char"));
-    assert_eq!(word(&verdict), "binary");
-    assert_eq!(verdict.lossy_as_text.len(), 1);
+    let conversion = convert(old(), &column("c", "char"), &column("c", "char"));
+    assert_eq!(word(&conversion), "binary");
+    assert_eq!(conversion.lossy_as_text.len(), 1);
     assert!(decide("char", "char").lossy_as_text.is_empty());
 }
 
@@ -419,13 +419,13 @@ fn money_needs_the_same_lc_monetary(
     #[case] target_monetary: &str,
     #[case] expected: &str,
 ) {
-    let ends = Ends {
+    let ends = ServerFacts {
         source_monetary,
         target_monetary,
         ..ENDS
     };
     let money = column("c", "money");
-    assert_eq!(word(&pair(ends, &money, &money)), expected);
+    assert_eq!(word(&convert(ends, &money, &money)), expected);
 }
 
 #[test]
@@ -433,7 +433,7 @@ fn an_extension_may_be_in_another_schema_but_a_user_type_of_the_same_name_is_ano
     let mut elsewhere = column("c", "citext");
     elsewhere.ty.name.schema = crate::pg::ident::Ident::new("extensions");
     assert_eq!(
-        word(&pair(ENDS, &column("c", "citext"), &elsewhere)),
+        word(&convert(ENDS, &column("c", "citext"), &elsewhere)),
         "binary"
     );
     let mine = user("citext", TypeShape::Base);
@@ -447,7 +447,7 @@ fn reasons_and_refusals_name_column_and_both_types() {
         let mut pair_of = (column("id", source), column("id", target));
         pair_of.0.type_text = "integer".to_owned();
         pair_of.1.type_text = "bigint".to_owned();
-        pair(ENDS, &pair_of.0, &pair_of.1).carrier
+        convert(ENDS, &pair_of.0, &pair_of.1).carrier
     };
     let Carrier::Text(reason) = of("int4", "int8") else {
         panic!("not text")

@@ -213,7 +213,7 @@ fn check_references(job: &JobSpec, targets: &[&RelationDesc], refusals: &mut Vec
 
 /// Tables that refer to each other in a circle: their foreign keys are checked at COMMIT where that
 /// is possible, and said where it isn't.
-fn circles(job: &JobSpec, order: &order::Order<'_>, warnings: &mut Vec<String>) -> bool {
+fn circles(job: &JobSpec, order: &order::LoadOrder<'_>, warnings: &mut Vec<String>) -> bool {
     // Swap adds foreign keys when all tables are loaded.
     if job.triggers == Triggers::Skip || job.mode == Mode::Swap {
         return false;

@@ -7,7 +7,7 @@ use crate::pg::ident::QualifiedName;
 
 /// An order of loading, and the foreign keys that it cannot respect because they form a circle.
 #[derive(Debug, PartialEq)]
-pub struct Order<'a> {
+pub struct LoadOrder<'a> {
     /// Positions in the given list.
     pub positions: Vec<usize>,
     /// Foreign keys whose referenced table comes later.
@@ -52,7 +52,7 @@ pub fn references<'a>(targets: &[&'a RelationDesc]) -> Vec<Reference<'a>> {
 pub fn by_foreign_keys<'a>(
     targets: &[&'a RelationDesc],
     references: &[Reference<'a>],
-) -> Order<'a> {
+) -> LoadOrder<'a> {
     let edges: Vec<(usize, usize, &ForeignKey)> = references
         .iter()
         .map(|reference| (reference.from, reference.to, reference.key))
@@ -83,7 +83,7 @@ pub fn by_foreign_keys<'a>(
             against.push(key);
         }
     }
-    Order { positions, against }
+    LoadOrder { positions, against }
 }
 
 /// Follows the references among the tables that are left, from `start` back to it.

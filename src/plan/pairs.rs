@@ -4,7 +4,7 @@ use crate::catalog::desc::{TypeDesc, TypeShape};
 
 /// What is known of a pair of types.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Known {
+pub enum KnownPair {
     /// One and the same type.
     Same,
     /// Different types with the same binary form and meaning.
@@ -100,15 +100,15 @@ const LOSSY_TEXT_PAIRS: &[(&str, &str, &str)] = &[
 ];
 
 /// What is known of a pair of types, both looked at as wholes.
-pub fn known(source: &TypeDesc, target: &TypeDesc) -> Known {
+pub fn known(source: &TypeDesc, target: &TypeDesc) -> KnownPair {
     if same_type(source, target) {
         return match key(source) {
-            Some(name) if OID_TYPES.contains(&name) => Known::OidInside,
-            _ => Known::Same,
+            Some(name) if OID_TYPES.contains(&name) => KnownPair::OidInside,
+            _ => KnownPair::Same,
         };
     }
     let (Some(from), Some(to)) = (key(source), key(target)) else {
-        return Known::Not;
+        return KnownPair::Not;
     };
     let listed = |pairs: &[(&str, &[&str])]| {
         pairs
@@ -116,18 +116,18 @@ pub fn known(source: &TypeDesc, target: &TypeDesc) -> Known {
             .any(|(source, targets)| *source == from && targets.contains(&to))
     };
     if listed(BINARY_PAIRS) {
-        return Known::Binary;
+        return KnownPair::Binary;
     }
     if listed(TEXT_PAIRS) {
-        return Known::Text;
+        return KnownPair::Text;
     }
     if matches!(from, "text" | "varchar") && to == "jsonb" {
-        return Known::TextWarned(REWRITES_JSON);
+        return KnownPair::TextWarned(REWRITES_JSON);
     }
     LOSSY_TEXT_PAIRS
         .iter()
         .find(|(source, target, _)| (*source, *target) == (from, to))
-        .map_or(Known::Not, |(_, _, what)| Known::TextLossy(what))
+        .map_or(KnownPair::Not, |(_, _, what)| KnownPair::TextLossy(what))
 }
 
 /// Why values of this type are never copied.

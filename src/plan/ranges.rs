@@ -14,10 +14,10 @@ pub use side::{HASH_BUCKETS, SideSql};
 
 /// One column of a key.
 #[derive(Clone, Debug, PartialEq)]
-pub struct KeyColumn {
+pub struct RangeColumn {
     /// The target's column.
     pub name: Ident,
-    order: Order,
+    order: KeyOrder,
     source: Form,
     target: Form,
     /// It may be NULL on one side at least.
@@ -26,7 +26,7 @@ pub struct KeyColumn {
 
 /// How both servers order a key's column.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Order {
+enum KeyOrder {
     /// By value, compared with literals of this type: an index serves.
     Value(&'static str),
     /// A text by its bytes.
@@ -40,7 +40,7 @@ pub(super) fn key_column(
     compared: &ComparedColumn,
     source: &ColumnDesc,
     target: &ColumnDesc,
-) -> KeyColumn {
+) -> RangeColumn {
     let names = (
         pairs::key(innermost(&source.ty)),
         pairs::key(innermost(&target.ty)),
@@ -49,18 +49,20 @@ pub(super) fn key_column(
     let int = |name| matches!(name, "int2" | "int4" | "int8");
     let bare = (AS_IT_IS, AS_IT_IS);
     let (order, (from, to)) = match names {
-        (Some(a), Some(b)) if int(a) && int(b) => (Order::Value("int8"), bare),
-        (Some(a), Some("numeric")) if int(a) || a == "numeric" => (Order::Value("numeric"), bare),
-        (Some("uuid" | "text" | "varchar" | "bpchar"), Some("uuid")) => {
-            (Order::Value("uuid"), (compared.source, compared.target))
+        (Some(a), Some(b)) if int(a) && int(b) => (KeyOrder::Value("int8"), bare),
+        (Some(a), Some("numeric")) if int(a) || a == "numeric" => {
+            (KeyOrder::Value("numeric"), bare)
         }
-        (Some("date"), Some("date")) => (Order::Value("date"), bare),
-        (Some("timestamp"), Some("timestamp")) => (Order::Value("timestamp"), bare),
-        (Some("timestamptz"), Some("timestamptz")) => (Order::Value("timestamptz"), bare),
-        (Some(a), Some(b)) if text(a) && text(b) => (Order::Text, bare),
-        _ => (Order::Printed, (compared.source, compared.target)),
+        (Some("uuid" | "text" | "varchar" | "bpchar"), Some("uuid")) => {
+            (KeyOrder::Value("uuid"), (compared.source, compared.target))
+        }
+        (Some("date"), Some("date")) => (KeyOrder::Value("date"), bare),
+        (Some("timestamp"), Some("timestamp")) => (KeyOrder::Value("timestamp"), bare),
+        (Some("timestamptz"), Some("timestamptz")) => (KeyOrder::Value("timestamptz"), bare),
+        (Some(a), Some(b)) if text(a) && text(b) => (KeyOrder::Text, bare),
+        _ => (KeyOrder::Printed, (compared.source, compared.target)),
     };
-    KeyColumn {
+    RangeColumn {
         name: compared.name.clone(),
         order,
         source: from,

@@ -22,9 +22,9 @@ pub enum Step {
     /// Begins the target's transaction.
     Begin,
     /// Takes the job's advisory lock, and drops what dead runs of the job left.
-    ClaimJob,
+    LockJob,
     /// Takes the advisory locks of the target's relations.
-    ClaimTables,
+    LockTargets,
     /// Counts the rows that will be replaced, for the guard.
     CountReplaced,
     /// Runs one statement on the target.
@@ -60,7 +60,7 @@ pub enum Step {
     /// Waits until the noted snapshots are gone.
     WaitForSnapshots,
     /// Puts shadows into the places of their targets.
-    Publish,
+    ReplaceTargets,
 }
 
 /// One statement on the target.

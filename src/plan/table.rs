@@ -4,9 +4,9 @@ use crate::catalog::desc::{ColumnSequence, Inspected, RelationDesc, TypeDesc, Ty
 use crate::config::spec::{FormatChoice, JobSpec, TableInput, Verify};
 use crate::error::{ErrorKind, Side};
 use crate::plan::column::{ColumnPlan, CopyFormat, FormatReason};
-use crate::plan::columns::{self, Pair};
+use crate::plan::columns::{self, ColumnPair};
 use crate::plan::copy::{CopyPlan, Load, SequencePlan};
-use crate::plan::format::{self, Carrier, Ends, Verdict};
+use crate::plan::format::{self, Carrier, Conversion, ServerFacts};
 use crate::plan::refusal::Refusal;
 use crate::plan::setting::Setting;
 use crate::plan::{checks, compare, ctid_ranges, pairs, sql, staged, watermark};
@@ -38,16 +38,16 @@ pub fn plan(
     checks::target(job, target, refusals, &mut warnings);
     let pairs = columns::pair(inspected, source, target, refusals, &mut warnings);
     checks::privileges(source, target, &pairs, refusals);
-    let ends = Ends {
+    let ends = ServerFacts {
         target_version: target.server_version,
         source_monetary: &source.lc_monetary,
         target_monetary: &target.lc_monetary,
     };
-    let judge = |pairs: &'_ [Pair<'_>]| -> Vec<Verdict> {
-        let of = |pair: &Pair<'_>| format::pair(ends, pair.source, pair.target);
+    let judge = |pairs: &'_ [ColumnPair<'_>]| -> Vec<Conversion> {
+        let of = |pair: &ColumnPair<'_>| format::convert(ends, pair.source, pair.target);
         pairs.iter().map(of).collect()
     };
-    let judged: Vec<(&Pair<'_>, Verdict)> = pairs.iter().zip(judge(&pairs)).collect();
+    let judged: Vec<(&ColumnPair<'_>, Conversion)> = pairs.iter().zip(judge(&pairs)).collect();
     let format = choose(job, inspected, &judged, refusals, &mut warnings);
     let planned: Vec<ColumnPlan> = judged.iter().map(column_plan).collect();
     let sequences = sequences(job, target, &pairs, refusals);
@@ -96,7 +96,7 @@ pub fn plan(
     let pieces = ranges.iter().map(piece).collect();
     warnings.extend(piece_bytes.and_then(|bytes| ctid_ranges::note(source, bytes)));
     let computed = columns::computed(inspected, source, target, &pairs);
-    let compared: Vec<(&Pair<'_>, Verdict)> = judged
+    let compared: Vec<(&ColumnPair<'_>, Conversion)> = judged
         .into_iter()
         .chain(computed.iter().zip(judge(&computed)))
         .collect();
@@ -169,18 +169,18 @@ fn both_exist<'a>(
 fn choose(
     job: &JobSpec,
     inspected: &Inspected,
-    judged: &[(&Pair<'_>, Verdict)],
+    judged: &[(&ColumnPair<'_>, Conversion)],
     refusals: &mut Vec<Refusal>,
     warnings: &mut Vec<String>,
 ) -> CopyFormat {
     let spec = &inspected.spec;
-    let refuse = |pair: &Pair<'_>, message: &str| {
+    let refuse = |pair: &ColumnPair<'_>, message: &str| {
         Refusal::mismatch(Side::Target, &spec.target, message).in_column(&pair.target.name)
     };
     let mut first_reason = None;
-    for (pair, verdict) in judged {
-        warnings.extend(verdict.warnings.iter().cloned());
-        match &verdict.carrier {
+    for (pair, conversion) in judged {
+        warnings.extend(conversion.warnings.iter().cloned());
+        match &conversion.carrier {
             Carrier::Binary => {}
             Carrier::Text(reason) if job.format == FormatChoice::Binary => refusals.push(
                 refuse(pair, &format!("`format = \"binary\"`, but {reason}"))
@@ -200,9 +200,9 @@ fn choose(
         (_, None) => CopyFormat::Binary,
     };
     let as_text = format != CopyFormat::Binary;
-    for (pair, verdict) in judged {
-        let lost_as_text = verdict.lossy_as_text.iter().filter(|_| as_text);
-        for what in verdict.lossy.iter().chain(lost_as_text) {
+    for (pair, conversion) in judged {
+        let lost_as_text = conversion.lossy_as_text.iter().filter(|_| as_text);
+        for what in conversion.lossy.iter().chain(lost_as_text) {
             if spec.lossy {
                 warnings.push(what.clone());
             } else {
@@ -217,27 +217,27 @@ fn choose(
     format
 }
 
-fn needs_text(verdict: &Verdict) -> Option<&FormatReason> {
-    match &verdict.carrier {
+fn needs_text(conversion: &Conversion) -> Option<&FormatReason> {
+    match &conversion.carrier {
         Carrier::Text(reason) => Some(reason),
         Carrier::Binary | Carrier::Refused { .. } => None,
     }
 }
 
-fn column_plan((pair, verdict): &(&Pair<'_>, Verdict)) -> ColumnPlan {
+fn column_plan((pair, conversion): &(&ColumnPair<'_>, Conversion)) -> ColumnPlan {
     ColumnPlan {
         name: pair.target.name.clone(),
         source_type: pair.source.type_text.clone(),
         target_type: pair.target.type_text.clone(),
         expression: pair.expression.map(str::to_owned),
-        needs_text: needs_text(verdict).cloned(),
+        needs_text: needs_text(conversion).cloned(),
     }
 }
 
 fn sequences(
     job: &JobSpec,
     target: &RelationDesc,
-    pairs: &[Pair<'_>],
+    pairs: &[ColumnPair<'_>],
     refusals: &mut Vec<Refusal>,
 ) -> Vec<SequencePlan> {
     let mut planned = Vec::new();

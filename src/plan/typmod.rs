@@ -2,7 +2,7 @@
 
 use crate::catalog::desc::{TypeDesc, TypeShape};
 use crate::plan::pairs;
-use crate::words::counted;
+use crate::wording::counted;
 
 /// What the target's typmod does to the source's values.
 #[derive(Clone, Debug, PartialEq, Eq)]

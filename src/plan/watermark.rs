@@ -269,7 +269,7 @@ mod tests {
     use std::collections::BTreeMap;
 
     use super::*;
-    use crate::catalog::mark::{Fingerprint, Place, SourceHistory};
+    use crate::catalog::mark::{Fingerprint, SourceHistory, SourcePosition};
     use crate::plan::fixtures::{self, column, table};
     use rstest::rstest;
 
@@ -295,7 +295,7 @@ mod tests {
     ) -> Result<String, String> {
         let leaves = BTreeMap::from([(11, "a".to_owned()), (12, "a".to_owned())]);
         let mut now = Present {
-            place: Place {
+            place: SourcePosition {
                 history: SourceHistory {
                     system: "1".to_owned(),
                     timeline: 1,

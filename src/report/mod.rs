@@ -22,7 +22,7 @@ pub enum Event {
     /// The run begins. It is not told of one that another daemon has taken.
     Started {
         /// What made it run.
-        trigger: Trigger,
+        trigger: RunTrigger,
     },
     /// Both sides were inspected, and nothing speaks against the copy.
     Planned {
@@ -80,7 +80,7 @@ pub trait Listener: Send + Sync {
 /// What made a job run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Trigger {
+pub enum RunTrigger {
     /// `tableferry run`.
     Manual,
     /// Its schedule.
@@ -120,15 +120,15 @@ pub enum Elsewhere {
     Ended,
 }
 
-impl Trigger {
+impl RunTrigger {
     /// As in JSON.
     pub fn as_str(self) -> &'static str {
         match self {
-            Trigger::Manual => "manual",
-            Trigger::Schedule => "schedule",
-            Trigger::Signal => "signal",
-            Trigger::Missed => "missed",
-            Trigger::After => "after",
+            RunTrigger::Manual => "manual",
+            RunTrigger::Schedule => "schedule",
+            RunTrigger::Signal => "signal",
+            RunTrigger::Missed => "missed",
+            RunTrigger::After => "after",
         }
     }
 }
@@ -156,7 +156,7 @@ pub struct RunReport {
     /// How it ended.
     pub outcome: Outcome,
     /// What made it run.
-    pub trigger: Trigger,
+    pub trigger: RunTrigger,
     /// When it began.
     pub started_at: Timestamp,
     /// When it ended.

@@ -15,7 +15,7 @@ use uuid::Uuid;
 use super::{Event, Listener, TableProgress};
 use crate::error::Error;
 use crate::harmless;
-use crate::words::counted;
+use crate::wording::counted;
 
 /// Time between two lines where there is no terminal.
 const LINE_INTERVAL: Duration = Duration::from_secs(5);

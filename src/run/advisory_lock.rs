@@ -60,7 +60,7 @@ pub(super) async fn holders(target: &Session, key: i64) -> Result<Vec<Holder>> {
                AND l.classid = $1 AND l.objid = $2 AND l.pid <> pg_catalog.pg_backend_pid() \
                AND l.database = (SELECT d.oid FROM pg_catalog.pg_database AS d \
                    WHERE d.datname = pg_catalog.current_database())";
-    let [high, low] = halves(key);
+    let [high, low] = key_parts(key);
     let rows = target.query(Phase::Lock, sql, &[&high, &low]).await?;
     let holder = |row: &Row| Holder {
         pid: row.get(0),
@@ -70,7 +70,7 @@ pub(super) async fn holders(target: &Session, key: i64) -> Result<Vec<Holder>> {
 }
 
 /// As `pg_locks` shows a key of 64 bits.
-fn halves(key: i64) -> [u32; 2] {
+fn key_parts(key: i64) -> [u32; 2] {
     let [a, b, c, d, e, f, g, h] = key.to_be_bytes();
     [[a, b, c, d], [e, f, g, h]].map(u32::from_be_bytes)
 }
@@ -174,7 +174,7 @@ mod tests {
 
     #[test]
     fn a_key_is_shown_in_two_halves() {
-        assert_eq!(halves(0x0000_0001_8000_0002), [1, 0x8000_0002]);
-        assert_eq!(halves(-1), [u32::MAX, u32::MAX]);
+        assert_eq!(key_parts(0x0000_0001_8000_0002), [1, 0x8000_0002]);
+        assert_eq!(key_parts(-1), [u32::MAX, u32::MAX]);
     }
 }

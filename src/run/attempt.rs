@@ -13,9 +13,9 @@ use super::ledger::FireClaim;
 use super::pipe::RateLimit;
 use super::snapshot_age::{self, SnapshotAge};
 use super::steps::{self, Part, Seen};
-use super::watermark::Reached;
+use super::watermark::WatermarkReached;
 use super::worker_pool::WorkerPool;
-use super::{Cancelled, Context, Why, advisory_lock, ledger, leftovers, preflight};
+use super::{Cancelled, Context, StopReason, advisory_lock, ledger, leftovers, preflight};
 use crate::error::{Error, ErrorKind, Phase, Result, Side};
 use crate::pg::session::Session;
 use crate::plan::copy::{CopyPlan, JobPlan};
@@ -41,7 +41,7 @@ pub struct Record {
     /// The source's snapshot.
     pub snapshot: Option<Snapshot>,
     /// Up to where tables with a watermark were read.
-    pub reached: Vec<Reached>,
+    pub reached: Vec<WatermarkReached>,
     /// The tables that were loaded.
     pub tables: Vec<TableReport>,
 }
@@ -89,7 +89,7 @@ pub(super) struct Sides {
 }
 
 /// How an attempt ended that did not fail.
-pub(super) enum Done {
+pub(super) enum AttemptEnd {
     /// COMMIT was proven.
     Committed,
     /// There was nothing to do: another run has taken the work, and who that is.
@@ -105,7 +105,7 @@ pub(super) async fn attempt(
     context: &Context,
     cancelled: &Cancelled,
     record: &mut Record,
-) -> Result<Done> {
+) -> Result<AttemptEnd> {
     let mut sides = Sides::default();
     let done = run_attempt(context, &mut sides, cancelled, record).await;
     match &done {
@@ -126,7 +126,7 @@ async fn run_attempt(
     sides: &mut Sides,
     cancelled: &Cancelled,
     record: &mut Record,
-) -> Result<Done> {
+) -> Result<AttemptEnd> {
     let snapshot_age = SnapshotAge::default();
     let bounds = AttemptBounds {
         context,
@@ -139,7 +139,7 @@ async fn run_attempt(
             record.started(context);
             record.published_before = published;
         }
-        FireClaim::Theirs(elsewhere, who) => return Ok(Done::Elsewhere(elsewhere, who)),
+        FireClaim::Theirs(elsewhere, who) => return Ok(AttemptEnd::Elsewhere(elsewhere, who)),
     }
     let (plan, seen) = bounds
         .of(begin(context, sides, &snapshot_age, record))
@@ -184,7 +184,7 @@ async fn run_attempt(
         sides.pool.created_tables.clear();
         after(context, sides, cancelled, &plan, transaction).await;
     }
-    Ok(Done::Committed)
+    Ok(AttemptEnd::Committed)
 }
 
 /// Logs in to the target, claims the fire in its ledger, and says there that the run is `running`.
@@ -314,8 +314,8 @@ impl AttemptBounds<'_> {
         tokio::select! {
             biased;
             why = self.cancelled.cancelled() => Err(match why {
-                Why::Signal => stopped(ErrorKind::Cancelled, "cancelled by a signal".to_owned()),
-                Why::Lost => stopped(ErrorKind::Conflict, "the ledger says that this run was lost: its heartbeat stopped for too long".to_owned()),
+                StopReason::Signal => stopped(ErrorKind::Cancelled, "cancelled by a signal".to_owned()),
+                StopReason::Lost => stopped(ErrorKind::Conflict, "the ledger says that this run was lost: its heartbeat stopped for too long".to_owned()),
             }),
             () = time_is_up => {
                 let seconds = job.timeout.unwrap_or_default().as_secs_f64();

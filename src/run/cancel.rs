@@ -4,7 +4,7 @@ use tokio::sync::watch;
 
 /// Why a run has to stop.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Why {
+pub enum StopReason {
     /// Somebody asked for it.
     Signal,
     /// The ledger calls it lost: it can't publish any more.
@@ -12,11 +12,11 @@ pub enum Why {
 }
 
 /// The right to cancel runs: keep it as long as they last.
-pub struct Canceller(watch::Sender<Option<Why>>);
+pub struct Canceller(watch::Sender<Option<StopReason>>);
 
 /// Seen by a run, to know that it was cancelled.
 #[derive(Clone)]
-pub struct Cancelled(watch::Receiver<Option<Why>>);
+pub struct Cancelled(watch::Receiver<Option<StopReason>>);
 
 /// A canceller and what the runs see of it.
 pub fn cancellation() -> (Canceller, Cancelled) {
@@ -27,10 +27,10 @@ pub fn cancellation() -> (Canceller, Cancelled) {
 impl Canceller {
     /// Cancels all runs that see it. Saying it again changes nothing.
     pub fn cancel(&self) {
-        self.cancel_because(Why::Signal);
+        self.cancel_because(StopReason::Signal);
     }
 
-    pub(super) fn cancel_because(&self, why: Why) {
+    pub(super) fn cancel_because(&self, why: StopReason) {
         self.0.send_if_modified(|said| {
             let is_new = said.is_none();
             said.get_or_insert(why);
@@ -46,12 +46,12 @@ impl Cancelled {
     }
 
     /// Why it was cancelled, if it was.
-    pub fn why(&self) -> Option<Why> {
+    pub fn why(&self) -> Option<StopReason> {
         *self.0.borrow()
     }
 
     /// Returns once it is cancelled; never, when the canceller is gone without having done so.
-    pub async fn cancelled(&self) -> Why {
+    pub async fn cancelled(&self) -> StopReason {
         let mut receiver = self.0.clone();
         match receiver.wait_for(Option::is_some).await.map(|why| *why) {
             Ok(Some(why)) => why,

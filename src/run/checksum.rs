@@ -8,7 +8,7 @@ use crate::plan::checksum::{self, Alphabet};
 use crate::plan::copy::CopyPlan;
 use crate::plan::form::Writer;
 use crate::run::Context;
-use crate::words::counted;
+use crate::wording::counted;
 
 /// How each server writes texts, so that their bytes are the same.
 pub(super) struct Alphabets {
@@ -131,12 +131,12 @@ pub(super) async fn agree(
     })
 }
 
-struct Habits {
+struct EncodingFacts {
     encoding: String,
     probe: i64,
 }
 
-async fn ask(session: &Session, phase: Phase) -> Result<Habits> {
+async fn ask(session: &Session, phase: Phase) -> Result<EncodingFacts> {
     let sql = format!(
         "SELECT pg_catalog.getdatabaseencoding()::pg_catalog.text, {}",
         checksum::PROBE
@@ -144,7 +144,7 @@ async fn ask(session: &Session, phase: Phase) -> Result<Habits> {
     let row = session
         .one_row(phase, "the database's encoding", &sql, &[])
         .await?;
-    Ok(Habits {
+    Ok(EncodingFacts {
         encoding: row.get(0)?,
         probe: row.get(1)?,
     })

@@ -9,7 +9,7 @@ use crate::pg::ident::QualifiedName;
 use crate::pg::session::Session;
 use crate::plan::copy::CopyPlan;
 use crate::report::TableReport;
-use crate::words::counted;
+use crate::wording::counted;
 
 /// Rows that each target relation held before the load, by its name as reports show it.
 pub(super) type RowsBefore = BTreeMap<String, u64>;

@@ -65,10 +65,10 @@ pub async fn inspect(
     attempt: u32,
 ) -> Result<Inspection> {
     let job = &context.job;
-    source.hold(Phase::Inspect).await?;
+    source.begin_reading(Phase::Inspect).await?;
     let Expanded { tables, warnings } = catalog::expand(source, job).await?;
     let locks = catalog::lock_list(source, &tables).await?;
-    source.let_go(Phase::Inspect).await?;
+    source.end_reading(Phase::Inspect).await?;
     source.begin(Phase::Lock, SNAPSHOT).await?;
     catalog::lock(source, &locks).await?;
     snapshot_age.begin();
@@ -76,7 +76,7 @@ pub async fn inspect(
     // A pooler may have given the transaction a backend that never saw our settings.
     source.verify(Phase::Inspect).await?;
 
-    target.hold(Phase::Inspect).await?;
+    target.begin_reading(Phase::Inspect).await?;
     let same_place = place(source).await? == place(target).await?;
     // Two servers: their round trips go side by side.
     let (source_names, target_names) = (names(&tables, Side::Source), names(&tables, Side::Target));
@@ -105,7 +105,7 @@ pub async fn inspect(
     }
     watermark::resume(context, source, target, &mut inspected).await?;
     let refusal = ledger::refuse_stages(target, job).await?;
-    target.let_go(Phase::Inspect).await?;
+    target.end_reading(Phase::Inspect).await?;
     let attempt = Attempt {
         run_id: context.run_id,
         number: attempt,

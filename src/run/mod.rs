@@ -31,12 +31,12 @@ use uuid::Uuid;
 
 use crate::config::spec::{Config, History, JobSpec, ServerSpec};
 use crate::error::{CurrentPhase, Error, ErrorKind, Phase, Result, Side};
-use crate::report::{Elsewhere, ErrorReport, Event, Listener, Outcome, RunReport, Trigger};
+use crate::report::{Elsewhere, ErrorReport, Event, Listener, Outcome, RunReport, RunTrigger};
 
 pub use attempt::Record;
-pub use cancel::{Cancelled, Canceller, Why, cancellation};
+pub use cancel::{Cancelled, Canceller, StopReason, cancellation};
 
-use attempt::Done;
+use attempt::AttemptEnd;
 
 /// What a run works with.
 #[derive(Clone)]
@@ -50,7 +50,7 @@ pub struct Context {
     /// This run.
     pub run_id: Uuid,
     /// What made it run.
-    pub trigger: Trigger,
+    pub trigger: RunTrigger,
     /// Read everything, whatever the watermarks say.
     pub full: bool,
     /// The fire time that made it run.
@@ -97,7 +97,7 @@ impl Context {
     pub fn new(
         config: &Config,
         job: &str,
-        trigger: Trigger,
+        trigger: RunTrigger,
         listener: Arc<dyn Listener>,
     ) -> Result<Self> {
         let missing = |what: &str, name: &str| {
@@ -148,7 +148,7 @@ pub async fn run(context: &Context, cancelled: &Cancelled) -> RunReport {
     };
     let alive = async {
         ledger::until_lost(context).await;
-        canceller.cancel_because(Why::Lost);
+        canceller.cancel_because(StopReason::Lost);
         pending::<Never>().await
     };
     let result = tokio::select! {
@@ -157,7 +157,7 @@ pub async fn run(context: &Context, cancelled: &Cancelled) -> RunReport {
         never = relayed => match never {},
         never = alive => match never {},
     };
-    let end = End::of(context, &record, &stop, result);
+    let end = RunEnd::of(context, &record, &stop, result);
     let mut report = RunReport {
         job: context.job.name.clone(),
         run_id: context.run_id,
@@ -185,7 +185,7 @@ async fn attempts(
     context: &Context,
     stop: &Cancelled,
     record: &mut Record,
-) -> std::result::Result<Done, Arc<Error>> {
+) -> std::result::Result<AttemptEnd, Arc<Error>> {
     let mut pauses = retry::pauses(&context.job.retry);
     loop {
         let error = match attempt::attempt(context, stop, record).await {
@@ -193,7 +193,7 @@ async fn attempts(
             Err(error) => Arc::new(error),
         };
         record.started(context);
-        if stop.is_cancelled() || ledger::has_let_go(&error) || !retry::can_pass(&error) {
+        if stop.is_cancelled() || ledger::is_superseded(&error) || !retry::can_pass(&error) {
             return Err(error);
         }
         let Some(pause) = pauses.next() else {
@@ -213,34 +213,34 @@ async fn attempts(
 }
 
 /// What became of a run, in the report's words.
-struct End {
+struct RunEnd {
     outcome: Outcome,
     elsewhere: Option<Elsewhere>,
     error: Option<Arc<Error>>,
 }
 
-impl End {
+impl RunEnd {
     fn of(
         context: &Context,
         record: &Record,
         stop: &Cancelled,
-        result: std::result::Result<Done, Arc<Error>>,
+        result: std::result::Result<AttemptEnd, Arc<Error>>,
     ) -> Self {
-        let ended = |outcome, elsewhere, error| End {
+        let ended = |outcome, elsewhere, error| RunEnd {
             outcome,
             elsewhere,
             error,
         };
         let error = match result {
-            Ok(Done::Committed) => return ended(Outcome::Committed, None, None),
-            Ok(Done::Elsewhere(elsewhere, who)) => {
+            Ok(AttemptEnd::Committed) => return ended(Outcome::Committed, None, None),
+            Ok(AttemptEnd::Elsewhere(elsewhere, who)) => {
                 let why = Error::new(ErrorKind::Locked, Phase::Prepare, Side::Target, who);
                 let why = Arc::new(why.at(&context.target.name));
                 return ended(Outcome::Skipped, Some(elsewhere), Some(why));
             }
             Err(error) => error,
         };
-        let is_lost = stop.why() == Some(Why::Lost) || ledger::has_let_go(&error);
+        let is_lost = stop.why() == Some(StopReason::Lost) || ledger::is_superseded(&error);
         // What an earlier run left in doubt has not become clearer.
         let in_doubt_still =
             !record.fire_claimed && context.orphan.is_some_and(|orphan| orphan.is_same);
@@ -249,7 +249,7 @@ impl End {
             _ if in_doubt_still => (Outcome::InDoubt, Some(Elsewhere::AtWork)),
             // Somebody else takes its fire over.
             _ if is_lost && context.due_at.is_some() => (Outcome::Skipped, Some(Elsewhere::AtWork)),
-            _ if stop.why() == Some(Why::Signal) => (Outcome::Cancelled, None),
+            _ if stop.why() == Some(StopReason::Signal) => (Outcome::Cancelled, None),
             _ => (Outcome::RolledBack, None),
         };
         ended(outcome, elsewhere, Some(error))

@@ -33,9 +33,9 @@ pub(super) async fn check(
         names.map(|column| (&table.target, column.name.as_str()))
     });
     let columns: Vec<_> = columns.collect();
-    target.hold(Phase::Inspect).await?;
+    target.begin_reading(Phase::Inspect).await?;
     let found = obstacles(target, &columns).await?;
-    target.let_go(Phase::Inspect).await?;
+    target.end_reading(Phase::Inspect).await?;
     Ok(plan::obstacles::judge(&context.job, plan, &found))
 }
 

@@ -100,11 +100,11 @@ async fn carry_out_step(
             target.verify(Phase::Prepare).await?;
             advisory_lock::mark_transaction(target, context.run_id).await
         }
-        Step::ClaimJob => {
+        Step::LockJob => {
             advisory_lock::lock_job(target, job).await?;
             leftovers::sweep(context, target).await
         }
-        Step::ClaimTables => advisory_lock::lock_tables(target, job, tables).await,
+        Step::LockTargets => advisory_lock::lock_tables(target, job, tables).await,
         Step::CountReplaced => {
             findings.before = gate::count_before(target, tables, part.seen).await?;
             Ok(())
@@ -154,7 +154,7 @@ async fn carry_out_step(
         Step::WaitForSnapshots => {
             modes::snapshot_wait::wait(target, job, &findings.older_snapshots).await
         }
-        Step::Publish => modes::swap::publish(target, job, tables).await,
+        Step::ReplaceTargets => modes::swap::publish(target, job, tables).await,
     }
 }
 

@@ -13,7 +13,7 @@ use crate::report::Event;
 
 /// Up to where one table has been read.
 #[derive(Clone, Debug)]
-pub struct Reached {
+pub struct WatermarkReached {
     relation: QualifiedName,
     mark: Mark,
 }
@@ -76,14 +76,17 @@ fn columns(entry: &Inspected) -> Vec<&str> {
 }
 
 /// Up to where the source's snapshot reaches, for a table that was just read in it.
-pub(super) async fn reached(source: &Session, table: &CopyPlan) -> Result<Option<Reached>> {
+pub(super) async fn reached(
+    source: &Session,
+    table: &CopyPlan,
+) -> Result<Option<WatermarkReached>> {
     let Some(watermark) = &table.watermark else {
         return Ok(None);
     };
     let what = "the highest value of the watermark";
     let row = source.one_row(Phase::CopyOut, what, &watermark.read_value, &[]);
     let value = row.await.and_then(|row| row.get(0));
-    Ok(Some(Reached {
+    Ok(Some(WatermarkReached {
         relation: table.target.clone(),
         mark: Mark {
             value: value.map_err(|error| error.on(table.read_relation()))?,
@@ -93,8 +96,12 @@ pub(super) async fn reached(source: &Session, table: &CopyPlan) -> Result<Option
 }
 
 /// Records it in the transaction that publishes the rows.
-pub(super) async fn record(context: &Context, target: &Session, reached: &[Reached]) -> Result<()> {
-    for Reached { relation, mark } in reached {
+pub(super) async fn record(
+    context: &Context,
+    target: &Session,
+    reached: &[WatermarkReached],
+) -> Result<()> {
+    for WatermarkReached { relation, mark } in reached {
         let (job, value) = (&context.job.name, mark.to_text());
         ledger::record_watermark(target, context.run_id, job, relation, &value).await?;
     }

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeSet;
 
-use tableferry::plan::format::{self, Carrier, Ends};
+use tableferry::plan::format::{self, Carrier, ServerFacts};
 
 use crate::support::databases;
 use crate::support::looking;
@@ -83,7 +83,7 @@ fn what_a_refusal_proposes_works() {
         let found = described.columns.iter().find(|c| c.name.as_str() == name);
         found.unwrap()
     };
-    let ends = Ends {
+    let ends = ServerFacts {
         target_version: described.server_version,
         source_monetary: "C",
         target_monetary: "C",
@@ -91,7 +91,7 @@ fn what_a_refusal_proposes_works() {
     let carrier = |source: usize, target: usize| {
         let mut from = of(source).clone();
         from.name = of(target).name.clone();
-        format::pair(ends, &from, of(target)).carrier
+        format::convert(ends, &from, of(target)).carrier
     };
 
     let (mut proposed, mut wrong) = (BTreeSet::new(), Vec::new());

@@ -19,9 +19,9 @@ const REPEATS_MAX: usize = 16;
 /// and would call the second one done. So each time that it is passed again, a fire's time is said to be
 /// a microsecond later, and all daemons whose clocks were set back agree on that.
 #[derive(Debug, Default)]
-pub(super) struct Repeats(Vec<(Timestamp, Timestamp)>);
+pub(super) struct RepeatedTimes(Vec<(Timestamp, Timestamp)>);
 
-impl Repeats {
+impl RepeatedTimes {
     /// Times later than `now` and not later than `passed` come again.
     pub fn add(&mut self, now: Timestamp, passed: Timestamp) {
         if self.0.len() == REPEATS_MAX {
@@ -72,11 +72,14 @@ impl JobTable {
 
     fn shift_waits(&mut self, by: SignedDuration) {
         let shifted = |at: Timestamp| at.checked_add(by).unwrap_or(at);
-        let looks = std::mem::take(&mut self.looks);
-        self.looks = looks.into_iter().map(|(at, j)| (shifted(at), j)).collect();
+        let rechecks = std::mem::take(&mut self.rechecks);
+        self.rechecks = rechecks
+            .into_iter()
+            .map(|(at, j)| (shifted(at), j))
+            .collect();
         for entry in self.jobs.values_mut() {
-            if let Some(again) = &mut entry.again {
-                again.at = shifted(again.at);
+            if let Some(recheck) = &mut entry.recheck {
+                recheck.at = shifted(recheck.at);
             }
         }
         if let Lifecycle::Draining { until } | Lifecycle::Cancelling { until } = &mut self.lifecycle

@@ -1,5 +1,5 @@
-//! Work that is not settled: another daemon is at it, or a run was left in doubt. It is looked at
-//! again, by a run that begins with asking the ledger.
+//! Work whose outcome is not known: another daemon runs it, or a run was left in doubt. It is checked again
+//! later, by a run that first asks the ledger.
 
 use std::time::Duration;
 
@@ -9,23 +9,23 @@ use super::{JobTable, Lifecycle, later};
 use crate::config::spec::History;
 use crate::daemon::event::{Elsewhere, Outcome};
 use crate::daemon::queue::RunRequest;
-use crate::report::Trigger;
+use crate::report::RunTrigger;
 
-/// How long to leave it alone.
-const LOOK_AGAIN: Duration = Duration::from_secs(10);
+/// The time between two checks.
+const RECHECK_AFTER: Duration = Duration::from_secs(10);
 
-/// A look that is to come.
+/// A check that is due later.
 #[derive(Debug)]
-pub(super) struct Again {
+pub(super) struct Recheck {
     pub(super) at: Timestamp,
-    /// Another daemon is at work on it; else it is in doubt.
+    /// Another daemon runs it; otherwise its run is in doubt.
     pub(super) is_elsewhere: bool,
     pub(super) request: RunRequest,
 }
 
 impl JobTable {
-    /// Without a ledger nobody can say more than the run itself did.
-    pub(super) fn is_unsettled(&self, outcome: Outcome, elsewhere: Option<Elsewhere>) -> bool {
+    /// Without a ledger, nobody knows more than the run itself reported.
+    pub(super) fn is_undecided(&self, outcome: Outcome, elsewhere: Option<Elsewhere>) -> bool {
         let has_ledger = self.scheduled.config().daemon.history == History::Target;
         match outcome {
             Outcome::InDoubt => has_ledger,
@@ -34,80 +34,81 @@ impl JobTable {
         }
     }
 
-    /// Whoever asked for a run, and not for a fire's, gets one.
-    pub(super) fn ask_again(&mut self, skipped: &mut RunRequest, asked: Trigger) {
+    /// Queues a new run for a client that asked for one: the run that was skipped belongs to a fire.
+    pub(super) fn request_again(&mut self, skipped: &mut RunRequest, asked: RunTrigger) {
         skipped.asked = None;
         if self.lifecycle == Lifecycle::Serving && self.jobs.contains_key(&skipped.job) {
             self.waiting.push(RunRequest {
                 job: skipped.job.clone(),
                 trigger: asked,
                 due_at: None,
-                settles: None,
+                completes: None,
                 asked: Some(asked),
-                looks_again: false,
+                is_recheck: false,
                 tickets: std::mem::take(&mut skipped.tickets),
                 since: skipped.since,
             });
         }
     }
 
-    /// A daemon that stops leaves it to the next one: it is not settled.
-    pub(super) fn look_again_later(
-        &mut self,
-        ended: RunRequest,
-        is_elsewhere: bool,
-        now: Timestamp,
-    ) {
-        let at = later(now, LOOK_AGAIN);
+    /// Schedules a check. A daemon that stops leaves the check to the next daemon.
+    pub(super) fn recheck_later(&mut self, ended: RunRequest, is_elsewhere: bool, now: Timestamp) {
+        let at = later(now, RECHECK_AFTER);
         let job = ended.job.clone();
         if self.lifecycle != Lifecycle::Serving {
             return;
         }
         if let Some(entry) = self.jobs.get_mut(&job) {
-            if let Some(old) = entry.again.take() {
-                self.looks.remove(&(old.at, job.clone()));
+            if let Some(old) = entry.recheck.take() {
+                self.rechecks.remove(&(old.at, job.clone()));
             }
-            entry.again = Some(Again {
+            entry.recheck = Some(Recheck {
                 at,
                 is_elsewhere,
                 request: RunRequest {
-                    looks_again: true,
+                    is_recheck: true,
                     ..ended
                 },
             });
-            self.looks.insert((at, job));
+            self.rechecks.insert((at, job));
         }
     }
 
-    pub(super) fn look_again(&mut self, now: Timestamp) {
+    pub(super) fn start_rechecks(&mut self, now: Timestamp) {
         if self.lifecycle != Lifecycle::Serving {
             return;
         }
-        while let Some((at, job)) = self.looks.first().cloned()
+        while let Some((at, job)) = self.rechecks.first().cloned()
             && at <= now
         {
-            self.looks.pop_first();
-            let again = self.jobs.get_mut(&job).and_then(|entry| entry.again.take());
-            if let Some(Again { request, .. }) = again {
+            self.rechecks.pop_first();
+            let recheck = self
+                .jobs
+                .get_mut(&job)
+                .and_then(|entry| entry.recheck.take());
+            if let Some(Recheck { request, .. }) = recheck {
                 self.waiting.push(request);
             }
         }
     }
 
-    /// Nothing needs to be looked at any more: what comes stands for it.
-    pub(super) fn look_no_more(&mut self, job: &str) {
-        let again = self.jobs.get_mut(job).and_then(|entry| entry.again.take());
-        if let Some(Again { at, request, .. }) = again {
-            self.looks.remove(&(at, request.job));
+    /// Cancels the check: a later run covers it.
+    pub(super) fn cancel_recheck(&mut self, job: &str) {
+        let recheck = self
+            .jobs
+            .get_mut(job)
+            .and_then(|entry| entry.recheck.take());
+        if let Some(Recheck { at, request, .. }) = recheck {
+            self.rechecks.remove(&(at, request.job));
         }
     }
 
-    /// A run that is about to start settles whatever run was left in doubt; a fire's is looked at
-    /// all the same.
+    /// A run that is about to start first resolves a run in doubt, so its check is cancelled. The check of a
+    /// fire stays.
     pub(super) fn forget_doubt(&mut self, job: &str) {
-        let again = self.jobs.get(job).and_then(|entry| entry.again.as_ref());
-        if again.is_some_and(|again| again.request.due_at.is_none()) {
-            self.look_no_more(job);
+        let recheck = self.jobs.get(job).and_then(|entry| entry.recheck.as_ref());
+        if recheck.is_some_and(|recheck| recheck.request.due_at.is_none()) {
+            self.cancel_recheck(job);
         }
     }
 }

@@ -3,12 +3,12 @@
 use jiff::{SignedDuration, Timestamp};
 
 use super::clock::CLOCK_SET_BACK;
-use super::{JobTable, Lifecycle, let_go, refuse};
+use super::{JobTable, Lifecycle, refuse, skip_fire};
 use crate::config::spec::Overlap;
 use crate::daemon::event::{Action, SkipReason};
 use crate::daemon::schedule::{CatchUp, Schedule};
 use crate::daemon::scheduled_config::JobName;
-use crate::report::Trigger;
+use crate::report::RunTrigger;
 
 /// A fire that is handled no later than this was on time, and `missed` does not apply.
 pub(super) const ON_TIME: SignedDuration = SignedDuration::from_secs(60);
@@ -60,7 +60,7 @@ impl JobTable {
             if now.duration_since(due) <= ON_TIME {
                 // A period shorter than the delay: the latest fire stands for all.
                 let due = schedule.latest_between(due, now).unwrap_or(due);
-                self.fire(&job, due, Trigger::Schedule, now, actions);
+                self.fire(&job, due, RunTrigger::Schedule, now, actions);
             } else {
                 let before = due.saturating_sub(SignedDuration::from_nanos(1));
                 let before = before.unwrap_or(due);
@@ -79,9 +79,9 @@ impl JobTable {
     ) {
         match what {
             CatchUp::Nothing => {}
-            CatchUp::Run(due) => self.fire(job, due, Trigger::Missed, now, actions),
-            CatchUp::Unwanted(due) => let_go(job, due, SkipReason::Missed, actions),
-            CatchUp::TooOld(due) => let_go(job, due, SkipReason::TooOld, actions),
+            CatchUp::Run(due) => self.fire(job, due, RunTrigger::Missed, now, actions),
+            CatchUp::Unwanted(due) => skip_fire(job, due, SkipReason::Missed, actions),
+            CatchUp::TooOld(due) => skip_fire(job, due, SkipReason::TooOld, actions),
         }
     }
 
@@ -89,7 +89,7 @@ impl JobTable {
         &mut self,
         job: &JobName,
         due: Timestamp,
-        trigger: Trigger,
+        trigger: RunTrigger,
         now: Timestamp,
         actions: &mut Vec<Action>,
     ) {
@@ -98,14 +98,14 @@ impl JobTable {
             .scheduled
             .job(job)
             .map(|(spec, _)| spec.schedule.overlap);
-        let again = self
+        let recheck = self
             .jobs
             .get_mut(job)
-            .and_then(|entry| entry.again.as_mut());
+            .and_then(|entry| entry.recheck.as_mut());
         if let Some(request) = self.waiting.get_mut(job) {
             // The waiting run will stand for this fire, too.
-            request.settles = Some(due);
-            request.looks_again = false;
+            request.completes = Some(due);
+            request.is_recheck = false;
             if let Some(earlier) = request.due_at.replace(due) {
                 actions.push(Action::Skipped {
                     job: job.clone(),
@@ -116,16 +116,16 @@ impl JobTable {
         } else if let Some(run) = self.running.get_mut(job)
             && overlap == Some(Overlap::Skip)
         {
-            run.request.settles = Some(due);
+            run.request.completes = Some(due);
             refuse(job, Some(due), None, SkipReason::StillRunning, actions);
-        } else if let Some(again) = again
-            && again.is_elsewhere
+        } else if let Some(recheck) = recheck
+            && recheck.is_elsewhere
             && overlap == Some(Overlap::Skip)
         {
-            again.request.settles = Some(due);
+            recheck.request.completes = Some(due);
             refuse(job, Some(due), None, SkipReason::StillRunning, actions);
         } else {
-            self.look_no_more(job);
+            self.cancel_recheck(job);
             self.enqueue(job, trigger, Some(due), None, now);
         }
     }

@@ -52,7 +52,7 @@ impl JobTable {
     }
 
     fn remove(&mut self, job: &JobName, actions: &mut Vec<Action>) {
-        self.look_no_more(job);
+        self.cancel_recheck(job);
         if let Some(entry) = self.jobs.remove(job)
             && let Some(next) = entry.next_fire
         {

@@ -9,7 +9,7 @@ use super::{JobTable, Lifecycle, RunningJob};
 use crate::daemon::event::{Action, Answer, Elsewhere, Orphan, Start};
 use crate::daemon::permits::Needs;
 use crate::daemon::scheduled_config::JobName;
-use crate::report::{Outcome, Trigger};
+use crate::report::{Outcome, RunTrigger};
 
 impl JobTable {
     pub(super) fn start_what_may(&mut self, now: Timestamp, actions: &mut Vec<Action>) {
@@ -38,7 +38,7 @@ impl JobTable {
             let Some(request) = self.waiting.remove(&job) else {
                 continue;
             };
-            if request.due_at.is_none() && !request.looks_again {
+            if request.due_at.is_none() && !request.is_recheck {
                 self.forget_doubt(&job);
             }
             let entry = self.jobs.get_mut(&job);
@@ -52,7 +52,7 @@ impl JobTable {
                 due_at: request.due_at,
                 orphan: orphan.map(|run_id| Orphan {
                     run_id,
-                    is_same: request.looks_again,
+                    is_same: request.is_recheck,
                 }),
                 config: self.scheduled.config().clone(),
             }));
@@ -93,7 +93,7 @@ impl JobTable {
         if outcome == Outcome::Skipped
             && let Some(asked) = run.request.asked
         {
-            self.ask_again(&mut run.request, asked);
+            self.request_again(&mut run.request, asked);
         }
         for ticket in run.request.tickets.drain(..) {
             actions.push(Action::Answer {
@@ -102,13 +102,13 @@ impl JobTable {
                 answer: Answer::Ended(outcome),
             });
         }
-        if self.is_unsettled(outcome, elsewhere) {
-            self.look_again_later(run.request, outcome == Outcome::Skipped, now);
-        } else if let Some(due_at) = run.request.settles
+        if self.is_undecided(outcome, elsewhere) {
+            self.recheck_later(run.request, outcome == Outcome::Skipped, now);
+        } else if let Some(due_at) = run.request.completes
             && outcome != Outcome::Cancelled
         {
             let job = job.clone();
-            actions.push(Action::Settled { job, due_at });
+            actions.push(Action::FireCompleted { job, due_at });
         }
         let is_committed = outcome == Outcome::Committed || elsewhere == Some(Elsewhere::Committed);
         if is_committed && self.lifecycle == Lifecycle::Serving {
@@ -146,7 +146,7 @@ impl JobTable {
             let due_at = fires
                 .filter(|_| !has_times)
                 .and_then(|f| f.into_iter().max());
-            self.enqueue(job, Trigger::After, due_at, None, now);
+            self.enqueue(job, RunTrigger::After, due_at, None, now);
         }
     }
 }

@@ -353,9 +353,11 @@ fn start_up_runs_jobs_whose_conditions_were_met_meanwhile(
     assert_eq!(show(&actions), expected);
 }
 
-fn settled(actions: &[Action]) -> String {
+fn completed(actions: &[Action]) -> String {
     let times = actions.iter().filter_map(|action| match action {
-        Action::Settled { job, due_at } => Some(format!("{job} {}", due_at.strftime("%H:%M"))),
+        Action::FireCompleted { job, due_at } => {
+            Some(format!("{job} {}", due_at.strftime("%H:%M")))
+        }
         _ => None,
     });
     times.collect::<Vec<_>>().join(", ")
@@ -390,7 +392,7 @@ fn fire_times_are_settled(#[case] steps: Vec<Step>) {
     let mut table = table(config(1, vec![minutely("a"), job("b", |_| ()), noon]));
     for (time, event, expected) in steps {
         let actions = table.handle(event, at(time));
-        assert_eq!(settled(&actions), expected, "at {time}");
+        assert_eq!(completed(&actions), expected, "at {time}");
     }
 }
 

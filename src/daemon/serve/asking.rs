@@ -7,16 +7,16 @@ use tokio::sync::mpsc;
 use super::Daemon;
 use crate::daemon::clients::Clients;
 use crate::daemon::control::{ControlRequest, Reply};
-use crate::daemon::event::{DaemonEvent, Outcome, SkipReason, Trigger};
+use crate::daemon::event::{DaemonEvent, Outcome, RunTrigger, SkipReason};
 use crate::daemon::signals::SignalEvent;
 use crate::daemon::skips::NAMED_MAX;
-use crate::daemon::spool::{BareSignal, Look};
+use crate::daemon::spool::{BareSignal, SpoolScan};
 use crate::daemon::{reload, status};
-use crate::words::counted;
+use crate::wording::counted;
 
 /// A look into the spool that is not over.
-pub(super) struct Looking {
-    look: Look,
+pub(super) struct OpenScan {
+    scan: SpoolScan,
     signalled: bool,
     /// Files that were no trigger files.
     refused: usize,
@@ -30,7 +30,7 @@ impl Daemon {
                 // What is wrong has been logged.
                 let _ = self.reload();
             }
-            SignalEvent::Look => self.look_into_spool(true),
+            SignalEvent::ScanSpool => self.scan_spool(true),
             SignalEvent::Status => {
                 for job in status::jobs(&self.table, &self.last_runs) {
                     tracing::info!(
@@ -80,62 +80,62 @@ impl Daemon {
     }
 
     /// `signalled`: an empty spool then means all on-demand jobs.
-    pub(super) fn look_into_spool(&mut self, signalled: bool) {
-        if self.looking.is_some() {
-            self.look_again |= signalled;
+    pub(super) fn scan_spool(&mut self, signalled: bool) {
+        if self.open_scan.is_some() {
+            self.scan_again |= signalled;
             return;
         }
-        match self.spool.look() {
-            Ok(look) => {
-                self.looking = Some(Looking {
-                    look,
+        match self.spool.scan() {
+            Ok(scan) => {
+                self.open_scan = Some(OpenScan {
+                    scan,
                     signalled,
                     refused: 0,
                 });
-                self.look_on();
+                self.continue_scan();
             }
             Err(error) => tracing::error!("the trigger spool can't be read: {error}"),
         }
     }
 
     /// Takes a part of the spool in; the loop comes back for the rest.
-    pub(super) fn look_on(&mut self) {
-        let Some(mut looking) = self.looking.take() else {
+    pub(super) fn continue_scan(&mut self) {
+        let Some(mut open) = self.open_scan.take() else {
             return;
         };
-        let taken = match looking.look.take() {
+        let taken = match open.scan.take() {
             Ok(taken) => taken,
             Err(error) => return tracing::error!("the trigger spool can't be read: {error}"),
         };
         for (name, why) in &taken.rejected {
-            looking.refused += 1;
-            if looking.refused <= NAMED_MAX {
+            open.refused += 1;
+            if open.refused <= NAMED_MAX {
                 tracing::warn!("trigger file `{name}` is refused: {why}");
             }
         }
-        if looking.look.has_found() {
+        if open.scan.has_found() {
             self.storm.named(Instant::now());
         }
         if !taken.jobs.is_empty() {
             self.apply(DaemonEvent::Trigger {
                 jobs: taken.jobs.into_iter().collect(),
-                trigger: Trigger::Signal,
+                trigger: RunTrigger::Signal,
                 ticket: None,
             });
         }
         if taken.more {
-            self.looking = Some(looking);
+            self.open_scan = Some(open);
             return;
         }
-        if looking.refused > NAMED_MAX {
-            let more = looking.refused - NAMED_MAX;
+        if open.refused > NAMED_MAX {
+            let more = open.refused - NAMED_MAX;
             tracing::warn!("{more} more trigger files are refused");
         }
-        if looking.signalled && !looking.look.has_found() {
+        if open.signalled && !open.scan.has_found() {
             self.on_bare_signal();
         }
-        if std::mem::take(&mut self.look_again) {
-            self.look_into_spool(true);
+        if std::mem::take(&mut self.scan_again) {
+            self.scan_spool(true);
         }
     }
 
@@ -156,7 +156,7 @@ impl Daemon {
                 let ticket = self.clients.admit(replies, jobs.iter().cloned().collect());
                 self.apply(DaemonEvent::Trigger {
                     jobs,
-                    trigger: Trigger::Manual,
+                    trigger: RunTrigger::Manual,
                     ticket: Some(ticket),
                 });
             }
@@ -170,7 +170,7 @@ impl Daemon {
                 }
                 self.apply(DaemonEvent::Trigger {
                     jobs,
-                    trigger: Trigger::Manual,
+                    trigger: RunTrigger::Manual,
                     ticket: None,
                 });
             }

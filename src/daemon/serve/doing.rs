@@ -8,7 +8,7 @@ use uuid::Uuid;
 use super::Daemon;
 use crate::daemon::event::{Action, DaemonEvent, Elsewhere, Outcome};
 use crate::daemon::reload;
-use crate::daemon::runner::Ended;
+use crate::daemon::runner::EndedRun;
 
 impl Daemon {
     pub(super) fn act(&mut self, actions: Vec<Action>) {
@@ -21,7 +21,7 @@ impl Daemon {
                         .started(&start.job, run_id, Timestamp::now());
                     run_ids.insert(start.job.clone(), run_id);
                 }
-                Action::Settled { job, due_at } => self.state_file.settled(job, *due_at),
+                Action::FireCompleted { job, due_at } => self.state_file.completed(job, *due_at),
                 Action::Reloaded(changes) => {
                     let added = changes.added.iter().map(ToString::to_string);
                     self.state_file.saved_jobs(added, Timestamp::now());
@@ -40,7 +40,7 @@ impl Daemon {
                     }
                 }
                 Action::Cancel(job) => self.runner.cancel(&job),
-                Action::Settled { .. } => {}
+                Action::FireCompleted { .. } => {}
                 Action::Skipped { job, due_at, why } => skipped.push((job, due_at, why)),
                 Action::Answer {
                     ticket,
@@ -59,8 +59,8 @@ impl Daemon {
         self.skips.say(&skipped);
     }
 
-    pub(super) fn on_ended(&mut self, ended: Ended) {
-        let Ended {
+    pub(super) fn on_ended(&mut self, ended: EndedRun) {
+        let EndedRun {
             job,
             run_id,
             report,

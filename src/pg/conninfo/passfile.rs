@@ -23,7 +23,7 @@ pub enum PassfileError {
 
 /// What a password is looked up by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Wanted<'a> {
+pub struct PasswordFor<'a> {
     /// The host as the conninfo names it, else its address; `localhost` for a Unix socket.
     pub host: &'a str,
     /// The port.
@@ -48,7 +48,7 @@ pub fn read(path: &Path) -> Result<SecretString, PassfileError> {
 
 /// The password of the first line that matches: `host:port:database:user:password`, where `*`
 /// matches anything and a backslash makes `:` and `\` plain.
-pub fn find(text: &str, wanted: &Wanted<'_>) -> Option<SecretString> {
+pub fn find(text: &str, wanted: &PasswordFor<'_>) -> Option<SecretString> {
     let port = wanted.port.to_string();
     let fields = [wanted.host, &port, wanted.dbname, wanted.user];
     text.lines()
@@ -115,7 +115,7 @@ mod tests {
     #[case("h*:5432:db:u:no", None)]
     #[case("\\*:5432:db:u:no", None)]
     fn the_first_line_that_matches_counts(#[case] text: &str, #[case] expected: Option<&str>) {
-        let wanted = Wanted {
+        let wanted = PasswordFor {
             host: "h",
             port: 5432,
             dbname: "db",
@@ -127,7 +127,7 @@ mod tests {
 
     #[test]
     fn colons_in_names_are_escaped() {
-        let wanted = Wanted {
+        let wanted = PasswordFor {
             host: "::1",
             port: 5432,
             dbname: "a:b",
@@ -157,7 +157,7 @@ mod tests {
             host in "[^\n\r\0#*][^\n\r\0]{0,11}",
             password in "[^\n\r\0]{1,12}",
         ) {
-            let wanted = Wanted { host: &host, port: 5432, dbname: "db", user: "u" };
+            let wanted = PasswordFor { host: &host, port: 5432, dbname: "db", user: "u" };
             let _ = find(&noise, &wanted);
             let escape = |text: &str| text.replace('\\', "\\\\").replace(':', "\\:");
             let line = format!("{}:*:db:u:{}", escape(&host), escape(&password));

@@ -5,7 +5,7 @@ use crate::error::{Error, ErrorKind, Phase, Side};
 use crate::pg::conninfo::TargetSessionAttrs as Wanted;
 
 /// Why a server won't do.
-pub(super) enum Unfit {
+pub(super) enum HostRefused {
     /// It is of another kind.
     Kind(&'static str),
     /// It couldn't say.
@@ -14,10 +14,10 @@ pub(super) enum Unfit {
     Silent,
 }
 
-impl Unfit {
+impl HostRefused {
     pub fn into_error(self, side: Side) -> Error {
         match self {
-            Unfit::Kind(reason) => Error::new(
+            HostRefused::Kind(reason) => Error::new(
                 ErrorKind::Unreachable,
                 Phase::Connect,
                 side,
@@ -27,8 +27,8 @@ impl Unfit {
                 "name all hosts of the cluster in the conninfo, the primary and its standbys; \
                  `target_session_attrs` says which of them will do, and in a failover it can pass",
             ),
-            Unfit::Query(error) => Error::pg(Phase::Connect, side, error),
-            Unfit::Silent => {
+            HostRefused::Query(error) => Error::pg(Phase::Connect, side, error),
+            HostRefused::Silent => {
                 let message = "the server does not say whether it is a primary or a standby";
                 Error::new(ErrorKind::Bug, Phase::Connect, side, message)
             }
@@ -48,7 +48,7 @@ pub(super) fn passes(wanted: Wanted) -> &'static [Wanted] {
     }
 }
 
-pub(super) async fn check(dialled: &Dialled, wanted: Wanted) -> Result<(), Unfit> {
+pub(super) async fn check(dialled: &Dialled, wanted: Wanted) -> Result<(), HostRefused> {
     if matches!(wanted, Wanted::Any) {
         return Ok(());
     }
@@ -61,12 +61,12 @@ pub(super) async fn check(dialled: &Dialled, wanted: Wanted) -> Result<(), Unfit
             &[],
         )
         .await
-        .map_err(Unfit::Query)?;
+        .map_err(HostRefused::Query)?;
     let [row] = rows.as_slice() else {
-        return Err(Unfit::Silent);
+        return Err(HostRefused::Silent);
     };
     match unfit(wanted, row.get(0), row.get(1)) {
-        Some(reason) => Err(Unfit::Kind(reason)),
+        Some(reason) => Err(HostRefused::Kind(reason)),
         None => Ok(()),
     }
 }

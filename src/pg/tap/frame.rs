@@ -7,7 +7,7 @@
 
 use tokio::io::ReadBuf;
 
-use super::state::{Seen, TapState};
+use super::state::{FrameCounts, TapState};
 use crate::pg::conninfo::AuthRefused;
 
 const HEADER_BYTES: usize = 5;
@@ -163,9 +163,9 @@ impl Framer {
 
     /// Takes note of bytes that go on as they are.
     pub fn pass(&mut self, mut bytes: &[u8], state: &TapState) {
-        let mut seen = Seen {
+        let mut seen = FrameCounts {
             received: bytes.len() as u64,
-            ..Seen::default()
+            ..FrameCounts::default()
         };
         while !bytes.is_empty() {
             let length = self.one_piece(bytes);
@@ -257,7 +257,7 @@ impl Framer {
         }
         let payload = end - messages * HEADER_BYTES;
         out.put_slice(&Announced::copy_data(payload).bytes);
-        state.add(Seen {
+        state.add(FrameCounts {
             copy_messages: messages as u64,
             copy_bytes: payload as u64,
             received: end as u64,
@@ -292,7 +292,7 @@ impl Framer {
         at
     }
 
-    fn begin(&mut self, header: [u8; HEADER_BYTES], state: &TapState, seen: &mut Seen) {
+    fn begin(&mut self, header: [u8; HEADER_BYTES], state: &TapState, seen: &mut FrameCounts) {
         let kind = header[0];
         let Some(left) = body_length(header) else {
             self.place = Place::Lost;
@@ -321,7 +321,7 @@ impl Framer {
         self.announced = Announced::copy_data(self.piece);
     }
 
-    fn finish(&mut self, kind: u8, state: &TapState, seen: &mut Seen) {
+    fn finish(&mut self, kind: u8, state: &TapState, seen: &mut FrameCounts) {
         match kind {
             COPY_DATA => seen.copy_messages += 1,
             COMMAND_COMPLETE => state.note_tag(&self.kept),

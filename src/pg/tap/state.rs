@@ -30,7 +30,7 @@ pub struct TapState {
 
 /// What one call of the framer saw.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Seen {
+pub(super) struct FrameCounts {
     pub copy_messages: u64,
     pub copy_bytes: u64,
     pub received: u64,
@@ -105,7 +105,7 @@ impl TapState {
         self.tag_slot().take()
     }
 
-    pub(super) fn add(&self, seen: Seen) {
+    pub(super) fn add(&self, seen: FrameCounts) {
         self.received.fetch_add(seen.received, Ordering::Relaxed);
         if seen.copy_bytes > 0 || seen.copy_messages > 0 {
             self.copy_bytes

@@ -11,10 +11,10 @@ use tracing::debug;
 
 use crate::config::spec::ServerSpec;
 use crate::error::{Error, Phase, Result, Side};
-use crate::pg::dial::{self, Dialled, Place};
+use crate::pg::dial::{self, Dialled, ServerAddress};
 
 /// How long a look may take: a server that does not answer it is taken for lost.
-const LOOK_WAIT: Duration = Duration::from_secs(5);
+const CHECK_WAIT: Duration = Duration::from_secs(5);
 
 /// How long the look's own session may take to end.
 const CLOSE_WAIT: Duration = Duration::from_millis(500);
@@ -22,7 +22,7 @@ const CLOSE_WAIT: Duration = Duration::from_millis(500);
 /// How many lock holders an error names.
 const HOLDERS_MAX: usize = 3;
 
-const LOOK_SQL: &str = "\
+const CHECK_SQL: &str = "\
     SELECT a.state, a.wait_event_type, a.wait_event, \
         ARRAY(SELECT pg_catalog.format('%s (%s)', b.pid, pg_catalog.concat_ws(', ', b.usename, \
                   NULLIF(b.application_name, ''), b.backend_type, b.state)) \
@@ -63,7 +63,7 @@ pub struct Backend {
     server: ServerSpec,
     side: Side,
     application_name: String,
-    place: Place,
+    place: ServerAddress,
     /// A pooler may give each transaction another backend.
     pid: AtomicI32,
 }
@@ -73,7 +73,7 @@ impl Backend {
         server: &ServerSpec,
         side: Side,
         application_name: &str,
-        place: Place,
+        place: ServerAddress,
     ) -> Self {
         Backend {
             server: server.clone(),
@@ -101,27 +101,27 @@ impl Backend {
     }
 
     /// Asks what it is doing.
-    pub(super) async fn look(&self) -> Doing {
-        match timeout(LOOK_WAIT, self.ask()).await {
+    pub(super) async fn check(&self) -> Doing {
+        match timeout(CHECK_WAIT, self.ask()).await {
             Ok(Ok(doing)) => doing,
             Ok(Err(error)) => Doing::Unknown {
                 why: error.message().to_owned(),
             },
             Err(_) => Doing::Unknown {
-                why: format!("no answer within {} s", LOOK_WAIT.as_secs()),
+                why: format!("no answer within {} s", CHECK_WAIT.as_secs()),
             },
         }
     }
 
     async fn ask(&self) -> Result<Doing> {
-        let rows = self.beside(LOOK_SQL).await?;
+        let rows = self.beside(CHECK_SQL).await?;
         Ok(rows.first().map_or(Doing::Gone, doing_of))
     }
 
     /// Ends it, so that its locks are free.
     pub(super) async fn end(&self) {
         let (server, pid) = (self.server(), self.pid());
-        match timeout(LOOK_WAIT, self.beside(END_SQL)).await {
+        match timeout(CHECK_WAIT, self.beside(END_SQL)).await {
             Ok(Ok(rows)) if !rows.is_empty() => debug!(server, pid, "ended a lost backend"),
             other => debug!(server, pid, ?other, "could not end a lost backend"),
         }

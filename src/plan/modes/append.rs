@@ -8,7 +8,7 @@ use crate::plan::step::Step;
 pub(super) fn steps(facts: &Facts<'_>) -> Vec<Step> {
     let is_staged = |load: &Load| matches!(load, Load::Staged(_));
     let staged = facts.tables().any(|(_, table)| is_staged(&table.load));
-    let mut steps = common::claim(facts);
+    let mut steps = common::begin(facts);
     steps.extend(common::lock(facts, "ROW EXCLUSIVE"));
     steps.extend(common::defer_circle(facts));
     steps.extend(common::load(facts, staged));

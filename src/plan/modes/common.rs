@@ -8,12 +8,12 @@ use crate::plan::step::{Run, Step};
 const DEFER: &str = "SET CONSTRAINTS ALL DEFERRED";
 
 /// Begins, and keeps other runs away. With `atomic = false` a session of its own has claimed the job.
-pub fn claim(facts: &Facts<'_>) -> Vec<Step> {
+pub fn begin(facts: &Facts<'_>) -> Vec<Step> {
     let mut steps = vec![Step::Begin];
     if facts.job.atomic {
-        steps.push(Step::ClaimJob);
+        steps.push(Step::LockJob);
     }
-    steps.push(Step::ClaimTables);
+    steps.push(Step::LockTargets);
     steps
 }
 

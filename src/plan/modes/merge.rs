@@ -4,7 +4,7 @@ use super::{Facts, common, upsert};
 use crate::plan::step::Step;
 
 pub(super) fn steps(facts: &Facts<'_>) -> Vec<Step> {
-    let mut steps = common::claim(facts);
+    let mut steps = common::begin(facts);
     steps.push(Step::CountReplaced);
     steps.extend(common::lock(facts, "ROW EXCLUSIVE"));
     steps.push(common::defer());

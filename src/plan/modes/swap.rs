@@ -9,7 +9,7 @@ use crate::plan::swap::OWN_TABLESPACE;
 use crate::plan::swap::types::Shadow;
 
 pub(super) fn steps(facts: &Facts<'_>) -> Vec<Step> {
-    let mut steps = common::claim(facts);
+    let mut steps = common::begin(facts);
     steps.push(Step::CountReplaced);
     // A new table is made of what is attached to the old one: no DDL may change that.
     steps.extend(common::lock(facts, "SHARE UPDATE EXCLUSIVE"));
@@ -40,7 +40,7 @@ pub(super) fn steps(facts: &Facts<'_>) -> Vec<Step> {
     if has_young_rows {
         steps.push(Step::WaitForSnapshots);
     }
-    steps.push(Step::Publish);
+    steps.push(Step::ReplaceTargets);
     steps
 }
 

@@ -5,7 +5,7 @@ use crate::error::Phase;
 use crate::plan::step::{Run, Step};
 
 pub(super) fn steps(facts: &Facts<'_>) -> Vec<Step> {
-    let mut steps = common::claim(facts);
+    let mut steps = common::begin(facts);
     steps.push(Step::CountReplaced);
     steps.extend(truncate(facts));
     steps.extend(common::defer_circle(facts));

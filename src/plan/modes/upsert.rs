@@ -6,7 +6,7 @@ use crate::plan::copy::Load;
 use crate::plan::step::{Run, Step};
 
 pub(super) fn steps(facts: &Facts<'_>) -> Vec<Step> {
-    let mut steps = common::claim(facts);
+    let mut steps = common::begin(facts);
     steps.extend(common::lock(facts, "ROW EXCLUSIVE"));
     steps.push(common::defer());
     steps.extend(common::load(facts, true));

@@ -1,6 +1,6 @@
 //! One side of a comparison: the SQL that has a server say what lies in each range of keys.
 
-use super::{Bound, KeyColumn, Order, Range, joined};
+use super::{Bound, KeyOrder, Range, RangeColumn, joined};
 use crate::pg::ident::quote_literal;
 use crate::plan::checksum::{self, Alphabet, HASH};
 use crate::plan::compare::Comparison;
@@ -143,7 +143,7 @@ impl SideSql<'_> {
         )
     }
 
-    fn form(&self, column: &KeyColumn) -> Form {
+    fn form(&self, column: &RangeColumn) -> Form {
         // The text of a value is not its order: 1.5 and 1.50 are one number.
         let compared = self
             .comparison
@@ -155,16 +155,16 @@ impl SideSql<'_> {
 
     /// What each of the key's columns is ordered by.
     fn orders(&self) -> Vec<String> {
-        let order = |column: &KeyColumn| {
+        let order = |column: &RangeColumn| {
             let form = match self.writer {
                 Writer::Source => column.source,
                 Writer::Target => column.target,
             };
             let value = form.of(&column.name.sql());
             match column.order {
-                Order::Value(_) => value,
-                Order::Text => self.alphabet.spell(&format!("{value}::pg_catalog.text")),
-                Order::Printed => self
+                KeyOrder::Value(_) => value,
+                KeyOrder::Text => self.alphabet.spell(&format!("{value}::pg_catalog.text")),
+                KeyOrder::Printed => self
                     .alphabet
                     .spell(&format!("ROW({value})::pg_catalog.text")),
             }
@@ -180,8 +180,8 @@ impl SideSql<'_> {
             .iter()
             .zip(bound)
             .map(|(column, text)| match column.order {
-                Order::Value(ty) => format!("{}::pg_catalog.{ty}", quote_literal(text).trim()),
-                Order::Text | Order::Printed => quote_literal(text),
+                KeyOrder::Value(ty) => format!("{}::pg_catalog.{ty}", quote_literal(text).trim()),
+                KeyOrder::Text | KeyOrder::Printed => quote_literal(text),
             })
             .collect();
         format!(

@@ -5,7 +5,9 @@ use std::collections::BTreeMap;
 use super::make::OWN_TABLESPACE;
 use super::types::OuterKey;
 use super::{Names, acl, comment, literal, quoted};
-use crate::catalog::attachments::{Attachments, ForeignKey, Index, IndexConstraint, Statistics};
+use crate::catalog::attachments::{
+    AttachedForeignKey, Attachments, Index, IndexConstraint, Statistics,
+};
 use crate::pg::ident::QualifiedName;
 
 /// The indexes, each by itself. They lock out writers only, so that several connections can make
@@ -252,12 +254,12 @@ pub(super) fn outer_keys(
         .collect()
 }
 
-fn to_table(key: &ForeignKey) -> QualifiedName {
+fn to_table(key: &AttachedForeignKey) -> QualifiedName {
     QualifiedName::new(&key.to_schema, &key.to_name)
 }
 
 /// A key that points to a table which is swapped in the same job points to its shadow.
-fn add_foreign_key(shadow: &str, key: &ForeignKey, to: &QualifiedName) -> Vec<String> {
+fn add_foreign_key(shadow: &str, key: &AttachedForeignKey, to: &QualifiedName) -> Vec<String> {
     let to = to.sql();
     let tail = key.tail.as_deref().unwrap_or_default();
     let name = quoted(&key.name);

@@ -1,7 +1,7 @@
 //! The new table before it is loaded.
 
 use super::{Names, literal, option, quoted};
-use crate::catalog::attachments::{Attachments, Column, IdentitySequence, Trigger};
+use crate::catalog::attachments::{AttachedTrigger, Attachments, Column, IdentitySequence};
 use crate::pg::ident::QualifiedName;
 
 /// A role's or database's own default would put what has no TABLESPACE somewhere else.
@@ -205,7 +205,7 @@ fn identity(
 
 /// Made before the load, because the target's triggers fire for its rows. Those that a partition has
 /// of its parent, too: they make room for the parent's own when the partition is attached.
-fn create_trigger(shadow: &str, old: &Attachments, trigger: &Trigger) -> Vec<String> {
+fn create_trigger(shadow: &str, old: &Attachments, trigger: &AttachedTrigger) -> Vec<String> {
     let on = format!(" ON {} ", old.sql_name);
     let definition = trigger
         .definition
@@ -219,7 +219,7 @@ fn create_trigger(shadow: &str, old: &Attachments, trigger: &Trigger) -> Vec<Str
 }
 
 /// `ALTER TABLE … DISABLE TRIGGER …`.
-pub(super) fn set_state(table: &str, trigger: &Trigger) -> String {
+pub(super) fn set_state(table: &str, trigger: &AttachedTrigger) -> String {
     let state = match trigger.enabled.as_str() {
         "D" => "DISABLE",
         "R" => "ENABLE REPLICA",
@@ -232,7 +232,7 @@ pub(super) fn set_state(table: &str, trigger: &Trigger) -> String {
     )
 }
 
-pub(super) fn trigger_comment(table: &str, trigger: &Trigger) -> Option<String> {
+pub(super) fn trigger_comment(table: &str, trigger: &AttachedTrigger) -> Option<String> {
     super::comment(
         &format!("TRIGGER {} ON {table}", quoted(&trigger.name)),
         trigger.comment.as_ref(),

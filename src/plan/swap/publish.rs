@@ -7,7 +7,7 @@
 
 use std::collections::BTreeMap;
 
-use super::types::{Publish, Shadow};
+use super::types::{PublishSql, Shadow};
 use super::{Names, acl, comment, literal, make, options, quoted};
 use crate::catalog::attachments::{Attachments, Policy, View};
 use crate::error::Side;
@@ -16,7 +16,7 @@ use crate::plan::copy::{CopyPlan, Load};
 use crate::plan::lock::Lock;
 
 /// The publishing moment of all of a job's tables that load a shadow.
-pub fn publish(tables: &[CopyPlan]) -> Publish {
+pub fn publish(tables: &[CopyPlan]) -> PublishSql {
     let swapped: Vec<(&CopyPlan, &Shadow)> = tables
         .iter()
         .filter_map(|table| match &table.load {
@@ -25,7 +25,7 @@ pub fn publish(tables: &[CopyPlan]) -> Publish {
         })
         .collect();
     if swapped.is_empty() {
-        return Publish::default();
+        return PublishSql::default();
     }
     let views: BTreeMap<QualifiedName, &View> = swapped
         .iter()
@@ -46,7 +46,7 @@ pub fn publish(tables: &[CopyPlan]) -> Publish {
         .swap
         .push(format!("DROP TABLE {}", retired.join(", ")));
     for (table, shadow) in &swapped {
-        parts.swap.extend(settle_in(&table.target, shadow));
+        parts.swap.extend(restore_names(&table.target, shadow));
     }
     parts
 }
@@ -105,8 +105,8 @@ fn beside(old: &Attachments) -> Option<QualifiedName> {
 /// Views first: a reader of a view that has come as far as the table would find it dropped. LOCK
 /// would lock all tables of a view; a change of its owner to the same one locks just the view. So it
 /// does with a sequence, which LOCK does not know.
-fn lock(swapped: &[(&CopyPlan, &Shadow)], views: &BTreeMap<QualifiedName, &View>) -> Publish {
-    let mut parts = Publish::default();
+fn lock(swapped: &[(&CopyPlan, &Shadow)], views: &BTreeMap<QualifiedName, &View>) -> PublishSql {
+    let mut parts = PublishSql::default();
     for (name, view) in views {
         let (view_name, owner) = (name.sql(), quoted(&view.owner));
         let sql = format!("ALTER VIEW {view_name} OWNER TO {owner}");
@@ -152,7 +152,7 @@ fn lock(swapped: &[(&CopyPlan, &Shadow)], views: &BTreeMap<QualifiedName, &View>
     parts
 }
 
-fn lock_table(parts: &mut Publish, name: QualifiedName) {
+fn lock_table(parts: &mut PublishSql, name: QualifiedName) {
     if !parts.lock.iter().any(|(locked, _)| *locked == name) {
         let sql = format!("LOCK TABLE ONLY {} IN ACCESS EXCLUSIVE MODE", name.sql());
         parts.lock.push((name, sql));
@@ -218,7 +218,7 @@ fn replace_view(name: &QualifiedName, view: &View) -> String {
 
 /// What could not have its name as long as the old table was there; and policies, whose
 /// expressions may call the table by its name.
-fn settle_in(target: &QualifiedName, shadow: &Shadow) -> Vec<String> {
+fn restore_names(target: &QualifiedName, shadow: &Shadow) -> Vec<String> {
     let names = Names::new(shadow.name.clone(), target);
     let old = &shadow.attachments;
     let table = target.sql();

@@ -109,7 +109,7 @@ fn check_states(target: &RelationDesc, old: &Attachments, lacks: &mut impl FnMut
     if old.superuser {
         return;
     }
-    let other_than_the_parents = |trigger: &&crate::catalog::attachments::Trigger| {
+    let other_than_the_parents = |trigger: &&crate::catalog::attachments::AttachedTrigger| {
         let parent = trigger.parent_enabled.as_ref();
         parent.is_some_and(|state| *state != trigger.enabled)
     };

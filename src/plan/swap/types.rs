@@ -29,7 +29,7 @@ pub struct Shadow {
 
 /// The statements of the publishing moment.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct Publish {
+pub struct PublishSql {
     /// Takes every lock that readers could notice: a statement for each relation.
     pub lock: Vec<(QualifiedName, String)>,
     /// Keeps writers away from the tables that foreign keys point to.

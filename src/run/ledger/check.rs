@@ -1,6 +1,6 @@
 //! Could a run be recorded? Asked by `check --connect`; changes nothing.
 
-use super::ddl::{self, Found};
+use super::ddl::{self, LedgerState};
 use crate::config::spec::JobSpec;
 use crate::error::{Error, ErrorKind, Phase, Result, Side};
 use crate::pg::session::Session;
@@ -20,22 +20,22 @@ pub enum Readiness {
 ///
 /// *Errors:* `Permission`, with what to do; `SchemaMismatch` for a ledger of another version.
 pub async fn check(target: &Session) -> Result<Readiness> {
-    let (sql, readiness) = match ddl::look(target).await? {
-        Found::Nothing => (
+    let (sql, readiness) = match ddl::state(target).await? {
+        LedgerState::Nothing => (
             "SELECT pg_catalog.has_database_privilege(pg_catalog.current_database(), 'CREATE')",
             Readiness::ToBeMade,
         ),
-        Found::Schema => (
+        LedgerState::Schema => (
             "SELECT pg_catalog.has_schema_privilege('tableferry', 'USAGE') \
              AND pg_catalog.has_schema_privilege('tableferry', 'CREATE')",
             Readiness::ToBeMade,
         ),
-        Found::Older => (
+        LedgerState::Outdated => (
             "SELECT pg_catalog.pg_has_role(c.relowner, 'USAGE') FROM pg_catalog.pg_class c \
              WHERE c.relnamespace = 'tableferry'::pg_catalog.regnamespace AND c.relname = 'run'",
             Readiness::ToBeMade,
         ),
-        Found::Ready => (
+        LedgerState::Ready => (
             "SELECT pg_catalog.bool_and(pg_catalog.has_table_privilege(c.oid, p.needed)) \
              FROM pg_catalog.pg_class c \
              CROSS JOIN (VALUES ('SELECT'), ('INSERT'), ('UPDATE')) AS p (needed) \

@@ -65,13 +65,13 @@ const LOCK: &str = "ledger";
 
 /// What there is of a ledger.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Found {
+pub(super) enum LedgerState {
     /// Not even the schema.
     Nothing,
     /// The schema, which somebody else may have made for us.
     Schema,
     /// Tables of an older version.
-    Older,
+    Outdated,
     /// Tables that this version of tableferry can work with.
     Ready,
 }
@@ -79,7 +79,7 @@ pub(super) enum Found {
 /// Looks; changes nothing.
 ///
 /// *Errors:* `SchemaMismatch` for a ledger of a version that is not known here; `Permission`.
-pub(super) async fn look(target: &Session) -> Result<Found> {
+pub(super) async fn state(target: &Session) -> Result<LedgerState> {
     // Not to_regclass, which is an error where the schema may not be used.
     let sql = "SELECT n.oid IS NOT NULL, c.oid IS NOT NULL FROM (SELECT) AS one \
                LEFT JOIN pg_catalog.pg_namespace n ON n.nspname = 'tableferry' \
@@ -88,13 +88,13 @@ pub(super) async fn look(target: &Session) -> Result<Found> {
         .one_row(Phase::Prepare, "the ledger's existence", sql, &[])
         .await?;
     match (row.get(0)?, row.get(1)?) {
-        (false, _) => Ok(Found::Nothing),
-        (true, false) => Ok(Found::Schema),
+        (false, _) => Ok(LedgerState::Nothing),
+        (true, false) => Ok(LedgerState::Schema),
         (true, true) => known_version(target).await,
     }
 }
 
-async fn known_version(target: &Session) -> Result<Found> {
+async fn known_version(target: &Session) -> Result<LedgerState> {
     let sql = "SELECT version FROM tableferry.ledger";
     let row = target.row_if_any(Phase::Prepare, "the ledger's version", sql, &[]);
     let version: i32 = match row.await.map_err(unusable)? {
@@ -103,8 +103,8 @@ async fn known_version(target: &Session) -> Result<Found> {
         None => 0,
     };
     match version {
-        VERSION => return Ok(Found::Ready),
-        1..VERSION => return Ok(Found::Older),
+        VERSION => return Ok(LedgerState::Ready),
+        1..VERSION => return Ok(LedgerState::Outdated),
         _ => {}
     }
     let (made_by, advice) = if version > VERSION {
@@ -131,7 +131,7 @@ async fn known_version(target: &Session) -> Result<Found> {
 ///
 /// *Errors:* as `look`; `Permission`, with what to do, when the role may not make it.
 pub(super) async fn make(target: &Session) -> Result<()> {
-    if look(target).await? == Found::Ready {
+    if state(target).await? == LedgerState::Ready {
         return Ok(());
     }
     target
@@ -143,12 +143,12 @@ pub(super) async fn make(target: &Session) -> Result<()> {
     );
     target.run(Phase::Prepare, &lock).await?;
     // Somebody else may have made it while we waited.
-    let found = look(target).await?;
+    let found = state(target).await?;
     let schema = match found {
-        Found::Ready => return target.run(Phase::Prepare, "ROLLBACK").await,
+        LedgerState::Ready => return target.run(Phase::Prepare, "ROLLBACK").await,
         // Without CREATE on the database, IF NOT EXISTS is refused even when it does exist.
-        Found::Schema | Found::Older => String::new(),
-        Found::Nothing => format!("{SCHEMA} {SCHEMA_COMMENT}"),
+        LedgerState::Schema | LedgerState::Outdated => String::new(),
+        LedgerState::Nothing => format!("{SCHEMA} {SCHEMA_COMMENT}"),
     };
     let make = format!("{schema} {TABLES}; COMMIT");
     let made = target.run(Phase::Prepare, &make).await;
@@ -157,7 +157,9 @@ pub(super) async fn make(target: &Session) -> Result<()> {
     })?;
     let server = target.server();
     match found {
-        Found::Older => tracing::info!(server, "the ledger is upgraded to version {VERSION}"),
+        LedgerState::Outdated => {
+            tracing::info!(server, "the ledger is upgraded to version {VERSION}")
+        }
         _ => tracing::info!(
             server,
             "there was no ledger: schema tableferry is created, without any earlier run"

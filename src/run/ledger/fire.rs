@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 
 use uuid::Uuid;
 
-use super::run_record::State;
+use super::run_record::RunState;
 use super::takeover::{Owner, declare_lost, declare_silent_lost, owner, uuid};
 use super::{ask, ask_if_any};
 use crate::config::spec::Overlap;
@@ -42,15 +42,15 @@ enum FireDecision {
 fn judge(owner: &Owner, ours: Uuid, orphan: Option<Uuid>) -> FireDecision {
     match owner.state {
         _ if owner.run_id == ours => FireDecision::Ours,
-        Some(State::Running) if owner.is_silent || orphan == Some(owner.run_id) => {
+        Some(RunState::Running) if owner.is_silent || orphan == Some(owner.run_id) => {
             FireDecision::DeclareLost
         }
-        Some(State::Running) => FireDecision::Theirs(Elsewhere::AtWork),
+        Some(RunState::Running) => FireDecision::Theirs(Elsewhere::AtWork),
         // A daemon that was stopped leaves its fires to others.
-        Some(State::Lost | State::Cancelled) => FireDecision::TakeOver,
-        Some(State::Committed) => FireDecision::Theirs(Elsewhere::Committed),
+        Some(RunState::Lost | RunState::Cancelled) => FireDecision::TakeOver,
+        Some(RunState::Committed) => FireDecision::Theirs(Elsewhere::Committed),
         // It had its attempts.
-        Some(State::RolledBack) | None => FireDecision::Theirs(Elsewhere::Ended),
+        Some(RunState::RolledBack) | None => FireDecision::Theirs(Elsewhere::Ended),
     }
 }
 
@@ -66,7 +66,8 @@ pub(super) async fn claim(
     if let Some(orphan) = context.orphan {
         let is_lost = declare_lost(target, orphan.run_id).await?;
         lost.extend(is_lost.then_some(orphan.run_id));
-        if orphan.is_same && owner(target, orphan.run_id).await?.state == Some(State::Committed) {
+        if orphan.is_same && owner(target, orphan.run_id).await?.state == Some(RunState::Committed)
+        {
             let who = format!("run {} was committed", orphan.run_id);
             return Ok(FireClaim::Theirs(Elsewhere::Committed, who));
         }
@@ -211,52 +212,52 @@ mod tests {
     #[rstest]
     #[case::our_own_claim_of_an_earlier_attempt(
         OURS,
-        Some(State::Running),
+        Some(RunState::Running),
         false,
         None,
         FireDecision::Ours
     )]
     #[case::alive(
         THEIRS,
-        Some(State::Running),
+        Some(RunState::Running),
         false,
         None,
         FireDecision::Theirs(Elsewhere::AtWork)
     )]
-    #[case::silent(THEIRS, Some(State::Running), true, None, FireDecision::DeclareLost)]
+    #[case::silent(THEIRS, Some(RunState::Running), true, None, FireDecision::DeclareLost)]
     #[case::known_to_be_dead(
         THEIRS,
-        Some(State::Running),
+        Some(RunState::Running),
         false,
         Some(THEIRS),
         FireDecision::DeclareLost
     )]
     #[case::another_is_known_to_be_dead(
         THEIRS,
-        Some(State::Running),
+        Some(RunState::Running),
         false,
         Some(Uuid::from_u128(3)),
         FireDecision::Theirs(Elsewhere::AtWork)
     )]
-    #[case::lost(THEIRS, Some(State::Lost), true, None, FireDecision::TakeOver)]
-    #[case::stopped(THEIRS, Some(State::Cancelled), true, None, FireDecision::TakeOver)]
+    #[case::lost(THEIRS, Some(RunState::Lost), true, None, FireDecision::TakeOver)]
+    #[case::stopped(THEIRS, Some(RunState::Cancelled), true, None, FireDecision::TakeOver)]
     #[case::done(
         THEIRS,
-        Some(State::Committed),
+        Some(RunState::Committed),
         true,
         None,
         FireDecision::Theirs(Elsewhere::Committed)
     )]
     #[case::done_by_one_that_died_then(
         THEIRS,
-        Some(State::Committed),
+        Some(RunState::Committed),
         true,
         Some(THEIRS),
         FireDecision::Theirs(Elsewhere::Committed)
     )]
     #[case::failed(
         THEIRS,
-        Some(State::RolledBack),
+        Some(RunState::RolledBack),
         true,
         None,
         FireDecision::Theirs(Elsewhere::Ended)
@@ -264,7 +265,7 @@ mod tests {
     #[case::forgotten(THEIRS, None, true, None, FireDecision::Theirs(Elsewhere::Ended))]
     fn a_claimed_fire_is_left_alone_unless_nobody_is_at_work_on_it(
         #[case] run_id: Uuid,
-        #[case] state: Option<State>,
+        #[case] state: Option<RunState>,
         #[case] is_silent: bool,
         #[case] orphan: Option<Uuid>,
         #[case] expected: FireDecision,

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tokio::time::timeout;
 
-use super::run_record::State;
+use super::run_record::RunState;
 use crate::config::spec::History;
 use crate::error::{Phase, Result};
 use crate::pg::session::Session;
@@ -51,7 +51,7 @@ async fn beat(context: &Context, session: &mut Option<Session>) -> Result<bool> 
         .await?;
     // The row is missing if the ledger was created anew. Then nobody has marked the run lost.
     Ok(match row {
-        Some(row) => State::parse(&row.get::<String>(0)?) != Some(State::Lost),
+        Some(row) => RunState::parse(&row.get::<String>(0)?) != Some(RunState::Lost),
         None => true,
     })
 }

@@ -1,7 +1,7 @@
 //! Reads past runs back.
 
 use super::ask;
-use super::ddl::{self, Found};
+use super::ddl::{self, LedgerState};
 use super::run_record::RunRecord;
 use crate::error::{Error, ErrorKind, Phase, Result};
 use crate::pg::session::Session;
@@ -13,9 +13,9 @@ pub async fn history(
     job: Option<&str>,
     limit: usize,
 ) -> Result<Option<Vec<RunRecord>>> {
-    match ddl::look(target).await? {
-        Found::Ready | Found::Older => {}
-        Found::Nothing | Found::Schema => return Ok(None),
+    match ddl::state(target).await? {
+        LedgerState::Ready | LedgerState::Outdated => {}
+        LedgerState::Nothing | LedgerState::Schema => return Ok(None),
     }
     let sql = "SELECT (pg_catalog.to_jsonb(run) || pg_catalog.jsonb_build_object('tables', COALESCE((\
                    SELECT pg_catalog.jsonb_agg(t ORDER BY t.target) FROM tableferry.run_table AS t \

@@ -104,9 +104,9 @@ fn failed(state_dir: &Path, what: &str, why: &io::Error) -> Error {
 
 #[cfg(test)]
 mod tests {
-    use super::super::run_record::State;
+    use super::super::run_record::RunState;
     use super::*;
-    use crate::report::Trigger;
+    use crate::report::RunTrigger;
     use jiff::Timestamp;
     use uuid::Uuid;
 
@@ -115,8 +115,8 @@ mod tests {
             run_id: Uuid::now_v7(),
             job: if second % 2 == 0 { "even" } else { "odd" }.to_owned(),
             server: "warehouse".to_owned(),
-            state: State::RolledBack,
-            trigger: Trigger::Manual,
+            state: RunState::RolledBack,
+            trigger: RunTrigger::Manual,
             due_at: None,
             started_at: Timestamp::from_second(second).unwrap(),
             finished_at: None,

@@ -34,7 +34,7 @@ pub use ddl::script;
 pub(super) use fire::FireClaim;
 pub(super) use heartbeat::until_lost;
 pub use history::history;
-pub use run_record::{RunRecord, State, TableRecord};
+pub use run_record::{RunRecord, RunState, TableRecord};
 pub use writes::JobDue;
 pub(super) use writes::{record_watermark, watermark};
 
@@ -124,8 +124,11 @@ pub async fn register(target: &ServerSpec, jobs: &[JobDue]) -> Result<()> {
 
 /// Is there a ledger on the target? Changes nothing.
 pub(super) async fn is_there(target: &Session) -> Result<bool> {
-    let found = ddl::look(target).await?;
-    Ok(matches!(found, ddl::Found::Ready | ddl::Found::Older))
+    let found = ddl::state(target).await?;
+    Ok(matches!(
+        found,
+        ddl::LedgerState::Ready | ddl::LedgerState::Outdated
+    ))
 }
 
 /// Watermarks and the staging tables of several workers have no other place.
@@ -199,7 +202,7 @@ pub(super) async fn ended(
         }
     };
     match recorded {
-        Err(again) if has_let_go(&again) => return false,
+        Err(again) if is_superseded(&again) => return false,
         // What the run itself could not write needs no second complaint.
         Err(again) if !error.is_some_and(ddl::is_about_ledger) => {
             let warning = format!("how the run ended could not be recorded: {again}");
@@ -211,7 +214,7 @@ pub(super) async fn ended(
 }
 
 /// Does the ledger call the run lost, or ended otherwise?
-pub(super) fn has_let_go(error: &Error) -> bool {
+pub(super) fn is_superseded(error: &Error) -> bool {
     has_cause::<writes::Superseded>(error)
 }
 
@@ -282,11 +285,11 @@ mod tests {
         let deadlock = Error::reported(Phase::Publish, Side::Target, &deadlock);
         let deadlock = ddl::unusable(deadlock);
         assert_eq!(deadlock.kind(), ErrorKind::Conflict);
-        assert!(!has_let_go(&deadlock));
+        assert!(!is_superseded(&deadlock));
 
         let message = writes::Superseded.to_string();
         let lost = Error::new(ErrorKind::Conflict, Phase::Publish, Side::Target, message);
         let lost = ddl::unusable(lost.caused_by(writes::Superseded));
-        assert!(has_let_go(&lost));
+        assert!(is_superseded(&lost));
     }
 }

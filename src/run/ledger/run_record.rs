@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use crate::report::{Outcome, RunReport, Snapshot, TableReport, Trigger};
+use crate::report::{Outcome, RunReport, RunTrigger, Snapshot, TableReport};
 use crate::run::Context;
 
 /// The longest error that is recorded.
@@ -17,7 +17,7 @@ const RETRIED_CHARS_MAX: usize = 500;
 /// The state of a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum State {
+pub enum RunState {
     /// It has started, and its end is not recorded.
     Running,
     /// The target holds its rows.
@@ -30,21 +30,21 @@ pub enum State {
     Lost,
 }
 
-impl State {
+impl RunState {
     /// As the ledger writes it.
     pub fn as_str(self) -> &'static str {
         match self {
-            State::Running => "running",
-            State::Committed => "committed",
-            State::RolledBack => "rolled_back",
-            State::Cancelled => "cancelled",
-            State::Lost => "lost",
+            RunState::Running => "running",
+            RunState::Committed => "committed",
+            RunState::RolledBack => "rolled_back",
+            RunState::Cancelled => "cancelled",
+            RunState::Lost => "lost",
         }
     }
 
-    /// Reads what [`State::as_str`] writes.
-    pub(super) fn parse(text: &str) -> Option<State> {
-        use State::{Cancelled, Committed, Lost, RolledBack, Running};
+    /// Reads what [`RunState::as_str`] writes.
+    pub(super) fn parse(text: &str) -> Option<RunState> {
+        use RunState::{Cancelled, Committed, Lost, RolledBack, Running};
         let all = [Running, Committed, RolledBack, Cancelled, Lost];
         all.into_iter().find(|state| state.as_str() == text)
     }
@@ -61,9 +61,9 @@ pub struct RunRecord {
     #[serde(default)]
     pub server: String,
     /// Its state.
-    pub state: State,
+    pub state: RunState,
     /// What made it run.
-    pub trigger: Trigger,
+    pub trigger: RunTrigger,
     /// The fire time of its schedule, where that made it run.
     pub due_at: Option<Timestamp>,
     /// When it began.
@@ -126,7 +126,7 @@ impl RunRecord {
             run_id: context.run_id,
             job: context.job.name.clone(),
             server: context.target.name.clone(),
-            state: State::Running,
+            state: RunState::Running,
             trigger: context.trigger,
             due_at: context.due_at,
             started_at: context.started_at,
@@ -151,9 +151,9 @@ impl RunRecord {
     ) -> Self {
         RunRecord {
             state: if last {
-                State::Committed
+                RunState::Committed
             } else {
-                State::Running
+                RunState::Running
             },
             finished_at: last.then(Timestamp::now),
             tables: tables.iter().map(TableRecord::new).collect(),
@@ -169,14 +169,14 @@ impl RunRecord {
         error: Option<String>,
     ) -> Self {
         let state = match report.outcome {
-            Outcome::Committed => State::Committed,
-            Outcome::RolledBack | Outcome::Skipped => State::RolledBack,
-            Outcome::Cancelled => State::Cancelled,
-            Outcome::InDoubt => State::Lost,
+            Outcome::Committed => RunState::Committed,
+            Outcome::RolledBack | Outcome::Skipped => RunState::RolledBack,
+            Outcome::Cancelled => RunState::Cancelled,
+            Outcome::InDoubt => RunState::Lost,
         };
         // With `atomic = false` some tables may be published although the run failed.
         let published =
-            |table: &&TableReport| state == State::Committed || table.committed == Some(true);
+            |table: &&TableReport| state == RunState::Committed || table.committed == Some(true);
         RunRecord {
             state,
             finished_at: Some(report.finished_at),

@@ -6,7 +6,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 use uuid::Uuid;
 
-use super::run_record::{State, instance};
+use super::run_record::{RunState, instance};
 use super::{ask, ask_if_any, ddl};
 use crate::error::{Error, ErrorKind, Phase, Result};
 use crate::pg::session::Session;
@@ -25,7 +25,7 @@ const TERMINATE_PAUSE: Duration = Duration::from_millis(100);
 pub(super) struct Owner {
     pub run_id: Uuid,
     /// `None`: the run's row was deleted long ago.
-    pub state: Option<State>,
+    pub state: Option<RunState>,
     pub instance: String,
     /// No heartbeat for `LOST_AFTER`.
     pub is_silent: bool,
@@ -134,8 +134,8 @@ pub(super) fn uuid(target: &Session, text: String) -> Result<Uuid> {
     text.parse().map_err(|_| strange(target, "run", &text))
 }
 
-fn known(target: &Session, state: String) -> Result<State> {
-    State::parse(&state).ok_or_else(|| strange(target, "state", &state))
+fn known(target: &Session, state: String) -> Result<RunState> {
+    RunState::parse(&state).ok_or_else(|| strange(target, "state", &state))
 }
 
 /// The error for a value that no version up to this one writes.

@@ -7,7 +7,7 @@ use super::rounds::{Differing, Written};
 use crate::error::{Error, ErrorKind, Phase, Result, Side};
 use crate::pg::session::Session;
 use crate::plan::staged::merge::{Change, Merge, steps};
-use crate::words::counted;
+use crate::wording::counted;
 
 /// Finds what differs; `again`, if that has been done before.
 pub(super) async fn compare(target: &Session, merge: &Merge, again: bool) -> Result<Differing> {

@@ -8,7 +8,7 @@ use crate::config::spec::{JobSpec, Verify};
 use crate::error::{Error, ErrorKind, Phase, Result, Side};
 use crate::pg::session::Session;
 use crate::plan::staged::types::Apply;
-use crate::words::counted;
+use crate::wording::counted;
 
 /// Rounds of writing and comparing again, besides one for each table: foreign keys that change rows lead
 /// from table to table.

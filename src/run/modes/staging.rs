@@ -7,7 +7,7 @@ use crate::pg::session::Session;
 use crate::plan::copy::CopyPlan;
 use crate::plan::staged::listing;
 use crate::plan::staged::types::Staged;
-use crate::words::counted;
+use crate::wording::counted;
 
 /// Refuses NULL and repeated keys, with their numbers; the keys themselves only with `log_values`.
 pub(in crate::run) async fn check(

@@ -16,7 +16,7 @@ use crate::pg::session::Session;
 use crate::plan::copy::CopyPlan;
 use crate::plan::shared::SHADOW_MARK;
 use crate::plan::swap;
-use crate::plan::swap::types::Publish;
+use crate::plan::swap::types::PublishSql;
 
 /// How long to wait for all of the publishing locks together, at a time. Whoever comes meanwhile
 /// queues behind us, so this, and what is done under the locks, is what a reader waits at most.
@@ -210,7 +210,7 @@ enum How {
 async fn publish_now(
     target: &Session,
     tables: &[CopyPlan],
-    publish: &Publish,
+    publish: &PublishSql,
     question: &Question,
     keys_first: bool,
     how: How,

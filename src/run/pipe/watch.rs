@@ -13,7 +13,7 @@ use crate::pg::watchdog::Silence;
 use crate::plan::column::CopyFormat;
 use crate::plan::copy::CopyPlan;
 
-/// How often progress is told and stalls are looked for.
+/// How often progress is told and stalls are checked for.
 const TICK: Duration = Duration::from_millis(200);
 
 /// Whom the copy waits for.
@@ -85,10 +85,10 @@ impl<'a> Meter<'a> {
                 true => (source, Phase::CopyOut),
                 false => (target, Phase::CopyIn),
             };
-            let looked = silence
-                .look(silent.watchdog(), phase, || self.moved())
+            let checked = silence
+                .check(silent.watchdog(), phase, || self.moved())
                 .await;
-            if let Some(error) = looked {
+            if let Some(error) = checked {
                 return error;
             }
         }

@@ -8,7 +8,7 @@ use crate::error::{Error, ErrorKind, Phase, Result, Side};
 use crate::pg::checked::CheckedRow;
 use crate::plan::ranges::{Bound, HASH_BUCKETS, Range};
 use crate::run::checksum::Digest;
-use crate::words::counted;
+use crate::wording::counted;
 
 /// Parts that a range is cut into.
 const PARTS: usize = 64;

@@ -159,12 +159,12 @@ async fn a_session_with_require_auth_can_be_cancelled() {
     ))
     .await
     .unwrap();
-    let canceller = session.canceller();
+    let cancel_request = session.cancel_request();
     let slept = session.run(tableferry::error::Phase::Inspect, "SELECT pg_sleep(600)");
     let cancelled = async {
         // A request that comes before the query does nothing: ask until it has ended.
         loop {
-            canceller.cancel(crate::support::PATIENCE).await;
+            cancel_request.send(crate::support::PATIENCE).await;
             tokio::time::sleep(std::time::Duration::from_millis(50)).await;
         }
     };

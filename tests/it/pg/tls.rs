@@ -260,7 +260,7 @@ async fn scram_can_be_bound_to_the_channel() {
 async fn cancel_works_over_tls() {
     let server = secure();
     let session = open(&server.with_root("")).await.unwrap();
-    let canceller = session.canceller();
+    let cancel_request = session.cancel_request();
     let observer = server.cluster.connect("postgres");
     let pid = session.pid();
     let sleep = session.run(Phase::CopyOut, "SELECT pg_catalog.pg_sleep(600)");
@@ -271,7 +271,7 @@ async fn cancel_works_over_tls() {
         while observer.value(&asleep) == "0" {
             tokio::task::yield_now().await;
         }
-        canceller.cancel(Duration::from_secs(10)).await;
+        cancel_request.send(Duration::from_secs(10)).await;
     };
     let (slept, ()) = tokio::join!(sleep, cancel);
     let error = slept.unwrap_err();

@@ -18,12 +18,14 @@ fn skipped(job: &str, elsewhere: Elsewhere) -> DaemonEvent {
     }
 }
 
-fn settled(actions: &[Action]) -> Vec<String> {
-    let settled = actions.iter().filter_map(|action| match action {
-        Action::Settled { job, due_at } => Some(format!("{job} {}", due_at.strftime("%H:%M:%S"))),
+fn completed(actions: &[Action]) -> Vec<String> {
+    let completed = actions.iter().filter_map(|action| match action {
+        Action::FireCompleted { job, due_at } => {
+            Some(format!("{job} {}", due_at.strftime("%H:%M:%S")))
+        }
         _ => None,
     });
-    settled.collect()
+    completed.collect()
 }
 
 #[test]
@@ -49,7 +51,7 @@ fn what_is_at_work_elsewhere_is_looked_at_until_it_is_done() {
     );
     assert_eq!(table.wake_at(), Some(at("10:02:00")));
     let done = table.handle(skipped("a", Elsewhere::Committed), at("10:01:23"));
-    assert_eq!(settled(&done), ["a 10:01:00"]);
+    assert_eq!(completed(&done), ["a 10:01:00"]);
     assert_eq!(table.wake_at(), Some(at("10:02:00")), "nothing to look at");
 }
 
@@ -67,7 +69,7 @@ fn what_is_at_work_elsewhere_is_looked_at_until_it_is_done() {
 fn a_fire_while_the_job_runs_elsewhere(
     #[case] job: JobSpec,
     #[case] at_the_next: &str,
-    #[case] settles: [&str; 1],
+    #[case] completes: [&str; 1],
 ) {
     let mut table = with_ledger(vec![job]);
     table.handle(DaemonEvent::Tick, at("10:01:00"));
@@ -78,7 +80,7 @@ fn a_fire_while_the_job_runs_elsewhere(
     ];
     assert_eq!(show(&actions.concat()), at_the_next);
     let done = table.handle(skipped("a", Elsewhere::Ended), at("10:02:06"));
-    assert_eq!(settled(&done), settles);
+    assert_eq!(completed(&done), completes);
 }
 
 #[test]
@@ -137,7 +139,7 @@ fn without_a_ledger_nothing_can_be_looked_at() {
     let mut table = table(config(1, vec![minutely("a")]));
     table.handle(DaemonEvent::Tick, at("10:01:00"));
     let done = table.handle(finished("a", Outcome::InDoubt), at("10:01:01"));
-    assert_eq!(settled(&done), ["a 10:01:00"]);
+    assert_eq!(completed(&done), ["a 10:01:00"]);
     assert_eq!(table.wake_at(), Some(at("10:02:00")));
 }
 
@@ -211,6 +213,6 @@ fn a_daemon_that_stops_leaves_what_is_not_settled_to_the_next() {
     table.handle(skipped("a", Elsewhere::AtWork), at("10:01:01"));
     table.handle(DaemonEvent::Stop, at("10:01:02"));
     let left = table.handle(finished("b", Outcome::InDoubt), at("10:01:03"));
-    assert_eq!(settled(&left), [""; 0]);
+    assert_eq!(completed(&left), [""; 0]);
     assert_eq!(show(&left), "exit");
 }

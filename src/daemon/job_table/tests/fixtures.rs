@@ -142,7 +142,7 @@ pub(super) fn table(config: Config) -> JobTable {
 pub(super) fn trigger(jobs: &[&str], ticket: Ticket) -> DaemonEvent {
     DaemonEvent::Trigger {
         jobs: jobs.iter().map(|j| (*j).to_owned()).collect(),
-        trigger: Trigger::Manual,
+        trigger: RunTrigger::Manual,
         ticket: Some(ticket),
     }
 }
@@ -162,7 +162,7 @@ pub(super) fn committed(job: &str) -> DaemonEvent {
     finished(job, Outcome::Committed)
 }
 
-/// All but `Settled`, one word or three an action.
+/// All but `FireCompleted`, one word or three an action.
 pub(super) fn show(actions: &[Action]) -> String {
     let time = |due: &Option<Timestamp>| {
         due.map_or(String::new(), |t| t.strftime(" %H:%M:%S").to_string())
@@ -179,7 +179,7 @@ pub(super) fn show(actions: &[Action]) -> String {
                 format!("start {} {:?}{due}{orphan}", start.job, start.trigger)
             }
             Action::Cancel(job) => format!("cancel {job}"),
-            Action::Settled { .. } => return None,
+            Action::FireCompleted { .. } => return None,
             Action::Skipped { job, due_at, why } => format!("skip {job} {why:?}{}", time(due_at)),
             Action::Answer {
                 ticket,

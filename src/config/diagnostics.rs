@@ -6,15 +6,15 @@ use super::layer::Origins;
 use super::spec::{About, Mode, Warning};
 
 /// What was found while validating.
-pub(super) struct Findings<'o> {
+pub(super) struct Diagnostics<'o> {
     origins: &'o Origins,
     pub errors: Vec<ConfigError>,
     pub warnings: Vec<Warning>,
 }
 
-impl<'o> Findings<'o> {
+impl<'o> Diagnostics<'o> {
     pub fn new(origins: &'o Origins) -> Self {
-        Findings {
+        Diagnostics {
             origins,
             errors: Vec::new(),
             warnings: Vec::new(),
