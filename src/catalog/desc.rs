@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::catalog::attachments::Attachments;
-use crate::catalog::mark::Progress;
+use crate::catalog::mark::WatermarkState;
 use crate::config::spec::TableSpec;
 use crate::pg::ident::{Ident, QualifiedName};
 
@@ -21,7 +21,7 @@ pub struct Inspected {
     /// What the `set` expressions give, by target column.
     pub set: BTreeMap<Ident, ColumnDesc>,
     /// How far it had been read, and where it stands now; where it has a watermark.
-    pub progress: Option<Progress>,
+    pub progress: Option<WatermarkState>,
 }
 
 /// A table, view, or the result of a query, on one server.

@@ -14,6 +14,7 @@ pub(crate) mod mark;
 pub(crate) mod obstacles;
 mod output;
 mod pattern;
+pub(crate) mod present;
 mod relations;
 mod types;
 

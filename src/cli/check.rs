@@ -14,7 +14,7 @@ use crate::report::log::LogListener;
 use crate::report::{Listener, RunTrigger};
 use crate::run::bounds::CLOSE_WAIT;
 use crate::run::ledger::{self, Readiness};
-use crate::run::{Context, inspect};
+use crate::run::{RunContext, inspect};
 use crate::wording::counted;
 
 /// How long a catalogue may be locked by somebody else.
@@ -116,8 +116,8 @@ async fn check_ledger(server: &ServerSpec) -> Result<Readiness> {
 }
 
 async fn check_job(config: &Config, job: &str, listener: &Arc<dyn Listener>) -> Result<usize> {
-    let context = Context::new(config, job, RunTrigger::Manual, Arc::clone(listener))?;
-    let planned = inspect::plan_only(&context).await?;
+    let run = RunContext::new(config, job, RunTrigger::Manual, Arc::clone(listener))?;
+    let planned = inspect::plan_only(&run).await?;
     planned
         .map(|plan| plan.tables.len())
         .map_err(|refusals| plan::to_error(&refusals))

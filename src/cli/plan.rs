@@ -14,7 +14,7 @@ use crate::plan::lock::Lock;
 use crate::plan::{self, Refusal};
 use crate::report::log::LogListener;
 use crate::report::{Listener, RunTrigger};
-use crate::run::{Context, inspect};
+use crate::run::{RunContext, inspect};
 use crate::wording::counted;
 
 pub(super) async fn run(config: &Config, wanted: PlanArgs) -> Exit {
@@ -24,15 +24,15 @@ pub(super) async fn run(config: &Config, wanted: PlanArgs) -> Exit {
     let listener: Arc<dyn Listener> = Arc::new(LogListener);
     let mut exit = Exit::Done;
     for job in &jobs {
-        let planned = match Context::new(config, job, RunTrigger::Manual, Arc::clone(&listener)) {
-            Ok(context) => inspect::plan_only(&context)
+        let planned = match RunContext::new(config, job, RunTrigger::Manual, Arc::clone(&listener)) {
+            Ok(run) => inspect::plan_only(&run)
                 .await
-                .map(|plan| (context, plan)),
+                .map(|plan| (run, plan)),
             Err(error) => Err(error),
         };
         match planned {
-            Ok((context, Ok(plan))) => {
-                let explanation = plan::explain(&plan, &context.job);
+            Ok((run, Ok(plan))) => {
+                let explanation = plan::explain(&plan, &run.context.job);
                 if wanted.json {
                     print_json(&explanation);
                 } else {

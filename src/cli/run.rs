@@ -14,7 +14,7 @@ use crate::report::log::LogListener;
 use crate::report::{
     ErrorReport, Event, Listener, Outcome, RunReport, RunTrigger, TableReport, progress,
 };
-use crate::run::{self, Cancelled, Context};
+use crate::run::{self, Cancelled, RunContext};
 use crate::wording::counted;
 
 pub(super) async fn run(config: &Config, wanted: RunArgs) -> Exit {
@@ -53,9 +53,9 @@ async fn one(
     cancelled: &Cancelled,
     wanted: &RunArgs,
 ) -> crate::error::Result<Exit> {
-    let mut context = Context::new(config, job, RunTrigger::Manual, Arc::clone(listener))?;
-    context.full = wanted.full;
-    let report = run::run(&context, cancelled).await;
+    let mut run = RunContext::new(config, job, RunTrigger::Manual, Arc::clone(listener))?;
+    run.context.full = wanted.full;
+    let report = run::run(&run, cancelled).await;
     if wanted.json {
         print_json(&report);
     } else {

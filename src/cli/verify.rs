@@ -18,7 +18,7 @@ use crate::report::difference::{TableDifference, What};
 use crate::report::log::LogListener;
 use crate::report::{Listener, RunTrigger};
 use crate::run::verify::{Watcher, verify};
-use crate::run::{self, Context};
+use crate::run::{self, RunContext};
 use crate::wording::counted;
 
 pub(super) async fn run(config: &Config, wanted: VerifyArgs) -> Exit {
@@ -33,8 +33,8 @@ pub(super) async fn run(config: &Config, wanted: VerifyArgs) -> Exit {
     let mut exit = Exit::Done;
     for job in &jobs {
         let show = Show::new(job, wanted.json);
-        let result = match Context::new(config, job, RunTrigger::Manual, Arc::clone(&listener)) {
-            Ok(context) => verify(&context, &cancelled, &show).await,
+        let result = match RunContext::new(config, job, RunTrigger::Manual, Arc::clone(&listener)) {
+            Ok(run) => verify(&run.context, &cancelled, &show).await,
             Err(error) => Err(error),
         };
         show.end();

@@ -15,7 +15,7 @@ use crate::daemon::schedule::Schedule;
 use crate::daemon::scheduled_config::JobName;
 use crate::error::{Error, ErrorKind, Phase, Result, Side};
 use crate::report::{ErrorReport, Event, Listener, RunReport};
-use crate::run::{self, Cancelled, Canceller, Context, NextDue};
+use crate::run::{self, Cancelled, Canceller, NextDue, RunContext};
 
 /// A run that has ended.
 #[derive(Debug)]
@@ -157,18 +157,16 @@ fn one_run(
     cancelled: &Cancelled,
     listener: Arc<dyn Listener>,
 ) -> Result<RunReport> {
-    let context = Context {
-        run_id,
-        orphan: start.orphan,
-        due_at: start.due_at,
-        next_due: NextDue::Known(next_due(start)),
-        ..Context::new(&start.config, &start.job, start.trigger, listener)?
-    };
+    let mut run = RunContext::new(&start.config, &start.job, start.trigger, listener)?;
+    run.context.run_id = run_id;
+    run.start.orphan = start.orphan;
+    run.start.due_at = start.due_at;
+    run.start.next_due = NextDue::Known(next_due(start));
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .map_err(|error| bug(format!("no runtime could be started: {error}")))?;
-    Ok(runtime.block_on(run::run(&context, cancelled)))
+    Ok(runtime.block_on(run::run(&run, cancelled)))
 }
 
 /// The job's first fire time from now on.

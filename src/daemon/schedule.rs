@@ -12,6 +12,9 @@ use crate::config::CronSyntaxError;
 use crate::config::spec::{Missed, ScheduleSpec};
 use crate::daemon::cron::{CronTimes, Expressions};
 
+/// A fire that is handled no later than this is on time, and `missed` does not apply.
+pub const ON_TIME: SignedDuration = SignedDuration::from_secs(60);
+
 /// The fire times of one job, its jitter included.
 #[derive(Clone, Debug)]
 pub struct Schedule {

@@ -8,7 +8,7 @@
 //! progress: that lacks subtransactions, and is empty on a standby.
 
 use crate::catalog::desc::{ColumnDesc, RelationDesc, RelationKind};
-use crate::catalog::mark::{Mark, Present, Progress};
+use crate::catalog::mark::{Mark, Present, WatermarkState};
 use crate::config::duration;
 use crate::config::spec::TableSpec;
 use crate::error::Side;
@@ -40,7 +40,7 @@ pub fn plan(
     column: &Ident,
     source: &RelationDesc,
     (select, from): (&str, &str),
-    progress: &Progress,
+    progress: &WatermarkState,
     refusals: &mut Vec<Refusal>,
     warnings: &mut Vec<String>,
 ) -> Option<Reading> {
@@ -318,7 +318,7 @@ mod tests {
             relation: now.relation.clone(),
         };
         change(&mut now);
-        let progress = Progress {
+        let progress = WatermarkState {
             since: Some(since),
             now,
         };

@@ -1,21 +1,19 @@
-//! One attempt, top to bottom: connect, lock, inspect, plan, carry out the plan, commit.
+//! One attempt from beginning to end: connect, lock, inspect, plan, carry out the plan, commit.
 
-use std::collections::BTreeSet;
 use std::future::Future;
 use std::time::{Duration, Instant};
 
-use futures_util::future::join_all;
-
-use super::bounds::{ABORT_WAIT, CLOSE_WAIT};
+use super::bounds::ABORT_WAIT;
 use super::commit_resolution::{self, CommitLookup};
 use super::inspect::{self, Inspection};
 use super::ledger::FireClaim;
 use super::pipe::RateLimit;
+use super::run_progress::RunProgress;
+use super::sides::{Sides, opened};
 use super::snapshot_age::{self, SnapshotAge};
-use super::steps::{self, Part, Seen};
-use super::watermark::WatermarkReached;
-use super::worker_pool::WorkerPool;
-use super::{Cancelled, Context, StopReason, advisory_lock, ledger, leftovers, preflight};
+use super::steps;
+use super::transaction::{PlannedRelations, TransactionContext};
+use super::{Cancelled, JobContext, RunContext, StopReason, advisory_lock, ledger, leftovers, preflight};
 use crate::error::{Error, ErrorKind, Phase, Result, Side};
 use crate::pg::session::Session;
 use crate::plan::copy::{CopyPlan, JobPlan};
@@ -27,94 +25,33 @@ use crate::report::{Elsewhere, Event, Snapshot, TableReport};
 /// that does not answer for this long is taken for lost, and the outcome is asked for elsewhere.
 const COMMIT_WAIT: Duration = Duration::from_secs(300);
 
-/// What an attempt found and did, as far as it came.
-#[derive(Debug, Default)]
-pub struct Record {
-    /// Why each attempt before this one failed.
-    pub failures: Vec<String>,
-    /// It is known which run the fire belongs to.
-    pub fire_claimed: bool,
-    /// What an earlier run of the same fire published, with `atomic = false`.
-    published_before: BTreeSet<String>,
-    /// The run's beginning was told.
-    is_told: bool,
-    /// The source's snapshot.
-    pub snapshot: Option<Snapshot>,
-    /// Up to where tables with a watermark were read.
-    pub reached: Vec<WatermarkReached>,
-    /// The tables that were loaded.
-    pub tables: Vec<TableReport>,
-}
-
-impl Record {
-    /// Makes room for another attempt. What an earlier one published, with `atomic = false`, stays
-    /// published.
-    pub(super) fn restart(&mut self, failed: &Error) {
-        self.failures.push(failed.to_string());
-        self.snapshot = None;
-        self.tables.retain(|table| table.committed == Some(true));
-    }
-
-    /// Tells the run's beginning, once.
-    pub(super) fn started(&mut self, context: &Context) {
-        if !std::mem::replace(&mut self.is_told, true) {
-            let trigger = context.trigger;
-            context.tell(Event::Started { trigger });
-        }
-    }
-
-    fn are_published(&self, tables: &[CopyPlan]) -> bool {
-        tables
-            .iter()
-            .all(|t| self.is_published(&t.target.to_string()))
-    }
-
-    fn is_published(&self, target: &str) -> bool {
-        let published = |table: &TableReport| table.committed == Some(true);
-        let in_this_run = |table: &TableReport| table.target == target && published(table);
-        self.published_before.contains(target) || self.tables.iter().any(in_this_run)
-    }
-}
-
-/// The sessions, owned outside of the work that may be cancelled: whatever happens to that work,
-/// the servers are told to stop.
-#[derive(Default)]
-pub(super) struct Sides {
-    pub source: Option<Session>,
-    pub target: Option<Session>,
-    /// Holds the job's advisory lock if there are several transactions on the target.
-    pub job_lock: Option<Session>,
-    /// The workers' sessions, if several workers load.
-    pub pool: WorkerPool,
-}
-
-/// How an attempt ended that did not fail.
+/// How an attempt without an error ended.
 pub(super) enum AttemptEnd {
     /// COMMIT was proven.
     Committed,
-    /// There was nothing to do: another run has taken the work, and who that is.
+    /// There was nothing to do: another run has the work. The text names it.
     Elsewhere(Elsewhere, String),
 }
 
-/// Does all that one attempt does.
+/// Makes one attempt.
 ///
-/// *Errors:* the target is as it was, unless the kind is `InDoubt`; with `atomic = false`, but for the
-/// tables that the record says are committed.
-/// *Cancellation:* through `cancelled`; up to COMMIT it takes effect at once, then no more.
+/// *Errors:* the target is unchanged, unless the kind is `InDoubt`. With `atomic = false`, the tables that
+/// `progress` calls committed have their new rows.
+/// *Cancellation:* through `cancelled`: at once before COMMIT, not at all after it.
 pub(super) async fn attempt(
-    context: &Context,
+    run: &RunContext,
     cancelled: &Cancelled,
-    record: &mut Record,
+    progress: &mut RunProgress,
 ) -> Result<AttemptEnd> {
     let mut sides = Sides::default();
-    let done = run_attempt(context, &mut sides, cancelled, record).await;
+    let done = run_attempt(run, &mut sides, cancelled, progress).await;
     match &done {
         Ok(_) => sides.close().await,
         Err(error) => {
             sides.abort().await;
-            // What is in doubt may yet be published.
+            // A transaction in doubt may still commit and publish these tables.
             if error.kind() != ErrorKind::InDoubt {
-                leftovers::clean_up(context, &sides.pool.created_tables).await;
+                leftovers::clean_up(&run.context, &sides.pool.created_tables).await;
             }
         }
     }
@@ -122,132 +59,132 @@ pub(super) async fn attempt(
 }
 
 async fn run_attempt(
-    context: &Context,
+    run: &RunContext,
     sides: &mut Sides,
     cancelled: &Cancelled,
-    record: &mut Record,
+    progress: &mut RunProgress,
 ) -> Result<AttemptEnd> {
     let snapshot_age = SnapshotAge::default();
     let bounds = AttemptBounds {
-        context,
+        run,
         cancelled,
         began: Instant::now(),
         snapshot_age: &snapshot_age,
     };
-    match bounds.of(claim_fire(context, sides, record)).await? {
+    match bounds.of(claim_fire(run, sides, progress)).await? {
         FireClaim::Ours(published) => {
-            record.started(context);
-            record.published_before = published;
+            progress.started(run);
+            progress.published_before = published;
         }
         FireClaim::Theirs(elsewhere, who) => return Ok(AttemptEnd::Elsewhere(elsewhere, who)),
     }
-    let (plan, seen) = bounds
-        .of(begin(context, sides, &snapshot_age, record))
+    let (plan, planned) = bounds
+        .of(begin(run, sides, &snapshot_age, progress))
         .await?;
-    let limit = context.job.rate_limit.map(RateLimit::new);
+    let limit = run.context.job.rate_limit.map(RateLimit::new);
     let mut transactions: Vec<&Transaction> = plan.transactions.iter().collect();
-    transactions.retain(|transaction| !record.are_published(plan.tables_of(transaction)));
+    transactions.retain(|transaction| !progress.are_published(plan.tables_of(transaction)));
     let count = transactions.len();
     let useful = transactions
         .iter()
         .map(|transaction| useful_workers(&plan, transaction));
     let workers = useful.max().unwrap_or(1);
     for (index, transaction) in transactions.into_iter().enumerate() {
-        let first = record.tables.len();
+        let first = progress.tables.len();
         if sides.target.is_none() {
             // The connection was lost at the last transaction's COMMIT, which was resolved.
-            sides.target = Some(bounds.of(inspect::open(context, Side::Target)).await?);
+            sides.target = Some(bounds.of(inspect::open(&run.context, Side::Target)).await?);
         }
-        let part = Part {
+        let part = TransactionContext {
             plan: &plan,
             transaction,
-            seen: &seen,
+            planned: &planned,
             last: index + 1 == count,
             workers,
             limit: limit.as_ref(),
             snapshot_age: &snapshot_age,
         };
         let lookup = bounds
-            .of(steps::carry_out(context, sides, part, record))
+            .of(steps::carry_out(run, sides, part, progress))
             .await?;
-        let committed = commit(context, sides, &lookup, cancelled).await;
-        if !context.job.atomic {
+        let committed = commit(run, sides, &lookup, cancelled).await;
+        if !run.context.job.atomic {
             let known = match &committed {
                 Err(error) if error.kind() == ErrorKind::InDoubt => None,
                 other => Some(other.is_ok()),
             };
-            for table in &mut record.tables[first..] {
+            for table in &mut progress.tables[first..] {
                 table.committed = known;
             }
         }
         committed?;
         sides.pool.created_tables.clear();
-        after(context, sides, cancelled, &plan, transaction).await;
+        after(run, sides, cancelled, &plan, transaction).await;
     }
     Ok(AttemptEnd::Committed)
 }
 
 /// Logs in to the target, claims the fire in its ledger, and says there that the run is `running`.
 async fn claim_fire(
-    context: &Context,
+    run: &RunContext,
     sides: &mut Sides,
-    record: &mut Record,
+    progress: &mut RunProgress,
 ) -> Result<FireClaim> {
     let target = &*sides
         .target
-        .insert(inspect::open(context, Side::Target).await?);
-    let claim = ledger::begin(context, target, &record.failures).await?;
-    record.fire_claimed = true;
+        .insert(inspect::open(&run.context, Side::Target).await?);
+    let claim = ledger::begin(run, target, &progress.failures).await?;
+    progress.fire_claimed = true;
     Ok(claim)
 }
 
 /// Logs in to the source, locks and inspects, and plans.
 async fn begin(
-    context: &Context,
+    run: &RunContext,
     sides: &mut Sides,
     snapshot_age: &SnapshotAge,
-    record: &mut Record,
-) -> Result<(JobPlan, Seen)> {
+    progress: &mut RunProgress,
+) -> Result<(JobPlan, PlannedRelations)> {
     let source = &*sides
         .source
-        .insert(inspect::open(context, Side::Source).await?);
-    let target = ours(&sides.target, Side::Target)?;
-    let number = u32::try_from(record.failures.len() + 1).unwrap_or(u32::MAX);
+        .insert(inspect::open(&run.context, Side::Source).await?);
+    let target = opened(&sides.target, Side::Target)?;
+    let number = progress.attempt_number();
     let Inspection {
         plan,
-        target: seen,
+        target: planned,
         snapshot,
-    } = inspect::inspect(context, source, target, snapshot_age, number).await?;
-    record.snapshot = Some(snapshot);
+    } = inspect::inspect(&run.context, source, target, snapshot_age, number).await?;
+    progress.snapshot = Some(snapshot);
     let mut plan = plan.map_err(|refusals| plan::to_error(&refusals))?;
-    let refusals = preflight::check(context, source, target, &mut plan).await?;
+    let refusals = preflight::check(&run.context, source, target, &mut plan).await?;
     if !refusals.is_empty() {
         return Err(plan::to_error(&refusals));
     }
-    context.tell(Event::Planned {
+    run.context.tell(Event::Planned {
         tables: plan.tables.len(),
         warnings: plan.all_warnings(),
     });
-    if !context.job.atomic {
+    if !run.context.job.atomic {
         let job_lock = &*sides
             .job_lock
-            .insert(inspect::open(context, Side::Target).await?);
+            .insert(inspect::open(&run.context, Side::Target).await?);
         job_lock.begin(Phase::Lock, "").await?;
-        advisory_lock::mark_transaction(job_lock, context.run_id).await?;
-        advisory_lock::lock_job(job_lock, &context.job).await?;
-        leftovers::sweep(context, job_lock).await?;
+        advisory_lock::mark_transaction(job_lock, run.context.run_id).await?;
+        advisory_lock::lock_job(job_lock, &run.context.job).await?;
+        leftovers::sweep(&run.context, job_lock).await?;
     }
-    Ok((plan, seen))
+    Ok((plan, planned))
 }
 
 /// COMMIT, and the proof of it.
 async fn commit(
-    context: &Context,
+    run: &RunContext,
     sides: &mut Sides,
     lookup: &CommitLookup,
     cancelled: &Cancelled,
 ) -> Result<()> {
-    let target = ours(&sides.target, Side::Target)?;
+    let target = opened(&sides.target, Side::Target)?;
     let error = match tokio::time::timeout(COMMIT_WAIT, target.commit()).await {
         Ok(Ok(())) => return Ok(()),
         Ok(Err(error)) if error.kind() != ErrorKind::InDoubt => return Err(error),
@@ -260,12 +197,12 @@ async fn commit(
     if let Some(lost) = sides.target.take() {
         lost.abort(ABORT_WAIT).await;
     }
-    commit_resolution::resolve(context, lookup, error, cancelled).await
+    commit_resolution::resolve(run, lookup, error, cancelled).await
 }
 
-/// What takes nothing back when it fails.
+/// Does what follows COMMIT. Its errors are warnings.
 async fn after(
-    context: &Context,
+    run: &RunContext,
     sides: &Sides,
     cancelled: &Cancelled,
     plan: &JobPlan,
@@ -278,20 +215,20 @@ async fn after(
         for run in &transaction.after {
             steps::one(target, plan, run).await?;
         }
-        ledger::prune(context, target).await
+        ledger::prune(run, target).await
     };
     let done = tokio::select! {
         _ = cancelled.cancelled() => Ok(()),
         done = work => done,
     };
     if let Err(error) = done {
-        context.tell(Event::Warned(error.to_string()));
+        run.context.tell(Event::Warned(error.to_string()));
     }
 }
 
 /// Ends the work when the run is cancelled, the attempt's time is up, or the source's snapshot too old.
 struct AttemptBounds<'a> {
-    context: &'a Context,
+    context: &'a JobContext,
     cancelled: &'a Cancelled,
     began: Instant,
     snapshot_age: &'a SnapshotAge,
@@ -335,30 +272,4 @@ fn useful_workers(plan: &JobPlan, transaction: &Transaction) -> usize {
     let pieces = ctid_ranges::queue(tables, plan.workers).len();
     let wanted = pieces.max(indexes.sum()).max(1);
     usize::try_from(plan.workers).map_or(wanted, |workers| workers.min(wanted))
-}
-
-impl Sides {
-    /// Cancels what runs on both servers and ends all sessions.
-    async fn abort(&mut self) {
-        self.end(async |session| session.abort(ABORT_WAIT).await)
-            .await;
-    }
-
-    /// Says goodbye to both servers.
-    async fn close(&mut self) {
-        self.end(async |session| session.close(CLOSE_WAIT).await)
-            .await;
-    }
-
-    async fn end(&mut self, how: impl AsyncFn(Session)) {
-        let own = [self.source.take(), self.target.take(), self.job_lock.take()];
-        let all = own.into_iter().flatten().chain(self.pool.take_all());
-        join_all(all.map(|session| how(session))).await;
-    }
-}
-
-pub(super) fn ours(session: &Option<Session>, side: Side) -> Result<&Session> {
-    let what = "the session is gone";
-    let gone = || Error::new(ErrorKind::Bug, Phase::Commit, side, what);
-    session.as_ref().ok_or_else(gone)
 }

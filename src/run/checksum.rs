@@ -7,7 +7,7 @@ use crate::pg::session::Session;
 use crate::plan::checksum::{self, Alphabet};
 use crate::plan::copy::CopyPlan;
 use crate::plan::form::Writer;
-use crate::run::Context;
+use crate::run::JobContext;
 use crate::wording::counted;
 
 /// How each server writes texts, so that their bytes are the same.
@@ -28,7 +28,7 @@ pub(super) struct Digest {
 ///
 /// *Errors:* `DataRejected`, naming the relation and both digests.
 pub(super) async fn check(
-    context: &Context,
+    context: &JobContext,
     source: &Session,
     target: &Session,
     tables: &[CopyPlan],
@@ -41,7 +41,7 @@ pub(super) async fn check(
 }
 
 async fn check_table(
-    context: &Context,
+    context: &JobContext,
     source: &Session,
     target: &Session,
     alphabets: &Alphabets,
@@ -103,7 +103,7 @@ fn shown(digest: &Digest) -> String {
 ///
 /// *Errors:* `Config` when they hash the same bytes to different numbers.
 pub(super) async fn agree(
-    context: &Context,
+    context: &JobContext,
     source: &Session,
     target: &Session,
     phase: Phase,

@@ -5,7 +5,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::bounds::CLOSE_WAIT;
-use super::{Cancelled, Context, inspect, ledger};
+use super::{Cancelled, RunContext, inspect, ledger};
 use crate::config::spec::History;
 use crate::error::{Error, ErrorKind, Phase, Result, Side};
 use crate::pg::session::Session;
@@ -39,11 +39,11 @@ const SERVER_SQL: &str = "(SELECT system_identifier FROM pg_catalog.pg_control_s
 
 /// Must be called in the transaction that publishes these tables, just before COMMIT.
 pub(super) async fn lookup(
-    context: &Context,
+    run: &RunContext,
     target: &Session,
     tables: &[TableReport],
 ) -> Result<CommitLookup> {
-    if let (History::Target, Some(table)) = (context.history, tables.first()) {
+    if let (History::Target, Some(table)) = (run.ledger.history, tables.first()) {
         return Ok(CommitLookup::Ledger(table.target.clone()));
     }
     let sql = format!("SELECT pg_catalog.pg_current_xact_id()::pg_catalog.text, {SERVER_SQL}");
@@ -60,14 +60,14 @@ pub(super) async fn lookup(
 ///
 /// *Errors:* `Unreachable` if it was rolled back; `error` if neither could be learnt in time.
 pub(super) async fn resolve(
-    context: &Context,
+    run: &RunContext,
     lookup: &CommitLookup,
     error: Error,
     cancelled: &Cancelled,
 ) -> Result<()> {
-    let deadline = Instant::now() + context.job.timeout.unwrap_or(RESOLVE_WAIT);
+    let deadline = Instant::now() + run.context.job.timeout.unwrap_or(RESOLVE_WAIT);
     while Instant::now() < deadline && !cancelled.is_cancelled() {
-        match tokio::time::timeout_at(deadline, ask(context, lookup)).await {
+        match tokio::time::timeout_at(deadline, ask(run, lookup)).await {
             Ok(Ok(Some(true))) => return Ok(()),
             Ok(Ok(Some(false))) => return Err(error.of_kind(ErrorKind::Unreachable)),
             Ok(Ok(None) | Err(_)) | Err(_) => tokio::time::sleep(RESOLVE_PAUSE).await,
@@ -76,7 +76,7 @@ pub(super) async fn resolve(
     let how = match lookup {
         CommitLookup::Ledger(_) => format!(
             "SELECT state FROM tableferry.run WHERE run_id = '{}' FOR UPDATE",
-            context.run_id
+            run.context.run_id
         ),
         CommitLookup::Transaction { xid, .. } => format!("SELECT pg_xact_status('{xid}'::xid8)"),
     };
@@ -87,15 +87,15 @@ pub(super) async fn resolve(
 }
 
 /// Was it committed? `None` if it is not decided yet, or if this server cannot tell.
-async fn ask(context: &Context, lookup: &CommitLookup) -> Result<Option<bool>> {
+async fn ask(run: &RunContext, lookup: &CommitLookup) -> Result<Option<bool>> {
     match lookup {
-        CommitLookup::Ledger(relation) => ledger::is_published(context, relation).await.map(Some),
-        CommitLookup::Transaction { xid, server } => xact_status(context, xid, server).await,
+        CommitLookup::Ledger(relation) => ledger::is_published(run, relation).await.map(Some),
+        CommitLookup::Transaction { xid, server } => xact_status(run, xid, server).await,
     }
 }
 
-async fn xact_status(context: &Context, xid: &str, server: &str) -> Result<Option<bool>> {
-    let target = inspect::open(context, Side::Target).await?;
+async fn xact_status(run: &RunContext, xid: &str, server: &str) -> Result<Option<bool>> {
+    let target = inspect::open(&run.context, Side::Target).await?;
     let sql = format!(
         "SELECT pg_catalog.pg_xact_status($1::pg_catalog.text::pg_catalog.xid8), {SERVER_SQL}"
     );

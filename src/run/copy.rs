@@ -1,5 +1,5 @@
-//! Moves the rows of all tables: one worker after the order of the plan, or several side by side, each
-//! taking the next piece from one queue.
+//! Copies the rows of all tables. One worker copies them in the order of the plan. Several workers run side
+//! by side, and each takes the next piece from a shared queue.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -7,12 +7,12 @@ use std::time::{Duration, Instant};
 
 use futures_util::future::try_join_all;
 
-use super::attempt::Record;
 use super::modes;
 use super::pipe::{self, Copied, Pace, Totals};
-use super::steps::Part;
+use super::run_progress::RunProgress;
+use super::transaction::TransactionContext;
 use super::worker_pool::SessionPair;
-use super::{Context, advisory_lock, watermark};
+use super::{JobContext, advisory_lock, watermark};
 use crate::config::spec::JobSpec;
 use crate::error::{Error, Phase, Result};
 use crate::pg::session::Session;
@@ -23,35 +23,36 @@ use crate::report::{Event, TableProgress, TableReport};
 /// How often the target's own session is checked while the workers load.
 const TARGET_CHECK_EVERY: Duration = Duration::from_secs(1);
 
-/// Copies all tables of a part. What was copied whole is in the record, also after an error.
+/// Copies all tables of a transaction. `progress` gets the tables that were copied completely, also after an
+/// error.
 ///
-/// *Errors:* the first of all workers'; then no session may be used again.
+/// *Errors:* the first error of any worker. No session may be used again after it.
 pub(super) async fn all(
-    context: &Context,
+    context: &JobContext,
     pairs: &[SessionPair<'_>],
     (source, target): (&Session, &Session),
-    part: Part<'_>,
-    record: &mut Record,
+    current: TransactionContext<'_>,
+    progress: &mut RunProgress,
 ) -> Result<()> {
-    let work = Work::new(context, part, record.tables.len());
+    let work = CopyWork::new(context, current, progress.tables.len());
     let workers = pairs.iter().enumerate();
     let copied = try_join_all(workers.map(|(number, pair)| work.take(number, *pair)));
     let done = tokio::select! {
         biased;
         done = copied => done.map(drop),
         // Without this, the loss would show only after everything is loaded.
-        error = target_lost(target), if part.plan.workers > 1 => Err(error),
+        error = target_lost(target), if current.plan.workers > 1 => Err(error),
     };
-    record.tables.extend(work.reports());
+    progress.tables.extend(work.reports());
     done?;
-    for table in part.tables() {
+    for table in current.tables() {
         let reached = watermark::reached(source, table).await?;
-        record.reached.extend(reached);
+        progress.reached.extend(reached);
     }
     Ok(())
 }
 
-/// Returns when the connection of the session that publishes is lost.
+/// Returns an error when the connection of the session that publishes is lost.
 async fn target_lost(target: &Session) -> Error {
     let mut checks = tokio::time::interval(TARGET_CHECK_EVERY);
     loop {
@@ -65,19 +66,19 @@ async fn target_lost(target: &Session) -> Error {
 }
 
 /// What the workers share.
-struct Work<'a> {
-    context: &'a Context,
-    part: Part<'a>,
-    /// Tables of the job that came before.
+struct CopyWork<'a> {
+    context: &'a JobContext,
+    current: TransactionContext<'a>,
+    /// Tables that earlier transactions of the run have copied.
     before: usize,
     queue: Mutex<VecDeque<(usize, Piece<'a>)>>,
-    tables: Vec<Mutex<Moving>>,
+    tables: Vec<Mutex<TableCopy>>,
 }
 
-/// How far a table has come.
+/// How far the copy of one table is.
 #[derive(Default)]
-struct Moving {
-    /// Pieces that are not yet copied.
+struct TableCopy {
+    /// The number of pieces that are not copied yet.
     open: usize,
     began: Option<Instant>,
     took: Duration,
@@ -87,19 +88,19 @@ struct Moving {
     workers: BTreeSet<usize>,
 }
 
-impl<'a> Work<'a> {
-    fn new(context: &'a Context, part: Part<'a>, before: usize) -> Self {
-        let queue = ctid_ranges::queue(part.tables(), part.plan.workers);
-        let moving = |table: &CopyPlan| Moving {
+impl<'a> CopyWork<'a> {
+    fn new(context: &'a JobContext, current: TransactionContext<'a>, before: usize) -> Self {
+        let queue = ctid_ranges::queue(current.tables(), current.plan.workers);
+        let moving = |table: &CopyPlan| TableCopy {
             open: ctid_ranges::statements(table).count(),
-            ..Moving::default()
+            ..TableCopy::default()
         };
-        Work {
+        CopyWork {
             context,
-            part,
+            current,
             before,
             queue: Mutex::new(queue.into_iter().enumerate().collect()),
-            tables: part.tables().iter().map(moving).map(Mutex::new).collect(),
+            tables: current.tables().iter().map(moving).map(Mutex::new).collect(),
         }
     }
 
@@ -107,12 +108,12 @@ impl<'a> Work<'a> {
         lock(&self.queue).pop_front()
     }
 
-    /// One worker's whole work.
+    /// Runs one worker.
     async fn take(&self, worker: usize, pair: SessionPair<'_>) -> Result<()> {
-        let shared = self.part.plan.workers > 1;
+        let shared = self.current.plan.workers > 1;
         let mut begun = false;
         while let Some((number, piece)) = self.next() {
-            let Some(table) = self.part.tables().get(piece.table) else {
+            let Some(table) = self.current.tables().get(piece.table) else {
                 continue;
             };
             self.begin(worker, piece.table, table);
@@ -127,7 +128,7 @@ impl<'a> Work<'a> {
             let on_progress = |moved| self.moved(number, piece.table, table, moved);
             let pace = Pace {
                 stall_timeout: self.context.job.stall_timeout,
-                limit: self.part.limit,
+                limit: self.current.limit,
                 on_progress: &on_progress,
             };
             let copied = pipe::copy(pair.source, pair.target, table, piece.copy_out, pace).await?;
@@ -175,7 +176,7 @@ impl<'a> Work<'a> {
     fn progress(&self, at: usize, table: &CopyPlan, moved: Totals) -> TableProgress {
         TableProgress {
             number: self.before + at + 1,
-            of: self.part.plan.tables.len(),
+            of: self.current.plan.tables.len(),
             target: table.target.to_string(),
             rows: moved.rows,
             bytes: moved.bytes,
@@ -183,9 +184,9 @@ impl<'a> Work<'a> {
         }
     }
 
-    /// Of the tables that were copied whole.
+    /// The reports of the tables that were copied completely.
     fn reports(&self) -> Vec<TableReport> {
-        let tables = self.part.tables().iter().zip(&self.tables);
+        let tables = self.current.tables().iter().zip(&self.tables);
         tables
             .map(|(table, moving)| (table, lock(moving)))
             .filter(|(_, moving)| moving.open == 0)
@@ -194,7 +195,7 @@ impl<'a> Work<'a> {
     }
 }
 
-impl Moving {
+impl TableCopy {
     fn read_so_far(&self) -> Totals {
         Totals {
             rows: self.read.values().map(|read| read.rows).sum(),
@@ -207,7 +208,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-fn report(job: &JobSpec, table: &CopyPlan, moving: &Moving) -> TableReport {
+fn report(job: &JobSpec, table: &CopyPlan, moving: &TableCopy) -> TableReport {
     let read = moving.read_so_far();
     TableReport {
         source: table.source.clone(),

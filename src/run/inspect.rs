@@ -6,7 +6,7 @@ use jiff::Timestamp;
 
 use super::bounds::CLOSE_WAIT;
 use super::snapshot_age::SnapshotAge;
-use super::{Context, ledger, modes, preflight, watermark};
+use super::{JobContext, RunContext, ledger, modes, preflight, watermark};
 use crate::catalog;
 use crate::catalog::desc::{KeyActions, RelationDesc};
 use crate::catalog::{Expanded, LockTarget};
@@ -33,7 +33,7 @@ pub struct Inspection {
 }
 
 /// Opens a session on one side of a job.
-pub async fn open(context: &Context, side: Side) -> Result<Session> {
+pub async fn open(context: &JobContext, side: Side) -> Result<Session> {
     let (server, other): (&ServerSpec, &ServerSpec) = match side {
         Side::Source => (&context.source, &context.target),
         Side::Target | Side::Local => (&context.target, &context.source),
@@ -58,7 +58,7 @@ pub async fn open(context: &Context, side: Side) -> Result<Session> {
 /// read no rows, without an error. What must be known before the locks (which tables a wildcard
 /// means) is asked before the transaction begins. `attempt` is the attempt's number.
 pub async fn inspect(
-    context: &Context,
+    context: &JobContext,
     source: &Session,
     target: &Session,
     snapshot_age: &SnapshotAge,
@@ -179,24 +179,24 @@ pub(super) async fn place(session: &Session) -> Result<(String, String)> {
 
 /// Connects, plans, and leaves both servers again. Nothing moves, and nothing is locked on the
 /// target.
-pub async fn plan_only(context: &Context) -> Result<Result<JobPlan, Vec<Refusal>>> {
-    let source = open(context, Side::Source).await?;
-    let target = open(context, Side::Target).await?;
-    let planned = plan_with(context, &source, &target).await;
+pub async fn plan_only(run: &RunContext) -> Result<Result<JobPlan, Vec<Refusal>>> {
+    let source = open(&run.context, Side::Source).await?;
+    let target = open(&run.context, Side::Target).await?;
+    let planned = plan_with(run, &source, &target).await;
     tokio::join!(source.close(CLOSE_WAIT), target.close(CLOSE_WAIT));
     planned
 }
 
 async fn plan_with(
-    context: &Context,
+    run: &RunContext,
     source: &Session,
     target: &Session,
 ) -> Result<Result<JobPlan, Vec<Refusal>>> {
-    let inspected = inspect(context, source, target, &SnapshotAge::default(), 1).await?;
-    let unwritable = preflight::unwritable(context, target).await?;
+    let inspected = inspect(&run.context, source, target, &SnapshotAge::default(), 1).await?;
+    let unwritable = preflight::unwritable(run, target).await?;
     Ok(match inspected.plan {
         Ok(mut plan) => {
-            let mut refusals = preflight::check(context, source, target, &mut plan).await?;
+            let mut refusals = preflight::check(&run.context, source, target, &mut plan).await?;
             refusals.extend(unwritable);
             match refusals.is_empty() {
                 true => Ok(plan),

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use super::bounds::CLOSE_WAIT;
-use super::{Context, inspect};
+use super::{JobContext, inspect};
 use crate::error::{Error, ErrorKind, Phase, Result, Side};
 use crate::pg::ident::QualifiedName;
 use crate::pg::session::Session;
@@ -19,7 +19,7 @@ const LOCK_WAIT: &str = "1s";
 
 /// Drops tables that killed runs of the job left behind. `target` holds the job's advisory lock, so no
 /// such run is alive.
-pub(super) async fn sweep(context: &Context, target: &Session) -> Result<()> {
+pub(super) async fn sweep(context: &JobContext, target: &Session) -> Result<()> {
     let names = find(context, target).await?;
     if names.is_empty() {
         return Ok(());
@@ -39,7 +39,7 @@ pub(super) async fn sweep(context: &Context, target: &Session) -> Result<()> {
     Ok(())
 }
 
-async fn find(context: &Context, target: &Session) -> Result<Vec<QualifiedName>> {
+async fn find(context: &JobContext, target: &Session) -> Result<Vec<QualifiedName>> {
     let sql = "SELECT n.nspname::pg_catalog.text, c.relname::pg_catalog.text, d.description \
                FROM pg_catalog.pg_description AS d \
                JOIN pg_catalog.pg_class AS c ON c.oid = d.objoid AND c.relkind = 'r' \
@@ -59,7 +59,7 @@ async fn find(context: &Context, target: &Session) -> Result<Vec<QualifiedName>>
 
 /// Drops what this attempt made, once its sessions have ended. What can't be dropped in time is left
 /// to the next run.
-pub(super) async fn clean_up(context: &Context, made: &[QualifiedName]) {
+pub(super) async fn clean_up(context: &JobContext, made: &[QualifiedName]) {
     if made.is_empty() {
         return;
     }
@@ -73,7 +73,7 @@ pub(super) async fn clean_up(context: &Context, made: &[QualifiedName]) {
 }
 
 /// Each by itself: one that is locked does not keep the others. The first error counts.
-async fn drop_all(context: &Context, names: &[QualifiedName]) -> Result<()> {
+async fn drop_all(context: &JobContext, names: &[QualifiedName]) -> Result<()> {
     let session = inspect::open(context, Side::Target).await?;
     let mut result = Ok(());
     for name in names {
@@ -98,7 +98,7 @@ async fn drop_all(context: &Context, names: &[QualifiedName]) -> Result<()> {
     result
 }
 
-fn no_answer(context: &Context) -> Error {
+fn no_answer(context: &JobContext) -> Error {
     let message = format!("no answer within {} s", CLEAN_WAIT.as_secs());
     Error::new(ErrorKind::Unreachable, Phase::After, Side::Target, message).at(&context.target.name)
 }

@@ -1,7 +1,7 @@
 //! Checks that need a server, before a row moves: what the source would refuse to read, and the target to
 //! write.
 
-use super::{Context, ledger};
+use super::{JobContext, RunContext, ledger};
 use crate::catalog::desc::RelationKind;
 use crate::catalog::obstacles::obstacles;
 use crate::config::spec::{JobSpec, TableSpec};
@@ -15,7 +15,7 @@ use crate::plan::{self, Refusal};
 ///
 /// *Errors:* the source's own, for example about a function that the role may not execute.
 pub(super) async fn check(
-    context: &Context,
+    context: &JobContext,
     source: &Session,
     target: &Session,
     plan: &mut JobPlan,
@@ -53,7 +53,7 @@ fn is_computed(job: &JobSpec, table: &CopyPlan) -> bool {
 /// Why a run could not write to the target at all, if so. For `plan` and `check`.
 ///
 /// *Errors:* the ledger cannot be read, for another reason than a lack of privileges.
-pub(super) async fn unwritable(context: &Context, target: &Session) -> Result<Vec<Refusal>> {
+pub(super) async fn unwritable(run: &RunContext, target: &Session) -> Result<Vec<Refusal>> {
     let sql = "SELECT pg_catalog.pg_is_in_recovery()";
     let row = target.one_row(Phase::Inspect, "the target's role", sql, &[]);
     if row.await?.get(0)? {
@@ -64,7 +64,7 @@ pub(super) async fn unwritable(context: &Context, target: &Session) -> Result<Ve
             "name the primary, or all hosts with target_session_attrs=read-write",
         )]);
     }
-    if !ledger::needs_schema(context) {
+    if !ledger::needs_schema(run) {
         return Ok(Vec::new());
     }
     let Err(error) = ledger::check(target).await else {

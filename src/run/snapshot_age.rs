@@ -6,7 +6,7 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until};
 
-use super::Context;
+use super::JobContext;
 use crate::error::{Error, ErrorKind, Side};
 
 /// When the source's snapshot was taken, in one attempt; `None` while there is no snapshot.
@@ -51,7 +51,7 @@ impl SnapshotAge {
 }
 
 /// The error that ends an attempt whose snapshot is too old.
-pub(super) fn too_old(context: &Context) -> Error {
+pub(super) fn too_old(context: &JobContext) -> Error {
     let seconds = context
         .job
         .max_snapshot_age

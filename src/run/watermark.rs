@@ -1,8 +1,9 @@
 //! Where a table with a watermark was left, and up to where it has been read now.
 
-use super::{Context, ledger};
+use super::{JobContext, ledger};
 use crate::catalog::desc::ColumnDesc;
-use crate::catalog::mark::{self, Mark, Progress};
+use crate::catalog::mark::{Mark, WatermarkState};
+use crate::catalog::present;
 use crate::error::{Phase, Result};
 use crate::pg::ident::QualifiedName;
 use crate::pg::session::Session;
@@ -21,7 +22,7 @@ pub struct WatermarkReached {
 /// Finds for every entry with a watermark where its last published run stopped, and where the source
 /// stands. The source has its snapshot.
 pub(super) async fn resume(
-    context: &Context,
+    context: &JobContext,
     source: &Session,
     target: &Session,
     entries: &mut [Inspected],
@@ -32,13 +33,13 @@ pub(super) async fn resume(
         return Ok(());
     }
     let goes_on = !context.full && ledger::is_there(target).await?;
-    let place = mark::place(source).await?;
+    let place = present::position(source).await?;
     for entry in entries {
         let Some(desc) = &entry.source else {
             continue;
         };
         let (relation, columns) = (&entry.spec.target, columns(entry));
-        let now = mark::present(source, &place, desc, entry.spec.children, &columns).await?;
+        let now = present::present(source, &place, desc, entry.spec.children, &columns).await?;
         let text = match goes_on {
             true => ledger::watermark(target, &context.job.name, relation).await?,
             false => None,
@@ -48,7 +49,7 @@ pub(super) async fn resume(
             let why = "the last run was by an older release, whose watermark cannot be used";
             context.tell(Event::Warned(starts_over(relation, why)));
         }
-        entry.progress = Some(Progress { since, now });
+        entry.progress = Some(WatermarkState { since, now });
     }
     Ok(())
 }
@@ -97,7 +98,7 @@ pub(super) async fn reached(
 
 /// Records it in the transaction that publishes the rows.
 pub(super) async fn record(
-    context: &Context,
+    context: &JobContext,
     target: &Session,
     reached: &[WatermarkReached],
 ) -> Result<()> {

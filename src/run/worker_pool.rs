@@ -3,7 +3,7 @@
 use futures_util::future::{join_all, try_join_all};
 
 use super::bounds::CLOSE_WAIT;
-use super::{Context, inspect};
+use super::{JobContext, inspect};
 use crate::error::{Error, ErrorKind, Phase, Result, Side};
 use crate::pg::ident::{QualifiedName, quote_literal};
 use crate::pg::session::Session;
@@ -35,7 +35,7 @@ impl WorkerPool {
     /// them, too.
     pub async fn open(
         &mut self,
-        context: &Context,
+        context: &JobContext,
         source: &Session,
         workers: usize,
     ) -> Result<()> {
@@ -74,7 +74,7 @@ impl WorkerPool {
     }
 
     /// The process ids of the sessions that read, if source and target are the same server.
-    pub fn readers(&self, context: &Context, source: &Session) -> Vec<i32> {
+    pub fn readers(&self, context: &JobContext, source: &Session) -> Vec<i32> {
         if context.job.source != context.job.target {
             return Vec::new();
         }
@@ -106,7 +106,7 @@ async fn export(source: &Session) -> Result<String> {
 }
 
 /// Opens a session that imports the snapshot.
-async fn import(context: &Context, source: &Session, snapshot: &str) -> Result<Session> {
+async fn import(context: &JobContext, source: &Session, snapshot: &str) -> Result<Session> {
     let reader = inspect::open(context, Side::Source).await?;
     reader
         .begin(Phase::Lock, "ISOLATION LEVEL REPEATABLE READ READ ONLY")

@@ -3,9 +3,8 @@
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::fires::ON_TIME;
 use super::{JobTable, Lifecycle};
-use crate::daemon::schedule::Schedule;
+use crate::daemon::schedule::{ON_TIME, Schedule};
 use crate::daemon::scheduled_config::JobName;
 
 /// A clock set back by more than this means another day, and fixed times are reckoned anew, too.

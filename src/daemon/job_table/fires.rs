@@ -6,12 +6,9 @@ use super::clock::CLOCK_SET_BACK;
 use super::{JobTable, Lifecycle, refuse, skip_fire};
 use crate::config::spec::Overlap;
 use crate::daemon::event::{Action, SkipReason};
-use crate::daemon::schedule::{CatchUp, Schedule};
+use crate::daemon::schedule::{CatchUp, ON_TIME, Schedule};
 use crate::daemon::scheduled_config::JobName;
 use crate::report::RunTrigger;
-
-/// A fire that is handled no later than this was on time, and `missed` does not apply.
-pub(super) const ON_TIME: SignedDuration = SignedDuration::from_secs(60);
 
 /// Fires taken in before those that may start do so: when thousands of jobs are due at once, the first
 /// does not wait until the last one's next time is known. The rest is due still, so that

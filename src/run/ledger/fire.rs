@@ -14,7 +14,7 @@ use crate::config::spec::Overlap;
 use crate::error::{Phase, Result};
 use crate::pg::session::Session;
 use crate::report::Elsewhere;
-use crate::run::{Context, Orphan};
+use crate::run::{RunContext, Orphan};
 
 /// Which run a fire belongs to.
 #[derive(Debug, PartialEq, Eq)]
@@ -59,11 +59,11 @@ fn judge(owner: &Owner, ours: Uuid, orphan: Option<Uuid>) -> FireDecision {
 ///
 /// *Errors:* `Locked` where a lost run's transaction is not decided yet.
 pub(super) async fn claim(
-    context: &Context,
+    run: &RunContext,
     target: &Session,
     lost: &mut Vec<Uuid>,
 ) -> Result<FireClaim> {
-    if let Some(orphan) = context.orphan {
+    if let Some(orphan) = run.start.orphan {
         let is_lost = declare_lost(target, orphan.run_id).await?;
         lost.extend(is_lost.then_some(orphan.run_id));
         if orphan.is_same && owner(target, orphan.run_id).await?.state == Some(RunState::Committed)
@@ -72,33 +72,33 @@ pub(super) async fn claim(
             return Ok(FireClaim::Theirs(Elsewhere::Committed, who));
         }
     }
-    lost.extend(declare_silent_lost(context, target).await?);
-    let Some(due_at) = context.due_at.map(|due| due.to_string()) else {
-        return Ok(FireClaim::Ours(published(context, target).await?));
+    lost.extend(declare_silent_lost(run, target).await?);
+    let Some(due_at) = run.start.due_at.map(|due| due.to_string()) else {
+        return Ok(FireClaim::Ours(published(run, target).await?));
     };
     loop {
-        let Some(run_id) = claimed_by(context, target, &due_at).await? else {
+        let Some(run_id) = claimed_by(run, target, &due_at).await? else {
             // An earlier fire's run may be at work elsewhere.
-            if let Some(who) = at_work(context, target).await? {
-                return Ok(match context.job.schedule.overlap {
+            if let Some(who) = at_work(run, target).await? {
+                return Ok(match run.context.job.schedule.overlap {
                     Overlap::Skip => FireClaim::Theirs(Elsewhere::Ended, who),
                     Overlap::Queue => FireClaim::Theirs(Elsewhere::AtWork, who),
                 });
             }
-            if insert(context, target, &due_at).await? {
+            if insert(run, target, &due_at).await? {
                 return Ok(FireClaim::Ours(BTreeSet::new()));
             }
             continue;
         };
         let owner = owner(target, run_id).await?;
-        match judge(&owner, context.run_id, context.orphan.map(|o| o.run_id)) {
+        match judge(&owner, run.context.run_id, run.start.orphan.map(|o| o.run_id)) {
             FireDecision::Ours => break,
             FireDecision::DeclareLost => {
                 let is_lost = declare_lost(target, run_id).await?;
                 lost.extend(is_lost.then_some(run_id));
             }
             FireDecision::TakeOver => {
-                take_over(context, target, &due_at).await?;
+                take_over(run, target, &due_at).await?;
                 break;
             }
             FireDecision::Theirs(elsewhere) => {
@@ -107,27 +107,27 @@ pub(super) async fn claim(
             }
         }
     }
-    Ok(FireClaim::Ours(published(context, target).await?))
+    Ok(FireClaim::Ours(published(run, target).await?))
 }
 
-async fn insert(context: &Context, target: &Session, due_at: &str) -> Result<bool> {
+async fn insert(run: &RunContext, target: &Session, due_at: &str) -> Result<bool> {
     let sql = "INSERT INTO tableferry.fire (job, due_at, run_id) \
                VALUES ($1, $2::pg_catalog.text::pg_catalog.timestamptz, \
                    $3::pg_catalog.text::pg_catalog.uuid) \
                ON CONFLICT DO NOTHING RETURNING job";
-    let run_id = context.run_id.to_string();
+    let run_id = run.context.run_id.to_string();
     let rows = ask(
         target,
         Phase::Prepare,
         sql,
-        &[&context.job.name, &due_at, &run_id],
+        &[&run.context.job.name, &due_at, &run_id],
     )
     .await;
     Ok(!rows?.is_empty())
 }
 
 /// Locks the fire's row, so that only one run can take it over.
-async fn claimed_by(context: &Context, target: &Session, due_at: &str) -> Result<Option<Uuid>> {
+async fn claimed_by(run: &RunContext, target: &Session, due_at: &str) -> Result<Option<Uuid>> {
     let sql = "SELECT run_id::pg_catalog.text FROM tableferry.fire WHERE job = $1 \
                AND due_at = $2::pg_catalog.text::pg_catalog.timestamptz FOR UPDATE";
     ask_if_any(
@@ -135,29 +135,29 @@ async fn claimed_by(context: &Context, target: &Session, due_at: &str) -> Result
         Phase::Prepare,
         "the run of a fire time",
         sql,
-        &[&context.job.name, &due_at],
+        &[&run.context.job.name, &due_at],
     )
     .await?
     .map(|row| uuid(target, row.get(0)?))
     .transpose()
 }
 
-async fn take_over(context: &Context, target: &Session, due_at: &str) -> Result<()> {
+async fn take_over(run: &RunContext, target: &Session, due_at: &str) -> Result<()> {
     let sql = "UPDATE tableferry.fire SET run_id = $3::pg_catalog.text::pg_catalog.uuid \
                WHERE job = $1 AND due_at = $2::pg_catalog.text::pg_catalog.timestamptz";
-    let run_id = context.run_id.to_string();
+    let run_id = run.context.run_id.to_string();
     let taken = ask(
         target,
         Phase::Prepare,
         sql,
-        &[&context.job.name, &due_at, &run_id],
+        &[&run.context.job.name, &due_at, &run_id],
     )
     .await;
     taken.map(drop)
 }
 
 /// Another run of the job that is alive.
-async fn at_work(context: &Context, target: &Session) -> Result<Option<String>> {
+async fn at_work(run: &RunContext, target: &Session) -> Result<Option<String>> {
     let sql = "SELECT run_id::pg_catalog.text, instance FROM tableferry.run \
                WHERE job = $1 AND state = 'running' \
                AND run_id <> $2::pg_catalog.text::pg_catalog.uuid LIMIT 1";
@@ -165,7 +165,7 @@ async fn at_work(context: &Context, target: &Session) -> Result<Option<String>> 
         target,
         Phase::Prepare,
         sql,
-        &[&context.job.name, &context.run_id.to_string()],
+        &[&run.context.job.name, &run.context.run_id.to_string()],
     )
     .await?;
     let describe = |row: &tokio_postgres::Row| {
@@ -177,24 +177,24 @@ async fn at_work(context: &Context, target: &Session) -> Result<Option<String>> 
 
 /// The tables that earlier runs of the same fire have published. With `atomic = false`, a lost run may have
 /// published some of its tables.
-async fn published(context: &Context, target: &Session) -> Result<BTreeSet<String>> {
+async fn published(run: &RunContext, target: &Session) -> Result<BTreeSet<String>> {
     let sql = "SELECT DISTINCT t.target FROM tableferry.run_table AS t \
                JOIN tableferry.run AS r ON r.run_id = t.run_id \
                WHERE r.job = $1 AND r.run_id <> $2::pg_catalog.text::pg_catalog.uuid \
                AND (r.due_at = $3::pg_catalog.text::pg_catalog.timestamptz \
                     OR r.run_id = $4::pg_catalog.text::pg_catalog.uuid)";
-    let due_at = context.due_at.map(|due| due.to_string());
+    let due_at = run.start.due_at.map(|due| due.to_string());
     let same = |orphan: Orphan| orphan.is_same.then_some(orphan.run_id.to_string());
-    let same = context.orphan.and_then(same);
-    if context.job.atomic || due_at.is_none() && same.is_none() {
+    let same = run.start.orphan.and_then(same);
+    if run.context.job.atomic || due_at.is_none() && same.is_none() {
         return Ok(BTreeSet::new());
     }
-    let run_id = context.run_id.to_string();
+    let run_id = run.context.run_id.to_string();
     let rows = ask(
         target,
         Phase::Prepare,
         sql,
-        &[&context.job.name, &run_id, &due_at, &same],
+        &[&run.context.job.name, &run_id, &due_at, &same],
     )
     .await?;
     Ok(rows.iter().map(|row| row.get(0)).collect())

@@ -19,7 +19,8 @@ use std::time::Duration;
 use tokio_postgres::Row;
 
 use super::bounds::CLOSE_WAIT;
-use super::{Context, NextDue, Record};
+use super::run_progress::RunProgress;
+use super::{RunContext, NextDue};
 use crate::config::spec::{History, JobSpec, ServerSpec};
 use crate::error::{Error, ErrorKind, Phase, Result, Side, has_cause};
 use crate::pg::checked::CheckedRow;
@@ -52,14 +53,14 @@ const RESOLVE_LOCK_TIMEOUT: Duration = Duration::from_secs(5);
 ///
 /// *Errors:* whatever keeps the run from being recorded: then nothing should be copied.
 pub(super) async fn begin(
-    context: &Context,
+    run: &RunContext,
     target: &Session,
     failures: &[String],
 ) -> Result<FireClaim> {
-    if needs_schema(context) {
+    if needs_schema(run) {
         let made = ddl::make(target).await;
         // Without a ledger, it is for the staging tables.
-        let for_stages = context.history != History::Target && has_stages(&context.job);
+        let for_stages = run.ledger.history != History::Target && has_stages(&run.context.job);
         made.map_err(|error| match for_stages {
             true => error.hinted(
                 "have a DBA run what `tableferry schema` prints, with its GRANTs; or set `workers = 1`",
@@ -67,10 +68,10 @@ pub(super) async fn begin(
             false => error,
         })?;
     }
-    match context.history {
-        History::Target => begin_on_target(context, target, failures).await,
+    match run.ledger.history {
+        History::Target => begin_on_target(run, target, failures).await,
         History::Local => {
-            local::ready(&context.state_dir)?;
+            local::ready(&run.ledger.state_dir)?;
             Ok(FireClaim::Ours(BTreeSet::new()))
         }
         History::Off => Ok(FireClaim::Ours(BTreeSet::new())),
@@ -78,7 +79,7 @@ pub(super) async fn begin(
 }
 
 async fn begin_on_target(
-    context: &Context,
+    run: &RunContext,
     target: &Session,
     failures: &[String],
 ) -> Result<FireClaim> {
@@ -91,13 +92,13 @@ async fn begin_on_target(
         )
         .await?;
     let mut lost = Vec::new();
-    let claim = fire::claim(context, target, &mut lost).await?;
+    let claim = fire::claim(run, target, &mut lost).await?;
     if let FireClaim::Ours(_) = claim {
-        let entry = RunRecord::running(context, failures);
+        let entry = RunRecord::running(run, failures);
         writes::run(target, &entry, Phase::Prepare).await?;
-        if let NextDue::Known(due) = context.next_due {
+        if let NextDue::Known(due) = run.start.next_due {
             let due = JobDue {
-                job: context.job.name.clone(),
+                job: run.context.job.name.clone(),
                 next_due_at: due,
             };
             writes::set_next_due(target, &[due]).await?;
@@ -106,7 +107,7 @@ async fn begin_on_target(
     target.run(Phase::Prepare, "COMMIT").await?;
     for run_id in &lost {
         let warning = format!("run {run_id} was lost: its heartbeat stopped");
-        context.tell(Event::Warned(warning));
+        run.context.tell(Event::Warned(warning));
     }
     takeover::terminate_backends(target, &lost).await?;
     Ok(claim)
@@ -132,46 +133,46 @@ pub(super) async fn is_there(target: &Session) -> Result<bool> {
 }
 
 /// Watermarks and the staging tables of several workers have no other place.
-pub(super) fn needs_schema(context: &Context) -> bool {
+pub(super) fn needs_schema(run: &RunContext) -> bool {
     let has_watermark = |job: &JobSpec| job.table.values().any(|table| table.watermark.is_some());
-    context.history == History::Target || has_watermark(&context.job) || has_stages(&context.job)
+    run.ledger.history == History::Target || has_watermark(&run.context.job) || has_stages(&run.context.job)
 }
 
 /// Says in the open transaction that it publishes the run's tables from `first` on, and if they are
 /// the last ones that the run is committed: the last thing before COMMIT.
 pub(super) async fn record_transaction(
-    context: &Context,
+    run: &RunContext,
     target: &Session,
-    record: &Record,
+    progress: &RunProgress,
     first: usize,
     last: bool,
 ) -> Result<()> {
-    if context.history != History::Target {
+    if run.ledger.history != History::Target {
         return Ok(());
     }
-    let snapshot = record.snapshot.as_ref();
-    let tables = record.tables.get(first..).ok_or_else(|| {
+    let snapshot = progress.snapshot.as_ref();
+    let tables = progress.tables.get(first..).ok_or_else(|| {
         let message = "the report lacks the tables that are to be published";
         Error::new(ErrorKind::Bug, Phase::Publish, Side::Local, message)
     })?;
-    let entry = RunRecord::committing(context, &record.failures, snapshot, tables, last);
+    let entry = RunRecord::committing(run, &progress.failures, snapshot, tables, last);
     writes::run(target, &entry, Phase::Publish).await?;
-    writes::tables(target, context.run_id, &entry.tables).await
+    writes::tables(target, run.context.run_id, &entry.tables).await
 }
 
 /// Has the transaction that published `relation` in this run been committed? Waits a while until
 /// that is decided. *Errors:* `Locked` when it isn't yet.
-pub(super) async fn is_published(context: &Context, relation: &str) -> Result<bool> {
-    let target = open(context, RESOLVE_LOCK_TIMEOUT).await?;
-    let published = writes::is_published(&target, context.run_id, relation).await;
+pub(super) async fn is_published(run: &RunContext, relation: &str) -> Result<bool> {
+    let target = open(run, RESOLVE_LOCK_TIMEOUT).await?;
+    let published = writes::is_published(&target, run.context.run_id, relation).await;
     target.close(CLOSE_WAIT).await;
     published
 }
 
 /// Deletes old runs, now and then. Takes nothing back when it fails.
-pub(super) async fn prune(context: &Context, target: &Session) -> Result<()> {
-    match context.history {
-        History::Target => writes::prune(target, context.history_keep).await,
+pub(super) async fn prune(run: &RunContext, target: &Session) -> Result<()> {
+    match run.ledger.history {
+        History::Target => writes::prune(target, run.ledger.keep).await,
         History::Local | History::Off => Ok(()),
     }
 }
@@ -181,24 +182,24 @@ pub(super) async fn prune(context: &Context, target: &Session) -> Result<()> {
 ///
 /// `false`: the ledger has called it lost meanwhile.
 pub(super) async fn ended(
-    context: &Context,
+    run: &RunContext,
     report: &RunReport,
-    record: &Record,
+    progress: &RunProgress,
     error: Option<&Error>,
 ) -> bool {
     let why = error.map(ToString::to_string);
-    let entry = RunRecord::ended(context, report, &record.failures, why);
-    let recorded = match (context.history, report.outcome) {
+    let entry = RunRecord::ended(run, report, &progress.failures, why);
+    let recorded = match (run.ledger.history, report.outcome) {
         // The fire belongs to another run.
         (_, Outcome::Skipped) | (History::Off, _) => return true,
-        (History::Local, _) => local::append(&context.state_dir, &entry),
+        (History::Local, _) => local::append(&run.ledger.state_dir, &entry),
         // Written with the rows; and of what is in doubt there is nothing to say.
         (History::Target, Outcome::Committed | Outcome::InDoubt) => return true,
         (History::Target, Outcome::RolledBack | Outcome::Cancelled) => {
-            let recording = record_ended(context, &entry);
+            let recording = record_ended(run, &entry);
             tokio::time::timeout(ENDED_WAIT, recording)
                 .await
-                .unwrap_or_else(|_| Err(no_answer(context)))
+                .unwrap_or_else(|_| Err(no_answer(run)))
         }
     };
     match recorded {
@@ -206,7 +207,7 @@ pub(super) async fn ended(
         // What the run itself could not write needs no second complaint.
         Err(again) if !error.is_some_and(ddl::is_about_ledger) => {
             let warning = format!("how the run ended could not be recorded: {again}");
-            context.tell(Event::Warned(warning));
+            run.context.tell(Event::Warned(warning));
         }
         Ok(()) | Err(_) => {}
     }
@@ -218,8 +219,8 @@ pub(super) fn is_superseded(error: &Error) -> bool {
     has_cause::<writes::Superseded>(error)
 }
 
-async fn record_ended(context: &Context, entry: &RunRecord) -> Result<()> {
-    let target = open(context, ENDED_LOCK_TIMEOUT).await?;
+async fn record_ended(run: &RunContext, entry: &RunRecord) -> Result<()> {
+    let target = open(run, ENDED_LOCK_TIMEOUT).await?;
     ddl::make(&target).await?;
     writes::run(&target, entry, Phase::After).await?;
     target.close(CLOSE_WAIT).await;
@@ -250,9 +251,9 @@ async fn ask_if_any(
 }
 
 /// A session for the ledger alone.
-async fn open(context: &Context, lock_timeout: Duration) -> Result<Session> {
-    let name = format!("tableferry {}", context.job.name);
-    open_on(&context.target, name, lock_timeout).await
+async fn open(run: &RunContext, lock_timeout: Duration) -> Result<Session> {
+    let name = format!("tableferry {}", run.context.job.name);
+    open_on(&run.context.target, name, lock_timeout).await
 }
 
 async fn open_on(
@@ -269,9 +270,9 @@ async fn open_on(
     Session::open(target, Side::Target, &settings).await
 }
 
-fn no_answer(context: &Context) -> Error {
+fn no_answer(run: &RunContext) -> Error {
     let message = format!("no answer within {} s", ENDED_WAIT.as_secs());
-    Error::new(ErrorKind::Unreachable, Phase::After, Side::Target, message).at(&context.target.name)
+    Error::new(ErrorKind::Unreachable, Phase::After, Side::Target, message).at(&run.context.target.name)
 }
 
 #[cfg(test)]

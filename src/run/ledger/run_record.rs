@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use crate::report::{Outcome, RunReport, RunTrigger, Snapshot, TableReport};
-use crate::run::Context;
+use crate::run::RunContext;
 
 /// The longest error that is recorded.
 const ERROR_CHARS_MAX: usize = 2000;
@@ -118,18 +118,18 @@ pub struct TableRecord {
 
 impl RunRecord {
     /// A run that is at another try, after `failures`.
-    pub(super) fn running(context: &Context, failures: &[String]) -> Self {
+    pub(super) fn running(run: &RunContext, failures: &[String]) -> Self {
         let shortened = |why: &String| why.chars().take(RETRIED_CHARS_MAX).collect();
         let newest = failures.len().saturating_sub(RETRIED_MAX);
         let retried = failures.iter().skip(newest).map(shortened);
         RunRecord {
-            run_id: context.run_id,
-            job: context.job.name.clone(),
-            server: context.target.name.clone(),
+            run_id: run.context.run_id,
+            job: run.context.job.name.clone(),
+            server: run.context.target.name.clone(),
             state: RunState::Running,
-            trigger: context.trigger,
-            due_at: context.due_at,
-            started_at: context.started_at,
+            trigger: run.start.trigger,
+            due_at: run.start.due_at,
+            started_at: run.start.started_at,
             finished_at: None,
             instance: instance(),
             attempts: u32::try_from(failures.len() + 1).unwrap_or(u32::MAX),
@@ -143,7 +143,7 @@ impl RunRecord {
 
     /// A run of which these tables are about to be committed, and with the last ones all of it.
     pub(super) fn committing(
-        context: &Context,
+        run: &RunContext,
         failures: &[String],
         snapshot: Option<&Snapshot>,
         tables: &[TableReport],
@@ -157,13 +157,13 @@ impl RunRecord {
             },
             finished_at: last.then(Timestamp::now),
             tables: tables.iter().map(TableRecord::new).collect(),
-            ..RunRecord::running(context, failures).read(snapshot)
+            ..RunRecord::running(run, failures).read(snapshot)
         }
     }
 
     /// A run that is over. What is in doubt is `lost`, unless it is resolved later.
     pub(super) fn ended(
-        context: &Context,
+        run: &RunContext,
         report: &RunReport,
         failures: &[String],
         error: Option<String>,
@@ -187,7 +187,7 @@ impl RunRecord {
                 .filter(published)
                 .map(TableRecord::new)
                 .collect(),
-            ..RunRecord::running(context, failures).read(report.snapshot.as_ref())
+            ..RunRecord::running(run, failures).read(report.snapshot.as_ref())
         }
     }
 

@@ -10,7 +10,7 @@ use super::run_record::{RunState, instance};
 use super::{ask, ask_if_any, ddl};
 use crate::error::{Error, ErrorKind, Phase, Result};
 use crate::pg::session::Session;
-use crate::run::Context;
+use crate::run::RunContext;
 use crate::run::advisory_lock::{self, Holder};
 
 /// A run without a heartbeat for this long is taken for dead. Also in `schema.sql`.
@@ -85,7 +85,7 @@ fn why_lost() -> String {
 
 /// Marks all other runs of the job lost that have had no heartbeat for `LOST_AFTER`. Skips runs whose
 /// row is locked: a transaction is about to decide them.
-pub(super) async fn declare_silent_lost(context: &Context, target: &Session) -> Result<Vec<Uuid>> {
+pub(super) async fn declare_silent_lost(run: &RunContext, target: &Session) -> Result<Vec<Uuid>> {
     let sql = format!(
         "UPDATE tableferry.run {LOST} WHERE run_id IN (\
              SELECT run_id FROM tableferry.run WHERE job = $2 AND state = 'running' \
@@ -100,8 +100,8 @@ pub(super) async fn declare_silent_lost(context: &Context, target: &Session) -> 
         &sql,
         &[
             &why_lost(),
-            &context.job.name,
-            &context.run_id.to_string(),
+            &run.context.job.name,
+            &run.context.run_id.to_string(),
             &LOST_AFTER.as_secs_f64(),
         ],
     )

@@ -17,7 +17,7 @@ use self::tally::{HashedRow, MergeStep, Tally};
 use super::bounds::{ABORT_WAIT, CLOSE_WAIT};
 use super::checksum::{self, Alphabets, Digest};
 use super::snapshot_age::SnapshotAge;
-use super::{Cancelled, Context, advisory_lock, inspect};
+use super::{Cancelled, JobContext, advisory_lock, inspect};
 use crate::error::{Error, ErrorKind, Phase, Result, Side};
 use crate::pg::session::Session;
 use crate::plan;
@@ -39,7 +39,7 @@ pub trait Watcher {
 /// *Errors:* what keeps the job from being planned; `Conflict` if the target's definition changes
 /// meanwhile. *Cancellation:* through `cancelled`; both servers are told to stop.
 pub async fn verify(
-    context: &Context,
+    context: &JobContext,
     cancelled: &Cancelled,
     watcher: &dyn Watcher,
 ) -> Result<bool> {
@@ -63,7 +63,7 @@ pub async fn verify(
 }
 
 async fn all(
-    context: &Context,
+    context: &JobContext,
     source: &Session,
     target: &Session,
     watcher: &dyn Watcher,
@@ -144,7 +144,7 @@ impl<'a> TableSides<'a> {
 }
 
 async fn compare(
-    context: &Context,
+    context: &JobContext,
     sides: &TableSides<'_>,
     watcher: &dyn Watcher,
 ) -> Result<TableDifference> {

@@ -1,0 +1,140 @@
+//! What a run works with, split by who needs it: everybody, or only what starts and records the run.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use uuid::Uuid;
+
+use crate::config::spec::{Config, History, JobSpec, ServerSpec};
+use crate::error::{CurrentPhase, Error, ErrorKind, Phase, Result, Side};
+use crate::report::{Event, Listener, RunTrigger};
+
+/// One run of one job.
+#[derive(Clone)]
+pub struct RunContext {
+    /// The work. This is all that planning, copying and comparing need.
+    pub context: JobContext,
+    /// Why the run was started, and when.
+    pub start: RunStart,
+    /// Where the run is recorded.
+    pub ledger: LedgerSettings,
+}
+
+/// The job of a run, its servers, and who is told what happens.
+#[derive(Clone)]
+pub struct JobContext {
+    /// The job.
+    pub job: JobSpec,
+    /// The server that is read.
+    pub source: ServerSpec,
+    /// The server that is written.
+    pub target: ServerSpec,
+    /// The run's id.
+    pub run_id: Uuid,
+    /// Read all rows, also of tables with a watermark.
+    pub full: bool,
+    /// Receives the run's events.
+    pub listener: Arc<dyn Listener>,
+    /// What the run is doing.
+    pub phase: CurrentPhase,
+}
+
+/// Why a run was started, and when.
+#[derive(Clone, Copy, Debug)]
+pub struct RunStart {
+    /// What started it.
+    pub trigger: RunTrigger,
+    /// The fire time that it was started for.
+    pub due_at: Option<Timestamp>,
+    /// An earlier run of the job that is over. It is not known how it ended.
+    pub orphan: Option<Orphan>,
+    /// When the job is due next. Written to the ledger.
+    pub next_due: NextDue,
+    /// When it was started.
+    pub started_at: Timestamp,
+}
+
+/// Where runs are recorded, and for how long.
+#[derive(Clone, Debug)]
+pub struct LedgerSettings {
+    /// On the target, in a local file, or nowhere.
+    pub history: History,
+    /// How long the ledger keeps a run.
+    pub keep: Duration,
+    /// The directory of a local history.
+    pub state_dir: PathBuf,
+}
+
+/// A run whose process is gone. It is resolved before its job runs again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Orphan {
+    /// The run's id.
+    pub run_id: Uuid,
+    /// The run was left in doubt, and the next run does the same work. It does nothing if the orphan was
+    /// committed.
+    pub is_same: bool,
+}
+
+/// When a job is due next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NextDue {
+    /// Not known: no daemon runs the job.
+    Unknown,
+    /// At this time. `None`: the job runs on demand only.
+    Known(Option<Timestamp>),
+}
+
+impl RunContext {
+    /// A new run of `job`. *Errors:* `Config` if the configuration lacks the job or one of its servers.
+    /// Validation has excluded that for a job of this configuration.
+    pub fn new(
+        config: &Config,
+        job: &str,
+        trigger: RunTrigger,
+        listener: Arc<dyn Listener>,
+    ) -> Result<Self> {
+        let missing = |what: &str, name: &str| {
+            let message = format!("there is no {what} `{name}` in the configuration");
+            Error::new(ErrorKind::Config, Phase::Configure, Side::Local, message)
+        };
+        let job = config.jobs.get(job).ok_or_else(|| missing("job", job))?;
+        let server = |name: &str| {
+            config
+                .servers
+                .get(name)
+                .ok_or_else(|| missing("server", name))
+        };
+        Ok(RunContext {
+            context: JobContext {
+                source: server(&job.source)?.clone(),
+                target: server(&job.target)?.clone(),
+                job: job.clone(),
+                run_id: Uuid::now_v7(),
+                full: false,
+                listener,
+                phase: CurrentPhase::default(),
+            },
+            start: RunStart {
+                trigger,
+                due_at: None,
+                orphan: None,
+                next_due: NextDue::Unknown,
+                started_at: Timestamp::now(),
+            },
+            ledger: LedgerSettings {
+                history: config.daemon.history,
+                keep: config.daemon.history_keep,
+                state_dir: config.daemon.state_dir.clone(),
+            },
+        })
+    }
+}
+
+impl JobContext {
+    /// Tells the listener.
+    pub(super) fn tell(&self, event: Event) {
+        self.listener.on(&self.job.name, self.run_id, &event);
+    }
+}

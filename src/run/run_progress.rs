@@ -1,0 +1,63 @@
+//! What a run has done so far. It outlives the attempts, so that a later attempt and the report know it.
+
+use std::collections::BTreeSet;
+
+use super::RunContext;
+use super::watermark::WatermarkReached;
+use crate::error::Error;
+use crate::plan::copy::CopyPlan;
+use crate::report::{Event, Snapshot, TableReport};
+
+/// What a run has done so far.
+#[derive(Debug, Default)]
+pub(super) struct RunProgress {
+    /// The errors of the earlier attempts.
+    pub failures: Vec<String>,
+    /// The ledger has told which run the fire belongs to.
+    pub fire_claimed: bool,
+    /// With `atomic = false`: the tables that an earlier run of the same fire has published.
+    pub published_before: BTreeSet<String>,
+    /// The listener has been told that the run has started.
+    is_told: bool,
+    /// The source's snapshot in this attempt.
+    pub snapshot: Option<Snapshot>,
+    /// The new watermarks of the tables that were read.
+    pub reached: Vec<WatermarkReached>,
+    /// The tables that were loaded.
+    pub tables: Vec<TableReport>,
+}
+
+impl RunProgress {
+    /// Prepares for another attempt. With `atomic = false`, tables that are published stay so.
+    pub fn restart(&mut self, failed: &Error) {
+        self.failures.push(failed.to_string());
+        self.snapshot = None;
+        self.tables.retain(|table| table.committed == Some(true));
+    }
+
+    /// Tells the listener that the run has started, once.
+    pub fn started(&mut self, run: &RunContext) {
+        if !std::mem::replace(&mut self.is_told, true) {
+            let trigger = run.start.trigger;
+            run.context.tell(Event::Started { trigger });
+        }
+    }
+
+    /// The number of the attempt that is under way: 1 for the first.
+    pub fn attempt_number(&self) -> u32 {
+        u32::try_from(self.failures.len() + 1).unwrap_or(u32::MAX)
+    }
+
+    /// Have this run and earlier runs of its fire published all of these tables?
+    pub fn are_published(&self, tables: &[CopyPlan]) -> bool {
+        tables
+            .iter()
+            .all(|t| self.is_published(&t.target.to_string()))
+    }
+
+    fn is_published(&self, target: &str) -> bool {
+        let published = |table: &TableReport| table.committed == Some(true);
+        let in_this_run = |table: &TableReport| table.target == target && published(table);
+        self.published_before.contains(target) || self.tables.iter().any(in_this_run)
+    }
+}
