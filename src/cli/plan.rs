@@ -24,10 +24,9 @@ pub(super) async fn run(config: &Config, wanted: PlanArgs) -> Exit {
     let listener: Arc<dyn Listener> = Arc::new(LogListener);
     let mut exit = Exit::Done;
     for job in &jobs {
-        let planned = match RunContext::new(config, job, RunTrigger::Manual, Arc::clone(&listener)) {
-            Ok(run) => inspect::plan_only(&run)
-                .await
-                .map(|plan| (run, plan)),
+        let planned = match RunContext::new(config, job, RunTrigger::Manual, Arc::clone(&listener))
+        {
+            Ok(run) => inspect::plan_only(&run).await.map(|plan| (run, plan)),
             Err(error) => Err(error),
         };
         match planned {

@@ -16,7 +16,7 @@ pub enum SignalEvent {
     Stop,
     /// SIGHUP.
     Reload,
-    /// SIGUSR1: look into the spool.
+    /// SIGUSR1: read the trigger spool.
     ScanSpool,
     /// SIGUSR2: log the status.
     Status,
@@ -115,7 +115,7 @@ mod tests {
         let last = u8::try_from(libc::SIGRTMAX() - rtmin).unwrap();
         let mut expected = HashSet::from([
             "Reload".to_owned(),
-            "Look".to_owned(),
+            "ScanSpool".to_owned(),
             "Status".to_owned(),
             "Stop".to_owned(),
         ]);

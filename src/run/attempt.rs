@@ -13,13 +13,14 @@ use super::sides::{Sides, opened};
 use super::snapshot_age::{self, SnapshotAge};
 use super::steps;
 use super::transaction::{PlannedRelations, TransactionContext};
-use super::{Cancelled, JobContext, RunContext, StopReason, advisory_lock, ledger, leftovers, preflight};
+use super::{
+    Cancelled, JobContext, RunContext, StopReason, advisory_lock, ledger, leftovers, preflight,
+};
 use crate::error::{Error, ErrorKind, Phase, Result, Side};
-use crate::pg::session::Session;
-use crate::plan::copy::{CopyPlan, JobPlan};
+use crate::plan::copy::JobPlan;
 use crate::plan::step::Transaction;
 use crate::plan::{self, ctid_ranges, swap};
-use crate::report::{Elsewhere, Event, Snapshot, TableReport};
+use crate::report::{Elsewhere, Event};
 
 /// How long a COMMIT may take. A commit waits for the disk and for synchronous standbys; a peer
 /// that does not answer for this long is taken for lost, and the outcome is asked for elsewhere.
@@ -66,7 +67,7 @@ async fn run_attempt(
 ) -> Result<AttemptEnd> {
     let snapshot_age = SnapshotAge::default();
     let bounds = AttemptBounds {
-        run,
+        context: &run.context,
         cancelled,
         began: Instant::now(),
         snapshot_age: &snapshot_age,
@@ -95,7 +96,7 @@ async fn run_attempt(
             // The connection was lost at the last transaction's COMMIT, which was resolved.
             sides.target = Some(bounds.of(inspect::open(&run.context, Side::Target)).await?);
         }
-        let part = TransactionContext {
+        let current = TransactionContext {
             plan: &plan,
             transaction,
             planned: &planned,
@@ -105,7 +106,7 @@ async fn run_attempt(
             snapshot_age: &snapshot_age,
         };
         let lookup = bounds
-            .of(steps::carry_out(run, sides, part, progress))
+            .of(steps::carry_out(run, sides, current, progress))
             .await?;
         let committed = commit(run, sides, &lookup, cancelled).await;
         if !run.context.job.atomic {

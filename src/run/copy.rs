@@ -100,7 +100,12 @@ impl<'a> CopyWork<'a> {
             current,
             before,
             queue: Mutex::new(queue.into_iter().enumerate().collect()),
-            tables: current.tables().iter().map(moving).map(Mutex::new).collect(),
+            tables: current
+                .tables()
+                .iter()
+                .map(moving)
+                .map(Mutex::new)
+                .collect(),
         }
     }
 

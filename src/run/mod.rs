@@ -72,7 +72,8 @@ pub async fn run(run: &RunContext, cancelled: &Cancelled) -> RunReport {
         attempts: progress.attempt_number(),
         snapshot: progress.snapshot.clone(),
         tables: std::mem::take(&mut progress.tables),
-        error: (end.error.as_deref()).map(|error| ErrorReport::new(error, run.context.job.log_values)),
+        error: (end.error.as_deref())
+            .map(|error| ErrorReport::new(error, run.context.job.log_values)),
         elsewhere: end.elsewhere,
     };
     let is_ours = ledger::ended(run, &report, &progress, end.error.as_deref()).await;
@@ -152,7 +153,9 @@ impl RunEnd {
             ErrorKind::InDoubt => (Outcome::InDoubt, None),
             _ if in_doubt_still => (Outcome::InDoubt, Some(Elsewhere::AtWork)),
             // Somebody else takes its fire over.
-            _ if is_lost && run.start.due_at.is_some() => (Outcome::Skipped, Some(Elsewhere::AtWork)),
+            _ if is_lost && run.start.due_at.is_some() => {
+                (Outcome::Skipped, Some(Elsewhere::AtWork))
+            }
             _ if stop.why() == Some(StopReason::Signal) => (Outcome::Cancelled, None),
             _ => (Outcome::RolledBack, None),
         };

@@ -3,8 +3,9 @@
 use std::collections::BTreeSet;
 
 use super::RunContext;
-use super::watermark::WatermarkReached;
+use crate::catalog::mark::Mark;
 use crate::error::Error;
+use crate::pg::ident::QualifiedName;
 use crate::plan::copy::CopyPlan;
 use crate::report::{Event, Snapshot, TableReport};
 
@@ -25,6 +26,13 @@ pub(super) struct RunProgress {
     pub reached: Vec<WatermarkReached>,
     /// The tables that were loaded.
     pub tables: Vec<TableReport>,
+}
+
+/// The new watermark of one table.
+#[derive(Clone, Debug)]
+pub(super) struct WatermarkReached {
+    pub relation: QualifiedName,
+    pub mark: Mark,
 }
 
 impl RunProgress {

@@ -1,5 +1,6 @@
 //! Where a table with a watermark was left, and up to where it has been read now.
 
+use super::run_progress::WatermarkReached;
 use super::{JobContext, ledger};
 use crate::catalog::desc::ColumnDesc;
 use crate::catalog::mark::{Mark, WatermarkState};
@@ -11,13 +12,6 @@ use crate::plan::Inspected;
 use crate::plan::copy::CopyPlan;
 use crate::plan::watermark::starts_over;
 use crate::report::Event;
-
-/// Up to where one table has been read.
-#[derive(Clone, Debug)]
-pub struct WatermarkReached {
-    relation: QualifiedName,
-    mark: Mark,
-}
 
 /// Finds for every entry with a watermark where its last published run stopped, and where the source
 /// stands. The source has its snapshot.

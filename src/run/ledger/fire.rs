@@ -14,7 +14,7 @@ use crate::config::spec::Overlap;
 use crate::error::{Phase, Result};
 use crate::pg::session::Session;
 use crate::report::Elsewhere;
-use crate::run::{RunContext, Orphan};
+use crate::run::{Orphan, RunContext};
 
 /// Which run a fire belongs to.
 #[derive(Debug, PartialEq, Eq)]
@@ -91,7 +91,11 @@ pub(super) async fn claim(
             continue;
         };
         let owner = owner(target, run_id).await?;
-        match judge(&owner, run.context.run_id, run.start.orphan.map(|o| o.run_id)) {
+        match judge(
+            &owner,
+            run.context.run_id,
+            run.start.orphan.map(|o| o.run_id),
+        ) {
             FireDecision::Ours => break,
             FireDecision::DeclareLost => {
                 let is_lost = declare_lost(target, run_id).await?;

@@ -20,7 +20,7 @@ use tokio_postgres::Row;
 
 use super::bounds::CLOSE_WAIT;
 use super::run_progress::RunProgress;
-use super::{RunContext, NextDue};
+use super::{NextDue, RunContext};
 use crate::config::spec::{History, JobSpec, ServerSpec};
 use crate::error::{Error, ErrorKind, Phase, Result, Side, has_cause};
 use crate::pg::checked::CheckedRow;
@@ -135,7 +135,9 @@ pub(super) async fn is_there(target: &Session) -> Result<bool> {
 /// Watermarks and the staging tables of several workers have no other place.
 pub(super) fn needs_schema(run: &RunContext) -> bool {
     let has_watermark = |job: &JobSpec| job.table.values().any(|table| table.watermark.is_some());
-    run.ledger.history == History::Target || has_watermark(&run.context.job) || has_stages(&run.context.job)
+    run.ledger.history == History::Target
+        || has_watermark(&run.context.job)
+        || has_stages(&run.context.job)
 }
 
 /// Says in the open transaction that it publishes the run's tables from `first` on, and if they are
@@ -272,7 +274,8 @@ async fn open_on(
 
 fn no_answer(run: &RunContext) -> Error {
     let message = format!("no answer within {} s", ENDED_WAIT.as_secs());
-    Error::new(ErrorKind::Unreachable, Phase::After, Side::Target, message).at(&run.context.target.name)
+    Error::new(ErrorKind::Unreachable, Phase::After, Side::Target, message)
+        .at(&run.context.target.name)
 }
 
 #[cfg(test)]
