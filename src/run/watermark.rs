@@ -6,7 +6,6 @@ use crate::catalog::desc::ColumnDesc;
 use crate::catalog::mark::{Mark, WatermarkState};
 use crate::catalog::present;
 use crate::error::{Phase, Result};
-use crate::pg::ident::QualifiedName;
 use crate::pg::session::Session;
 use crate::plan::Inspected;
 use crate::plan::copy::CopyPlan;
