@@ -250,7 +250,7 @@ pub enum ReferentialAction {
     SetDefault,
 }
 
-/// A foreign key that changes rows when those that they refer to change.
+/// A foreign key that changes rows, or looks for them, when those that they refer to change.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct KeyAction {
     /// The constraint's name.
@@ -267,7 +267,7 @@ pub struct KeyAction {
     pub to_columns: Vec<Ident>,
     /// One of those is generated: it may change with any other column.
     pub to_generated: bool,
-    /// What it does when a row is deleted.
+    /// What it does when a row is deleted; None for NO ACTION and RESTRICT, which look for rows.
     pub on_delete: Option<ReferentialAction>,
     /// What it does when the columns that it points to are updated.
     pub on_update: Option<ReferentialAction>,
@@ -275,8 +275,8 @@ pub struct KeyAction {
     pub runs_code: bool,
 }
 
-/// The foreign keys that may change rows when rows of some tables change, directly or by way of each
-/// other.
+/// The foreign keys that may change rows, or look for rows, when rows of some tables change, directly or
+/// by way of each other.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct KeyActions {
     /// The topmost partitioned table above each of these tables; without one, the table itself.

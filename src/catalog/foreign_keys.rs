@@ -66,23 +66,23 @@ JOIN pg_catalog.pg_class AS p ON p.oid = up.oid \
 JOIN pg_catalog.pg_namespace AS pn ON pn.oid = p.relnamespace \
 WHERE f.relispartition AND p.oid <> f.oid ORDER BY up.place";
 
-/// One row a foreign key that changes rows, as it was declared, if it points to the relations or to what
-/// such keys lead to from there. Partitions stand for the topmost table that they are part of.
+/// One row a foreign key, as it was declared, if it points to the relations or to what keys that change
+/// rows lead to from there. Partitions stand for the topmost table that they are part of.
 const ACTIONS: &str = "\
 WITH RECURSIVE keys AS MATERIALIZED ( \
-    SELECT k.*, COALESCE(pg_catalog.pg_partition_root(k.conrelid), k.conrelid)::pg_catalog.oid AS from_top, \
+    SELECT k.*, k.confdeltype IN ('c', 'n', 'd') OR k.confupdtype IN ('c', 'n', 'd') AS acts, \
+           COALESCE(pg_catalog.pg_partition_root(k.conrelid), k.conrelid)::pg_catalog.oid AS from_top, \
            COALESCE(pg_catalog.pg_partition_root(k.confrelid), k.confrelid)::pg_catalog.oid AS to_top \
     FROM pg_catalog.pg_constraint AS k \
     WHERE k.contype = 'f' AND k.conparentid = 0 \
-      AND (k.confdeltype IN ('c', 'n', 'd') OR k.confupdtype IN ('c', 'n', 'd')) \
       AND EXISTS (SELECT FROM pg_catalog.pg_trigger AS g \
                    WHERE g.tgconstraint = k.oid AND g.tgrelid = k.confrelid AND ENABLED)), \
 reached (top) AS ( \
     SELECT c.oid FROM pg_catalog.pg_class AS c WHERE c.oid = ANY ($1::pg_catalog.oid[]) \
     UNION \
-    SELECT keys.from_top FROM reached JOIN keys ON keys.to_top = reached.top), \
+    SELECT keys.from_top FROM reached JOIN keys ON keys.to_top = reached.top AND keys.acts), \
 parts (top, oid) AS ( \
-    SELECT DISTINCT keys.from_top, keys.from_top FROM keys JOIN reached ON reached.top = keys.to_top \
+    SELECT DISTINCT keys.from_top, keys.from_top FROM keys JOIN reached ON reached.top = keys.to_top WHERE keys.acts \
     UNION ALL \
     SELECT parts.top, i.inhrelid FROM parts \
       JOIN pg_catalog.pg_inherits AS i ON i.inhparent = parts.oid \
@@ -120,7 +120,7 @@ JOIN pg_catalog.pg_class AS c ON c.relnamespace = n.oid AND c.relname = wanted.n
 JOIN pg_catalog.pg_class AS top ON top.oid = COALESCE(pg_catalog.pg_partition_root(c.oid), c.oid) \
 JOIN pg_catalog.pg_namespace AS topn ON topn.oid = top.relnamespace";
 
-/// Reads the foreign keys that may change rows when rows of these relations are deleted or updated.
+/// Reads the foreign keys that may change rows, or look for rows, when rows of these relations are deleted or updated.
 pub async fn key_actions(session: &Session, names: &[QualifiedName]) -> Result<KeyActions> {
     let schemas: Vec<&str> = names.iter().map(|name| name.schema.as_str()).collect();
     let relations: Vec<&str> = names.iter().map(|name| name.name.as_str()).collect();

@@ -7,6 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
+use tokio_postgres::Row;
 
 use crate::catalog::output;
 use crate::config::spec::{TableInput, TableSpec};
@@ -165,6 +166,61 @@ pub async fn lock(source: &Session, targets: &[LockTarget]) -> Result<()> {
             _ => made,
         }
     })
+}
+
+/// The relations that the session's open transaction has locked, without indexes and catalogues.
+pub async fn locked(session: &Session) -> Result<Vec<QualifiedName>> {
+    let sql = "SELECT DISTINCT n.nspname::pg_catalog.text, c.relname::pg_catalog.text \
+                 FROM pg_catalog.pg_locks AS l \
+                 JOIN pg_catalog.pg_class AS c ON c.oid = l.relation AND c.relkind IN ('r', 'p', 'v', 'm', 'f') \
+                 JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace \
+                WHERE l.locktype = 'relation' AND l.pid = pg_catalog.pg_backend_pid() \
+                  AND l.database = (SELECT d.oid FROM pg_catalog.pg_database AS d \
+                                     WHERE d.datname = pg_catalog.current_database()) \
+                  AND n.nspname NOT IN ('pg_catalog', 'information_schema', 'pg_toast')";
+    let rows = session.query(Phase::Inspect, sql, &[]).await?;
+    let name = |row: &Row| QualifiedName::new(row.get::<_, String>(0), row.get::<_, String>(1));
+    Ok(rows.iter().map(name).collect())
+}
+
+/// The partitions, at every level, of those of the relations that are partitioned.
+pub async fn partitions(
+    session: &Session,
+    names: &[QualifiedName],
+) -> Result<BTreeMap<QualifiedName, Vec<QualifiedName>>> {
+    let schemas: Vec<&str> = names.iter().map(|name| name.schema.as_str()).collect();
+    let relations: Vec<&str> = names.iter().map(|name| name.name.as_str()).collect();
+    let sql = "WITH RECURSIVE part (top, oid) AS ( \
+                   SELECT c.oid, i.inhrelid \
+                     FROM ROWS FROM (pg_catalog.unnest($1::pg_catalog.text[]), \
+                                     pg_catalog.unnest($2::pg_catalog.text[])) AS wanted (schema, name) \
+                     JOIN pg_catalog.pg_namespace AS n ON n.nspname = wanted.schema \
+                     JOIN pg_catalog.pg_class AS c ON c.relnamespace = n.oid AND c.relname = wanted.name \
+                          AND c.relkind = 'p' \
+                     JOIN pg_catalog.pg_inherits AS i ON i.inhparent = c.oid \
+                   UNION \
+                   SELECT part.top, i.inhrelid FROM part \
+                     JOIN pg_catalog.pg_inherits AS i ON i.inhparent = part.oid) \
+               SELECT tn.nspname::pg_catalog.text, t.relname::pg_catalog.text, \
+                      n.nspname::pg_catalog.text, c.relname::pg_catalog.text \
+                 FROM part \
+                 JOIN pg_catalog.pg_class AS t ON t.oid = part.top \
+                 JOIN pg_catalog.pg_namespace AS tn ON tn.oid = t.relnamespace \
+                 JOIN pg_catalog.pg_class AS c ON c.oid = part.oid \
+                 JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace \
+                ORDER BY 1, 2, 3, 4";
+    let mut found: BTreeMap<QualifiedName, Vec<QualifiedName>> = BTreeMap::new();
+    for row in session
+        .query(Phase::Inspect, sql, &[&schemas, &relations])
+        .await?
+    {
+        let text = |at: usize| row.get::<_, String>(at);
+        let parts = found.entry(QualifiedName::new(text(0), text(1)));
+        parts
+            .or_default()
+            .push(QualifiedName::new(text(2), text(3)));
+    }
+    Ok(found)
 }
 
 fn names(message: Option<&str>, target: &LockTarget) -> bool {

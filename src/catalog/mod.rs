@@ -21,6 +21,6 @@ mod types;
 pub use attachments::attachments;
 pub use expand::{Expanded, expand};
 pub use foreign_keys::key_actions;
-pub use lock::{LockTarget, lock, lock_list, lock_statement};
+pub use lock::{LockTarget, lock, lock_list, lock_statement, locked, partitions};
 pub use output::output_columns;
 pub use relations::read;

@@ -5,6 +5,7 @@ use crate::catalog::mark::Mark;
 use crate::pg::ident::{Ident, QualifiedName};
 use crate::plan::column::{ColumnPlan, CopyFormat};
 use crate::plan::compare::Comparison;
+use crate::plan::lock::{SeenLocks, Used};
 use crate::plan::staged::types::{Apply, Staged};
 use crate::plan::step::Transaction;
 use crate::plan::swap::types::Shadow;
@@ -21,6 +22,8 @@ pub struct JobPlan {
     pub snapshot: Vec<String>,
     /// What the target does, one transaction after the other.
     pub transactions: Vec<Transaction>,
+    /// What the servers tell of the locks, where the plan is shown.
+    pub seen_locks: SeenLocks,
     /// What concerns the job as a whole and deserves a word.
     pub warnings: Vec<String>,
 }
@@ -91,6 +94,8 @@ pub struct CopyPlan {
     pub comparison: Comparison,
     /// Sequences to move past the copied values.
     pub sequences: Vec<SequencePlan>,
+    /// Other relations of the target that writing rows locks.
+    pub used: Used,
     /// Bytes on the source's disk, where that is known.
     pub bytes_estimate: Option<u64>,
     /// Rows expected, for the progress bar.

@@ -21,10 +21,11 @@
 
 use std::collections::BTreeSet;
 
-use crate::catalog::desc::{KeyAction, KeyActions};
+use crate::catalog::desc::{KeyAction, KeyActions, ReferentialAction};
 use crate::config::spec::JobSpec;
 use crate::error::Side;
 use crate::pg::ident::{Ident, QualifiedName};
+use crate::plan::lock::{self, Use, Used};
 use crate::plan::refusal::Refusal;
 
 /// What changes of one table's rows may change besides.
@@ -36,6 +37,8 @@ pub struct Effects {
     pub of_update: BTreeSet<QualifiedName>,
     /// Triggers or rules may run, here or at what foreign keys change.
     pub runs_code: bool,
+    /// The tables that are not of the job and that foreign keys look into or change.
+    pub outside: Used,
 }
 
 impl Effects {
@@ -81,17 +84,23 @@ pub fn of(
     let by_delete = follow(actions, deleted.into_iter().collect());
     let moved = (writes.moves && !writes.updates.is_empty()).then_some(Change::Deleted(top));
     let by_update = follow(actions, updated.chain(moved).collect());
-    let here = |reached: &[ActingKey<'_>]| -> BTreeSet<QualifiedName> {
+    let here = |reached: &[ReachedKey<'_>]| -> BTreeSet<QualifiedName> {
         let of_job = |at: &&QualifiedName| {
             let at = actions.top(at);
-            reached.iter().any(|by| by.key.from == *at)
+            reached.iter().any(|by| by.acts && by.key.from == *at)
         };
         job.iter().filter(of_job).cloned().collect()
     };
     let mut runs_code = writes.fires;
+    let mut outside = Used::new();
     for by in by_delete.iter().chain(&by_update) {
-        runs_code |= by.key.runs_code;
+        runs_code |= by.acts && by.key.runs_code;
         if job.iter().any(|at| *actions.top(at) == by.key.from) {
+            continue;
+        }
+        let does = if by.acts { Use::Changes } else { Use::LooksUp };
+        lock::add_use(&mut outside, by.key.table.clone(), does);
+        if !by.acts {
             continue;
         }
         let warning = format!(
@@ -106,16 +115,19 @@ pub fn of(
         of_delete: here(&by_delete),
         of_update: here(&by_update),
         runs_code,
+        outside,
     }
 }
 
-/// A key that acts, and on what.
-struct ActingKey<'a> {
+/// A key that a change concerns.
+struct ReachedKey<'a> {
     key: &'a KeyAction,
+    /// It changes rows; otherwise it only looks whether rows refer to the changed one.
+    acts: bool,
     what: String,
 }
 
-fn follow<'a>(actions: &'a KeyActions, first: Vec<Change<'a>>) -> Vec<ActingKey<'a>> {
+fn follow<'a>(actions: &'a KeyActions, first: Vec<Change<'a>>) -> Vec<ReachedKey<'a>> {
     let mut seen: BTreeSet<Change<'_>> = first.iter().cloned().collect();
     let mut open = first;
     let mut reached = Vec::new();
@@ -128,13 +140,14 @@ fn follow<'a>(actions: &'a KeyActions, first: Vec<Change<'a>>) -> Vec<ActingKey<
                 }
                 _ => continue,
             };
-            let Some(action) = action else { continue };
-            reached.push(ActingKey {
+            let does = action.map_or("NO ACTION", ReferentialAction::as_str);
+            reached.push(ReachedKey {
                 key,
-                what: format!("ON {event} {}", action.as_str()),
+                acts: action.is_some(),
+                what: format!("ON {event} {does}"),
             });
-            let cascades =
-                event == "DELETE" && action == crate::catalog::desc::ReferentialAction::Cascade;
+            let Some(action) = action else { continue };
+            let cascades = event == "DELETE" && action == ReferentialAction::Cascade;
             let next: Vec<Change<'_>> = match cascades {
                 true => vec![Change::Deleted(&key.from)],
                 false => key
@@ -238,7 +251,6 @@ pub fn beyond(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::catalog::desc::ReferentialAction;
     use rstest::rstest;
 
     fn named(name: &str) -> QualifiedName {

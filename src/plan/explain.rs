@@ -2,13 +2,12 @@
 
 use serde::Serialize;
 
-use crate::catalog::desc::RelationKind;
 use crate::config::spec::{JobSpec, Mode};
 use crate::error::Side;
 use crate::plan::checksum::{self, Alphabet};
 use crate::plan::copy::{CopyPlan, JobPlan, Load};
 use crate::plan::form::Writer;
-use crate::plan::lock::Lock;
+use crate::plan::lock::{self, Lock};
 use crate::plan::staged::listing;
 use crate::plan::step::Step;
 use crate::plan::{ctid_ranges, swap};
@@ -82,7 +81,7 @@ pub fn explain(plan: &JobPlan, job: &JobSpec) -> Explanation {
         mode: job.mode,
         tables: plan.tables.iter().map(table).collect(),
         statements: statements(plan, job),
-        locks: locks(plan, job),
+        locks: lock::locks(plan, job),
         warnings: plan.warnings.clone(),
     }
 }
@@ -257,43 +256,6 @@ impl Statements {
     }
 }
 
-fn locks(plan: &JobPlan, job: &JobSpec) -> Vec<Lock> {
-    let mut list = Vec::new();
-    for table in &plan.tables {
-        let relation = match (&table.source_relation, table.source_kind) {
-            (None, _) | (_, RelationKind::Query) => "what the query reads".to_owned(),
-            (Some(name), _) => name.to_string(),
-        };
-        list.push(Lock {
-            side: Side::Source,
-            relation,
-            lock: "ACCESS SHARE",
-            blocks: "DDL, TRUNCATE and VACUUM FULL, until the copy ends",
-        });
-    }
-    for table in &plan.tables {
-        let (lock, blocks) = match job.mode {
-            Mode::Truncate => ("ACCESS EXCLUSIVE", "everybody, readers too, until COMMIT"),
-            Mode::Swap => (
-                "SHARE UPDATE EXCLUSIVE, then ACCESS EXCLUSIVE",
-                "DDL and VACUUM; everybody for the moment of publishing",
-            ),
-            _ => (
-                "ROW EXCLUSIVE",
-                "DDL, CREATE INDEX and VACUUM FULL, until COMMIT",
-            ),
-        };
-        list.push(Lock {
-            side: Side::Target,
-            relation: table.target.to_string(),
-            lock,
-            blocks,
-        });
-    }
-    list.extend(swap::other_locks(&plan.tables));
-    list
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -370,7 +332,8 @@ mod tests {
             locks,
             [
                 (Side::Source, "ACCESS SHARE"),
-                (Side::Target, "ACCESS EXCLUSIVE")
+                (Side::Target, "ACCESS EXCLUSIVE"),
+                (Side::Target, "SHARE UPDATE EXCLUSIVE")
             ]
         );
         let json = serde_json::to_value(&explained).unwrap();

@@ -8,6 +8,7 @@ use crate::error::{ErrorKind, Side};
 use crate::pg::ident::QualifiedName;
 use crate::plan::copy::{CopyPlan, JobPlan, Load};
 use crate::plan::effects::{self, Effects};
+use crate::plan::lock::SeenLocks;
 use crate::plan::refusal::Refusal;
 use crate::plan::setting::Setting;
 use crate::plan::shared::{Attempt, Shared};
@@ -94,6 +95,7 @@ pub fn job(
     Ok(JobPlan {
         transactions: modes::transactions(job, &tables, workers, circle),
         snapshot: Vec::new(),
+        seen_locks: SeenLocks::default(),
         tables,
         workers,
         warnings,

@@ -1,8 +1,16 @@
-//! The locks of a plan.
+//! The locks that a run takes on relations, derived from its plan.
+//!
+//! Functions that triggers, defaults or a `query` call may lock more: no catalogue knows what they do.
+
+use std::collections::BTreeMap;
 
 use serde::Serialize;
 
+use crate::config::spec::{JobSpec, Mode};
 use crate::error::Side;
+use crate::pg::ident::QualifiedName;
+use crate::plan::copy::{CopyPlan, JobPlan, Load};
+use crate::plan::swap;
 
 /// A lock that a statement takes until the end of its transaction.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -15,4 +23,147 @@ pub struct Lock {
     pub lock: &'static str,
     /// What it keeps others from doing.
     pub blocks: &'static str,
+}
+
+/// What writing a table's rows does with a relation that is not among the job's targets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Use {
+    /// Foreign keys look rows up.
+    LooksUp,
+    /// The sequence is advanced.
+    Advances,
+    /// Foreign keys with ON DELETE or ON UPDATE change rows.
+    Changes,
+}
+
+/// Relations that writing a table's rows locks besides the table.
+pub type Used = BTreeMap<QualifiedName, Use>;
+
+/// What only the servers know of a plan's locks.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct SeenLocks {
+    /// The relations that planning has locked on the source: a run locks the same.
+    pub source: Vec<QualifiedName>,
+    /// The partitions, at every level, of the target's partitioned tables that a run locks.
+    pub partitions: BTreeMap<QualifiedName, Vec<QualifiedName>>,
+}
+
+/// Adds a use; the one with the stronger lock counts.
+pub fn add_use(used: &mut Used, relation: QualifiedName, does: Use) {
+    let entry = used.entry(relation).or_insert(does);
+    *entry = does.max(*entry);
+}
+
+/// A lock, and what it blocks.
+type Kind = (&'static str, &'static str);
+
+const EVERYBODY: Kind = ("ACCESS EXCLUSIVE", "everybody, readers too, until COMMIT");
+const SWAPPED: Kind = (
+    "SHARE UPDATE EXCLUSIVE, then ACCESS EXCLUSIVE",
+    "DDL and VACUUM; everybody for the moment of publishing",
+);
+const ROWS: Kind = (
+    "ROW EXCLUSIVE",
+    "DDL, CREATE INDEX and VACUUM FULL, until COMMIT",
+);
+
+impl Use {
+    fn kind(self) -> Kind {
+        match self {
+            Use::LooksUp => (
+                "ROW SHARE",
+                "DDL and TRUNCATE, until COMMIT, where foreign keys look rows up",
+            ),
+            Use::Advances => ("ROW EXCLUSIVE", "ALTER and DROP SEQUENCE, until COMMIT"),
+            Use::Changes => (
+                "ROW EXCLUSIVE",
+                "DDL, CREATE INDEX and VACUUM FULL, until COMMIT, where foreign keys change rows",
+            ),
+        }
+    }
+}
+
+/// The locks of a job's run: those of the source, those of the target until COMMIT, those after it.
+pub fn locks(plan: &JobPlan, job: &JobSpec) -> Vec<Lock> {
+    let mut source: Vec<&QualifiedName> = plan.seen_locks.source.iter().collect();
+    source.extend(
+        plan.tables
+            .iter()
+            .filter_map(|t| t.source_relation.as_ref()),
+    );
+    source.sort_unstable();
+    source.dedup();
+    let reads = |relation: &QualifiedName| Lock {
+        side: Side::Source,
+        relation: relation.to_string(),
+        lock: "ACCESS SHARE",
+        blocks: "DDL, TRUNCATE and VACUUM FULL, until the copy ends",
+    };
+    let mut list: Vec<Lock> = source.into_iter().map(reads).collect();
+
+    let kind = match job.mode {
+        Mode::Truncate => EVERYBODY,
+        Mode::Swap => SWAPPED,
+        Mode::Append | Mode::Merge | Mode::Upsert => ROWS,
+    };
+    let targets: Vec<&QualifiedName> = with_partitions(plan).collect();
+    list.extend(targets.iter().map(|name| on_target(name, kind)));
+    let mut others: BTreeMap<QualifiedName, Kind> = BTreeMap::new();
+    for (relation, does) in used(&plan.tables) {
+        let parts = plan.seen_locks.partitions.get(&relation);
+        for part in parts.into_iter().flatten() {
+            others.insert(part.clone(), does.kind());
+        }
+        others.insert(relation, does.kind());
+    }
+    others.extend(swap::other_locks(&plan.tables));
+    others.retain(|relation, _| !targets.contains(&relation));
+    list.extend(others.iter().map(|(name, kind)| on_target(name, *kind)));
+
+    // A shadow is analysed before it is published.
+    if job.analyze && job.mode != Mode::Swap {
+        let kind = (
+            "SHARE UPDATE EXCLUSIVE",
+            "DDL and VACUUM, during ANALYZE after COMMIT",
+        );
+        list.extend(targets.iter().map(|name| on_target(name, kind)));
+    }
+    list
+}
+
+/// The relations of the target whose partitions are locked with them.
+pub fn partitioned_candidates(plan: &JobPlan) -> Vec<QualifiedName> {
+    let targets = plan.tables.iter().map(|table| table.target.clone());
+    targets.chain(used(&plan.tables).into_keys()).collect()
+}
+
+fn with_partitions(plan: &JobPlan) -> impl Iterator<Item = &QualifiedName> {
+    plan.tables.iter().flat_map(|table| {
+        let parts = plan.seen_locks.partitions.get(&table.target);
+        std::iter::once(&table.target).chain(parts.into_iter().flatten())
+    })
+}
+
+/// What all tables use together.
+fn used(tables: &[CopyPlan]) -> Used {
+    let mut all = Used::new();
+    for table in tables {
+        let by_effects = match &table.load {
+            Load::Staged(staged) => Some(&staged.effects.outside),
+            Load::Direct | Load::Shadow(_) => None,
+        };
+        for (relation, does) in table.used.iter().chain(by_effects.into_iter().flatten()) {
+            add_use(&mut all, relation.clone(), *does);
+        }
+    }
+    all
+}
+
+fn on_target(relation: &QualifiedName, (lock, blocks): Kind) -> Lock {
+    Lock {
+        side: Side::Target,
+        relation: relation.to_string(),
+        lock,
+        blocks,
+    }
 }

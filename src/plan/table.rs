@@ -1,12 +1,14 @@
 //! The plan of one table, or every reason why there is none.
 
 use crate::catalog::desc::{ColumnSequence, Inspected, RelationDesc, TypeDesc, TypeShape};
-use crate::config::spec::{FormatChoice, JobSpec, TableInput, Verify};
+use crate::config::spec::{FormatChoice, JobSpec, Mode, TableInput, Triggers, Verify};
 use crate::error::{ErrorKind, Side};
+use crate::pg::ident::Ident;
 use crate::plan::column::{ColumnPlan, CopyFormat, FormatReason};
 use crate::plan::columns::{self, ColumnPair};
 use crate::plan::copy::{CopyPlan, Load, SequencePlan};
 use crate::plan::format::{self, Carrier, Conversion, ServerFacts};
+use crate::plan::lock::{self, Use, Used};
 use crate::plan::refusal::Refusal;
 use crate::plan::setting::Setting;
 use crate::plan::{checks, compare, ctid_ranges, pairs, sql, staged, watermark};
@@ -130,6 +132,7 @@ pub fn plan(
         target_has_triggers: !target.triggers.is_empty(),
         load,
         comparison,
+        used: used(job, target, setting, &pairs, &sequences),
         columns: planned,
         format,
         sequences,
@@ -279,6 +282,32 @@ fn sequences(
         }
     }
     planned
+}
+
+/// What writing rows locks besides the target: tables that foreign keys point to, sequences that give
+/// values to columns that are not copied, and those that are moved.
+fn used(
+    job: &JobSpec,
+    target: &RelationDesc,
+    setting: &Setting<'_>,
+    pairs: &[ColumnPair<'_>],
+    sequences: &[SequencePlan],
+) -> Used {
+    let mut used = Used::new();
+    // Swap adds foreign keys when it publishes.
+    if job.triggers != Triggers::Skip && job.mode != Mode::Swap {
+        let outer = target.foreign_keys.iter().map(|key| &key.to);
+        for to in outer.filter(|to| !setting.targets.contains(to)) {
+            lock::add_use(&mut used, to.clone(), Use::LooksUp);
+        }
+    }
+    let copied = |name: &Ident| pairs.iter().any(|pair| pair.target.name == *name);
+    let defaults = target.columns.iter().filter(|column| !copied(&column.name));
+    let defaults = defaults.flat_map(|column| column.sequences.iter().map(|s| &s.name));
+    for name in defaults.chain(sequences.iter().map(|owned| &owned.sequence)) {
+        lock::add_use(&mut used, name.clone(), Use::Advances);
+    }
+    used
 }
 
 /// A type of numbers, through domains.

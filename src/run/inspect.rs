@@ -15,6 +15,7 @@ use crate::error::{Phase, Result, Side};
 use crate::pg::ident::QualifiedName;
 use crate::pg::session::{Session, SessionSettings};
 use crate::plan::copy::JobPlan;
+use crate::plan::lock::{self, SeenLocks};
 use crate::plan::shared::Attempt;
 use crate::plan::{self, Inspected, Refusal};
 use crate::report::Snapshot;
@@ -198,6 +199,11 @@ async fn plan_with(
         Ok(mut plan) => {
             let mut refusals = preflight::check(&run.context, source, target, &mut plan).await?;
             refusals.extend(unwritable);
+            plan.seen_locks = SeenLocks {
+                source: catalog::locked(source).await?,
+                partitions: catalog::partitions(target, &lock::partitioned_candidates(&plan))
+                    .await?,
+            };
             match refusals.is_empty() {
                 true => Ok(plan),
                 false => Err(refusals),

@@ -110,7 +110,9 @@ async fn carry_out_step(
         }
         Step::Gate => gate::check(job, target, &results.before, &mut progress.tables[first..]),
         Step::CheckKeys => modes::staging::check(target, job, tables).await,
-        Step::Apply => modes::apply(target, job, tables, &mut progress.tables[first..]).await,
+        Step::Apply => {
+            modes::rounds::apply(target, job, tables, &mut progress.tables[first..]).await
+        }
         Step::BuildIndexes => modes::swap::index(target, pool.targets(), tables).await,
         Step::CompareChecksums => checksum::check(&run.context, source, target, tables).await,
         Step::Record => {

@@ -30,6 +30,7 @@ mod marks;
 mod merge;
 mod output;
 mod pg;
+mod plan_locks;
 mod plan_log;
 mod refused;
 mod run;

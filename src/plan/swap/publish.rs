@@ -10,10 +10,8 @@ use std::collections::BTreeMap;
 use super::types::{PublishSql, Shadow};
 use super::{Names, acl, comment, literal, make, options, quoted};
 use crate::catalog::attachments::{Attachments, Policy, View};
-use crate::error::Side;
 use crate::pg::ident::QualifiedName;
 use crate::plan::copy::{CopyPlan, Load};
-use crate::plan::lock::Lock;
 
 /// The publishing moment of all of a job's tables that load a shadow.
 pub fn publish(tables: &[CopyPlan]) -> PublishSql {
@@ -51,44 +49,22 @@ pub fn publish(tables: &[CopyPlan]) -> PublishSql {
     parts
 }
 
-/// The locks on what is no target of the job.
-pub fn other_locks(tables: &[CopyPlan]) -> Vec<Lock> {
-    let mut locks: BTreeMap<QualifiedName, (&'static str, &'static str)> = BTreeMap::new();
-    for table in tables {
-        let Load::Shadow(shadow) = &table.load else {
-            continue;
-        };
-        let moment = (
-            "ACCESS EXCLUSIVE",
-            "everybody, for the moment of publishing",
-        );
-        let old = &shadow.attachments;
-        let views = old.views.iter().map(|view| (&view.schema, &view.name));
-        let views = views.map(|(schema, name)| QualifiedName::new(schema, name));
-        for name in views.chain(parent(old)).chain(beside(old)) {
-            locks.insert(name, moment);
-        }
-        for key in &shadow.outer_keys {
-            let lock = (
-                "SHARE ROW EXCLUSIVE, then ACCESS EXCLUSIVE",
-                "writers, while the foreign key of a large table is checked; everybody for the moment of \
-                 publishing",
-            );
-            for name in &key.tables {
-                locks.insert(name.clone(), lock);
-            }
-        }
-    }
-    for table in tables {
-        locks.remove(&table.target);
-    }
-    let lock = |(relation, (lock, blocks)): (QualifiedName, _)| Lock {
-        side: Side::Target,
-        relation: relation.to_string(),
-        lock,
-        blocks,
-    };
-    locks.into_iter().map(lock).collect()
+/// The locks on what is no target of the job, each with what it blocks.
+pub fn other_locks(tables: &[CopyPlan]) -> BTreeMap<QualifiedName, (&'static str, &'static str)> {
+    let parts = publish(tables);
+    let moment = (
+        "ACCESS EXCLUSIVE",
+        "everybody, for the moment of publishing",
+    );
+    let referenced = (
+        "SHARE ROW EXCLUSIVE, then ACCESS EXCLUSIVE",
+        "writers, while the foreign key of a large table is checked; everybody for the moment of \
+         publishing",
+    );
+    let all = parts.lock.into_iter().map(|(name, _)| (name, moment));
+    let writers = parts.lock_referenced.into_iter();
+    all.chain(writers.map(|(name, _)| (name, referenced)))
+        .collect()
 }
 
 fn parent(old: &Attachments) -> Option<QualifiedName> {

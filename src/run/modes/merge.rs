@@ -2,8 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::counts;
-use super::rounds::{Differing, Written};
+use super::row_counts::{Differing, Written, counts};
 use crate::error::{Error, ErrorKind, Phase, Result, Side};
 use crate::pg::session::Session;
 use crate::plan::staged::merge::{Change, Merge, steps};

@@ -3,7 +3,8 @@
 
 mod locks;
 mod merge;
-mod rounds;
+pub(super) mod rounds;
+mod row_counts;
 pub(super) mod snapshot_wait;
 pub(super) mod staging;
 pub(super) mod swap;
@@ -14,19 +15,7 @@ use crate::error::{Error, ErrorKind, Phase, Result, Side};
 use crate::pg::ident::QualifiedName;
 use crate::pg::session::Session;
 use crate::plan::copy::{CopyPlan, Load};
-use crate::plan::staged::listing;
-use crate::plan::staged::types::Staged;
 use crate::plan::{Inspected, sql};
-use crate::report::TableReport;
-
-/// One table that was loaded into staging, and its report.
-struct Loaded<'a> {
-    table: &'a CopyPlan,
-    staged: &'a Staged,
-    report: &'a mut TableReport,
-    /// It has been compared with the target.
-    compared: bool,
-}
 
 /// The `where` that limits what `merge` deletes is written over the source's columns, and is asked
 /// of the target's rows: does the target understand it?
@@ -144,43 +133,4 @@ async fn hide(maker: &Session, name: &QualifiedName) -> Result<()> {
         others.join(", ")
     );
     maker.run(Phase::Prepare, &sql).await
-}
-
-/// Makes the target's rows of the staged ones, and counts what that changed. `reports` are those of
-/// the plan's tables, in their order.
-pub(super) async fn apply(
-    target: &Session,
-    job: &JobSpec,
-    tables: &[CopyPlan],
-    reports: &mut [TableReport],
-) -> Result<()> {
-    let reports = tables.iter().zip(reports);
-    let reports = reports.filter(|(table, _)| matches!(table.load, Load::Staged(_)));
-    let mut all = Vec::new();
-    for ((table, staged), (_, report)) in listing::of(tables).zip(reports) {
-        report.rows_inserted = 0;
-        report.rows_updated = 0;
-        report.rows_deleted = 0;
-        all.push(Loaded {
-            table,
-            staged,
-            report,
-            compared: false,
-        });
-    }
-    rounds::apply(target, job, &mut all).await
-}
-
-/// The counts of `what` in the only row of a query.
-async fn counts<const N: usize>(
-    target: &Session,
-    what: &'static str,
-    sql: &str,
-) -> Result<[u64; N]> {
-    let row = target.one_row(Phase::Publish, what, sql, &[]).await?;
-    let mut counts = [0; N];
-    for (at, count) in counts.iter_mut().enumerate() {
-        *count = row.count(at)?;
-    }
-    Ok(counts)
 }

@@ -3,67 +3,42 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{Loaded, merge, upsert};
+use super::row_counts::{Differing, Shortage, Written};
+use super::{merge, upsert};
 use crate::config::spec::{JobSpec, Verify};
 use crate::error::{Error, ErrorKind, Phase, Result, Side};
 use crate::pg::session::Session;
-use crate::plan::staged::types::Apply;
+use crate::plan::copy::{CopyPlan, Load};
+use crate::plan::staged::listing;
+use crate::plan::staged::types::{Apply, Staged};
+use crate::report::TableReport;
 use crate::wording::counted;
 
 /// Rounds of writing and comparing again, besides one for each table: foreign keys that change rows lead
 /// from table to table.
 const ROUNDS_MORE_MAX: usize = 3;
 
-/// How many rows of a table differ.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Differing {
-    /// Only the target has them, and should not.
-    pub gone: u64,
-    /// They hold other values.
-    pub changed: u64,
-    /// Only the source has them.
-    pub new: u64,
-    /// Others may hold other values: only writing them tells.
-    pub is_vague: bool,
+/// One table that was loaded into staging, and its report.
+struct Loaded<'a> {
+    table: &'a CopyPlan,
+    staged: &'a Staged,
+    report: &'a mut TableReport,
+    /// It has been compared with the target.
+    compared: bool,
 }
 
-/// What was written to a table.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Written {
-    pub deleted: u64,
-    pub updated: u64,
-    pub inserted: u64,
-    /// Fewer rows than were found.
-    pub shortage: Option<Shortage>,
-}
-
-/// Fewer rows were written than had been found.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Shortage {
-    /// "deleted", "updated" or "inserted".
-    pub what: &'static str,
-    pub found: u64,
-    pub done: u64,
-}
-
-impl Written {
-    /// Notes what one statement did.
-    pub fn note(&mut self, what: &'static str, found: u64, done: u64) {
-        if done < found && self.shortage.is_none() {
-            self.shortage = Some(Shortage { what, found, done });
-        }
-    }
-}
-
-/// Makes the target's rows of the staged ones, and adds up in the reports what was done.
+/// Makes the target's rows of the staged ones, and adds up in the reports what was done. `reports` are
+/// those of the plan's tables, in their order.
 ///
 /// *Errors:* `DataRejected` where triggers or rules keep the target from becoming what it should be,
 /// `Conflict` where something else does.
-pub(super) async fn apply(
+pub(in crate::run) async fn apply(
     target: &Session,
     job: &JobSpec,
-    tables: &mut [Loaded<'_>],
+    tables: &[CopyPlan],
+    reports: &mut [TableReport],
 ) -> Result<()> {
+    let tables: &mut [Loaded<'_>] = &mut loaded(tables, reports);
     let rounds_max = tables.len() + ROUNDS_MORE_MAX;
     let mut wrong = compare(target, tables, (0..tables.len()).collect()).await?;
     let mut runs_code = false;
@@ -107,6 +82,24 @@ pub(super) async fn apply(
         Some((at, found)) => Err(differs(target, &tables[*at], *found, true)),
         None => Ok(()),
     }
+}
+
+fn loaded<'a>(tables: &'a [CopyPlan], reports: &'a mut [TableReport]) -> Vec<Loaded<'a>> {
+    let reports = tables.iter().zip(reports);
+    let reports = reports.filter(|(table, _)| matches!(table.load, Load::Staged(_)));
+    let mut all = Vec::new();
+    for ((table, staged), (_, report)) in listing::of(tables).zip(reports) {
+        report.rows_inserted = 0;
+        report.rows_updated = 0;
+        report.rows_deleted = 0;
+        all.push(Loaded {
+            table,
+            staged,
+            report,
+            compared: false,
+        });
+    }
+    all
 }
 
 /// The tables of these that differ, and how.

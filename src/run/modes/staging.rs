@@ -1,6 +1,6 @@
 //! Every staged row needs a key, and each key has one row.
 
-use super::counts;
+use super::row_counts::counts;
 use crate::config::spec::JobSpec;
 use crate::error::{Error, ErrorKind, Phase, Result, Side};
 use crate::pg::session::Session;

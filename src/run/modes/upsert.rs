@@ -1,7 +1,6 @@
 //! Mode `upsert`, and `append` with a watermark.
 
-use super::counts;
-use super::rounds::{Differing, Written};
+use super::row_counts::{Differing, Written, counts};
 use crate::error::{Phase, Result};
 use crate::pg::session::Session;
 use crate::plan::staged::upsert::Upsert;
