@@ -8,14 +8,14 @@
 pub mod catalog;
 mod cli;
 pub mod config;
-pub mod daemon;
+mod daemon;
 pub mod error;
 mod harmless;
 pub mod pg;
 pub mod plan;
 mod private;
 mod report;
-pub mod run;
+mod run;
 mod wording;
 
 pub use cli::main;

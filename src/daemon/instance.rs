@@ -1,5 +1,5 @@
-//! One daemon for each `runtime_dir` and each `state_dir`: the pid file, and the lock on it that says
-//! whether it is true.
+//! At most one daemon uses a `runtime_dir`, and at most one uses a `state_dir`. The pid file says which, and the
+//! lock on it shows whether that daemon is alive.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Write};
@@ -10,7 +10,7 @@ use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::libc;
 
-/// This process is the daemon of the directory, until this is dropped or the process ends.
+/// The lock that makes this process the daemon of a directory, until it is dropped or the process ends.
 #[derive(Debug)]
 pub struct Instance {
     file: File,
@@ -19,7 +19,7 @@ pub struct Instance {
 /// Why this process is not the daemon.
 #[derive(Debug, thiserror::Error)]
 pub enum InstanceError {
-    /// Another one is.
+    /// Another process is.
     #[error(
         "another daemon{} is running with {key} {}; \
          stop it, or give this one a {key} of its own",
@@ -44,13 +44,12 @@ pub enum InstanceError {
 }
 
 impl Instance {
-    /// Becomes the daemon of this `runtime_dir`.
+    /// Makes this process the daemon of a `runtime_dir`.
     pub fn lock_runtime_dir(runtime_dir: &Path) -> Result<Self, InstanceError> {
         Instance::lock(pid_file(runtime_dir), 0o644, "runtime_dir", runtime_dir)
     }
 
-    /// Becomes the daemon that remembers in this `state_dir`. *Errors:* another one does; each would
-    /// overwrite what the other has written.
+    /// Makes this process the daemon of a `state_dir`. Two daemons would overwrite each other's state file.
     pub fn lock_state_dir(state_dir: &Path) -> Result<Self, InstanceError> {
         let path = state_dir.join("daemon.lock");
         Instance::lock(path, 0o600, "state_dir", state_dir)
@@ -91,32 +90,18 @@ impl Instance {
             .map_err(failed)?;
         Ok(Instance { file })
     }
-
-    /// The process that is the daemon of this `runtime_dir` now. A pid file that a killed daemon
-    /// left behind has no lock, and counts for nothing.
-    pub fn holder(runtime_dir: &Path) -> Option<i32> {
-        let mut file = OpenOptions::new()
-            .read(true)
-            .custom_flags(OFlag::O_NOFOLLOW.bits() | OFlag::O_NONBLOCK.bits())
-            .open(pid_file(runtime_dir))
-            .ok()?;
-        let mut lock = whole_file();
-        fcntl(&file, FcntlArg::F_OFD_GETLK(&mut lock)).ok()?;
-        let locked = i32::from(lock.l_type) != libc::F_UNLCK;
-        locked.then(|| read_pid(&mut file)).flatten()
-    }
 }
 
 impl Drop for Instance {
-    /// Emptied, not removed: whoever has the file open already must find the same file locked or free.
+    /// Empties the file and does not remove it: a process that has it open must find the same file locked or
+    /// free.
     fn drop(&mut self) {
         let _ = self.file.set_len(0);
     }
 }
 
-/// A lock that belongs to the open file: unlike flock's it can be asked about without being taken for
-/// a moment (which could keep out a daemon that starts just then), unlike POSIX's it is not lost when
-/// the process closes another handle.
+/// A lock that belongs to the open file. Unlike a POSIX lock, it is not lost when the process closes another
+/// handle.
 fn whole_file() -> libc::flock {
     libc::flock {
         l_type: libc::F_WRLCK as libc::c_short,
@@ -143,12 +128,16 @@ mod tests {
     use std::os::unix::fs::symlink;
     use tempfile::TempDir;
 
+    fn written(runtime_dir: &Path) -> String {
+        std::fs::read_to_string(pid_file(runtime_dir)).unwrap()
+    }
+
     #[test]
     fn a_second_daemon_is_refused_by_name() {
         let dir = TempDir::new().unwrap();
         let first = Instance::lock_runtime_dir(dir.path()).unwrap();
-        let pid = i32::try_from(std::process::id()).unwrap();
-        assert_eq!(Instance::holder(dir.path()), Some(pid));
+        let pid = std::process::id();
+        assert_eq!(written(dir.path()), format!("{pid}\n"));
 
         let error = Instance::lock_runtime_dir(dir.path())
             .unwrap_err()
@@ -157,7 +146,7 @@ mod tests {
         assert!(error.contains(&dir.path().display().to_string()), "{error}");
 
         drop(first);
-        assert_eq!(Instance::holder(dir.path()), None);
+        assert_eq!(written(dir.path()), "");
         Instance::lock_runtime_dir(dir.path()).unwrap();
     }
 
@@ -165,24 +154,8 @@ mod tests {
     fn what_a_killed_daemon_left_counts_for_nothing() {
         let dir = TempDir::new().unwrap();
         std::fs::write(pid_file(dir.path()), "1\nleft over from long ago").unwrap();
-        assert_eq!(Instance::holder(dir.path()), None);
         let _instance = Instance::lock_runtime_dir(dir.path()).unwrap();
-        let text = std::fs::read_to_string(pid_file(dir.path())).unwrap();
-        assert_eq!(text, format!("{}\n", std::process::id()));
-    }
-
-    #[test]
-    fn somebody_who_asks_does_not_keep_a_daemon_out() {
-        let dir = TempDir::new().unwrap();
-        std::fs::write(pid_file(dir.path()), "").unwrap();
-        std::thread::scope(|scope| {
-            let asking = scope.spawn(|| (0..2000).all(|_| Instance::holder(dir.path()).is_none()));
-            while !asking.is_finished() {
-                // Emptied on drop, so that nobody sees this process's pid.
-                Instance::lock_runtime_dir(dir.path()).map(drop).unwrap();
-            }
-            let _ = asking.join().unwrap();
-        });
+        assert_eq!(written(dir.path()), format!("{}\n", std::process::id()));
     }
 
     #[test]
@@ -193,7 +166,6 @@ mod tests {
         symlink(&outside, pid_file(dir.path())).unwrap();
         let error = Instance::lock_runtime_dir(dir.path()).unwrap_err();
         assert!(matches!(error, InstanceError::Io { .. }), "{error}");
-        assert_eq!(Instance::holder(dir.path()), None);
         assert_eq!(std::fs::read_to_string(outside).unwrap(), "kept");
     }
 

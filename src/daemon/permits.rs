@@ -25,6 +25,7 @@ impl Needs {
     }
 
     /// The connections to this server.
+    #[cfg(test)]
     pub fn of(&self, server: &str) -> u32 {
         self.0.get(server).copied().unwrap_or(0)
     }

@@ -33,8 +33,6 @@ pub struct EndedRun {
 pub struct Retry {
     /// The run's job.
     pub job: JobName,
-    /// The run.
-    pub run_id: Uuid,
     /// The attempt that follows.
     pub attempt: u32,
     /// Why the one before failed.
@@ -54,7 +52,6 @@ impl Listener for RetryListener {
             // It is for `status` only: a loop that is busy need not hear all.
             let _ = self.retrying.try_send(Retry {
                 job: self.job.clone(),
-                run_id,
                 attempt: *attempt,
                 error: error.to_string(),
             });

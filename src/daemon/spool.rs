@@ -1,27 +1,25 @@
-//! The trigger spool: a file in `runtime_dir/trigger/` names a job that is to run. Its name is the job's,
-//! by itself (`touch catalogue`) or with a suffix that keeps requests apart (`catalogue.018f…`). What is
-//! in the file does not matter, and it is never opened.
+//! The trigger spool: a file in `runtime_dir/trigger/` requests a run of the job that it is named for. The file
+//! name is the job's name, alone (`touch catalogue`) or with a suffix (`catalogue.018f…`). The file is never
+//! opened.
 
 use std::collections::BTreeSet;
 use std::ffi::OsStr;
-use std::fs::{self, DirBuilder, OpenOptions};
+use std::fs::{self, DirBuilder};
 use std::io;
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
-
-use uuid::Uuid;
 
 use crate::config::is_name;
 use crate::private;
 
-/// Files looked at in one go, so that a full directory does not hold up the daemon.
+/// Files read at a time, so that a full directory does not hold up the daemon.
 const TAKE_FILES_MAX: usize = 1000;
 
 /// A job's name must leave room for the suffix in a file name of 255 bytes.
 const JOB_NAME_BYTES_MAX: usize = 200;
 
-/// How much of a strange file's name is worth reporting, in characters.
+/// Characters of a rejected file's name that are reported.
 const REPORTED_NAME_MAX: usize = 80;
 
 /// How long signals may trail behind the spool files that they announced.
@@ -36,9 +34,6 @@ pub struct Spool {
 /// Why the spool cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum SpoolError {
-    /// Not `[a-z][a-z0-9_]*`.
-    #[error("`{0}` is not the name of a job")]
-    JobName(String),
     /// There is no spool.
     #[error("{} does not exist: no daemon runs with this runtime_dir", .0.display())]
     NoSpool(PathBuf),
@@ -57,12 +52,12 @@ pub enum SpoolError {
     },
 }
 
-/// What was found in one go. All of it has been removed, but for `rejected` directories with contents.
+/// What one batch has found. All of it has been removed, except `rejected` directories that are not empty.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct SpoolBatch {
-    /// The jobs that are to run; whether they exist is not known here.
+    /// The jobs that are to run. They may not exist.
     pub jobs: BTreeSet<String>,
-    /// What was no trigger file: name, made printable, and why.
+    /// The names, made printable, of what is not a trigger file, and why not.
     pub rejected: Vec<(String, String)>,
     /// There may be more: take again.
     pub more: bool,
@@ -86,27 +81,7 @@ impl Spool {
         }
     }
 
-    /// Creates the trigger file of a job. The daemon reads it after SIGUSR1.
-    pub fn put(&self, job: &str) -> Result<(), SpoolError> {
-        if !is_job_name(job) {
-            return Err(SpoolError::JobName(job.to_owned()));
-        }
-        self.check()?;
-        let name = format!("{job}.{}", Uuid::now_v7().simple());
-        let (hidden, path) = (self.dir.join(format!(".{name}")), self.dir.join(name));
-        OpenOptions::new()
-            .write(true)
-            .create_new(true)
-            .mode(0o600)
-            .open(&hidden)
-            .map_err(|why| self.error("create", &hidden, why))?;
-        fs::rename(&hidden, &path).map_err(|why| {
-            let _ = fs::remove_file(&hidden);
-            self.error("create", &path, why)
-        })
-    }
-
-    /// Begins to look at all files that are there now.
+    /// Begins to read the files that are there now.
     pub fn scan(&self) -> Result<SpoolScan, SpoolError> {
         self.check()?;
         let entries = fs::read_dir(&self.dir).map_err(|why| self.error("read", &self.dir, why))?;
@@ -117,7 +92,7 @@ impl Spool {
         })
     }
 
-    /// A group may be allowed to ask for runs, everybody may not.
+    /// Its group may write to the spool, other users may not.
     fn check_writers(&self) -> Result<(), SpoolError> {
         self.check()?;
         private::writers(&self.dir)
@@ -125,7 +100,7 @@ impl Spool {
             .map_err(|why| self.error("use", &self.dir, why))
     }
 
-    /// Never through a symbolic link: files would be removed elsewhere.
+    /// Refuses a symbolic link: files would be removed elsewhere.
     fn check(&self) -> Result<(), SpoolError> {
         match fs::symlink_metadata(&self.dir) {
             Ok(meta) if meta.is_dir() => Ok(()),
@@ -146,8 +121,7 @@ impl Spool {
     }
 }
 
-/// One look through the spool, in as many goes as it takes. It comes to its end, whatever can't be
-/// removed.
+/// One pass over the spool, in batches. It ends even if a file cannot be removed.
 #[derive(Debug)]
 pub struct SpoolScan {
     spool: Spool,
@@ -156,8 +130,8 @@ pub struct SpoolScan {
 }
 
 impl SpoolScan {
-    /// Removes some of the trigger files and returns the jobs that they name. A file that cannot be
-    /// removed asks for nothing, for it would ask again and again.
+    /// Removes some of the trigger files and returns the jobs that they name. A file that cannot be removed is
+    /// rejected: it would request a run again and again.
     pub fn take(&mut self) -> Result<SpoolBatch, SpoolError> {
         let mut taken = SpoolBatch::default();
         for _ in 0..TAKE_FILES_MAX {
@@ -181,13 +155,13 @@ impl SpoolScan {
         Ok(taken)
     }
 
-    /// Whether there was any trigger file so far.
+    /// Was there any trigger file so far?
     pub fn has_found(&self) -> bool {
         self.found
     }
 }
 
-/// Removes the entry; its job, or why it is no trigger file.
+/// Removes the entry. Returns its job, or why it is not a trigger file.
 fn accept(entry: &fs::DirEntry) -> Result<String, String> {
     let kind = entry.file_type().map_err(|why| why.to_string())?;
     let removed = if kind.is_dir() {
@@ -225,14 +199,15 @@ fn printable(name: &OsStr) -> String {
 pub enum BareSignal {
     /// Every job with `on_demand`.
     OnDemand,
-    /// Nothing: the signal announced a file that an earlier look has taken already.
+    /// Nothing: an earlier pass has already taken the file that the signal announced.
     Echo {
-        /// The first since that scan.
+        /// The first such signal since that pass.
         is_first: bool,
     },
 }
 
-/// Tells a signal that means "all on-demand jobs" from one that comes late in a storm.
+/// Decides whether SIGUSR1 with an empty spool means "all on-demand jobs", or is one of many signals whose
+/// files have already been taken.
 #[derive(Debug, Default)]
 pub struct SignalStorm {
     last_named: Option<Instant>,
@@ -264,6 +239,7 @@ mod tests {
     use std::os::unix::ffi::OsStrExt;
     use std::os::unix::fs::symlink;
     use tempfile::TempDir;
+    use uuid::Uuid;
 
     fn spool() -> (TempDir, Spool) {
         let dir = TempDir::new().unwrap();
@@ -273,6 +249,14 @@ mod tests {
     }
 
     impl Spool {
+        /// Puts a trigger file there as the README says: under a hidden name first.
+        fn put(&self, job: &str) {
+            let name = format!("{job}.{}", Uuid::now_v7().simple());
+            let hidden = self.dir.join(format!(".{name}"));
+            fs::write(&hidden, "").unwrap();
+            fs::rename(&hidden, self.dir.join(name)).unwrap();
+        }
+
         fn take(&self) -> Result<SpoolBatch, SpoolError> {
             self.scan()?.take()
         }
@@ -309,7 +293,7 @@ mod tests {
     fn what_was_put_is_taken_once() {
         let (_dir, spool) = spool();
         for job in ["orders", "catalogue", "orders"] {
-            spool.put(job).unwrap();
+            spool.put(job);
         }
         assert_eq!(fs::read_dir(&spool.dir).unwrap().count(), 3);
         let taken = spool.take().unwrap();
@@ -343,7 +327,7 @@ mod tests {
                 let spool = &spool;
                 scope.spawn(move || {
                     for n in 0..50 {
-                        spool.put(&format!("job_{writer}_{n}")).unwrap();
+                        spool.put(&format!("job_{writer}_{n}"));
                     }
                 });
             }
@@ -364,9 +348,7 @@ mod tests {
     #[case("1a")]
     #[case(&"x".repeat(201))]
     fn names_that_are_no_jobs_are_refused(#[case] job: &str) {
-        let (_dir, spool) = spool();
-        assert!(matches!(spool.put(job), Err(SpoolError::JobName(_))));
-        assert_eq!(fs::read_dir(&spool.dir).unwrap().count(), 0);
+        assert!(!is_job_name(job));
     }
 
     #[test]
@@ -414,9 +396,9 @@ mod tests {
         let elsewhere = TempDir::new().unwrap();
         fs::write(elsewhere.path().join("orders"), "kept").unwrap();
         let spool = Spool::of(dir.path());
-        assert!(matches!(spool.put("orders"), Err(SpoolError::NoSpool(_))));
+        assert!(matches!(spool.take(), Err(SpoolError::NoSpool(_))));
         symlink(elsewhere.path(), &spool.dir).unwrap();
-        for result in [spool.create(), spool.put("orders"), spool.take().map(drop)] {
+        for result in [spool.create(), spool.take().map(drop)] {
             assert!(matches!(result, Err(SpoolError::NotADirectory(_))));
         }
         assert!(elsewhere.path().join("orders").exists());

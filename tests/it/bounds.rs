@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 /// A place in `src` and a constant's name.
 type Constant = (String, String);
@@ -75,6 +76,14 @@ fn rows() -> Vec<Row> {
     let rows: Vec<Row> = text.lines().filter_map(row).collect();
     assert!(rows.len() > 50, "{}", rows.len());
     rows
+}
+
+/// The time that LIMITS.md gives for a constant.
+pub fn documented(file: &str, name: &str) -> Duration {
+    let constant = Some((file.to_owned(), name.to_owned()));
+    let row = rows().into_iter().find(|row| row.constant == constant);
+    let millis = row.and_then(|row| measure(&row.value));
+    Duration::from_millis(millis.unwrap_or_else(|| panic!("LIMITS.md lacks {file} {name}")))
 }
 
 fn row(line: &str) -> Option<Row> {

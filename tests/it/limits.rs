@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
 
+use crate::bounds::documented;
 use crate::support::proxy::{Fault, Rule, Trigger, Way};
 use crate::support::{
     Database, Databases, Outcome, PATIENCE, Proxy, databases, job, job_between, wait_until,
@@ -52,7 +53,7 @@ fn no_more_than_rate_limit_is_read_a_second_by_all_copies_together() {
     let tables = outcome.report()["tables"].as_array().unwrap();
     let bytes: u64 = tables.iter().map(|t| t["bytes"].as_u64().unwrap()).sum();
     assert!(bytes > 1_600_000, "{outcome}");
-    let burst = tableferry::run::pipe::limit::BURST;
+    let burst = documented("run/pipe/limit.rs", "BURST");
     assert!(
         elapsed + burst >= Duration::from_millis(bytes / 800),
         "{bytes} bytes in {elapsed:?}"

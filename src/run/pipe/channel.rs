@@ -1,28 +1,26 @@
-//! A channel bounded in bytes, because a row may have one byte or a gigabyte.
+//! A channel bounded in bytes: a row may have one byte or a gigabyte.
 
 use std::sync::Arc;
 
 use bytes::Bytes;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 
-use super::Totals;
-
-/// Bytes on their way between the two servers. Enough for several merged reads, and little enough
-/// that a run's memory stays small.
+/// Bytes in transit between the two servers: enough for several merged reads, and few enough that a run needs
+/// little memory.
 pub const CHANNEL_BYTES_MAX: usize = 1 << 20;
 
-/// Blocks on their way, however small they are: a bound on bookkeeping, not on data.
+/// Blocks in transit, however small. This bounds the bookkeeping, not the data.
 const CHANNEL_BLOCKS_MAX: usize = 64;
 
-/// One thing that travels. The end is a value: a closed channel never means that the data is whole.
+/// What is sent. The end is a value: a closed channel never means that all rows have arrived.
 pub enum Item {
     /// Whole rows.
     Block(Block),
-    /// The source announced its end, after these totals.
-    End(Totals),
+    /// The source has announced the end of its rows.
+    End,
 }
 
-/// Whole rows, and the room that they take.
+/// Whole rows, and their share of the channel's bytes.
 pub struct Block {
     /// COPY data.
     pub bytes: Bytes,
@@ -41,11 +39,11 @@ pub struct Receiver {
     items: mpsc::Receiver<Item>,
 }
 
-/// The receiving half is gone: its own error says why.
+/// The receiver has been dropped. Its own error is the cause.
 #[derive(Debug)]
 pub struct Closed;
 
-/// Makes a channel that holds at most `bytes_max`, or one block where that one is larger.
+/// Makes a channel that holds at most `bytes_max` bytes, or one larger block.
 pub fn bounded(bytes_max: usize) -> (Sender, Receiver) {
     let (items, received) = mpsc::channel(CHANNEL_BLOCKS_MAX);
     (
@@ -61,7 +59,7 @@ pub fn bounded(bytes_max: usize) -> (Sender, Receiver) {
 impl Sender {
     /// Waits for room, then sends one block.
     pub async fn send(&self, bytes: Bytes) -> Result<(), Closed> {
-        // A block larger than the channel takes all of it, and so travels alone.
+        // A block that is larger than the channel takes all of it.
         let wanted = u32::try_from(bytes.len().min(self.bytes_max)).unwrap_or(u32::MAX);
         let room = Arc::clone(&self.room)
             .acquire_many_owned(wanted)
@@ -74,14 +72,14 @@ impl Sender {
             .map_err(|_| Closed)
     }
 
-    /// Says that all has been sent.
-    pub async fn end(self, totals: Totals) -> Result<(), Closed> {
-        self.items.send(Item::End(totals)).await.map_err(|_| Closed)
+    /// Announces the end.
+    pub async fn end(self) -> Result<(), Closed> {
+        self.items.send(Item::End).await.map_err(|_| Closed)
     }
 }
 
 impl Receiver {
-    /// The next item; `None` when the sender is gone without an end.
+    /// The next item. `None`: the sender was dropped before it announced the end.
     pub async fn recv(&mut self) -> Option<Item> {
         self.items.recv().await
     }

@@ -1,4 +1,4 @@
-//! The target's half: writes blocks, and notices at once when the target has refused one.
+//! The target's side of a copy: writes blocks, and stops as soon as the target reports an error.
 
 use std::time::Duration;
 
@@ -11,10 +11,10 @@ use crate::error::{Error, ErrorKind, Phase, Result, Side};
 use crate::pg::session::Session;
 use crate::plan::copy::CopyPlan;
 
-/// How long a target that has reported an error may take to finish saying so.
+/// How long a target that has reported an error may take to end the COPY.
 const ERROR_WAIT: Duration = Duration::from_secs(10);
 
-/// Writes until the end has been announced; returns the rows that the target acknowledged.
+/// Writes blocks until the end is announced. Returns the number of rows that the target acknowledged.
 pub(super) async fn pump(
     target: &Session,
     plan: &CopyPlan,
@@ -30,9 +30,9 @@ pub(super) async fn pump(
     pin_mut!(sink);
 
     loop {
-        // tokio-postgres reads the target's answer only in `finish()`: without a look at the tap,
-        // the rest of the table would be pumped into a COPY that has failed long ago; and a target that
-        // is gone would be noticed only when the source has sent its next row.
+        // tokio-postgres reads the target's answer only in `finish()`. The tap sees an error when it
+        // arrives, so that the rest of the table is not sent into a COPY that has failed, and a target that
+        // is gone is noticed before the source sends its next row.
         let item = tokio::select! {
             biased;
             () = target.tap().error_arrived() => break,
@@ -44,7 +44,7 @@ pub(super) async fn pump(
                 () = target.tap().error_arrived() => break,
                 fed = sink.feed(block.bytes.clone()) => fed.map_err(failed)?,
             },
-            Some(Item::End(_)) => {
+            Some(Item::End) => {
                 meter.waits_for(Waiting::Target);
                 return sink.finish().await.map_err(failed);
             }

@@ -1,4 +1,4 @@
-//! The source's half: reads COPY data and passes it on, and knows that it has seen the end.
+//! The source's side of a copy: reads COPY data, passes it on, and checks that it is complete.
 
 use futures_util::{StreamExt, pin_mut};
 
@@ -14,8 +14,8 @@ use crate::plan::copy::CopyPlan;
 /// The two bytes that end binary COPY data: a field count of -1.
 const BINARY_TRAILER: [u8; 2] = [0xff, 0xff];
 
-/// Reads the whole COPY. A block holds whole rows, or a piece of one that is large: the tap below
-/// tokio-postgres joins and cuts messages.
+/// Reads all COPY data. A block holds whole rows, or a piece of a large row: the tap below tokio-postgres joins
+/// and cuts messages.
 pub(super) async fn pump(
     source: &Session,
     plan: &CopyPlan,
@@ -39,7 +39,7 @@ pub(super) async fn pump(
         }
         meter.waits_for(Waiting::Source);
     }
-    // `None` comes only after CopyDone: a broken connection is an error above.
+    // The stream ends only after CopyDone. A broken connection is an error above.
     if plan.format == CopyFormat::Binary && tail != BINARY_TRAILER {
         return Err(Error::new(
             ErrorKind::Truncated,
@@ -52,13 +52,13 @@ pub(super) async fn pump(
     }
     let totals = meter.read_so_far();
     meter.waits_for(Waiting::Target);
-    match blocks.end(totals).await {
+    match blocks.end().await {
         Ok(()) => Ok(totals),
         Err(_) => superseded().await,
     }
 }
 
-/// The target's half has failed and is about to return its error: that one is the cause.
+/// Waits for ever: the target's side has failed, and its error ends the copy.
 async fn superseded<T>() -> Result<T> {
     std::future::pending().await
 }
