@@ -1,4 +1,4 @@
-//! The one error type of a run: what failed, in which phase, on which side, and what to do.
+//! The error type of a run: what failed, in which phase, on which side, and what to do about it.
 
 mod current;
 mod display;

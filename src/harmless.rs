@@ -1,8 +1,8 @@
-//! Text from elsewhere (a server, a file, a name that somebody chose) made harmless for a terminal and
-//! a log: what could move the cursor, hide text or forge a line becomes visible.
+//! Makes text from servers, files and users harmless for a terminal and a log: characters that move the cursor,
+//! hide text or forge a line become visible.
 //!
-//! All that is printed or logged passes through here: `cli::out` for the commands, `cli::logging` for
-//! the log, `report::progress` for bars. So errors and reports keep their exact text.
+//! `cli::out` uses it for all that commands print, `cli::logging` for the log, `report::progress` for progress
+//! bars. Errors and reports themselves keep the exact text.
 
 use std::borrow::Cow;
 use std::fmt::Write as _;

@@ -1,4 +1,4 @@
-//! Directories and files of our own: made for this user only, whatever the umask says.
+//! Creates the program's own directories and files for its user only, whatever the umask is.
 
 use std::fs::{DirBuilder, OpenOptions};
 use std::io;

@@ -1,4 +1,4 @@
-//! Words for people: numbers with their noun, the name that was meant, what OpenSSL means.
+//! Texts for people: numbers with nouns, the nearest known name, TLS errors without OpenSSL's file and line.
 
 use std::fmt::Display;
 

@@ -1,7 +1,7 @@
-//! Everything that people attach to a table: what a new table in its place has to have again.
+//! Everything that is attached to a table. A table that replaces it must have all of it again.
 //!
-//! Plain data with names and the server's own definitions, no OIDs: what was read of the old table
-//! can be compared with what is read of the new one.
+//! Plain data: names and the server's own definitions, no OIDs. So what was read for the old table can be
+//! compared with what is read for the new one.
 
 use serde::Deserialize;
 

@@ -1,4 +1,4 @@
-//! What is known of a relation: plain data, read once under a lock, decided on without I/O.
+//! The description of a relation: plain data, read once under a lock. Planning uses it without I/O.
 
 use std::collections::BTreeMap;
 

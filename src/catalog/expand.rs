@@ -1,4 +1,4 @@
-//! The entries that a job's patterns stand for on its source.
+//! Finds the tables that a job's patterns match on its source.
 
 use crate::catalog::pattern::{self, Candidate};
 use crate::config::spec::{JobSpec, TableSpec};

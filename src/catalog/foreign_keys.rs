@@ -1,4 +1,4 @@
-//! Foreign keys, and what their ON DELETE and ON UPDATE may change.
+//! Foreign keys, and the rows that their ON DELETE and ON UPDATE actions may change.
 
 use std::collections::BTreeMap;
 

@@ -1,4 +1,5 @@
-//! What a plan needs of one entry: both relations, and what its own SQL gives.
+//! Reads what the plan of one table needs: both relations, and the columns that its query or expressions
+//! return.
 
 use std::collections::BTreeMap;
 

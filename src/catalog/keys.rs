@@ -1,4 +1,4 @@
-//! Unique indexes, with the equality that each of them means by "the same key".
+//! Unique indexes, with the equality operator of each column.
 
 use std::collections::BTreeMap;
 

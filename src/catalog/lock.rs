@@ -1,8 +1,7 @@
-//! Locks that keep a snapshot true.
+//! Locks that protect a snapshot.
 //!
-//! A snapshot that is older than a TRUNCATE or a rewriting ALTER TABLE reads no rows, without an
-//! error. So the tables are locked in a transaction's first statement: LOCK takes no snapshot, the
-//! first query does.
+//! A snapshot that is older than a TRUNCATE or a rewriting ALTER TABLE reads no rows, without an error. So the
+//! first statement of the transaction locks the tables: LOCK takes no snapshot, the first query does.
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -1,7 +1,7 @@
-//! What a server knows of its relations: the queries that read it.
+//! The queries that describe a server's relations.
 //!
-//! Every query is qualified with `pg_catalog`, because `search_path` is empty, and reads only what
-//! any role may read. All relations of a job are read together, in a handful of queries.
+//! Every query qualifies names with `pg_catalog`, because `search_path` is empty, and reads only catalogs that
+//! every role may read. A handful of queries reads all relations of a job.
 
 pub(crate) mod attachments;
 pub mod desc;

@@ -1,4 +1,4 @@
-//! What keeps rows out of the target's tables and shows only when a statement runs.
+//! What makes writes to the target's tables fail, but shows only when a statement runs.
 
 use crate::error::{Error, ErrorKind, Phase, Result};
 use crate::pg::ident::QualifiedName;

@@ -1,4 +1,4 @@
-//! The columns that a query or an expression gives.
+//! The columns that a query or an expression returns.
 
 use crate::catalog::desc::ColumnDesc;
 use crate::catalog::types::Types;

@@ -1,4 +1,4 @@
-//! Which relations a job's patterns mean: pure matching.
+//! Decides which relations a job's patterns match.
 
 use std::collections::{BTreeMap, BTreeSet};
 

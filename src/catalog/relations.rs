@@ -1,4 +1,4 @@
-//! Relations, their columns and keys: a few queries for all of a job's relations, and the types.
+//! Reads relations, their columns and keys: a few queries for all relations of a job.
 
 use std::collections::BTreeMap;
 

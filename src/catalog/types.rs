@@ -1,4 +1,4 @@
-//! Types, read level by level down to their leaves.
+//! Reads types, level by level, down to base types.
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -1,4 +1,4 @@
-//! `tableferry check`: is the configuration right, and with `--connect`: would every job run?
+//! `tableferry check`: validates the configuration; with `--connect`, also whether each job can run.
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -1,4 +1,4 @@
-//! `tableferry history`: past runs, newest first, and `tableferry schema`: where they are kept.
+//! `tableferry history` lists runs, newest first. `tableferry schema` prints the DDL of the ledger.
 
 use std::collections::BTreeSet;
 use std::time::Duration;

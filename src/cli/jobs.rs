@@ -1,4 +1,4 @@
-//! `tableferry jobs`: what is configured, and when it will run.
+//! `tableferry jobs`: the configured jobs, and when each runs next.
 
 use std::sync::Arc;
 

@@ -1,5 +1,4 @@
-//! Where log lines go: to journald with fields when it reads our stderr, pretty on a terminal,
-//! JSON elsewhere.
+//! Where log lines go: to journald with fields if it reads stderr, as text on a terminal, as JSON elsewhere.
 
 mod escape;
 

@@ -1,7 +1,7 @@
-//! What commands print: results to stdout, everything else to stderr. Nothing else prints.
+//! Everything that commands print: results to stdout, all else to stderr. No other module prints.
 //!
-//! Names and messages come from servers and files, so all of it is made harmless here. A reader that
-//! has gone away (`| head`) is no error of ours.
+//! Names and messages come from servers and files, so this module makes all of them harmless. A reader that
+//! closes the pipe (`| head`) is not an error.
 
 use std::io::{IsTerminal, Write};
 

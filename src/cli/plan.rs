@@ -1,4 +1,4 @@
-//! `tableferry plan`: what a run would do, and why; or every reason why it can't.
+//! `tableferry plan`: prints what a run would do and why, or every reason why it cannot run.
 
 use std::fmt::Write as _;
 use std::sync::Arc;

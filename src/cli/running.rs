@@ -1,5 +1,5 @@
-//! The running daemon, as the other commands find it: also when the configuration on disk has become
-//! wrong in the meantime, for the daemon goes on with the one it has.
+//! Finds the running daemon for the other commands. This works even if the configuration on disk has become
+//! invalid, because the daemon keeps the one that it has read.
 
 use std::io;
 use std::path::PathBuf;

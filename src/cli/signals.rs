@@ -1,4 +1,4 @@
-//! SIGINT and SIGTERM during a command in the foreground: cancel, and roll back on both servers.
+//! SIGINT and SIGTERM in a foreground command: cancel, and roll back on both servers.
 
 use futures_util::StreamExt;
 use signal_hook::consts::{SIGINT, SIGTERM};

@@ -1,4 +1,4 @@
-//! `tableferry verify`: do source and target hold the same rows, and if not, where do they differ?
+//! `tableferry verify`: compares the rows of source and target, and shows where they differ.
 
 use std::fmt::Write as _;
 use std::io::IsTerminal;

@@ -1,4 +1,4 @@
-//! How many connections a job takes, and how many workers its servers' limits leave it.
+//! The number of connections that a job needs, and of workers that its servers' limits allow.
 
 use std::collections::BTreeMap;
 

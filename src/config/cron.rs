@@ -1,5 +1,4 @@
-//! Cron expressions: how they are read, spellings that the parser does not know, and those that are worth
-//! a warning.
+//! Validates cron expressions: spellings that the parser does not know, and expressions that need a warning.
 
 use croner::Cron;
 use croner::parser::{CronParser, Seconds, Year};

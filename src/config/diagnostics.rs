@@ -1,4 +1,4 @@
-//! What is wrong with the merged values, and what is worth a warning.
+//! Collects the errors and warnings of the merged values.
 
 use super::error::{ConfigError, KeyPath};
 use super::keys::{self, Known};

@@ -1,4 +1,4 @@
-//! What is wrong with a configuration, and where.
+//! The errors of a configuration, with their places.
 
 use std::fmt;
 use std::path::Path;

@@ -1,4 +1,4 @@
-//! `config/tableferry.toml` against the table of keys.
+//! Checks `config/tableferry.toml` against the table of keys.
 
 use std::path::Path;
 

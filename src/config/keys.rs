@@ -1,5 +1,5 @@
-//! Every key there is. Unknown keys, suggestions, types, defaults and the reading of environment
-//! variables all follow from this table; a test holds `config/tableferry.toml` against it.
+//! The table of all keys. Unknown keys, suggestions, types, defaults and environment variables follow from it.
+//! A test compares `config/tableferry.toml` with it.
 
 use std::collections::BTreeSet;
 use std::sync::LazyLock;

@@ -1,4 +1,4 @@
-//! What may stand behind a key, and the messages for what may not.
+//! The kinds of values that keys take, and the errors for other values.
 
 use config::{Value, ValueKind};
 use toml::Spanned;

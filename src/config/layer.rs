@@ -1,5 +1,5 @@
-//! One layer of the configuration: a file, the environment, or the flags; checked against the table
-//! of keys, with the place of everything it sets.
+//! One layer of the configuration: a file, the environment, or the flags. Each is checked against the table of
+//! keys and records where each value was set.
 
 use std::collections::BTreeMap;
 use std::path::Path;

@@ -1,4 +1,4 @@
-//! All layers together.
+//! Loads all layers of the configuration.
 
 use std::path::PathBuf;
 

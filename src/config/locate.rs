@@ -1,4 +1,4 @@
-//! Which files are read, and which directories are used when no key names them.
+//! Finds the configuration files, and the directories that are used if no key names them.
 
 use std::fs;
 use std::io;

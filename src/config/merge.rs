@@ -1,5 +1,5 @@
-//! The layers merged by the `config` crate: a server or a job at a time, for thousands of jobs merged
-//! at once would stand in memory three times over.
+//! Merges the layers with the `config` crate, one server or job at a time: merging thousands of jobs at once
+//! would keep three copies of them in memory.
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -1,4 +1,4 @@
-//! What the configuration can say and this version cannot do. Each entry goes when it is built.
+//! Values that the configuration accepts but this version does not implement.
 
 use super::diagnostics::Diagnostics;
 use super::error::KeyPath;

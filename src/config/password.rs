@@ -1,4 +1,4 @@
-//! Passwords inside a conninfo.
+//! Finds passwords inside a conninfo.
 
 use std::path::Path;
 

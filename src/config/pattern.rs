@@ -1,4 +1,4 @@
-//! `schema.name` with wildcards.
+//! Table patterns: `schema.name` with wildcards.
 
 use crate::pg::ident::{Ident, IdentError, QualifiedName};
 

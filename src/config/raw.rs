@@ -1,6 +1,6 @@
-//! The merged tables, typed, before the keys are held against each other.
+//! The merged tables with their types, before keys are checked against each other.
 //!
-//! Every value has passed its own check already, so that reading it here cannot fail.
+//! Each value has been validated in its layer, so reading it here cannot fail.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;

@@ -1,4 +1,4 @@
-//! What decides which configuration is read.
+//! What selects the configuration that is read: flags and environment.
 
 use std::path::PathBuf;
 

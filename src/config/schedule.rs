@@ -1,4 +1,4 @@
-//! When a job runs, and what schedules have to do with each other.
+//! Validates when a job runs, and how schedules depend on each other.
 
 use std::collections::BTreeMap;
 

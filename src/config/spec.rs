@@ -1,4 +1,4 @@
-//! The configuration after validation: what the rest of the program works with.
+//! The validated configuration, which the rest of the program uses.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;

@@ -1,4 +1,4 @@
-//! The values that are written as text: durations, sizes, shares, schedules, names.
+//! Parsers for values that are written as text: durations, sizes, fractions, schedules, names.
 
 use std::str::FromStr;
 use std::time::Duration;

@@ -1,4 +1,4 @@
-//! Fields that the files write as text, read by the parsers in `syntax`.
+//! Deserializers for fields that are written as text. They use the parsers in `syntax`.
 
 use std::fmt::Display;
 use std::time::Duration;

@@ -1,4 +1,4 @@
-//! Texts without quotes, which TOML takes for anything but a text.
+//! Detects text without quotes, which TOML reads as another type.
 
 use toml::de::DeValue;
 

@@ -1,4 +1,4 @@
-//! From merged values to the configuration that the program works with.
+//! Validates the merged values as a whole.
 
 use std::path::PathBuf;
 

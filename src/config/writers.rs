@@ -1,4 +1,4 @@
-//! Jobs that write one table, and one of them replaces what the other has written.
+//! Detects jobs that write the same table, if one of them would replace rows that the other has written.
 
 use std::collections::BTreeMap;
 

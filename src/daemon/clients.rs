@@ -1,4 +1,4 @@
-//! Clients of the control socket that wait for an answer of the loop.
+//! Clients of the control socket that wait for an answer.
 
 use std::collections::{BTreeMap, BTreeSet};
 

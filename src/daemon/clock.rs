@@ -1,5 +1,4 @@
-//! The wall clock, and by how much somebody has set it. Fire times follow the wall clock; whatever waits
-//! for a while must not.
+//! The wall clock, and detection of when it is set. Fire times follow the wall clock; waits must not.
 
 use std::fs::File;
 use std::future;

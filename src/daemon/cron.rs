@@ -1,7 +1,7 @@
-//! Fire times of a cron expression, with daylight saving time as Vixie cron handles it.
+//! The fire times of a cron expression. Daylight saving time is handled as in Vixie cron.
 //!
-//! croner alone is not enough: it treats only single times (`30 2 * * *`) as fixed, so `0 2,14 * * *`
-//! would be lost when the clock skips two o'clock, and run twice when two o'clock comes twice.
+//! croner treats only single times (`30 2 * * *`) as fixed. With it alone, `0 2,14 * * *` would be skipped when
+//! the clock skips two o'clock, and run twice when two o'clock comes twice.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

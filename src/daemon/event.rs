@@ -1,5 +1,5 @@
-//! The words between the daemon's loop and its [job table](crate::daemon::job_table): what can happen,
-//! and what is to be done.
+//! The events that the daemon's loop passes to the [job table](crate::daemon::job_table), and the actions that
+//! it returns.
 
 use std::sync::Arc;
 

@@ -1,5 +1,5 @@
-//! Writes to each target's ledger which jobs there are and when they are due, so that `job_status` shows
-//! jobs that have never run. A thread does it, because a target may be unreachable.
+//! Writes the configured jobs and their next fire times to each target's ledger, so that `job_status` also
+//! shows jobs that have never run. A thread does this, because a target may be unreachable.
 
 use std::collections::BTreeMap;
 use std::thread::JoinHandle;

@@ -1,5 +1,5 @@
-//! The daemon's state machine: state × event → actions. It does nothing itself and asks no clock, so
-//! whatever the daemon decides can be read off a table of events.
+//! The daemon's state machine: state × event → actions. It does no I/O and reads no clock, so a table of events
+//! tests every decision.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;

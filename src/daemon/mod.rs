@@ -1,5 +1,5 @@
-//! The daemon: one loop that owns all state ([`serve`]), a pure job table that decides, threads that
-//! run. Time, signals and files come in as values; what to do goes out as values.
+//! The daemon: one event loop that owns all state ([`serve`]), a pure job table that decides, and a thread for
+//! each run. Time, signals and files enter as events; actions leave as values.
 
 pub mod clients;
 pub mod clock;

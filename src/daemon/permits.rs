@@ -1,4 +1,4 @@
-//! How many runs may go on at once: in all, and by each server's connections.
+//! How many runs may be active at once: in all, and by the connections of each server.
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -1,4 +1,4 @@
-//! Who wants to run and may not yet: first come, first served, and each job at most once.
+//! Runs that wait for permits: first come, first served, and each job at most once.
 
 use std::collections::BTreeMap;
 

@@ -1,4 +1,4 @@
-//! A new configuration while the daemon runs: read and checked in full before anything changes.
+//! Reads a new configuration while the daemon runs. It is validated completely before anything changes.
 
 use std::sync::Arc;
 

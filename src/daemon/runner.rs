@@ -1,5 +1,5 @@
-//! The threads on which runs live: one a run, with a runtime of its own, so that a copy that is
-//! busy does not hold up the daemon's loop, and a panic in a run ends that run only.
+//! The threads of runs. Each run has its own thread and runtime, so that a busy copy does not hold up the
+//! daemon's loop and a panic ends only that run.
 
 use std::collections::BTreeMap;
 use std::panic::AssertUnwindSafe;

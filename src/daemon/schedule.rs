@@ -1,5 +1,5 @@
-//! When a job fires. Everything here is a pure function of the job's name, its schedule and the time
-//! asked about: a restart, a reload and a second machine find the same fire times.
+//! When a job fires: a pure function of the job's name, its schedule and the time. So a restart, a reload and
+//! another machine compute the same fire times.
 
 use std::hash::Hasher;
 use std::time::Duration;

@@ -1,5 +1,4 @@
-//! A configuration with its schedules, all of which are valid. The job table gets it at start-up and at
-//! each reload.
+//! A configuration with its valid schedules. The job table gets it at start-up and at each reload.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

@@ -1,5 +1,5 @@
-//! The daemon's one loop: it owns all state, hears everything in one place, and never waits for a
-//! copy. What to do is decided by the [job table](super::job_table); this does it.
+//! The daemon's event loop. It owns all state, receives all events, and never waits for a copy. The [job
+//! table](super::job_table) decides; this module carries out the actions.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};

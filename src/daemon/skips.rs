@@ -1,5 +1,5 @@
-//! What is let go, in few log lines: fires while a run lasts are said once and counted, and of names
-//! that make no sense a few are said.
+//! Limits log lines about skipped fires and unknown jobs: a fire during a run is logged once and then counted,
+//! and only a few unknown names are logged.
 
 use std::collections::BTreeMap;
 

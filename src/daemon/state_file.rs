@@ -1,9 +1,9 @@
-//! The daemon's state that survives a restart, in `state_dir/past.jsonl`: which fire times need no
+//! The state that survives a restart of the daemon, in `state_dir/past.jsonl`: which fire times need no
 //! catching up.
 //!
-//! A line is appended when a run starts and when it ends. A daemon that was killed during a run repeats
-//! the run; one that was killed after the run does not. The file is not rewritten each time, because
-//! there may be 10 000 jobs. The last line of a job counts.
+//! A line is appended when a run starts and when it ends. A daemon that was killed during a run repeats the
+//! run; one that was killed after the run does not. The file is not rewritten each time, because there may be
+//! 10 000 jobs. The last line of a job counts.
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};

@@ -1,4 +1,4 @@
-//! What the daemon is doing, in a form for people and scripts.
+//! The state of the jobs, for people and scripts.
 
 use std::collections::BTreeMap;
 

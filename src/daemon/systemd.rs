@@ -1,7 +1,7 @@
-//! What systemd is told: sd_notify(3).
+//! Notifies systemd: sd_notify(3).
 //!
-//! The words are sd-notify's; the socket is ours, for that crate's does not know abstract addresses
-//! (`@…`), which container managers hand out.
+//! The sd-notify crate builds the messages. The socket is our own, because the crate does not support abstract
+//! addresses (`@…`), which container managers use.
 
 use std::env;
 use std::ffi::OsStr;

@@ -1,4 +1,4 @@
-//! The phase that an attempt is in: whoever ends it from outside can say what it was doing.
+//! The current phase of an attempt, for errors that come from outside of it, such as a timeout.
 
 use std::sync::{Arc, Mutex, PoisonError};
 

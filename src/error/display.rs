@@ -1,4 +1,4 @@
-//! An error as one sentence: what was done, to what, where, and what came of it.
+//! An error as one sentence: what was done, to what, where, and what happened.
 
 use std::fmt;
 

@@ -1,4 +1,4 @@
-//! What to do about a SQLSTATE, where the place that saw the error knows nothing better.
+//! Hints for SQLSTATEs, for errors whose origin gives no hint of its own.
 
 use super::{Phase, Side};
 

@@ -1,4 +1,4 @@
-//! The words for kinds and sides in logs: the same as in JSON.
+//! The names of error kinds and sides in logs. They are the same as in JSON.
 
 use super::{ErrorKind, Side};
 

@@ -1,4 +1,4 @@
-//! What a server says when it fails, and what of it everybody may read.
+//! A server's error message, and which parts of it may be shown to everybody.
 
 use tokio_postgres::error::DbError;
 

@@ -1,4 +1,4 @@
-//! Cancelling what a session is doing, on the server.
+//! Cancels what a session is doing, on the server.
 
 use std::sync::Arc;
 use std::time::Duration;

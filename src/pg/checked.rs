@@ -1,5 +1,5 @@
-//! Queries that must answer. What has no row, or no value, is an error that names what was asked for: nothing
-//! that guards data may take it for 0, false or ''.
+//! Queries that must return a row. A missing row or value is an error that names what was asked for: it must
+//! never be taken for 0, false or an empty string.
 
 use tokio_postgres::Row;
 use tokio_postgres::types::FromSqlOwned;

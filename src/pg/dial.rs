@@ -1,5 +1,5 @@
-//! From a server's configuration to a connection that is logged in: every host, every address,
-//! each bounded in time, and an error that says what was tried.
+//! Connects and logs in to a server: tries every host and every address, each within a time limit. The error
+//! says what was tried.
 
 use std::path::PathBuf;
 use std::sync::Arc;

@@ -1,4 +1,4 @@
-//! SQL identifiers as types, so that quoting is never done by hand.
+//! SQL identifiers as types, so that no other code quotes them.
 
 use std::fmt;
 

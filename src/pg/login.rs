@@ -1,5 +1,4 @@
-//! What a login needs, read from where a server's configuration says: the conninfo with its
-//! layers, and the password.
+//! What a login needs, as a server's configuration says: the conninfo and the password.
 
 use std::collections::BTreeMap;
 use std::env;

@@ -1,4 +1,4 @@
-//! PostgreSQL as seen from here: where it is, how to log in, how to name things.
+//! Connections to PostgreSQL: conninfo, login, sessions, quoting.
 
 pub(crate) mod cancel;
 pub(crate) mod checked;

@@ -1,5 +1,5 @@
-//! What a query can be given. Each parameter says its type, so that a query needs no prepared
-//! statement: a pooler in transaction mode would look for that on another backend.
+//! Query parameters with their types, so that a query needs no prepared statement: behind a pooler in
+//! transaction mode, another backend would not know the statement.
 
 use tokio_postgres::types::{ToSql, Type};
 

@@ -1,8 +1,8 @@
-//! The settings that both ends of a copy must agree on, and the proof that they hold.
+//! The settings that both ends of a copy must agree on, and the check that they are in effect.
 //!
-//! Roles and databases have settings of their own (`ALTER ROLE … SET`), and a pooler may drop or
-//! share ours. Each of these changes what a value looks like in COPY, what a query sees, or how
-//! long a lost session holds its locks.
+//! Roles and databases have their own settings (`ALTER ROLE … SET`), and a pooler may drop or share ours. Each
+//! of these settings affects how values look in COPY, what a query sees, or how long a lost session holds its
+//! locks.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! One address and how to reach it: what a connection, and later its cancel request, is made with.
+//! One address and how to reach it. A connection uses it, and later its cancel request.
 
 use std::fmt;
 use std::io;

@@ -1,5 +1,4 @@
-//! One login on one server, with its settings pinned, its connection task owned, and a way to
-//! cancel.
+//! A session: one login with pinned settings, which owns its connection task and can be cancelled.
 
 use std::sync::Arc;
 use std::time::Duration;

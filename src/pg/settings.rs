@@ -1,4 +1,4 @@
-//! What a session is set up with.
+//! The settings that a session is opened with.
 
 use std::time::Duration;
 

@@ -1,12 +1,12 @@
-//! A wrapper around the decrypted stream, below tokio-postgres, that knows the protocol's framing.
+//! A wrapper around the decrypted stream, below tokio-postgres, that parses the protocol's messages.
 //!
-//! PostgreSQL sends one CopyData message a row, and tokio-postgres spends most of its time on
-//! each of them. [`Tap`] puts neighbouring CopyData messages under one header as they pass, so
-//! that tokio-postgres sees one message a read, and counts them first: a message is a row. A row that is
-//! large comes in several messages, so that nobody holds all of it. It also
-//! notices what tokio-postgres doesn't tell: the tag of the last command (COMMIT may answer
-//! `ROLLBACK`), and an error or the connection's end that comes while the sink is still pumping.
-//! And it keeps requests for authentication from it that `require_auth` does not allow.
+//! PostgreSQL sends one CopyData message for each row, and tokio-postgres spends most of its time on them.
+//! [`Tap`] counts the messages and merges adjacent ones, so that tokio-postgres sees one message for each read.
+//! It cuts large messages, so that no buffer holds a whole large row.
+//!
+//! It also sees what tokio-postgres does not report: the tag of the last command (COMMIT may answer
+//! `ROLLBACK`), and an error or the end of the connection while COPY data is still being sent. It rejects
+//! authentication requests that `require_auth` does not allow.
 
 mod frame;
 mod state;

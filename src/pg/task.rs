@@ -1,4 +1,4 @@
-//! The task that drives a connection: owned, and bounded in its end.
+//! The task that drives a connection. Its session owns it, and its end is bounded.
 
 use std::future::poll_fn;
 use std::time::Duration;

@@ -1,7 +1,7 @@
-//! TLS connectors by libpq's rules, and the stream that tokio-postgres sees above them.
+//! TLS connectors with libpq's semantics, and the stream that tokio-postgres uses.
 //!
-//! libpq and tokio-postgres differ in what sslmode means: for the latter it is only whether TLS
-//! is used, and what is verified is the connector's business. So it is all decided here.
+//! For tokio-postgres, sslmode says only whether TLS is used. What is verified depends on the connector, so
+//! this module decides both.
 
 use std::fs;
 use std::future::Future;

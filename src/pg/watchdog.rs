@@ -1,9 +1,10 @@
-//! Tells slow from dead: what a backend is doing that has not been heard of for a while.
+//! Decides whether a silent server is slow or dead.
 //!
-//! A server that works (a slow query, a trigger, a disk) sends nothing, and neither does one that
-//! was cut off. So the server is asked, through a short session of its own: a backend that works is
-//! waited for, with a warning; one that waits for somebody else's lock is given up by name; one that
-//! is gone, that waits for *us*, or that nobody can be asked about, is dead.
+//! A server that executes a long statement sends nothing, and neither does a server whose connection was cut.
+//! So the watchdog asks the server about the backend, through a short session of its own. A backend that is
+//! working is waited for, with a warning. A backend that waits for a lock of another session ends the wait with
+//! an error that names the holder. A backend that is gone, that waits for the client, or that cannot be asked
+//! about is dead.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;

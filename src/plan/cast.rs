@@ -1,5 +1,4 @@
-//! Which expression over a source's column gives a target's type: only for hints, so a pair that
-//! nothing good is known of has none.
+//! The expression that converts a source column to the type of the target column. Used for hints only.
 
 use crate::catalog::desc::{ColumnDesc, TypeDesc, TypeShape};
 use crate::plan::{pairs, typmod};

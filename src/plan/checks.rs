@@ -1,5 +1,4 @@
-//! What one relation alone makes impossible, or worth a word: its kind, rules, row security,
-//! privileges.
+//! Checks one relation by itself: its kind, rules, row security and privileges.
 
 use crate::catalog::desc::{RelationDesc, RelationKind};
 use crate::config::spec::{JobSpec, Mode, Triggers};

@@ -1,10 +1,9 @@
-//! Checksums of rows: the SQL that has a server compute one, whatever the rows' order.
+//! Checksums of rows: the SQL that computes one on a server, independent of the order of the rows.
 //!
-//! `hashtextextended` gives the same number for the same bytes in every version since 11, on every
-//! platform of one byte order. Each row is hashed twice, with different seeds, and the hashes are
-//! added up: order doesn't matter, a row that is there twice counts twice (XOR would forget it), and
-//! sums are numeric, so nothing overflows. What is hashed is the row's text, because hashes of binary
-//! forms differ between versions.
+//! `hashtextextended` gives the same number for the same bytes in every version since 11, on every platform of
+//! one byte order. Each row is hashed twice, with different seeds, and the hashes are added up. A sum does not
+//! depend on the order, and a duplicate row counts twice, which XOR would cancel. Sums are numeric and do not
+//! overflow. The text of a row is hashed, because hashes of binary values differ between versions.
 
 use crate::pg::ident::quote_literal;
 use crate::plan::compare::Comparison;

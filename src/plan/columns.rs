@@ -1,4 +1,4 @@
-//! Which columns are copied, paired by name.
+//! Decides which columns are copied. Columns are paired by name.
 
 use crate::catalog::desc::{ColumnDesc, Inspected, RelationDesc, RelationKind};
 use crate::config::spec::TableSpec;

@@ -1,8 +1,8 @@
 //! How the rows of both sides are written so that equal rows are equal texts.
 //!
-//! What COPY prints is the same on both sides for most pairs of types. Some pairs hold the same value
-//! in another spelling (1.5 and 1.50): those are brought into one form. What a pair loses cannot be
-//! compared, and says so.
+//! For most pairs of types, COPY prints the same text on both sides. For some pairs, the same value has two
+//! spellings (1.5 and 1.50): an expression converts both to one form. Columns whose pair loses information are
+//! not compared, and the result says so.
 
 use crate::catalog::desc::{ColumnDesc, RelationDesc, TypeDesc, TypeShape};
 use crate::config::spec::{Scope, TableSpec};

@@ -1,8 +1,7 @@
-//! Cutting tables into pieces that several workers read at the same time.
+//! Divides tables into ranges of blocks that several workers read at the same time.
 //!
-//! A piece is a range of blocks: under one snapshot and a lock, a row stays where it is, so each row
-//! is in one piece. There are more pieces than workers, because blocks are not equally full, and
-//! values that are stored out of line don't count.
+//! Under one snapshot and a lock, a row stays in its block, so each row is in exactly one range. There are more
+//! ranges than workers, because blocks are not equally full and out-of-line values are not counted.
 
 use crate::catalog::desc::{Inspected, RelationDesc};
 use crate::plan::copy::CopyPlan;

@@ -1,4 +1,4 @@
-//! How a column is written on a side, so that equal values are equal texts.
+//! How a column is written on one side so that equal values are equal texts.
 
 use crate::pg::ident::Ident;
 

@@ -1,7 +1,8 @@
-//! Which COPY format carries a source's column into a target's: decided from both types' structure.
+//! Decides in which COPY format a source column is copied into a target column, from the structure of both
+//! types.
 //!
-//! Some wrong binary pairs load without an error (a domain over `integer` read as `real` turns 5 into
-//! 7e-45), so nothing is ever tried out: a pair is either known to be right, or refused.
+//! Some wrong binary pairs load without an error (a domain over `integer` read as `real` turns 5 into 7e-45).
+//! So no format is tried out: a pair is known to be right, or it is refused.
 
 use crate::catalog::desc::{AttributeDesc, ColumnDesc, TypeDesc, TypeShape};
 use crate::plan::cast;

@@ -1,11 +1,11 @@
-//! Plain inheritance: the rows of children are rows of their parent for everybody who reads it without
-//! ONLY. Each table of a job is read and written with ONLY, so its children have to be in the job, too.
+//! Table inheritance. A query without ONLY on a parent also reads the rows of its children. A job reads and
+//! writes each table with ONLY, so the children must be in the job, too.
 //!
-//! Only their names are looked at, not whether they hold rows: that may change after the plan. A
-//! hypertable is the same case: its chunks are children in a schema of the extension.
+//! Only the names of children are checked, not whether they hold rows, because that may change after planning.
+//! A hypertable is the same case: its chunks are children in a schema of the extension.
 //!
-//! A partition's rows are rows of its parent, too, and no statement leaves them out: a job writes either
-//! of them.
+//! The rows of a partition are rows of its parent, and no statement excludes them. So a job writes either the
+//! partition or its parent.
 
 use std::collections::BTreeSet;
 

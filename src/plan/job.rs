@@ -1,4 +1,4 @@
-//! The plan of a job: all of its tables, or every reason of all of them.
+//! The plan of a job: all of its tables, or every reason why there is no plan.
 
 use std::collections::BTreeSet;
 

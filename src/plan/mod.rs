@@ -1,5 +1,5 @@
-//! Deciding how tables are copied, without any I/O: two descriptions and a specification become a
-//! plan, or every reason why not.
+//! Decides how tables are copied, without I/O: two descriptions and a specification become a plan, or every
+//! reason why there is none.
 
 pub(crate) mod cast;
 mod checks;

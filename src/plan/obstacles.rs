@@ -1,4 +1,4 @@
-//! What a statement on the target would fail at, as refusals and warnings of a plan.
+//! Statements on the target that would fail, as refusals and warnings of a plan.
 
 use crate::catalog::obstacles::{Obstacle, ObstacleKind};
 use crate::config::spec::{JobSpec, Mode};

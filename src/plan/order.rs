@@ -1,4 +1,4 @@
-//! In which order tables are loaded: a table that others refer to comes before them.
+//! The order in which tables are loaded: referenced tables first.
 
 use std::collections::BTreeMap;
 

@@ -1,4 +1,4 @@
-//! What is known of pairs of types that are not structured alike: FACTS by experiment, as tables.
+//! Pairs of types that are not structured alike. These tables were found by experiment.
 
 use crate::catalog::desc::{TypeDesc, TypeShape};
 

@@ -1,7 +1,7 @@
-//! Ranges of keys, and the order that both servers give keys; [`SideSql`] is the SQL of them.
+//! Ranges of keys, and the order of keys on both servers; [`SideSql`] is their SQL.
 //!
-//! Both servers must agree on which range a key lies in, so keys are compared by what is the same
-//! everywhere: numbers, dates and UUIDs by their value, everything else by the bytes of its text.
+//! Both servers must agree on the range of a key. So numbers, dates and UUIDs are compared by value, and all
+//! other types by the bytes of their text.
 
 use crate::catalog::desc::{ColumnDesc, TypeDesc, TypeShape};
 use crate::pg::ident::Ident;

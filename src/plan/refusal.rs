@@ -1,4 +1,4 @@
-//! Why a job cannot be run as configured: one value a reason, so that all are reported at once.
+//! Why a job cannot run as configured: one value for each reason, so that all are reported at once.
 
 use std::fmt;
 

@@ -1,4 +1,4 @@
-//! What the plan of a table has to know of its job.
+//! The settings of a job that the plan of a table needs.
 
 use crate::catalog::desc::KeyActions;
 use crate::pg::ident::QualifiedName;

@@ -1,8 +1,8 @@
-//! Loading by several workers: what they write is committed before it is published, so it needs
-//! names of its own, and a mark by which the leftovers of a dead run are known.
+//! Loading by several workers. They commit rows before these are published, so they need tables of their own,
+//! with a mark that identifies the tables of a killed run.
 //!
-//! Each attempt has other names. A worker that was taken for dead and goes on would otherwise write
-//! into the table of the run that came after it.
+//! Each attempt uses other names. Otherwise a worker that was taken for dead could write into the table of a
+//! later run.
 
 use uuid::Uuid;
 

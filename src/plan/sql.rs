@@ -1,4 +1,4 @@
-//! The statements of a plan. Everything in them is qualified, because `search_path` is empty.
+//! The statements of a plan. They qualify all names, because `search_path` is empty.
 
 use crate::catalog::desc::{RelationDesc, RelationKind};
 use crate::config::spec::{TableInput, TableSpec};

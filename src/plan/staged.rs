@@ -1,9 +1,9 @@
-//! Loading through a staging table: what it is, what is checked in it, and which rows of the target
-//! have to change. The modes say how they change: `merge.rs`, `upsert.rs`.
+//! Loading through a staging table: the table, its checks, and which rows of the target must change. `merge.rs`
+//! and `upsert.rs` have the statements of these modes.
 //!
-//! The staging table has the target's column types, so that the COPY format decided for the target
-//! holds for it. Equal keys are what the target's unique index takes for equal; equal rows are the
-//! same bytes, because `=` calls 1.0 and 1.00, or -0 and 0, equal, and json has no `=` at all.
+//! The staging table has the column types of the target, so that the COPY format for the target is valid for
+//! it, too. Keys are equal if the target's unique index treats them as equal. Rows are equal if their binary
+//! images are: `=` treats 1.0 and 1.00, or -0 and 0, as equal, and json has no `=`.
 
 use crate::catalog::desc::{ColumnDesc, RelationDesc, RelationKind, UniqueIndex};
 use crate::config::spec::{JobSpec, Mode, TableSpec};

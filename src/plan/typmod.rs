@@ -1,4 +1,4 @@
-//! What a target's typmod takes away: digits, seconds, blanks.
+//! What the target's type modifier removes: digits, fractions of seconds, blanks.
 
 use crate::catalog::desc::{TypeDesc, TypeShape};
 use crate::plan::pairs;

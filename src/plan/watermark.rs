@@ -1,11 +1,10 @@
-//! Reading only what is new: which rows, and from where the next run goes on.
+//! Reading only new rows: which rows are read, and where the next run starts.
 //!
-//! A watermark's value alone misses rows: a transaction that drew its value early may commit after
-//! others with higher values were read. So a table is also asked for every row that a transaction
-//! wrote which had not ended at the previous run's snapshot, by the row's `xmin`. Whatever the values
-//! are, no row is missed then. Row headers name their transaction, frozen or not, in 32 bits; no index
-//! answers that, so the table is scanned. Only the snapshot's `xmin` counts, not its list of what is in
-//! progress: that lacks subtransactions, and is empty on a standby.
+//! The value of a watermark alone misses rows: a transaction may assign its value early and commit after rows
+//! with higher values were read. So a run also reads every row, whatever its value, whose transaction had not
+//! ended at the snapshot of the previous run, by the row's `xmin`. A row header names its transaction, frozen
+//! or not, in 32 bits. No index contains it, so the table is scanned. Only the snapshot's xmin is used. Its
+//! list of running transactions lacks subtransactions and is empty on a standby.
 
 use crate::catalog::desc::{ColumnDesc, RelationDesc, RelationKind};
 use crate::catalog::mark::{Mark, Present, WatermarkState};

@@ -1,4 +1,4 @@
-//! One log line a transition; never a cell's value.
+//! Writes one log line for each event, never with a cell value.
 
 use tracing::{debug, error, info, warn};
 use uuid::Uuid;

@@ -1,4 +1,4 @@
-//! What happens in a run, as one type of event, and those who listen: the log, a progress bar.
+//! The events of a run, and their listeners: the log, a progress bar.
 //!
 //! The report of a finished run is the JSON object that `run --json` prints.
 

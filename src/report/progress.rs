@@ -1,4 +1,4 @@
-//! Progress for people: a bar on a terminal, a line every few seconds elsewhere. On stderr.
+//! Progress for people, on stderr: a bar on a terminal, otherwise a line every few seconds.
 
 use std::collections::HashMap;
 use std::fmt;

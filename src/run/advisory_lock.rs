@@ -1,5 +1,5 @@
-//! The advisory locks that keep two runs from the same job or the same target table. Also checks that the
-//! target's definitions are still those that were planned for.
+//! Advisory locks: they exclude other runs of the same job and other jobs on the same target table. Also checks
+//! that the target's definitions are still those that were planned for.
 
 use std::collections::BTreeMap;
 

@@ -1,4 +1,4 @@
-//! How long a server may take to end a session.
+//! How long a session may take to end.
 
 use std::time::Duration;
 

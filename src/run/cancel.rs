@@ -1,4 +1,4 @@
-//! How a run is told to stop.
+//! Cancellation of a run.
 
 use tokio::sync::watch;
 

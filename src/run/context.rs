@@ -1,4 +1,4 @@
-//! What a run works with, split by who needs it: everybody, or only what starts and records the run.
+//! What a run works with, split by who needs it.
 
 use std::path::PathBuf;
 use std::sync::Arc;

@@ -1,4 +1,4 @@
-//! The gate before COMMIT: may what was loaded be published?
+//! The check before COMMIT: may the loaded rows be published?
 
 use std::collections::BTreeMap;
 

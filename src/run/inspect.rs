@@ -1,4 +1,4 @@
-//! Looks at both sides and plans: the part that `run`, `plan` and `check --connect` share.
+//! Describes both sides and plans. `run`, `plan` and `check --connect` share this.
 
 use std::collections::BTreeMap;
 

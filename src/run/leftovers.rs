@@ -1,5 +1,5 @@
-//! What several workers have made and nobody will publish: dropped by the run itself when it fails, or,
-//! if it was killed, by the next run of its job.
+//! Drops tables that workers created and that will not be published. A run that fails drops its own; the job's
+//! next run drops tables that a killed run left behind.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! One run of one job: attempts, pauses between them, and what became of it.
+//! One run of one job: its attempts, the pauses between them, and its report.
 
 mod advisory_lock;
 mod attempt;

@@ -1,5 +1,4 @@
-//! Checks that need a server, before a row moves: what the source would refuse to read, and the target to
-//! write.
+//! Checks on the servers before a row moves: what the source would refuse to read, and the target to write.
 
 use super::{JobContext, RunContext, ledger};
 use crate::catalog::desc::RelationKind;

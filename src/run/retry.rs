@@ -1,4 +1,4 @@
-//! Which errors can pass, and how long to wait before trying again.
+//! Which errors are retried, and how long to wait before.
 
 use std::time::Duration;
 

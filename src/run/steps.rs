@@ -1,5 +1,4 @@
-//! Carries out the steps of a plan. What they are, and in which order, the plan has decided
-//! (`plan/modes/`).
+//! Carries out the steps of a plan in their order. `plan/modes/` decides the steps.
 
 use super::commit_resolution::{self, CommitLookup};
 use super::gate::RowsBefore;

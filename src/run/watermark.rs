@@ -1,4 +1,4 @@
-//! Where a table with a watermark was left, and up to where it has been read now.
+//! Where the last run stopped reading a table with a watermark, and how far this run has read it.
 
 use super::run_progress::WatermarkReached;
 use super::{JobContext, ledger};

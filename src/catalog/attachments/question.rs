@@ -1,4 +1,4 @@
-//! The query for all that is attached to tables.
+//! The query that reads what is attached to tables.
 
 use std::collections::BTreeMap;
 

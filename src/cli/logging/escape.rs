@@ -1,4 +1,4 @@
-//! Events whose texts are made harmless before they are written.
+//! Makes the texts of log events harmless before they are written.
 
 use std::fmt::Debug;
 use std::io::{self, Write};

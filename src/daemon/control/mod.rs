@@ -1,5 +1,5 @@
-//! The socket in `runtime_dir` through which the other commands talk to a running daemon: one
-//! request a connection, as a line of JSON, answered by lines of JSON.
+//! The socket in `runtime_dir` through which the other commands talk to a running daemon. Each connection
+//! carries one request, a line of JSON. The answers are lines of JSON.
 
 pub mod client;
 pub mod server;

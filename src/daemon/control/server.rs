@@ -1,4 +1,4 @@
-//! The daemon's end of the control socket.
+//! The daemon's side of the control socket.
 
 use std::collections::VecDeque;
 use std::io;

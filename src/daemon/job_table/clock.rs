@@ -1,5 +1,5 @@
-//! What happens when somebody sets the clock: jobs with `every` or `*` follow it at once, fixed times
-//! run once, and whatever waits for a while waits no longer and no shorter.
+//! What happens when the clock is set. Jobs with `every` or `*` follow it at once, fixed times run once, and
+//! waits keep their length.
 
 use jiff::{SignedDuration, Timestamp};
 

@@ -1,4 +1,4 @@
-//! What happens when a fire time comes, or has passed.
+//! What happens when a fire time comes or was missed.
 
 use jiff::{SignedDuration, Timestamp};
 

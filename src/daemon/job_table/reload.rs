@@ -1,4 +1,4 @@
-//! Old configuration × new configuration → changes.
+//! Compares the old configuration with the new one.
 
 use jiff::Timestamp;
 

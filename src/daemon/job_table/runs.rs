@@ -1,4 +1,4 @@
-//! A run's start and its end, and what the end brings about.
+//! The start and the end of a run, and what follows from its end.
 
 use std::collections::BTreeSet;
 

@@ -1,4 +1,4 @@
-//! Those who want something of the daemon: signals, the spool, the socket.
+//! Requests to the daemon: signals, the trigger spool, the control socket.
 
 use std::time::Instant;
 

@@ -1,4 +1,4 @@
-//! Actions of the job table are done here, and the ends of runs are told to it.
+//! Carries out the actions of the job table, and reports the ends of runs to it.
 
 use std::collections::BTreeMap;
 

@@ -1,5 +1,5 @@
-//! Reads `past.jsonl` at start-up. A damaged file does not keep the daemon from starting: the lines that
-//! can be read count, and the file is set aside.
+//! Reads `past.jsonl` at start-up. A damaged file does not prevent the daemon from starting: readable lines
+//! count, and the file is kept under another name.
 
 use std::collections::BTreeMap;
 use std::fs;

@@ -1,4 +1,4 @@
-//! What is wrong with a conninfo.
+//! The errors of a conninfo.
 
 /// Why a conninfo is not understood. Never quotes a value.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

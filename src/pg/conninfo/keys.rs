@@ -1,4 +1,4 @@
-//! The keys of libpq.
+//! The parameter keywords of libpq.
 
 use super::error::ConninfoError;
 

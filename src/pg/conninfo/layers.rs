@@ -1,4 +1,4 @@
-//! conninfo > service file > PG* variables > defaults, as libpq lays them.
+//! The precedence of libpq: conninfo, service file, PG* variables, defaults.
 
 use std::io;
 use std::path::{Path, PathBuf};

@@ -1,10 +1,10 @@
 //! Where a server is and how to log in, by libpq's conventions.
 //!
-//! A conninfo (URI or key=value) is laid over the service file, the PG* variables and the
-//! defaults, and validated. What isn't supported is an error that names the key, never ignored.
-//! Nothing here shows a password: not `Debug`, not the errors, which never quote what was written.
+//! A conninfo (URI or key=value) overrides the service file, the PG* variables and the defaults. An unsupported
+//! key is an error that names it. Passwords never appear in `Debug` output or in errors, which do not quote the
+//! conninfo.
 //!
-//! This folder uses nothing of the rest of the program.
+//! This module uses nothing from the rest of the program.
 
 mod error;
 mod keys;

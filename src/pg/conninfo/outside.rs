@@ -1,4 +1,4 @@
-//! What a conninfo depends on besides its text.
+//! The environment of a conninfo: variables, files, users.
 
 use std::collections::BTreeMap;
 use std::io;

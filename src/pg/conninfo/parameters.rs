@@ -1,4 +1,4 @@
-//! The connection parameters that a conninfo comes to.
+//! The connection parameters that result from a conninfo.
 
 use std::fmt;
 use std::net::IpAddr;

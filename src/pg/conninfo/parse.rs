@@ -1,4 +1,4 @@
-//! A conninfo's text, URI or key=value, taken apart into keys and values.
+//! Parses a conninfo, URI or key=value, into keys and values.
 
 use super::error::ConninfoError;
 use super::keys::{is_known, is_word};

@@ -1,4 +1,4 @@
-//! `require_auth`: which ways to authenticate a server may ask for, as libpq has it.
+//! `require_auth`: the authentication methods that a server may request, as in libpq.
 
 use std::fmt;
 

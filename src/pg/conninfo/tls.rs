@@ -1,4 +1,4 @@
-//! The keys that concern TLS.
+//! The parameters for TLS.
 
 use std::path::PathBuf;
 

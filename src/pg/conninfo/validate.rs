@@ -1,4 +1,4 @@
-//! Keys and values to a [`Conninfo`]: every value is understood, or an error names its key.
+//! Validates keys and values into a [`Conninfo`]. An error names the key.
 
 use std::net::IpAddr;
 use std::path::PathBuf;

@@ -1,4 +1,4 @@
-//! Typed reading of raw settings.
+//! Typed access to unvalidated settings.
 
 use std::collections::BTreeMap;
 use std::str::FromStr;

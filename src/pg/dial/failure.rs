@@ -1,4 +1,4 @@
-//! Why a connection was not made, in words that say what to do.
+//! Why no connection was made, with a hint.
 
 use std::io;
 

@@ -1,4 +1,4 @@
-//! `target_session_attrs`: is it the kind of server that was asked for?
+//! `target_session_attrs`: checks whether the server is of the requested kind.
 
 use super::Dialled;
 use crate::error::{Error, ErrorKind, Phase, Side};

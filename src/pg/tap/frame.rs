@@ -1,9 +1,7 @@
-//! Framing of backend messages, the merging of neighbouring CopyData messages, and the cutting of
-//! large ones.
+//! Parses backend messages, merges adjacent CopyData messages, and cuts large ones.
 //!
-//! Every backend message is one byte of type and four bytes of length (which counts itself),
-//! then the body. Merging happens while the bytes are copied into the caller's buffer, which they
-//! have to be anyway: it costs no pass of its own.
+//! A backend message is one byte of type, four bytes of length (which counts itself), and the body. Messages
+//! are merged while their bytes are copied into the caller's buffer, which is necessary anyway.
 
 use tokio::io::ReadBuf;
 

@@ -1,4 +1,4 @@
-//! What a [`super::Tap`] has seen, shared with those who want to know.
+//! What a [`super::Tap`] has seen of its connection.
 
 use std::pin::pin;
 use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU64, Ordering};

@@ -1,4 +1,4 @@
-//! What a backend is doing: its server is asked, through a short session of its own.
+//! Asks the server what a backend is doing, through a short session of its own.
 
 use std::fmt::Write;
 use std::sync::atomic::{AtomicI32, Ordering};

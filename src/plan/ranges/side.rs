@@ -1,4 +1,4 @@
-//! One side of a comparison: the SQL that has a server say what lies in each range of keys.
+//! The SQL that reads ranges of keys on one side of a comparison.
 
 use super::{Bound, KeyOrder, Range, RangeColumn, joined};
 use crate::pg::ident::quote_literal;

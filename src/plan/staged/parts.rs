@@ -1,4 +1,4 @@
-//! What the statements of the staged modes have in common.
+//! SQL fragments that the statements of the staged modes share.
 
 use crate::catalog::desc::{ColumnDesc, Identity, RelationDesc, RelationKind, UniqueIndex};
 use crate::config::spec::{Scope, TableSpec};

@@ -1,4 +1,4 @@
-//! What a plan knows of a table that is loaded through staging.
+//! The plan of a table that is loaded through staging.
 
 use super::{merge, upsert};
 use crate::pg::ident::QualifiedName;

@@ -1,4 +1,4 @@
-//! Mode `upsert`, and `append` with a watermark: the staged rows by key, other rows stay.
+//! Mode `upsert`, and `append` with a watermark: writes the staged rows by key and leaves other rows alone.
 
 use super::parts::{self, Gone, Parts};
 use crate::config::spec::{JobSpec, Mode};

@@ -1,4 +1,4 @@
-//! Privileges: nobody has one on the new table that he does not have on the old one.
+//! Privileges: no role gets a privilege on the new table that it lacks on the old one.
 
 use std::collections::BTreeSet;
 

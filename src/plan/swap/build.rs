@@ -1,4 +1,4 @@
-//! What the new table gets when its rows are there.
+//! What the new table gets after it is loaded.
 
 use std::collections::BTreeMap;
 

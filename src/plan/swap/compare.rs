@@ -1,4 +1,4 @@
-//! Is what is attached still, or again, the same?
+//! Compares what is attached to a table with what was planned for.
 
 use crate::catalog::attachments::{Attachments, Grant, RowType};
 

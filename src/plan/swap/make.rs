@@ -1,4 +1,4 @@
-//! The new table before it is loaded.
+//! The statements that create the new table before it is loaded.
 
 use super::{Names, literal, option, quoted};
 use crate::catalog::attachments::{AttachedTrigger, Attachments, Column, IdentitySequence};

@@ -1,9 +1,8 @@
-//! The short part: the locks, and the statements that put the new tables in the old ones' places.
+//! The statements that replace the old tables by the new ones, and their locks.
 //!
-//! All locks that anybody could notice are taken at the beginning, in an order in which others take
-//! them, too: views, parents, tables, their sequences, and last the tables that foreign keys point to.
-//! Others may take them in another order all the same. So all of them together are waited for no
-//! longer than a budget, which is far below `deadlock_timeout`; then all are released.
+//! All locks that other sessions may notice are taken first, in the usual order: views, parents, tables, their
+//! sequences, and last the tables that foreign keys reference. Other sessions may still use another order. So
+//! the wait for all locks together is limited to a time far below `deadlock_timeout`; then all are released.
 
 use std::collections::BTreeMap;
 

@@ -1,4 +1,4 @@
-//! What cannot follow to a new table, each by its name, before a row moves.
+//! Objects that cannot be transferred to a new table. Each is refused by name before a row moves.
 
 use std::collections::BTreeMap;
 

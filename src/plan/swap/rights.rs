@@ -1,5 +1,5 @@
-//! What our role must be allowed to do, for everything that a new table needs: said while planning,
-//! because a statement that fails after the load has cost the load.
+//! The privileges that the role needs for everything that a new table gets. They are checked while planning,
+//! because a statement that fails after the load wastes the load.
 
 use crate::catalog::attachments::Attachments;
 use crate::catalog::desc::RelationDesc;

@@ -1,4 +1,4 @@
-//! What a plan knows of a table that is swapped.
+//! The plan of a table that is swapped.
 
 use crate::catalog::attachments::Attachments;
 use crate::pg::ident::QualifiedName;

@@ -1,4 +1,4 @@
-//! Could a run be recorded? Asked by `check --connect`; changes nothing.
+//! Checks, without changing anything, whether runs can be recorded. `check --connect` uses it.
 
 use super::ddl::{self, LedgerState};
 use crate::config::spec::JobSpec;

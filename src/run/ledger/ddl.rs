@@ -1,4 +1,4 @@
-//! The ledger's tables: made on first use, or by a DBA from `tableferry schema`.
+//! The ledger's tables. The first run creates them, or a DBA does with `tableferry schema`.
 
 use crate::error::{Error, ErrorKind, Phase, Result};
 use crate::pg::ident::QualifiedName;

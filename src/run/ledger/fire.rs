@@ -1,7 +1,7 @@
-//! Which run a fire time belongs to, where several daemons know the job.
+//! Decides which run a fire time belongs to if several daemons have the job.
 //!
-//! There is no leader: the first daemon that inserts the fire's row has it. The others look again
-//! until that run has ended, or is no longer heard of; then one of them takes its fire over.
+//! There is no leader. The first run that inserts the row of the fire owns it. The other daemons check again
+//! until that run has ended. If its heartbeat stops, one of them takes the fire over.
 
 use std::collections::BTreeSet;
 

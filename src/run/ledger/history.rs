@@ -1,4 +1,4 @@
-//! Reads past runs back.
+//! Reads runs from the ledger.
 
 use super::ask;
 use super::ddl::{self, LedgerState};

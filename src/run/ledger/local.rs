@@ -1,4 +1,4 @@
-//! `history = "local"`: a file of JSON lines in `state_dir`, for those who may not make a schema.
+//! `history = "local"`: a file of JSON lines in `state_dir`, for roles that may not create a schema.
 
 use std::fs::{self, File};
 use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom, Write};

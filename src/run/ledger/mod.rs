@@ -1,7 +1,7 @@
 //! The record of runs: in schema `tableferry` on the target, or in a local file.
 //!
-//! On the target, a run's row is `running` before its first attempt does anything, and `committed`
-//! in the transaction that publishes its rows, so that the two always agree.
+//! On the target, the row of a run is `running` before its first attempt does anything. The transaction that
+//! publishes the rows sets it to `committed`, so that the two always agree.
 
 mod check;
 mod ddl;

@@ -1,4 +1,4 @@
-//! One run, as it is recorded and as `tableferry history` shows it.
+//! The record of one run, as stored and as `tableferry history` shows it.
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};

@@ -1,4 +1,4 @@
-//! What is written to the ledger, and when it can be asked.
+//! The statements that write to the ledger.
 
 use std::time::Duration;
 

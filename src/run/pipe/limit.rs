@@ -1,7 +1,7 @@
-//! `rate_limit`: a token bucket, filled at the rate and emptied by the bytes that pass.
+//! `rate_limit`: a token bucket that is filled at the rate and emptied by the bytes that pass.
 //!
-//! The bucket may be overdrawn: a block is let through whole once what it took is paid back, so a row
-//! that is larger than a second's worth only takes longer.
+//! The bucket may be overdrawn: a block passes completely, and the next one waits until its bytes are paid for.
+//! So a row that is larger than a second's worth only takes longer.
 
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;

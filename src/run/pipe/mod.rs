@@ -1,8 +1,8 @@
-//! The only place that moves rows: `COPY … TO STDOUT` → whole-row blocks → bounded channel →
-//! `COPY … FROM STDIN`.
+//! The only place that moves rows: `COPY … TO STDOUT` → blocks of whole rows → bounded channel → `COPY … FROM
+//! STDIN`.
 //!
-//! Both halves run in one task: on its thread a block changes hands without waking anybody else,
-//! and the channel between them costs next to nothing while it lets each side go at its own pace.
+//! Both sides run in one task, so a block passes between them without waking another thread. The channel lets
+//! each side proceed at its own speed.
 
 pub mod channel;
 pub mod limit;

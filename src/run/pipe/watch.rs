@@ -1,4 +1,4 @@
-//! Progress of a copy, and the watch that ends one on which nothing moves.
+//! Reports the progress of a copy, and ends a copy that has stalled.
 
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::Duration;

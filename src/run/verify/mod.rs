@@ -1,7 +1,7 @@
-//! `tableferry verify`: compares source and target, and says where they differ. Nothing moves.
+//! `tableferry verify`: compares source and target and reports where they differ. It moves no rows.
 //!
-//! Each side is read in one snapshot. A table is compared as a whole first, by a checksum that its
-//! own server computes; only where that differs is it narrowed down.
+//! Each side is read in one snapshot. First, checksums compare a whole table. Only if they differ are its
+//! ranges compared.
 
 mod narrow;
 mod tally;

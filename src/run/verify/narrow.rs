@@ -1,5 +1,5 @@
-//! Narrows a difference down: from the whole table to ranges of keys, and from those that differ to
-//! smaller ones, by checksums; a table without a key by buckets of its rows' hashes.
+//! Finds the place of a difference: compares checksums of ranges of keys, then of smaller ranges within those
+//! that differ. A table without a key is divided by the hashes of its rows.
 
 use std::collections::BTreeMap;
 

@@ -1,4 +1,4 @@
-//! Two ordered streams of rows, merged: what is only here, only there, and different.
+//! Merges two ordered streams of rows and counts rows that are on one side only, and rows that differ.
 
 use std::cmp::Ordering;
 
