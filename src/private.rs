@@ -11,9 +11,9 @@ const OTHERS_MAY_WRITE: u32 = 0o002;
 /// Who else may write to a directory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Writers {
-    /// Nobody but its owner.
+    /// Only its owner.
     Owner,
-    /// Its group, too.
+    /// Also its group.
     Group,
 }
 

@@ -14,23 +14,17 @@ pub use crate::run::Orphan;
 /// Identifies a client that waits for the outcome of a run.
 pub type Ticket = u64;
 
-/// What can happen.
 #[derive(Clone, Debug)]
 pub enum DaemonEvent {
     /// [`wake_at`](crate::daemon::job_table::JobTable::wake_at) has come. Harmless at any other time.
     Tick,
     /// The wall clock was set by this much; back, if that is less than nothing.
-    ClockSet {
-        /// By how much.
-        by: SignedDuration,
-    },
+    ClockSet { by: SignedDuration },
     /// Run these jobs: each once, and the run starts after this moment.
     Trigger {
         /// Their names, as given; unknown ones are answered.
         jobs: Vec<String>,
-        /// For the report.
         trigger: RunTrigger,
-        /// Whom to answer.
         ticket: Option<Ticket>,
     },
     /// SIGUSR1 with an empty spool.
@@ -39,11 +33,8 @@ pub enum DaemonEvent {
     Signal(u8),
     /// A run that [`Action::Start`] asked for has ended.
     Finished {
-        /// Its job.
         job: JobName,
-        /// The run.
         run_id: Uuid,
-        /// How.
         outcome: Outcome,
         /// Where another daemon has taken its work.
         elsewhere: Option<Elsewhere>,
@@ -65,7 +56,6 @@ pub enum Action {
     /// the run that stands for them has ended, not when it starts, so that a daemon that was killed
     /// during a run catches up with it; and not for a run that was cancelled.
     FireCompleted {
-        /// The job.
         job: JobName,
         /// The fire time: the next daemon's [`SavedJob::due_at`](crate::daemon::job_table::SavedJob::due_at).
         due_at: Timestamp,
@@ -76,16 +66,13 @@ pub enum Action {
         job: JobName,
         /// The fire time that is let go.
         due_at: Option<Timestamp>,
-        /// Why.
         why: SkipReason,
     },
     /// Tell whoever holds this ticket.
     Answer {
-        /// The ticket.
         ticket: Ticket,
         /// The job that it was for.
         job: JobName,
-        /// What became of it.
         answer: Answer,
     },
     /// The new configuration is in force.
@@ -97,9 +84,7 @@ pub enum Action {
 /// A run to be started.
 #[derive(Clone, Debug)]
 pub struct Start {
-    /// The job.
     pub job: JobName,
-    /// Why now.
     pub trigger: RunTrigger,
     /// The fire time that the run stands for.
     pub due_at: Option<Timestamp>,
@@ -124,7 +109,6 @@ pub enum SkipReason {
     TooOld,
     /// A reload removed the job while it waited.
     Removed,
-    /// The daemon is stopping.
     Stopping,
 }
 
@@ -140,9 +124,7 @@ pub enum Answer {
 /// What a reload changed.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Changes {
-    /// Jobs that are new.
     pub added: Vec<JobName>,
-    /// Jobs that are gone.
     pub removed: Vec<JobName>,
     /// Jobs that are not as they were.
     pub changed: Vec<JobName>,

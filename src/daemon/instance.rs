@@ -30,17 +30,10 @@ pub enum InstanceError {
         pid: Option<i32>,
         /// The directory's key in the configuration.
         key: &'static str,
-        /// Where.
         dir: PathBuf,
     },
-    /// The file system.
     #[error("cannot write the pid file {}: {why}", .path.display())]
-    Io {
-        /// The pid file.
-        path: PathBuf,
-        /// Its words.
-        why: io::Error,
-    },
+    Io { path: PathBuf, why: io::Error },
 }
 
 impl Instance {

@@ -48,13 +48,11 @@ pub struct SavedJob {
 /// A job as `status` shows it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct JobStatus {
-    /// The job.
     pub job: JobName,
     /// A reload has removed the job, and its run goes on.
     pub is_removed: bool,
-    /// Is it at work?
+    /// Whether a run is waiting or active.
     pub state: JobState,
-    /// Its next fire time.
     pub next_fire: Option<Timestamp>,
     /// How its last run of this daemon ended, and when.
     pub last: Option<(Outcome, Timestamp)>,
@@ -63,11 +61,10 @@ pub struct JobStatus {
 /// What a job is doing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum JobState {
-    /// Nothing.
     Idle,
     /// It wants to run since then and has no permit yet.
     Waiting(Timestamp),
-    /// It runs since then.
+    /// A run has been active since this time.
     Running(Timestamp),
     /// Another daemon runs it, for a fire of that time.
     Elsewhere(Timestamp),

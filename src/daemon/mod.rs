@@ -27,7 +27,7 @@ use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-pub use serve::{InForce, serve};
+pub use serve::serve;
 
 use crate::private::{self, Writers};
 
@@ -42,12 +42,7 @@ pub enum StartError {
     Spool(#[from] spool::SpoolError),
     /// A directory, or what is in it.
     #[error("{} can't be used: {error}", .path.display())]
-    Directory {
-        /// Which.
-        path: PathBuf,
-        /// Why.
-        error: io::Error,
-    },
+    Directory { path: PathBuf, error: io::Error },
     /// A schedule that never fires, or the like.
     #[error("{}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))]
     Schedules(Vec<schedule::ScheduleError>),

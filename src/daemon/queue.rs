@@ -11,7 +11,6 @@ use crate::report::RunTrigger;
 /// A run that is wanted.
 #[derive(Debug)]
 pub struct RunRequest {
-    /// The job.
     pub job: JobName,
     /// Why, by whoever asked first.
     pub trigger: RunTrigger,
@@ -54,12 +53,10 @@ impl Queue {
         self.by_arrival.insert(self.arrivals, request);
     }
 
-    /// The job's request.
     pub fn get(&self, job: &str) -> Option<&RunRequest> {
         self.by_arrival.get(self.of_job.get(job)?)
     }
 
-    /// The job's request.
     pub fn get_mut(&mut self, job: &str) -> Option<&mut RunRequest> {
         self.by_arrival.get_mut(self.of_job.get(job)?)
     }

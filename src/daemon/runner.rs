@@ -20,9 +20,7 @@ use crate::run::{self, Cancelled, Canceller, NextDue, RunContext};
 /// A run that has ended.
 #[derive(Debug)]
 pub struct EndedRun {
-    /// Its job.
     pub job: JobName,
-    /// The run.
     pub run_id: Uuid,
     /// What became of it; an error when it could not even begin, or panicked.
     pub report: std::result::Result<RunReport, ErrorReport>,
@@ -31,9 +29,7 @@ pub struct EndedRun {
 /// An attempt of a run has failed, and another one follows.
 #[derive(Debug)]
 pub struct Retry {
-    /// The run's job.
     pub job: JobName,
-    /// The attempt that follows.
     pub attempt: u32,
     /// Why the one before failed.
     pub error: String,

@@ -34,28 +34,19 @@ enum Times {
 /// Why a schedule cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum ScheduleError {
-    /// The cron expression.
     #[error("job `{job}`: `{text}` is not a cron expression: {why}")]
     Cron {
-        /// The job.
         job: String,
-        /// As written.
         text: String,
         /// What is wrong with it.
         why: CronSyntaxError,
     },
     /// The time zone is not in the machine's database.
     #[error("job `{job}`: time zone `{zone}` is not known on this machine (is tzdata installed?)")]
-    Zone {
-        /// The job.
-        job: String,
-        /// As written.
-        zone: String,
-    },
+    Zone { job: String, zone: String },
     /// `every = "0s"`, or `cron` and `every` together.
     #[error("job `{job}`: {why}")]
     Every {
-        /// The job.
         job: String,
         /// What is wrong with it.
         why: &'static str,

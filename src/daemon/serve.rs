@@ -34,7 +34,7 @@ mod doing;
 /// The wall clock is looked at no later than after this, should the kernel not say that it was set.
 const CLOCK_CHECK_EVERY: Duration = Duration::from_secs(60);
 
-/// Far away.
+/// The longest sleep if no event is due.
 const SLEEP_MAX: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// Requests that wait for the loop's attention.

@@ -14,7 +14,6 @@ use signal_hook_tokio::SignalsInfo;
 pub enum SignalEvent {
     /// SIGTERM or SIGINT.
     Stop,
-    /// SIGHUP.
     Reload,
     /// SIGUSR1: read the trigger spool.
     ScanSpool,

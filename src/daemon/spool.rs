@@ -40,14 +40,11 @@ pub enum SpoolError {
     /// A symbolic link or a file, where the directory should be.
     #[error("{} is not a directory", .0.display())]
     NotADirectory(PathBuf),
-    /// The file system.
     #[error("cannot {what} {}: {why}", .path.display())]
     Io {
         /// "read", "create", "use".
         what: &'static str,
-        /// Where.
         path: PathBuf,
-        /// Its words.
         why: io::Error,
     },
 }

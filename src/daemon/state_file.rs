@@ -30,7 +30,6 @@ const OUTDATED_MAX: usize = 10_000;
 #[derive(Debug)]
 pub struct StateFile {
     path: PathBuf,
-    /// Open for appending.
     file: File,
     jobs: BTreeMap<String, SavedJob>,
     /// Jobs whose line is not up to date.

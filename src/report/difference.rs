@@ -11,18 +11,14 @@ pub const ROWS_LISTED_MAX: usize = 100;
 /// How source and target of one table differ.
 #[derive(Clone, Debug, Serialize)]
 pub struct TableDifference {
-    /// The job.
     pub job: String,
     /// What was read on the source.
     pub source: String,
-    /// The target relation.
     pub target: String,
     /// The target holds what the job's mode promises: the source's rows, and in the modes that keep
     /// others (append, upsert) maybe more.
     pub equal: bool,
-    /// Rows on the source.
     pub rows_source: u64,
-    /// Rows on the target.
     pub rows_target: u64,
     /// Rows that only the source has.
     pub missing: u64,
@@ -73,7 +69,6 @@ pub struct RangeDifference {
 pub struct RowDifference {
     /// Its key, as PostgreSQL writes a row: `(17,"a b")`.
     pub key: String,
-    /// How it differs.
     pub what: What,
 }
 

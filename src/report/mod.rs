@@ -20,20 +20,16 @@ use crate::error::{Error, ErrorKind, Phase, Side};
 #[derive(Clone, Debug)]
 pub enum Event {
     /// The run begins. It is not told of one that another daemon has taken.
-    Started {
-        /// What made it run.
-        trigger: RunTrigger,
-    },
+    Started { trigger: RunTrigger },
     /// Both sides were inspected, and nothing speaks against the copy.
     Planned {
-        /// Tables to copy.
         tables: usize,
         /// What is worth a word.
         warnings: Vec<String>,
     },
     /// A table's COPY begins.
     TableStarted(TableProgress),
-    /// Rows moved.
+    /// More rows have been copied.
     TableMoved(TableProgress),
     /// A table's rows are on the target, not yet published.
     TableLoaded(TableProgress),
@@ -41,11 +37,8 @@ pub enum Event {
     Publishing,
     /// An attempt failed, and another will be made.
     Retrying {
-        /// What failed.
         error: Arc<Error>,
-        /// The pause.
         pause: Duration,
-        /// The attempt that comes.
         attempt: u32,
     },
     /// After COMMIT something went wrong that takes nothing back.
@@ -61,11 +54,8 @@ pub struct TableProgress {
     pub number: usize,
     /// Tables in the job.
     pub of: usize,
-    /// The target relation.
     pub target: String,
-    /// Rows read.
     pub rows: u64,
-    /// Bytes read.
     pub bytes: u64,
     /// Rows expected, from the source's statistics.
     pub rows_estimate: Option<u64>,
@@ -81,9 +71,8 @@ pub trait Listener: Send + Sync {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum RunTrigger {
-    /// `tableferry run`.
     Manual,
-    /// Its schedule.
+    /// A fire time of its schedule.
     Schedule,
     /// A signal, or `tableferry trigger`.
     Signal,
@@ -93,7 +82,6 @@ pub enum RunTrigger {
     After,
 }
 
-/// How a run ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Outcome {
@@ -105,7 +93,7 @@ pub enum Outcome {
     InDoubt,
     /// Stopped by a signal; the target is as it was.
     Cancelled,
-    /// Not run at all.
+    /// The run did not start.
     Skipped,
 }
 
@@ -121,7 +109,7 @@ pub enum Elsewhere {
 }
 
 impl RunTrigger {
-    /// As in JSON.
+    /// The name in JSON.
     pub fn as_str(self) -> &'static str {
         match self {
             RunTrigger::Manual => "manual",
@@ -134,7 +122,7 @@ impl RunTrigger {
 }
 
 impl Outcome {
-    /// As in JSON.
+    /// The name in JSON.
     pub fn as_str(self) -> &'static str {
         match self {
             Outcome::Committed => "committed",
@@ -146,28 +134,19 @@ impl Outcome {
     }
 }
 
-/// One finished run.
 #[derive(Clone, Debug, Serialize)]
 pub struct RunReport {
-    /// The job.
     pub job: String,
-    /// This run.
     pub run_id: Uuid,
-    /// How it ended.
     pub outcome: Outcome,
-    /// What made it run.
     pub trigger: RunTrigger,
-    /// When it began.
     pub started_at: Timestamp,
-    /// When it ended.
     pub finished_at: Timestamp,
-    /// Tries.
     pub attempts: u32,
     /// The source's snapshot of the last attempt.
     pub snapshot: Option<Snapshot>,
     /// The tables of the last attempt, as far as it came.
     pub tables: Vec<TableReport>,
-    /// Why it failed.
     pub error: Option<ErrorReport>,
     /// Why it was skipped: another run has taken its work.
     #[serde(skip)]
@@ -186,11 +165,8 @@ pub struct Snapshot {
 /// One table of a run.
 #[derive(Clone, Debug, Serialize)]
 pub struct TableReport {
-    /// What was read.
     pub source: String,
-    /// What was written.
     pub target: String,
-    /// How.
     pub mode: Mode,
     /// `binary` or `text`.
     pub format: &'static str,
@@ -223,19 +199,12 @@ pub struct TableReport {
 /// An error, as scripts see it.
 #[derive(Clone, Debug, Serialize)]
 pub struct ErrorReport {
-    /// Its kind.
     pub kind: ErrorKind,
-    /// The step.
     pub phase: Phase,
-    /// The side.
     pub side: Side,
-    /// The relation.
     pub relation: Option<String>,
-    /// The SQLSTATE.
     pub sqlstate: Option<String>,
-    /// What happened.
     pub message: String,
-    /// What to do.
     pub hint: Option<String>,
 }
 

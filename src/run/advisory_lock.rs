@@ -46,7 +46,6 @@ pub(super) fn run_key(run_id: Uuid) -> i64 {
 
 /// A backend that holds an advisory lock.
 pub(super) struct Holder {
-    /// Its process.
     pub pid: i32,
     /// What it calls itself.
     pub application: String,

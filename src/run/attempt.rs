@@ -28,7 +28,7 @@ const COMMIT_WAIT: Duration = Duration::from_secs(300);
 
 /// How an attempt without an error ended.
 pub(super) enum AttemptEnd {
-    /// COMMIT was proven.
+    /// The server has confirmed the COMMIT.
     Committed,
     /// There was nothing to do: another run has the work. The text names it.
     Elsewhere(Elsewhere, String),

@@ -5,27 +5,27 @@ use tokio::sync::watch;
 /// Why a run has to stop.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum StopReason {
-    /// Somebody asked for it.
+    /// A signal or a client requested it.
     Signal,
-    /// The ledger calls it lost: it can't publish any more.
+    /// The ledger says that the run is lost, so it cannot publish any more.
     Lost,
 }
 
-/// The right to cancel runs: keep it as long as they last.
+/// Cancels runs. It must live as long as they do.
 pub struct Canceller(watch::Sender<Option<StopReason>>);
 
-/// Seen by a run, to know that it was cancelled.
+/// Tells a run that it was cancelled.
 #[derive(Clone)]
 pub struct Cancelled(watch::Receiver<Option<StopReason>>);
 
-/// A canceller and what the runs see of it.
+/// A canceller, and the receiver for its runs.
 pub fn cancellation() -> (Canceller, Cancelled) {
     let (sender, receiver) = watch::channel(None);
     (Canceller(sender), Cancelled(receiver))
 }
 
 impl Canceller {
-    /// Cancels all runs that see it. Saying it again changes nothing.
+    /// Cancels all of its runs. Calling it again has no effect.
     pub fn cancel(&self) {
         self.cancel_because(StopReason::Signal);
     }
@@ -40,17 +40,16 @@ impl Canceller {
 }
 
 impl Cancelled {
-    /// Was it cancelled?
     pub fn is_cancelled(&self) -> bool {
         self.why().is_some()
     }
 
-    /// Why it was cancelled, if it was.
+    /// The reason, if it was cancelled.
     pub fn why(&self) -> Option<StopReason> {
         *self.0.borrow()
     }
 
-    /// Returns once it is cancelled; never, when the canceller is gone without having done so.
+    /// Returns when the run is cancelled. Never returns if the canceller is dropped without cancelling.
     pub async fn cancelled(&self) -> StopReason {
         let mut receiver = self.0.clone();
         match receiver.wait_for(Option::is_some).await.map(|why| *why) {

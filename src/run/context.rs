@@ -25,13 +25,11 @@ pub struct RunContext {
 /// The job of a run, its servers, and who is told what happens.
 #[derive(Clone)]
 pub struct JobContext {
-    /// The job.
     pub job: JobSpec,
     /// The server that is read.
     pub source: ServerSpec,
     /// The server that is written.
     pub target: ServerSpec,
-    /// The run's id.
     pub run_id: Uuid,
     /// Read all rows, also of tables with a watermark.
     pub full: bool,
@@ -44,7 +42,6 @@ pub struct JobContext {
 /// Why a run was started, and when.
 #[derive(Clone, Copy, Debug)]
 pub struct RunStart {
-    /// What started it.
     pub trigger: RunTrigger,
     /// The fire time that it was started for.
     pub due_at: Option<Timestamp>,
@@ -52,7 +49,6 @@ pub struct RunStart {
     pub orphan: Option<Orphan>,
     /// When the job is due next. Written to the ledger.
     pub next_due: NextDue,
-    /// When it was started.
     pub started_at: Timestamp,
 }
 
@@ -70,7 +66,6 @@ pub struct LedgerSettings {
 /// A run whose process is gone. It is resolved before its job runs again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Orphan {
-    /// The run's id.
     pub run_id: Uuid,
     /// The run was left in doubt, and the next run does the same work. It does nothing if the orphan was
     /// committed.
@@ -133,7 +128,6 @@ impl RunContext {
 }
 
 impl JobContext {
-    /// Tells the listener.
     pub(super) fn tell(&self, event: Event) {
         self.listener.on(&self.job.name, self.run_id, &event);
     }

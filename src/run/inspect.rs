@@ -29,7 +29,6 @@ pub struct Inspection {
     pub plan: Result<JobPlan, Vec<Refusal>>,
     /// The target's relations as the plan saw them.
     pub target: BTreeMap<QualifiedName, RelationDesc>,
-    /// The source's snapshot.
     pub snapshot: Snapshot,
 }
 

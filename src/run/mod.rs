@@ -34,7 +34,7 @@ use crate::error::{Error, ErrorKind, Phase, Side};
 use crate::report::{Elsewhere, ErrorReport, Event, Outcome, RunReport};
 
 pub use cancel::{Cancelled, Canceller, StopReason, cancellation};
-pub use context::{JobContext, LedgerSettings, NextDue, Orphan, RunContext, RunStart};
+pub use context::{JobContext, NextDue, Orphan, RunContext};
 
 use attempt::AttemptEnd;
 use run_progress::RunProgress;

@@ -26,7 +26,6 @@ impl Sides {
             .await;
     }
 
-    /// Closes all sessions.
     pub async fn close(&mut self) {
         self.end(async |session| session.close(CLOSE_WAIT).await)
             .await;

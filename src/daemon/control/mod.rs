@@ -15,13 +15,11 @@ pub const SOCKET_NAME: &str = "control.sock";
 /// The longest request or answer line, in bytes: 10 000 job names fit.
 pub const LINE_BYTES_MAX: usize = 1 << 20;
 
-/// What is asked.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "do", rename_all = "snake_case")]
 pub enum ControlRequest {
     /// Run these jobs now; with `wait`, answer when their runs have ended.
     Trigger {
-        /// Job names.
         jobs: Vec<String>,
         /// Answer when their runs have ended.
         wait: bool,
@@ -32,18 +30,13 @@ pub enum ControlRequest {
     Status,
 }
 
-/// What is answered.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "answer", rename_all = "snake_case")]
 pub enum Reply {
     /// The job will run.
-    Accepted {
-        /// Its name.
-        job: String,
-    },
+    Accepted { job: String },
     /// There will be no run.
     Refused {
-        /// The job.
         job: String,
         /// Why, for people.
         why: String,
@@ -51,17 +44,10 @@ pub enum Reply {
         unknown: bool,
     },
     /// A run that started after the request has ended.
-    Ended {
-        /// The job.
-        job: String,
-        /// How.
-        outcome: Outcome,
-    },
+    Ended { job: String, outcome: Outcome },
     /// The new configuration is in force.
     Reloaded {
-        /// New jobs.
         added: Vec<String>,
-        /// Jobs that are gone.
         removed: Vec<String>,
         /// Jobs that are not as they were.
         changed: Vec<String>,
@@ -81,7 +67,6 @@ pub enum Reply {
 /// What one job is doing.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct JobStatusReply {
-    /// Its name.
     pub job: String,
     /// `idle`, `waiting`, `running`, or `elsewhere`: another daemon runs it.
     pub state: String,
@@ -102,6 +87,5 @@ pub struct JobStatusReply {
     pub last_finished_at: Option<Timestamp>,
     /// What was wrong with its last run.
     pub last_error: Option<String>,
-    /// Its next fire time.
     pub next_run_at: Option<Timestamp>,
 }

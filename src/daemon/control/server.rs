@@ -28,9 +28,7 @@ const REPLIES_MAX: usize = 10_000;
 /// A request, and where its answers go. Closing the channel closes the connection.
 #[derive(Debug)]
 pub struct PendingRequest {
-    /// The request.
     pub request: ControlRequest,
-    /// For the answers.
     pub replies: mpsc::Sender<Reply>,
 }
 

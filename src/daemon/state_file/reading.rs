@@ -17,7 +17,6 @@ const ASIDE_MAX: usize = 5;
 struct Damage {
     /// The first line that is damaged, from 1.
     line: usize,
-    /// How many are.
     lines: usize,
     why: String,
 }

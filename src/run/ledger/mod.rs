@@ -35,7 +35,7 @@ pub use ddl::script;
 pub(super) use fire::FireClaim;
 pub(super) use heartbeat::until_lost;
 pub use history::history;
-pub use run_record::{RunRecord, RunState, TableRecord};
+pub use run_record::RunRecord;
 pub use writes::JobDue;
 pub(super) use writes::{record_watermark, watermark};
 

@@ -53,26 +53,19 @@ impl RunState {
 /// One run: a row of `tableferry.run` with its rows of `tableferry.run_table`.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct RunRecord {
-    /// The run.
     pub run_id: Uuid,
-    /// The job.
     pub job: String,
     /// The server that it wrote, as the configuration calls it.
     #[serde(default)]
     pub server: String,
-    /// Its state.
     pub state: RunState,
-    /// What made it run.
     pub trigger: RunTrigger,
     /// The fire time of its schedule, where that made it run.
     pub due_at: Option<Timestamp>,
-    /// When it began.
     pub started_at: Timestamp,
-    /// When it ended.
     pub finished_at: Option<Timestamp>,
     /// Who ran it: host and process.
     pub instance: String,
-    /// Tries.
     pub attempts: u32,
     /// The source's WAL position.
     pub source_lsn: Option<String>,
@@ -83,7 +76,6 @@ pub struct RunRecord {
     /// Why the attempts before the last one failed.
     #[serde(default)]
     pub retried: Option<Vec<String>>,
-    /// What it published.
     #[serde(default)]
     pub tables: Vec<TableRecord>,
 }
@@ -91,11 +83,8 @@ pub struct RunRecord {
 /// One table that a run published.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct TableRecord {
-    /// What was written.
     pub target: String,
-    /// What was read.
     pub source: String,
-    /// How.
     pub mode: String,
     /// `binary` or `text`.
     pub format: String,

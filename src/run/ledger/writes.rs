@@ -145,7 +145,6 @@ pub(in crate::run) async fn record_watermark(
 /// When a job is due next, for `job_status`.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
 pub struct JobDue {
-    /// The job.
     pub job: String,
     /// `None`: on demand only.
     pub next_due_at: Option<Timestamp>,

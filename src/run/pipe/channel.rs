@@ -14,7 +14,6 @@ const CHANNEL_BLOCKS_MAX: usize = 64;
 
 /// What is sent. The end is a value: a closed channel never means that all rows have arrived.
 pub enum Item {
-    /// Whole rows.
     Block(Block),
     /// The source has announced the end of its rows.
     End,
@@ -22,19 +21,18 @@ pub enum Item {
 
 /// Whole rows, and their share of the channel's bytes.
 pub struct Block {
-    /// COPY data.
     pub bytes: Bytes,
     _room: OwnedSemaphorePermit,
 }
 
-/// The source's end.
+/// The source's side of the channel.
 pub struct Sender {
     items: mpsc::Sender<Item>,
     room: Arc<Semaphore>,
     bytes_max: usize,
 }
 
-/// The target's end.
+/// The target's side of the channel.
 pub struct Receiver {
     items: mpsc::Receiver<Item>,
 }
@@ -72,7 +70,6 @@ impl Sender {
             .map_err(|_| Closed)
     }
 
-    /// Announces the end.
     pub async fn end(self) -> Result<(), Closed> {
         self.items.send(Item::End).await.map_err(|_| Closed)
     }

@@ -40,7 +40,6 @@ impl RangeRows {
     }
 }
 
-/// Where a table differs.
 pub(super) struct Narrowed {
     /// The ranges that the whole table was cut into first: these are reported.
     pub tops: Vec<RangeRows>,

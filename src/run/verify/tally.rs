@@ -9,7 +9,6 @@ use crate::report::difference::{ROWS_LISTED_MAX, RowDifference, What};
 pub(super) struct HashedRow {
     /// The key's text, spelled as both servers do.
     pub key: String,
-    /// The row's hash.
     pub hash: i64,
     /// The range that it is counted in: the same for equal keys.
     pub range: usize,
@@ -55,7 +54,6 @@ pub(super) fn step(source: Option<&HashedRow>, target: Option<&HashedRow>) -> Op
 pub(super) struct Tally {
     /// Rows of one key that only one side has are one different row, not a missing and an extra one.
     keyed: bool,
-    /// By range.
     pub ranges: Vec<Counts>,
     /// The first differing rows.
     pub rows: Vec<RowDifference>,
