@@ -7,7 +7,7 @@ use serde::Deserialize;
 
 mod question;
 
-pub use question::{Question, attachments};
+pub use question::{AttachmentsByTable, Question, attachments};
 
 /// What is attached to one ordinary table.
 #[derive(Clone, Debug, PartialEq, Deserialize)]

@@ -7,6 +7,7 @@
 //! | what | answer |
 //! |---|---|
 //! | ON DELETE and ON UPDATE of foreign keys, between tables of the job, on one table, through other tables, of keys that only the target has, of partitions | tables that such keys reach from a changed one are compared again, and written again where they differ, for a bounded number of rounds (`run/modes/rounds.rs`) |
+//! | ON DELETE CASCADE deletes a row that the source has | it is inserted again; an error where that would lose values of columns that are not copied |
 //! | the same on tables that are not of the job | a warning of the plan: the target's owner declared it |
 //! | the same on rows of the job's tables that the source has no say in: outside of `where` with `scope = "where"`, or left alone by `upsert` | a warning of the plan, too: see [`beyond`] |
 //! | triggers and rules that fire for a changed table, or for one that foreign keys change | all tables are compared again at the end; a difference is an error, unless `verify = "none"` |
@@ -39,6 +40,8 @@ pub struct Effects {
     pub runs_code: bool,
     /// The tables that are not of the job and that foreign keys look into or change.
     pub outside: Used,
+    /// The tables of the job that foreign keys change, each with a key and what it does.
+    pub keys: BTreeSet<(QualifiedName, String)>,
 }
 
 impl Effects {
@@ -93,9 +96,18 @@ pub fn of(
     };
     let mut runs_code = writes.fires;
     let mut outside = Used::new();
+    let mut keys = BTreeSet::new();
     for by in by_delete.iter().chain(&by_update) {
         runs_code |= by.acts && by.key.runs_code;
-        if job.iter().any(|at| *actions.top(at) == by.key.from) {
+        let mut in_job = job.iter().filter(|at| *actions.top(at) == by.key.from);
+        if in_job.clone().next().is_some() {
+            let key = || format!("{} ({})", by.key.name, by.what);
+            keys.extend(
+                in_job
+                    .by_ref()
+                    .filter(|_| by.acts)
+                    .map(|at| (at.clone(), key())),
+            );
             continue;
         }
         let does = if by.acts { Use::Changes } else { Use::LooksUp };
@@ -116,6 +128,7 @@ pub fn of(
         of_update: here(&by_update),
         runs_code,
         outside,
+        keys,
     }
 }
 
@@ -232,16 +245,19 @@ pub fn beyond(
         let reaches = |effects: &Effects| {
             effects.of_delete.contains(*table) || effects.of_update.contains(*table)
         };
-        let by: Vec<String> = tables
+        let by: Vec<_> = tables.iter().filter(|(_, e)| reaches(e)).collect();
+        let names: Vec<String> = by.iter().map(|(name, _)| name.to_string()).collect();
+        let keys: BTreeSet<&str> = by
             .iter()
-            .filter(|(_, effects)| reaches(effects))
-            .map(|(name, _)| name.to_string())
+            .flat_map(|(_, effects)| &effects.keys)
+            .filter(|(changed, _)| changed == *table)
+            .map(|(_, key)| key.as_str())
             .collect();
         if !by.is_empty() {
             warnings.push(format!(
-                "{table}: foreign keys with ON DELETE or ON UPDATE also change its rows {rows}, when \
-                 rows of {} change",
-                by.join(", ")
+                "{table}: its rows {rows} also change when rows of {} change, by foreign key {}",
+                names.join(", "),
+                Vec::from_iter(keys).join(", ")
             ));
         }
     }
@@ -332,6 +348,9 @@ mod tests {
         let effects = of(&job[0], writes, &job, &actions, &mut warnings);
         assert_eq!(list(&effects.of_delete), by_delete);
         assert_eq!(list(&effects.of_update), by_update);
+        let keys: BTreeSet<_> = effects.keys.iter().map(|(at, _)| at).collect();
+        let reached: BTreeSet<_> = effects.of_delete.union(&effects.of_update).collect();
+        assert_eq!(keys, reached);
         assert_eq!(warnings.join("; "), warning);
         assert!(!effects.runs_code);
     }
@@ -404,6 +423,7 @@ mod tests {
         let (p, c) = (named("p"), named("c"));
         let of_parent = Effects {
             of_delete: BTreeSet::from([c.clone()]),
+            keys: BTreeSet::from([(c.clone(), "c_fkey (ON DELETE CASCADE)".to_owned())]),
             ..Effects::default()
         };
         let of_child = Effects::default();
@@ -413,8 +433,8 @@ mod tests {
         assert_eq!(
             beyond(&tables, kept),
             [
-                "public.c: foreign keys with ON DELETE or ON UPDATE also change its rows outside of `where`, \
-                 when rows of public.p change"
+                "public.c: its rows outside of `where` also change when rows of public.p change, by foreign \
+                 key c_fkey (ON DELETE CASCADE)"
             ]
         );
     }

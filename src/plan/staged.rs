@@ -74,8 +74,13 @@ pub fn plan(
         warnings,
     );
     warnings.extend(effects::warnings(job, &target.name, &effects));
+    let not_copied = target.columns.iter().filter(|column| {
+        let copied = parts.columns.iter().any(|other| other.name == column.name);
+        !copied && column.generated.is_none()
+    });
     Some(Staged {
         effects,
+        not_copied: not_copied.map(|column| column.name.clone()).collect(),
         create: parts.create(setting.shared),
         drop: setting
             .shared

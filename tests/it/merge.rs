@@ -505,3 +505,31 @@ fn a_role_with_no_more_than_the_documented_privileges_can_merge() {
     db.target
         .sql(&format!("DROP OWNED BY {role}; DROP ROLE {role}"));
 }
+
+/// A DEFERRABLE key is checked by a trigger: while that is disabled, the target gets the same key twice.
+#[rstest]
+#[case("merge", "data_rejected", "1 key in more than one row")]
+#[case("upsert", "schema_mismatch", "no ON CONFLICT")]
+fn a_deferrable_key_that_the_target_has_twice_is_refused(
+    #[case] mode: &str,
+    #[case] kind: &str,
+    #[case] part: &str,
+) {
+    let db = databases("twice");
+    db.both("CREATE TABLE t (id int, v text, CONSTRAINT once UNIQUE (id) DEFERRABLE)");
+    db.source.sql("INSERT INTO t VALUES (1, 'a'), (2, 'b')");
+    db.target.sql(
+        "ALTER TABLE t DISABLE TRIGGER ALL;
+         INSERT INTO t VALUES (1, 'a'), (1, 'a'), (NULL, 'x'), (NULL, 'y')",
+    );
+
+    let outcome = run(&db, &only_t(mode, "", "key = ['id']"));
+
+    assert_refused(&outcome, kind, &["public.t", "DEFERRABLE", part]);
+    assert_eq!(db.target.count("t"), 4);
+    if mode == "merge" {
+        db.target.sql("DELETE FROM t WHERE ctid = '(0,1)'");
+        assert_committed(&run(&db, &only_t(mode, "", "key = ['id']")));
+        db.assert_same("t");
+    }
+}

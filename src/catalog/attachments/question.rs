@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use futures_util::future::join3;
 use tokio_postgres::{Row, Statement};
 
 use super::Attachments;
@@ -25,12 +26,12 @@ const IDENTITIES: &str = "\
    JOIN pg_catalog.pg_class AS s ON s.oid = dep.objid AND s.relkind = 'S' \
   WHERE dep.classid = 1259 AND dep.refclassid = 1259 AND dep.refobjid = c.oid AND dep.deptype = 'i') AS own";
 
+/// What is attached to tables.
+pub type AttachmentsByTable = BTreeMap<QualifiedName, Attachments>;
+
 /// Reads what is attached to these tables, in one query. What is no ordinary table is not in the
 /// result.
-pub async fn attachments(
-    session: &Session,
-    names: &[QualifiedName],
-) -> Result<BTreeMap<QualifiedName, Attachments>> {
+pub async fn attachments(session: &Session, names: &[QualifiedName]) -> Result<AttachmentsByTable> {
     Question::prepare(session).await?.ask(session, names).await
 }
 
@@ -54,20 +55,47 @@ impl Question {
         &self,
         session: &Session,
         names: &[QualifiedName],
-    ) -> Result<BTreeMap<QualifiedName, Attachments>> {
+    ) -> Result<AttachmentsByTable> {
+        let rows = session.answer(Phase::Inspect, self.rows(session, names));
+        read(session, rows.await?)
+    }
+
+    /// Asks it, runs these statements and asks it again. All is sent at once: who waits for the tables
+    /// does not wait for round trips, too.
+    ///
+    /// *Errors:* the three answers stand in their order. After an error, the later ones are errors.
+    pub async fn ask_around(
+        &self,
+        session: &Session,
+        names: &[QualifiedName],
+        statements: &str,
+    ) -> Result<(
+        Result<AttachmentsByTable>,
+        Result<()>,
+        Result<AttachmentsByTable>,
+    )> {
+        let work = join3(
+            self.rows(session, names),
+            session.client().batch_execute(statements),
+            self.rows(session, names),
+        );
+        let (before, done, after) = session.answer(Phase::Publish, work).await?;
+        let done = done.map_err(|error| session.error(Phase::Publish, error));
+        Ok((read(session, before), done, read(session, after)))
+    }
+
+    async fn rows(&self, session: &Session, names: &[QualifiedName]) -> Asked {
         let schemas: Vec<&str> = names.iter().map(|name| name.schema.as_str()).collect();
         let relations: Vec<&str> = names.iter().map(|name| name.name.as_str()).collect();
         let parameters: [&(dyn tokio_postgres::types::ToSql + Sync); 2] = [&schemas, &relations];
-        let asked = session.client().query(&self.0, &parameters);
-        let rows = session
-            .answer(Phase::Inspect, asked)
-            .await?
-            .map_err(|error| session.error(Phase::Inspect, error))?;
-        read(session, &rows)
+        session.client().query(&self.0, &parameters).await
     }
 }
 
-fn read(session: &Session, rows: &[Row]) -> Result<BTreeMap<QualifiedName, Attachments>> {
+type Asked = std::result::Result<Vec<Row>, tokio_postgres::Error>;
+
+fn read(session: &Session, asked: Asked) -> Result<AttachmentsByTable> {
+    let rows = asked.map_err(|error| session.error(Phase::Inspect, error))?;
     rows.iter()
         .map(|row| {
             let attachments: Attachments = serde_json::from_str(row.get(1)).map_err(|error| {

@@ -31,6 +31,7 @@ pub fn changes(tables: &[CopyPlan]) -> Vec<&str> {
         }
     }
     for merge in &merges {
+        list.extend(&merge.repeated_keys);
         list.extend([
             &merge.make_changes,
             &merge.count_changes,

@@ -13,6 +13,9 @@ use crate::plan::sql::closed;
 /// The statements of a merge.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Merge {
+    /// Gives the number of the target's keys that several of its rows have, where a key that is
+    /// DEFERRABLE allows that.
+    pub repeated_keys: Option<String>,
     /// Makes the table of changes.
     pub make_changes: String,
     /// Drops it, before it is made again.
@@ -124,6 +127,7 @@ pub(super) fn plan(parts: &Parts<'_>, refers_to: &[QualifiedName]) -> Merge {
         (filter, _) => Gone::Apart(filter),
     };
     Merge {
+        repeated_keys: (!parts.key.immediate).then(|| parts.repeated_in_target()),
         make_changes: parts.make_changes(gone),
         drop_changes: parts.drop_changes(),
         analyze_changes: format!("ANALYZE {changes}"),
@@ -183,6 +187,7 @@ mod tests {
     fn table(name: &str, refers_to: &str, has_other_unique: bool) -> Merge {
         let named = |name: &str| QualifiedName::new("public", name);
         Merge {
+            repeated_keys: None,
             make_changes: String::new(),
             drop_changes: String::new(),
             analyze_changes: String::new(),

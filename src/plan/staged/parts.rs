@@ -1,6 +1,8 @@
 //! SQL fragments that the statements of the staged modes share.
 
-use crate::catalog::desc::{ColumnDesc, Identity, RelationDesc, RelationKind, UniqueIndex};
+use crate::catalog::desc::{
+    ColumnDesc, Identity, KeyColumn, RelationDesc, RelationKind, UniqueIndex,
+};
 use crate::config::spec::{Scope, TableSpec};
 use crate::pg::ident::{Ident, QualifiedName, quote_literal};
 use crate::plan::shared::Shared;
@@ -234,15 +236,7 @@ impl Parts<'_> {
     }
 
     fn grouping(&self) -> String {
-        let terms: Vec<String> = self
-            .key
-            .columns
-            .iter()
-            .map(|column| match &column.collation {
-                Some(name) => format!("{} COLLATE {}", column.name.sql(), name.sql()),
-                None => column.name.sql(),
-            })
-            .collect();
+        let terms: Vec<String> = self.key.columns.iter().map(key_sql).collect();
         format!(
             "FROM {} GROUP BY {} HAVING pg_catalog.count(*) OPERATOR(pg_catalog.>) 1",
             self.stage.sql(),
@@ -255,6 +249,18 @@ impl Parts<'_> {
             "SELECT pg_catalog.count(*), COALESCE(pg_catalog.sum(\"rows\"), 0)::pg_catalog.int8 \
              FROM (SELECT pg_catalog.count(*) AS \"rows\" {}) AS \"repeated\"",
             self.grouping()
+        )
+    }
+
+    /// Gives the number of keys that several rows of the target have.
+    pub fn repeated_in_target(&self) -> String {
+        let keys: Vec<String> = self.key.columns.iter().map(key_sql).collect();
+        format!(
+            "SELECT pg_catalog.count(*) FROM (SELECT FROM {} WHERE NOT ({}) GROUP BY {} \
+             HAVING pg_catalog.count(*) OPERATOR(pg_catalog.>) 1) AS \"repeated\"",
+            self.target_from(),
+            self.lacks_key(),
+            keys.join(", ")
         )
     }
 
@@ -278,6 +284,14 @@ impl Parts<'_> {
             Scope::Where => self.spec.filter.as_deref(),
             Scope::Table => None,
         }
+    }
+}
+
+/// A key's column with the collation of its index.
+fn key_sql(column: &KeyColumn) -> String {
+    match &column.collation {
+        Some(name) => format!("{} COLLATE {}", column.name.sql(), name.sql()),
+        None => column.name.sql(),
     }
 }
 

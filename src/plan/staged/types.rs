@@ -1,7 +1,7 @@
 //! The plan of a table that is loaded through staging.
 
 use super::{merge, upsert};
-use crate::pg::ident::QualifiedName;
+use crate::pg::ident::{Ident, QualifiedName};
 use crate::plan::effects::Effects;
 
 /// How one table is loaded through a staging table.
@@ -25,6 +25,8 @@ pub struct Staged {
     pub apply: Apply,
     /// What that may change besides.
     pub effects: Effects,
+    /// Columns of the target that the source does not give, and the target does not compute.
+    pub not_copied: Vec<Ident>,
 }
 
 /// What makes the target's rows of the staged ones.

@@ -13,6 +13,13 @@ pub(super) async fn compare(target: &Session, merge: &Merge, again: bool) -> Res
     if again {
         target.run(Phase::Publish, &merge.drop_changes).await?;
     }
+    if let Some(sql) = &merge.repeated_keys {
+        let what = "the number of repeated keys";
+        let [keys] = counts(target, what, sql).await?;
+        if keys > 0 {
+            return Err(repeated(target, keys));
+        }
+    }
     target.run(Phase::Publish, &merge.make_changes).await?;
     let what = "the number of changes";
     let [gone, changed, new] = counts(target, what, &merge.count_changes).await?;
@@ -34,6 +41,21 @@ pub(super) async fn compare(target: &Session, merge: &Merge, again: bool) -> Res
         }
     }
     Ok(found)
+}
+
+/// A DEFERRABLE constraint is checked by a trigger, which may be disabled.
+fn repeated(target: &Session, keys: u64) -> Error {
+    let message = format!(
+        "the target has {} in more than one row",
+        counted(keys, "key")
+    );
+    let kind = ErrorKind::DataRejected;
+    Error::new(kind, Phase::Publish, Side::Target, message)
+        .at(target.server())
+        .hinted(
+            "the key's constraint is DEFERRABLE, and its trigger was disabled when the rows were \
+             written: delete the superfluous rows, and ALTER TABLE … ENABLE TRIGGER ALL",
+        )
 }
 
 fn fixed(target: &Session, rows: u64) -> Error {

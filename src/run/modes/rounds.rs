@@ -7,6 +7,7 @@ use super::row_counts::{Differing, Shortage, Written};
 use super::{merge, upsert};
 use crate::config::spec::{JobSpec, Verify};
 use crate::error::{Error, ErrorKind, Phase, Result, Side};
+use crate::pg::ident::Ident;
 use crate::pg::session::Session;
 use crate::plan::copy::{CopyPlan, Load};
 use crate::plan::staged::listing;
@@ -63,6 +64,11 @@ pub(in crate::run) async fn apply(
         });
         let suspects = short.map(|(at, _)| *at).chain(by_keys.iter().copied());
         wrong = compare(target, tables, suspects.collect()).await?;
+        for (at, found) in wrong.iter().filter(|(at, _)| by_keys.contains(at)) {
+            if found.new > 0 && !tables[*at].staged.not_copied.is_empty() {
+                return Err(loses(target, &tables[*at], found.new));
+            }
+        }
         for at in wrong.keys().filter(|at| !by_keys.contains(at)) {
             let shortage = done.get(at).and_then(|done| done.shortage);
             if let Some(shortage) = shortage.filter(|_| tables[*at].table.target_has_triggers) {
@@ -168,6 +174,31 @@ fn dropped(target: &Session, loaded: &Loaded<'_>, shortage: Shortage) -> Error {
     let Shortage { what, found, done } = shortage;
     let message = format!("the target has {what} {done} of {}", counted(found, "row"));
     by_code(target, loaded, message)
+}
+
+/// Foreign keys have deleted rows that the source has, or changed their keys. Inserted again, they would hold defaults in
+/// columns that are not copied.
+fn loses(target: &Session, loaded: &Loaded<'_>, rows: u64) -> Error {
+    let names: Vec<String> = loaded
+        .staged
+        .not_copied
+        .iter()
+        .map(Ident::to_string)
+        .collect();
+    let message = format!(
+        "foreign keys with ON DELETE or ON UPDATE delete {} that the source has, or change the key, and \
+         the target's values of columns that are not copied would be lost: {}",
+        counted(rows, "row"),
+        names.join(", ")
+    );
+    let kind = ErrorKind::DataRejected;
+    Error::new(kind, Phase::Publish, Side::Target, message)
+        .at(target.server())
+        .on(&loaded.table.target)
+        .hinted(
+            "copy these columns, move them to a table of their own, or declare the foreign key \
+             without CASCADE, and DEFERRABLE",
+        )
 }
 
 /// The rows are not what they should be though all was written.

@@ -8,7 +8,7 @@ use futures_util::future::try_join_all;
 use tokio::time::Instant;
 
 use super::{begin_shared, commit_shared, locks};
-use crate::catalog::attachments::Question;
+use crate::catalog::attachments::{AttachmentsByTable, Question};
 use crate::config::spec::JobSpec;
 use crate::error::{Error, ErrorKind, Phase, Result, Side};
 use crate::pg::ident::QualifiedName;
@@ -36,7 +36,8 @@ const PAUSE_MAX: Duration = Duration::from_secs(1);
 /// Is what is attached still what was planned for, and are the names free?
 pub(in crate::run) async fn free_names(target: &Session, tables: &[CopyPlan]) -> Result<()> {
     let question = Question::prepare(target).await?;
-    unchanged(target, tables, &question).await?;
+    let now = question.ask(target, &names_of(tables)).await?;
+    unchanged(target, tables, &now)?;
     for (table, shadow) in swap::shadows(tables) {
         for name in [&shadow.name, &shadow.retired] {
             drop_leftover(target, name)
@@ -136,7 +137,8 @@ pub(in crate::run) async fn publish(
                     SET LOCAL enable_hashjoin = off; SET LOCAL enable_mergejoin = off";
     target.run(Phase::Publish, planning).await?;
     let question = Question::prepare(target).await?;
-    unchanged(target, tables, &question).await?;
+    let now = question.ask(target, &names_of(tables)).await?;
+    unchanged(target, tables, &now)?;
     let planned = "SET LOCAL enable_hashjoin TO DEFAULT; SET LOCAL enable_mergejoin TO DEFAULT; \
                    SET LOCAL jit TO DEFAULT";
     target.run(Phase::Publish, planned).await?;
@@ -218,41 +220,46 @@ async fn publish_now(
     target
         .run(Phase::Publish, "SAVEPOINT tableferry_publish")
         .await?;
+    // What is done under the locks is one round trip.
+    let mut statements = publish.swap.join(";\n");
     if keys_first {
         locks::take(target, &publish.lock_referenced, LOCK_BUDGET_MAX).await?;
         target
             .run(Phase::Publish, &publish.keys.join(";\n"))
             .await?;
+    } else if !publish.keys.is_empty() {
+        statements.insert_str(0, &format!("{};\n", publish.keys.join(";\n")));
     }
     match how {
         How::Wait => locks::take(target, &publish.lock, LOCK_BUDGET_MAX).await?,
         How::Catch => locks::catch(target, &publish.lock, LOCK_BUDGET_MAX).await?,
     }
-    unchanged(target, tables, question).await?;
-    if !keys_first {
-        target
-            .run(Phase::Publish, &publish.keys.join(";\n"))
-            .await?;
-    }
-    target
-        .run(Phase::Publish, &publish.swap.join(";\n"))
+    let (before, done, after) = question
+        .ask_around(target, &names_of(tables), &statements)
         .await?;
-    verify(target, tables, question).await
+    unchanged(target, tables, &before?)?;
+    done?;
+    verify(target, tables, &after?)
+}
+
+fn names_of(tables: &[CopyPlan]) -> Vec<QualifiedName> {
+    swap::shadows(tables)
+        .map(|(table, _)| table.target.clone())
+        .collect()
 }
 
 /// GRANT and CREATE VIEW are kept out by no lock that readers would not notice.
-async fn unchanged(target: &Session, tables: &[CopyPlan], question: &Question) -> Result<()> {
-    compare(target, tables, question, |differences| {
+fn unchanged(target: &Session, tables: &[CopyPlan], now: &AttachmentsByTable) -> Result<()> {
+    compare(target, tables, now, |differences| {
         let message =
             format!("what is attached to it changed while the copy was at work: {differences}");
         Error::new(ErrorKind::Conflict, Phase::Publish, Side::Target, message)
     })
-    .await
 }
 
 /// The proof that nothing was forgotten, as long as everything can still be taken back.
-async fn verify(target: &Session, tables: &[CopyPlan], question: &Question) -> Result<()> {
-    compare(target, tables, question, |differences| {
+fn verify(target: &Session, tables: &[CopyPlan], now: &AttachmentsByTable) -> Result<()> {
+    compare(target, tables, now, |differences| {
         let message =
             format!("the new table would lack something that the old one had: {differences}");
         Error::new(
@@ -263,19 +270,14 @@ async fn verify(target: &Session, tables: &[CopyPlan], question: &Question) -> R
         )
         .hinted("use `mode = \"merge\"`, and report this")
     })
-    .await
 }
 
-async fn compare(
+fn compare(
     target: &Session,
     tables: &[CopyPlan],
-    question: &Question,
+    now: &AttachmentsByTable,
     error: impl Fn(String) -> Error,
 ) -> Result<()> {
-    let names: Vec<_> = swap::shadows(tables)
-        .map(|(table, _)| table.target.clone())
-        .collect();
-    let now = question.ask(target, &names).await?;
     for (table, shadow) in swap::shadows(tables) {
         let differences = match now.get(&table.target) {
             Some(now) => swap::differences(&shadow.attachments, now),
