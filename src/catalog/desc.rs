@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::catalog::attachments::Attachments;
+use crate::catalog::constraints::Constraints;
 use crate::catalog::mark::WatermarkState;
 use crate::config::spec::TableSpec;
 use crate::pg::ident::{Ident, QualifiedName};
@@ -18,6 +19,8 @@ pub struct Inspected {
     pub target: Option<RelationDesc>,
     /// What is attached to the target; read only where the mode needs it.
     pub attachments: Option<Attachments>,
+    /// What decides which rows the target takes; read only where rejected rows are set aside.
+    pub constraints: Option<Constraints>,
     /// What the `set` expressions give, by target column.
     pub set: BTreeMap<Ident, ColumnDesc>,
     /// How far it had been read, and where it stands now; where it has a watermark.

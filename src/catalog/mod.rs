@@ -4,6 +4,7 @@
 //! every role may read. A handful of queries reads all relations of a job.
 
 pub(crate) mod attachments;
+pub(crate) mod constraints;
 pub mod desc;
 mod expand;
 mod foreign_keys;
@@ -19,6 +20,7 @@ mod relations;
 mod types;
 
 pub use attachments::attachments;
+pub use constraints::constraints;
 pub use expand::{Expanded, expand};
 pub use foreign_keys::key_actions;
 pub use lock::{LockTarget, lock, lock_list, lock_statement, locked, partitions};

@@ -112,6 +112,7 @@ fn print_table(entries: &[RunRecord]) {
         "took",
         "tables",
         "rows",
+        "rejected",
         "attempts",
         "error",
     ])
@@ -127,6 +128,7 @@ fn print_table(entries: &[RunRecord]) {
                 .map_or("-".to_owned(), |end| took(entry.started_at, end)),
             entry.tables.len().to_string(),
             entry.rows_written().to_string(),
+            entry.rows_rejected().to_string(),
             entry.attempts.to_string(),
             in_short(entry.error.as_deref().unwrap_or_default()),
         ]);

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::diagnostics::Diagnostics;
 use super::error::KeyPath;
 use super::raw::RawServer;
-use super::spec::{JobSpec, Mode};
+use super::spec::{JobSpec, Mode, OnError};
 
 /// The connections of a run for as long as it lasts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -21,6 +21,8 @@ impl JobSpec {
     /// there are several only where something else than the target itself is loaded.
     pub fn loaders(&self) -> u32 {
         match self.mode {
+            // Rows are judged one after the other, in one transaction.
+            _ if self.on_error == OnError::Quarantine => 1,
             Mode::Swap | Mode::Merge | Mode::Upsert => self.workers.max(1),
             Mode::Append | Mode::Truncate => 1,
         }

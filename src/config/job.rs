@@ -6,8 +6,8 @@ use super::diagnostics::Diagnostics;
 use super::error::KeyPath;
 use super::merge::Stacks;
 use super::raw::{RawJob, RawServer};
-use super::spec::{JobSpec, Mode, TableInput, TablePattern};
-use super::{connections, not_yet, schedule, table};
+use super::spec::{JobSpec, Mode, OnError, TableInput, TablePattern};
+use super::{connections, schedule, table};
 use crate::wording::nearest;
 
 /// All jobs that could be made sense of.
@@ -34,7 +34,6 @@ pub(super) fn jobs(
                 diagnostics.error(&path.child("after"), no_such("job", job, names.iter()));
             }
         }
-        not_yet::of_job(&raw, &path, diagnostics);
         if let Some(mut job) = job(name.clone(), raw, &path, diagnostics) {
             connections::fit(&mut job, servers, &path, diagnostics);
             jobs.insert(name, job);
@@ -76,6 +75,7 @@ fn job(
         analyze: raw.analyze,
         rate_limit: raw.rate_limit,
         on_error: raw.on_error,
+        reject_limit: raw.reject_limit,
         log_values: raw.log_values,
         recreate_views: raw.recreate_views,
         max_snapshot_age: raw.max_snapshot_age,
@@ -100,6 +100,10 @@ fn check_job_keys(raw: &RawJob, path: &KeyPath, diagnostics: &mut Diagnostics) {
         && raw.recreate_views
     {
         diagnostics.only_for(&[Mode::Swap], mode, &path.child("recreate_views"));
+    }
+    let limit = path.child("reject_limit");
+    if raw.on_error == OnError::Abort && diagnostics.is_set(&limit) {
+        diagnostics.warn(&limit, "has no effect without `on_error = \"quarantine\"`");
     }
     let guard = path.child("guard");
     if matches!(raw.mode, Some(Mode::Append | Mode::Upsert)) && diagnostics.is_set(&guard) {

@@ -97,6 +97,7 @@ pub(super) const KEYS: &[Key] = &[
     key("jobs.<job>.analyze",           Bool,                                   Some("true"),  "ANALYZE after publishing"),
     key("jobs.<job>.rate_limit",        Text(&BYTES),                           None,          "bytes read from the source per second"),
     key("jobs.<job>.on_error",          Choice(&["abort", "quarantine"]),       Some("abort"), "what happens to rows that the target rejects"),
+    key("jobs.<job>.reject_limit",      TextOrNumber(&REJECT_LIMIT),            Some("100"),   "rejected rows of a table that a run accepts"),
     key("jobs.<job>.log_values",        Bool,                                   Some("false"), "show keys and cell values in errors and reports"),
     key("jobs.<job>.recreate_views",    Bool,                                   Some("false"), "recreate views on a swapped table"),
     key("jobs.<job>.max_snapshot_age",  Text(&SOME_DURATION),                   None,          "how long the source's snapshot may be held"),

@@ -9,7 +9,7 @@ use std::time::Duration;
 use serde::Deserialize;
 
 use super::spec::*;
-use super::typed::{duration, some_bytes, some_duration, some_signal};
+use super::typed::{duration, reject_limit, some_bytes, some_duration, some_signal};
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -90,6 +90,8 @@ pub(super) struct RawJob {
     #[serde(default, deserialize_with = "some_bytes")]
     pub rate_limit: Option<u64>,
     pub on_error: OnError,
+    #[serde(deserialize_with = "reject_limit")]
+    pub reject_limit: RejectLimit,
     pub log_values: bool,
     pub recreate_views: bool,
     #[serde(default, deserialize_with = "some_duration")]

@@ -199,6 +199,8 @@ pub struct JobSpec {
     pub rate_limit: Option<u64>,
     /// What happens to rows that the target rejects.
     pub on_error: OnError,
+    /// How many of them a run accepts.
+    pub reject_limit: RejectLimit,
     /// Show keys and cell values in errors and reports.
     pub log_values: bool,
     /// Make views on a swapped table again.
@@ -390,6 +392,15 @@ pub enum OnError {
     Abort,
     /// Rejected rows are set aside.
     Quarantine,
+}
+
+/// `reject_limit`: the most rows of a table that may be rejected.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum RejectLimit {
+    /// So many.
+    Rows(u64),
+    /// This share of the rows that are read, 0 to 1.
+    Share(f64),
 }
 
 impl Mode {

@@ -7,6 +7,7 @@ use jiff::SpanRelativeTo;
 
 use super::cron::parse_cron;
 use super::pattern::TablePattern;
+use super::spec::RejectLimit;
 use crate::pg::ident::{Ident, QualifiedName};
 
 /// A kind of text: what to call it in a message, and how to tell.
@@ -75,6 +76,11 @@ pub(super) const BYTES: Syntax = Syntax {
 pub(super) const SHARE: Syntax = Syntax {
     expected: "a share such as \"50%\" or 0.5",
     check: |text| share(text).map(drop),
+};
+/// How many rows may be rejected.
+pub(super) const REJECT_LIMIT: Syntax = Syntax {
+    expected: "a number of rows such as 100, or a share such as \"0.1%\"",
+    check: |text| reject_limit(text).map(drop),
 };
 /// An address to listen on.
 pub(super) const ADDRESS: Syntax = Syntax {
@@ -181,6 +187,17 @@ pub(super) fn share(text: &str) -> Result<f64, String> {
     }
 }
 
+/// `100` or `0.1%`.
+pub(super) fn reject_limit(text: &str) -> Result<RejectLimit, String> {
+    match text.ends_with('%') {
+        true => share(text).map(RejectLimit::Share),
+        false => text
+            .parse()
+            .map(RejectLimit::Rows)
+            .map_err(|_| String::new()),
+    }
+}
+
 /// `RTMIN+3`, as 3.
 pub(super) fn signal(text: &str) -> Result<u8, String> {
     let digits = text
@@ -239,6 +256,19 @@ mod tests {
     #[case("-1%", None)]
     fn shares(#[case] text: &str, #[case] expected: Option<f64>) {
         assert_eq!(share(text).ok(), expected);
+    }
+
+    #[rstest]
+    #[case("0", Some(RejectLimit::Rows(0)))]
+    #[case("100", Some(RejectLimit::Rows(100)))]
+    #[case("0.5%", Some(RejectLimit::Share(0.005)))]
+    #[case("100%", Some(RejectLimit::Share(1.0)))]
+    #[case("101%", None)]
+    #[case("0.1", None)]
+    #[case("-1", None)]
+    #[case("many", None)]
+    fn reject_limits(#[case] text: &str, #[case] expected: Option<RejectLimit>) {
+        assert_eq!(reject_limit(text).ok(), expected);
     }
 
     #[rstest]

@@ -305,16 +305,12 @@ fn wrong_in_a_new_job(#[case] text: &str, #[case] message: &str) {
     "recreate_views = true",
     "t.toml:10: jobs.orders.recreate_views: is only for mode swap; this job's mode is truncate"
 )]
+#[case(
+    "reject_limit = '1.5'",
+    r#"t.toml:10: jobs.orders.reject_limit: must be a number of rows such as 100, or a share such as "0.1%", got "1.5""#
+)]
 fn wrong_in_a_job(#[case] text: &str, #[case] message: &str) {
     assert_eq!(job_errors(text), message);
-}
-
-#[test]
-fn what_is_not_built_yet_is_an_error() {
-    assert_eq!(
-        job_errors("on_error = 'quarantine'"),
-        "t.toml:10: jobs.orders.on_error: `on_error = \"quarantine\"` is not available in this version"
-    );
 }
 
 #[test]

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Deserializer, de::Error};
 
+use super::spec::RejectLimit;
 use super::syntax;
 
 /// A field that is read from a text by one of the parsers in `syntax`.
@@ -21,6 +22,10 @@ pub(super) fn duration<'de, D: Deserializer<'de>>(d: D) -> Result<Duration, D::E
 
 pub(super) fn share<'de, D: Deserializer<'de>>(d: D) -> Result<f64, D::Error> {
     parsed(d, syntax::share)
+}
+
+pub(super) fn reject_limit<'de, D: Deserializer<'de>>(d: D) -> Result<RejectLimit, D::Error> {
+    parsed(d, syntax::reject_limit)
 }
 
 pub(super) fn some_duration<'de, D: Deserializer<'de>>(d: D) -> Result<Option<Duration>, D::Error> {

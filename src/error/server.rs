@@ -107,15 +107,37 @@ impl ServerError {
 
     /// What may be said without showing a row.
     pub(super) fn public_message(&self) -> String {
-        let mut text = if self.speaks_of_names_only() {
-            self.message.clone()
-        } else {
-            self.value_free_message()
-        };
+        let mut text = self.reason();
         if let Some(line) = self.context.as_deref().and_then(copy_line) {
             text.push_str(&format!(" at {line}"));
         }
         text
+    }
+
+    /// The same without the line.
+    pub fn reason(&self) -> String {
+        if self.speaks_of_names_only() {
+            self.message.clone()
+        } else {
+            self.value_free_message()
+        }
+    }
+
+    /// The row of a COPY that it is about, counted from 1.
+    pub fn line(&self) -> Option<usize> {
+        let line = self.context.as_deref().and_then(copy_line)?;
+        line.trim_start_matches("line ").parse().ok()
+    }
+
+    /// The column that it is about.
+    pub fn column_name(&self) -> Option<&str> {
+        let in_context = || self.context.as_deref().and_then(copy_column);
+        self.column.as_deref().or_else(in_context)
+    }
+
+    /// The constraint that is violated.
+    pub fn constraint(&self) -> Option<&str> {
+        self.constraint.as_deref()
     }
 
     fn value_free_message(&self) -> String {
@@ -127,8 +149,7 @@ impl ServerError {
         if let Some(constraint) = &self.constraint {
             text.push_str(&format!(", constraint \"{constraint}\""));
         }
-        let in_context = || self.context.as_deref().and_then(copy_column);
-        if let Some(column) = self.column.as_deref().or_else(in_context) {
+        if let Some(column) = self.column_name() {
             text.push_str(&format!(", column \"{column}\""));
         }
         text

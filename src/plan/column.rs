@@ -33,6 +33,8 @@ pub enum CopyFormat {
 pub enum FormatReason {
     /// `format = "text"`.
     Configured,
+    /// `on_error = "quarantine"`: what is kept of a rejected row is text.
+    Quarantine,
     /// This column's types differ in a way that only text carries.
     TypeDiffers {
         /// The column, and the path within its type: `address.zip`.
@@ -71,6 +73,7 @@ impl fmt::Display for FormatReason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             FormatReason::Configured => f.write_str("`format = \"text\"` is configured"),
+            FormatReason::Quarantine => f.write_str("rejected rows are kept as text"),
             FormatReason::TypeDiffers {
                 attribute,
                 source,

@@ -6,6 +6,7 @@ use crate::pg::ident::{Ident, QualifiedName};
 use crate::plan::column::{ColumnPlan, CopyFormat};
 use crate::plan::compare::Comparison;
 use crate::plan::lock::{SeenLocks, Used};
+use crate::plan::quarantine::Quarantine;
 use crate::plan::staged::types::{Apply, Staged};
 use crate::plan::step::Transaction;
 use crate::plan::swap::types::Shadow;
@@ -90,6 +91,8 @@ pub struct CopyPlan {
     pub copy_in: String,
     /// Only what is new is read.
     pub watermark: Option<Watermark>,
+    /// How rejected rows are set aside; None where a rejected row fails the run.
+    pub quarantine: Option<Quarantine>,
     /// How the rows of both sides are compared.
     pub comparison: Comparison,
     /// Sequences to move past the copied values.

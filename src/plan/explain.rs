@@ -239,6 +239,11 @@ impl Statements {
                 self.all(shadow.make.iter().map(String::as_str));
             }
             self.source(piece.copy_out);
+            if table.quarantine.is_some() {
+                self.target(
+                    "-- in blocks of rows, each after a savepoint; a row that fails alone goes to tableferry.rejected:",
+                );
+            }
             self.target(&table.copy_in);
         }
     }

@@ -7,8 +7,8 @@ use crate::catalog::desc::{
     TypeShape,
 };
 use crate::config::spec::{
-    FormatChoice, GuardSpec, JobSpec, Missed, Mode, OnError, Overlap, RetrySpec, ScheduleSpec,
-    Scope, TableInput, TableSpec, Triggers, Verify,
+    FormatChoice, GuardSpec, JobSpec, Missed, Mode, OnError, Overlap, RejectLimit, RetrySpec,
+    ScheduleSpec, Scope, TableInput, TableSpec, Triggers, Verify,
 };
 use crate::pg::ident::{Ident, QualifiedName};
 use crate::plan::copy::JobPlan;
@@ -209,6 +209,7 @@ pub fn inspected(source: RelationDesc, target: RelationDesc) -> Inspected {
         },
         source: Some(source),
         attachments: None,
+        constraints: None,
         target: Some(target),
         set: BTreeMap::new(),
         progress: None,
@@ -281,6 +282,7 @@ pub fn job(mode: Mode) -> JobSpec {
         analyze: true,
         rate_limit: None,
         on_error: OnError::Abort,
+        reject_limit: RejectLimit::Rows(100),
         log_values: false,
         recreate_views: false,
         max_snapshot_age: None,

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use crate::catalog::desc::{ForeignKey, Inspected, KeyActions, RelationDesc, RelationKind};
-use crate::config::spec::{JobSpec, Mode, Triggers, Verify};
+use crate::config::spec::{JobSpec, Mode, OnError, Triggers, Verify};
 use crate::error::{ErrorKind, Side};
 use crate::pg::ident::QualifiedName;
 use crate::plan::copy::{CopyPlan, JobPlan, Load};
@@ -13,7 +13,7 @@ use crate::plan::refusal::Refusal;
 use crate::plan::setting::Setting;
 use crate::plan::shared::{Attempt, Shared};
 use crate::plan::staged::types::Apply;
-use crate::plan::{checks, ctid_ranges, inheritance, modes, order, swap, table};
+use crate::plan::{checks, ctid_ranges, inheritance, modes, order, quarantine, swap, table};
 
 /// Plans a job. `same_place` says that source and target are one database of one server; `attempt` is
 /// whom tables are marked with that several workers load; `actions` are the target's foreign keys that
@@ -31,13 +31,17 @@ pub fn job(
     let mut warnings = Vec::new();
     check_job(job, &tables, &mut refusals);
     inheritance::check(job, &tables, &mut refusals);
+    quarantine::check(job, &tables, &mut refusals, &mut warnings);
     let workers = job.loaders();
     let shared = Shared::new(job, attempt, ctid_ranges::piece_bytes(workers, &tables));
     if job.workers > workers {
+        let where_ = match job.on_error {
+            OnError::Abort => format!("in mode `{}`", job.mode.as_str()),
+            OnError::Quarantine => "with `on_error = \"quarantine\"`".to_owned(),
+        };
         warnings.push(format!(
-            "`workers` has no effect in mode `{}`: one transaction writes the target itself, through \
-             one connection",
-            job.mode.as_str()
+            "`workers` has no effect {where_}: one transaction writes the target itself, through \
+             one connection"
         ));
     }
     let targets: Vec<&RelationDesc> = tables.iter().filter_map(|t| t.target.as_ref()).collect();
@@ -79,6 +83,12 @@ pub fn job(
         return Err(refusals);
     }
     let order = order::by_foreign_keys(&targets, &references);
+    let against: Vec<(String, String)> = order
+        .against
+        .iter()
+        .map(|key| (key.from.to_string(), key.name.clone()))
+        .collect();
+    quarantine::check_circle(job, &against, &mut refusals);
     let circle = circles(job, &order, &mut warnings);
     let tables: Vec<CopyPlan> = order
         .positions

@@ -22,6 +22,7 @@ mod modes;
 pub(crate) mod obstacles;
 pub(crate) mod order;
 pub(crate) mod pairs;
+pub(crate) mod quarantine;
 pub(crate) mod ranges;
 pub(crate) mod refusal;
 mod setting;

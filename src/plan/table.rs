@@ -1,7 +1,7 @@
 //! The plan of one table, or every reason why there is none.
 
 use crate::catalog::desc::{ColumnSequence, Inspected, RelationDesc, TypeDesc, TypeShape};
-use crate::config::spec::{FormatChoice, JobSpec, Mode, TableInput, Triggers, Verify};
+use crate::config::spec::{FormatChoice, JobSpec, Mode, OnError, TableInput, Triggers, Verify};
 use crate::error::{ErrorKind, Side};
 use crate::pg::ident::Ident;
 use crate::plan::column::{ColumnPlan, CopyFormat, FormatReason};
@@ -11,7 +11,7 @@ use crate::plan::format::{self, Carrier, Conversion, ServerFacts};
 use crate::plan::lock::{self, Use, Used};
 use crate::plan::refusal::Refusal;
 use crate::plan::setting::Setting;
-use crate::plan::{checks, compare, ctid_ranges, pairs, sql, staged, watermark};
+use crate::plan::{checks, compare, ctid_ranges, pairs, quarantine, sql, staged, watermark};
 
 /// Plans one table. None where `refusals` got at least one entry.
 pub fn plan(
@@ -111,6 +111,8 @@ pub fn plan(
             return None;
         }
     }
+    let names: Vec<&Ident> = pairs.iter().map(|pair| &pair.target.name).collect();
+    let key = spec.key.as_ref().unwrap_or(&target.primary_key);
     Some(CopyPlan {
         source: match &spec.input {
             TableInput::Relation(name) => name.to_string(),
@@ -131,6 +133,7 @@ pub fn plan(
         copy_in: sql::copy_in(written, &planned, &format),
         target_has_triggers: !target.triggers.is_empty(),
         load,
+        quarantine: quarantine::plan(job, &names, key),
         comparison,
         used: used(job, target, setting, &pairs, &sequences),
         columns: planned,
@@ -199,6 +202,9 @@ fn choose(
     }
     let format = match (job.format, first_reason) {
         (FormatChoice::Text, _) => CopyFormat::Text(FormatReason::Configured),
+        (_, None) if job.on_error == OnError::Quarantine => {
+            CopyFormat::Text(FormatReason::Quarantine)
+        }
         (_, Some(reason)) => CopyFormat::Text(reason.clone()),
         (_, None) => CopyFormat::Binary,
     };

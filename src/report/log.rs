@@ -54,6 +54,11 @@ fn changed(report: &RunReport, rows: fn(&TableReport) -> u64) -> Option<u64> {
 fn finished(job: &str, run_id: Uuid, report: &RunReport) {
     let seconds = report.duration().as_secs_f64();
     match (&report.outcome, &report.error) {
+        (Outcome::Committed, _) if report.rows_rejected() > 0 => warn!(
+            job, %run_id, tables = report.tables.len(), rows = report.rows_written(),
+            rejected = report.rows_rejected(), bytes = report.bytes(), attempts = report.attempts, seconds,
+            "committed without the rejected rows: see tableferry.rejected"
+        ),
         (Outcome::Committed, _) => info!(
             job, %run_id, tables = report.tables.len(), rows = report.rows_written(),
             inserted = changed(report, |table| table.rows_inserted),

@@ -233,6 +233,11 @@ impl RunReport {
         self.tables.iter().map(|table| table.rows_written).sum()
     }
 
+    /// Rows that the target rejected.
+    pub fn rows_rejected(&self) -> u64 {
+        self.tables.iter().map(|table| table.rows_rejected).sum()
+    }
+
     /// Tables that were published although the run as a whole was not, with `atomic = false`.
     pub fn published_alone(&self) -> Vec<&str> {
         let published = |table: &&TableReport| table.committed == Some(true);

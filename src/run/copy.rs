@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use futures_util::future::try_join_all;
 
+use super::ledger::Quarantined;
 use super::modes;
 use super::pipe::{self, Copied, Pace, Totals};
 use super::run_progress::RunProgress;
@@ -85,6 +86,7 @@ struct TableCopy {
     /// What has been read of each piece.
     read: BTreeMap<usize, Totals>,
     rows_written: u64,
+    rows_rejected: u64,
     workers: BTreeSet<usize>,
 }
 
@@ -136,7 +138,19 @@ impl<'a> CopyWork<'a> {
                 limit: self.current.limit,
                 on_progress: &on_progress,
             };
-            let copied = pipe::copy(pair.source, pair.target, table, piece.copy_out, pace).await?;
+            let quarantined = Quarantined {
+                run_id: self.context.run_id,
+                job: &self.context.job.name,
+            };
+            let copied = pipe::copy(
+                pair.source,
+                pair.target,
+                table,
+                piece.copy_out,
+                quarantined,
+                pace,
+            )
+            .await?;
             self.end(number, piece.table, table, copied);
         }
         match begun {
@@ -170,6 +184,7 @@ impl<'a> CopyWork<'a> {
         };
         moving.read.insert(number, read);
         moving.rows_written += copied.rows_written;
+        moving.rows_rejected += copied.rows_rejected;
         moving.open = moving.open.saturating_sub(1);
         if moving.open == 0 {
             moving.took = moving.began.map_or(Duration::ZERO, |began| began.elapsed());
@@ -226,7 +241,7 @@ fn report(job: &JobSpec, table: &CopyPlan, moving: &TableCopy) -> TableReport {
         rows_inserted: moving.rows_written,
         rows_updated: 0,
         rows_deleted: 0,
-        rows_rejected: 0,
+        rows_rejected: moving.rows_rejected,
         bytes: read.bytes,
         workers: u32::try_from(moving.workers.len()).unwrap_or(u32::MAX),
         seconds: moving.took.as_secs_f64(),

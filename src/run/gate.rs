@@ -63,28 +63,41 @@ pub(super) fn check(
                 None => error,
             }
         };
-        if job.verify != Verify::None && table.rows_read != table.rows_written {
+        let rejected = table.rows_rejected;
+        if rejected > 0 && job.reject_limit.is_exceeded_by(rejected, table.rows_read) {
+            let rows = counted(rejected, "row");
+            let read = counted(table.rows_read, "row");
+            let limit = job.reject_limit.words();
+            return Err(refused(
+                ErrorKind::DataRejected,
+                format!("{rows} of {read} are rejected, {limit}"),
+                "nothing was published; raise `reject_limit` if so many may be left out".to_owned(),
+            ));
+        }
+        let taken = table.rows_written + rejected;
+        if job.verify != Verify::None && table.rows_read != taken {
             return Err(refused(
                 ErrorKind::DataRejected,
                 format!(
-                    "the source sent {} and the target took {}",
+                    "the source sent {} and the target took {taken}",
                     counted(table.rows_read, "row"),
-                    table.rows_written
                 ),
                 "a BEFORE trigger on the target drops or adds rows: `triggers = \"skip\"` leaves \
                  it out, `verify = \"none\"` accepts it"
                     .to_owned(),
             ));
         }
+        // What is rejected is not published.
+        let kept = table.rows_read.saturating_sub(rejected);
         let judged = match rows_before {
-            Some(rows) => guard(&job.guard, rows, table.rows_read),
+            Some(rows) => guard(&job.guard, rows, kept),
             None if !replaces_all(job.mode) => Ok(()),
             None if job.guard.compares() => {
                 let message = "the rows that would be replaced were not counted".to_owned();
                 let hint = "see whether the role may SELECT on it".to_owned();
                 return Err(refused(ErrorKind::Bug, message, hint));
             }
-            None => enough(&job.guard, table.rows_read),
+            None => enough(&job.guard, kept),
         };
         if let Err((message, hint)) = judged {
             return Err(refused(ErrorKind::Guard, message, hint));

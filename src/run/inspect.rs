@@ -10,7 +10,7 @@ use super::{JobContext, RunContext, ledger, modes, preflight, watermark};
 use crate::catalog;
 use crate::catalog::desc::{KeyActions, RelationDesc};
 use crate::catalog::{Expanded, LockTarget};
-use crate::config::spec::{Mode, ServerSpec, TableInput, TableSpec, Triggers};
+use crate::config::spec::{Mode, OnError, ServerSpec, TableInput, TableSpec, Triggers};
 use crate::error::{Phase, Result, Side};
 use crate::pg::ident::QualifiedName;
 use crate::pg::session::{Session, SessionSettings};
@@ -88,6 +88,10 @@ pub async fn inspect(
         Mode::Swap => catalog::attachments(target, &target_names).await?,
         _ => BTreeMap::new(),
     };
+    let mut constraints = match job.on_error {
+        OnError::Quarantine => catalog::constraints(target, &target_names).await?,
+        OnError::Abort => BTreeMap::new(),
+    };
     let actions = match job.mode {
         Mode::Merge | Mode::Upsert => catalog::key_actions(target, &target_names).await?,
         Mode::Append | Mode::Truncate | Mode::Swap => KeyActions::default(),
@@ -100,6 +104,7 @@ pub async fn inspect(
         };
         let mut entry = Inspected::new(source, spec, source_desc, &to).await?;
         entry.attachments = attachments.remove(&entry.spec.target);
+        entry.constraints = constraints.remove(&entry.spec.target);
         modes::check_scope(target, job, &entry).await?;
         inspected.push(entry);
     }

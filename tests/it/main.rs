@@ -33,6 +33,7 @@ mod pg;
 mod plan_locks;
 mod plan_log;
 mod refused;
+mod rejected;
 mod run;
 mod schemas;
 mod sequences;

@@ -1,9 +1,11 @@
 //! Pieces of a plan that several modes share.
 
 use super::Facts;
-use crate::config::spec::{Mode, Verify};
+use crate::config::spec::{Mode, OnError, Verify};
 use crate::error::Phase;
 use crate::plan::step::{Run, Step};
+
+const IMMEDIATE: &str = "SET CONSTRAINTS ALL IMMEDIATE";
 
 const DEFER: &str = "SET CONSTRAINTS ALL DEFERRED";
 
@@ -39,6 +41,10 @@ pub fn defer() -> Step {
 /// Loads all tables, into the targets or beside them.
 pub fn load(facts: &Facts<'_>, beside: bool) -> Vec<Step> {
     let mut steps = vec![Step::CompareDefinitions];
+    if facts.job.on_error == OnError::Quarantine {
+        // What is checked at COMMIT is no longer about a row.
+        steps.push(Step::Run(Run::of_all(Phase::Prepare, IMMEDIATE)));
+    }
     if facts.workers > 1 {
         steps.push(Step::OpenWorkers);
     }
@@ -73,7 +79,7 @@ fn compares(facts: &Facts<'_>) -> bool {
 
 /// Deferred constraints are checked while an error can still be told from a COMMIT that went wrong.
 pub fn check_constraints() -> Step {
-    Step::Run(Run::of_all(Phase::Gate, "SET CONSTRAINTS ALL IMMEDIATE"))
+    Step::Run(Run::of_all(Phase::Gate, IMMEDIATE))
 }
 
 /// Moves sequences past the copied values.

@@ -6,7 +6,7 @@ use crate::pg::session::Session;
 use crate::run::advisory_lock::lock_key;
 
 /// The version of the tables below. Raise it with every change to them.
-const VERSION: i32 = 2;
+const VERSION: i32 = 3;
 
 /// Everything inside the schema. May be run again and again, and brings the tables of older
 /// versions up to this one.
@@ -37,7 +37,7 @@ const GRANTS: &str = "\
 --   GRANT USAGE ON SCHEMA tableferry TO loader;
 --   GRANT SELECT, INSERT, UPDATE ON ALL TABLES IN SCHEMA tableferry TO loader;
 -- and, so that it can delete runs older than `history_keep`:
---   GRANT DELETE ON tableferry.run, tableferry.run_table, tableferry.fire TO loader;
+--   GRANT DELETE ON tableferry.run, tableferry.run_table, tableferry.fire, tableferry.rejected TO loader;
 -- and, for jobs of mode merge or upsert with several workers, which stage rows there:
 --   GRANT CREATE ON SCHEMA tableferry TO loader;
 -- What a role needs that only reads:

@@ -9,6 +9,7 @@ mod fire;
 mod heartbeat;
 mod history;
 pub mod local;
+mod rejected;
 mod run_record;
 mod takeover;
 mod writes;
@@ -21,7 +22,7 @@ use tokio_postgres::Row;
 use super::bounds::CLOSE_WAIT;
 use super::run_progress::RunProgress;
 use super::{NextDue, RunContext};
-use crate::config::spec::{History, JobSpec, ServerSpec};
+use crate::config::spec::{History, JobSpec, OnError, ServerSpec};
 use crate::error::{Error, ErrorKind, Phase, Result, Side, has_cause};
 use crate::pg::checked::CheckedRow;
 use crate::pg::param::Param;
@@ -35,6 +36,7 @@ pub use ddl::script;
 pub(super) use fire::FireClaim;
 pub(super) use heartbeat::until_lost;
 pub use history::history;
+pub(super) use rejected::{Quarantined, Rejection};
 pub use run_record::RunRecord;
 pub use writes::JobDue;
 pub(super) use writes::{record_watermark, watermark};
@@ -132,12 +134,13 @@ pub(super) async fn is_there(target: &Session) -> Result<bool> {
     ))
 }
 
-/// Watermarks and the staging tables of several workers have no other place.
+/// Watermarks, rejected rows and the staging tables of several workers have no other place.
 pub(super) fn needs_schema(run: &RunContext) -> bool {
     let has_watermark = |job: &JobSpec| job.table.values().any(|table| table.watermark.is_some());
     run.ledger.history == History::Target
         || has_watermark(&run.context.job)
         || has_stages(&run.context.job)
+        || run.context.job.on_error == OnError::Quarantine
 }
 
 /// Says in the open transaction that it publishes the run's tables from `first` on, and if they are

@@ -98,6 +98,9 @@ pub struct TableRecord {
     pub rows_updated: u64,
     /// Rows that are gone from the target.
     pub rows_deleted: u64,
+    /// Rows that the target rejected.
+    #[serde(default)]
+    pub rows_rejected: u64,
     /// Bytes of COPY data.
     pub bytes: u64,
     /// The watermark that was reached.
@@ -194,6 +197,11 @@ impl RunRecord {
     pub fn rows_written(&self) -> u64 {
         self.tables.iter().map(|table| table.rows_written).sum()
     }
+
+    /// Rows that the target rejected.
+    pub fn rows_rejected(&self) -> u64 {
+        self.tables.iter().map(|table| table.rows_rejected).sum()
+    }
 }
 
 impl TableRecord {
@@ -208,6 +216,7 @@ impl TableRecord {
             rows_inserted: table.rows_inserted,
             rows_updated: table.rows_updated,
             rows_deleted: table.rows_deleted,
+            rows_rejected: table.rows_rejected,
             bytes: table.bytes,
             watermark: None,
         }

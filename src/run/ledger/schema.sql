@@ -88,6 +88,37 @@ COMMENT ON COLUMN tableferry.run_table.rows_deleted IS 'Rows that were deleted f
 COMMENT ON COLUMN tableferry.run_table.bytes IS 'Bytes of COPY data';
 COMMENT ON COLUMN tableferry.run_table.watermark IS 'The watermark that the run reached, if the table has one';
 
+ALTER TABLE tableferry.run_table ADD COLUMN IF NOT EXISTS rows_rejected bigint NOT NULL DEFAULT 0;
+COMMENT ON COLUMN tableferry.run_table.rows_rejected IS 'Rows that the target rejected: they are in tableferry.rejected';
+
+CREATE TABLE IF NOT EXISTS tableferry.rejected (
+    run_id          uuid        NOT NULL,
+    job             text        NOT NULL,
+    target          text        NOT NULL,
+    line            bigint,
+    key             jsonb,
+    column_name     text,
+    constraint_name text,
+    sqlstate        text        NOT NULL,
+    reason          text        NOT NULL,
+    "row"           jsonb,
+    rejected_at     timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp()
+);
+COMMENT ON TABLE tableferry.rejected IS 'Rows that runs with on_error = "quarantine" left out, written by the transaction that published the others';
+COMMENT ON COLUMN tableferry.rejected.run_id IS 'The run';
+COMMENT ON COLUMN tableferry.rejected.job IS 'The job';
+COMMENT ON COLUMN tableferry.rejected.target IS 'The relation that did not take the row';
+COMMENT ON COLUMN tableferry.rejected.line IS 'The row''s number in the order in which the source sent its rows; of a file the line in which it begins';
+COMMENT ON COLUMN tableferry.rejected.key IS 'The key''s columns as texts, if all are copied';
+COMMENT ON COLUMN tableferry.rejected.column_name IS 'The column with the wrong value, or the columns of the constraint';
+COMMENT ON COLUMN tableferry.rejected.constraint_name IS 'The violated constraint or unique index';
+COMMENT ON COLUMN tableferry.rejected.sqlstate IS 'SQLSTATE of the error';
+COMMENT ON COLUMN tableferry.rejected.reason IS 'What the error means, without values';
+COMMENT ON COLUMN tableferry.rejected."row" IS 'The row''s columns as texts; without log_values, only the key''s';
+COMMENT ON COLUMN tableferry.rejected.rejected_at IS 'When it was rejected, by this server''s clock';
+
+CREATE INDEX IF NOT EXISTS rejected_run_id ON tableferry.rejected (run_id);
+
 CREATE TABLE IF NOT EXISTS tableferry.watermark (
     job         text        NOT NULL,
     target      text        NOT NULL,
@@ -150,5 +181,5 @@ COMMENT ON COLUMN tableferry.job_status.last_error IS 'Why that run failed';
 COMMENT ON COLUMN tableferry.job_status.running_since IS 'When the current run began';
 COMMENT ON COLUMN tableferry.job_status.next_due IS 'The job''s next fire time, as last reported by a daemon';
 
-INSERT INTO tableferry.ledger (version) VALUES (2)
+INSERT INTO tableferry.ledger (version) VALUES (3)
 ON CONFLICT (one) DO UPDATE SET version = EXCLUDED.version WHERE ledger.version < EXCLUDED.version;

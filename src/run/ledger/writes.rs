@@ -29,9 +29,9 @@ const RUN_SQL: &str = "\
 /// The watermarks were written by the same transaction.
 const TABLES_SQL: &str = "\
     INSERT INTO tableferry.run_table (run_id, target, source, mode, format, rows_read, rows_written, \
-        rows_inserted, rows_updated, rows_deleted, bytes, watermark) \
+        rows_inserted, rows_updated, rows_deleted, rows_rejected, bytes, watermark) \
     SELECT run.run_id, t.target, t.source, t.mode, t.format, t.rows_read, t.rows_written, \
-        t.rows_inserted, t.rows_updated, t.rows_deleted, t.bytes, w.value \
+        t.rows_inserted, t.rows_updated, t.rows_deleted, t.rows_rejected, t.bytes, w.value \
     FROM tableferry.run \
     CROSS JOIN pg_catalog.json_populate_recordset(NULL::tableferry.run_table, \
         $2::pg_catalog.text::pg_catalog.json) AS t \
@@ -178,6 +178,7 @@ pub(super) async fn prune(target: &Session, keep: Duration) -> Result<()> {
          AND pg_catalog.has_table_privilege('tableferry.run', 'DELETE') \
          AND pg_catalog.has_table_privilege('tableferry.run_table', 'DELETE') \
          AND pg_catalog.has_table_privilege('tableferry.fire', 'DELETE') \
+         AND pg_catalog.has_table_privilege('tableferry.rejected', 'DELETE') \
          RETURNING version"
     );
     let is_due = ask(target, Phase::After, &due, &[]).await;
@@ -194,7 +195,8 @@ pub(super) async fn prune(target: &Session, keep: Duration) -> Result<()> {
                 SELECT FROM tableferry.run AS newer WHERE newer.job = run.job \
                 AND newer.state = 'committed' AND newer.started_at > run.started_at)) \
             LIMIT $2), \
-        tables AS (DELETE FROM tableferry.run_table USING old WHERE run_table.run_id = old.run_id) \
+        tables AS (DELETE FROM tableferry.run_table USING old WHERE run_table.run_id = old.run_id), \
+        rejected AS (DELETE FROM tableferry.rejected USING old WHERE rejected.run_id = old.run_id) \
         DELETE FROM tableferry.run USING old WHERE run.run_id = old.run_id RETURNING run.run_id";
     for _ in 0..PRUNE_BATCHES_MAX {
         let deleted = ask(
@@ -212,7 +214,7 @@ pub(super) async fn prune(target: &Session, keep: Duration) -> Result<()> {
     forgotten.map(drop)
 }
 
-fn json(value: &impl serde::Serialize) -> Result<String> {
+pub(super) fn json(value: &impl serde::Serialize) -> Result<String> {
     serde_json::to_string(value).map_err(|error| {
         Error::new(
             ErrorKind::Bug,

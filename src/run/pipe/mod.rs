@@ -5,7 +5,9 @@
 //! each side proceed at its own speed.
 
 pub mod channel;
+mod judge;
 pub mod limit;
+mod rows;
 mod sink;
 mod source;
 mod watch;
@@ -15,6 +17,7 @@ use std::time::Duration;
 use crate::error::{Phase, Result};
 use crate::pg::session::Session;
 use crate::plan::copy::CopyPlan;
+use crate::run::ledger::Quarantined;
 
 pub use limit::RateLimit;
 
@@ -34,6 +37,8 @@ pub struct Copied {
     pub rows_read: u64,
     /// Rows that the target acknowledged in its `COPY n`.
     pub rows_written: u64,
+    /// Rows that the target rejected.
+    pub rows_rejected: u64,
     /// Bytes of COPY data.
     pub bytes: u64,
 }
@@ -54,11 +59,12 @@ pub struct Pace<'a> {
 /// *Errors:* whatever failed first; the other half's error would only be its consequence.
 /// After an error neither session may be used again: abort both.
 /// *Cancellation:* dropping this future leaves both COPYs open; abort both sessions.
-pub async fn copy(
+pub(super) async fn copy(
     source: &Session,
     target: &Session,
     plan: &CopyPlan,
     copy_out: &str,
+    quarantined: Quarantined<'_>,
     pace: Pace<'_>,
 ) -> Result<Copied> {
     let meter = watch::Meter::new(source.tap(), target.tap(), plan);
@@ -67,17 +73,37 @@ pub async fn copy(
     let moving = async {
         tokio::try_join!(
             source::pump(source, plan, copy_out, &meter, pace.limit, blocks),
-            sink::pump(target, plan, &meter, incoming),
+            take(target, plan, quarantined, &meter, incoming),
         )
     };
-    let (totals, rows_written) = tokio::select! {
+    let (totals, judged) = tokio::select! {
         biased;
         moved = moving => moved?,
         stalled = meter.watch(source, target, &pace) => return Err(stalled.on(&plan.target)),
     };
     Ok(Copied {
         rows_read: totals.rows,
-        rows_written,
+        rows_written: judged.written,
+        rows_rejected: judged.rejected,
         bytes: totals.bytes,
     })
+}
+
+/// The target's half: in one COPY or, where rejected rows are set aside, in one a block.
+async fn take(
+    target: &Session,
+    plan: &CopyPlan,
+    quarantined: Quarantined<'_>,
+    meter: &watch::Meter<'_>,
+    incoming: channel::Receiver,
+) -> Result<judge::Judged> {
+    match &plan.quarantine {
+        Some(quarantine) => {
+            judge::pump(target, plan, quarantine, quarantined, meter, incoming).await
+        }
+        None => Ok(judge::Judged {
+            written: sink::pump(target, plan, meter, incoming).await?,
+            rejected: 0,
+        }),
+    }
 }

@@ -10,7 +10,7 @@ use secrecy::SecretString;
 use super::*;
 use crate::config::spec::{
     Config, DaemonSpec, FormatChoice, GuardSpec, History, Missed, Mode, OnError, Overlap,
-    PasswordSource, RetrySpec, ScheduleSpec, ServerSpec, Triggers, Verify,
+    PasswordSource, RejectLimit, RetrySpec, ScheduleSpec, ServerSpec, Triggers, Verify,
 };
 
 /// A job that copies from server `s` to server `t`, on demand only.
@@ -57,6 +57,7 @@ pub(super) fn job(name: &str, change: impl FnOnce(&mut JobSpec)) -> JobSpec {
         analyze: true,
         rate_limit: None,
         on_error: OnError::Abort,
+        reject_limit: RejectLimit::Rows(100),
         log_values: false,
         recreate_views: false,
         max_snapshot_age: None,

@@ -1,0 +1,98 @@
+//! What decides which rows a table takes: read where rows that it rejects are set aside.
+
+use std::collections::BTreeMap;
+
+use serde::Deserialize;
+
+use crate::error::{Error, ErrorKind, Phase, Result};
+use crate::pg::ident::QualifiedName;
+use crate::pg::session::Session;
+
+const CONSTRAINTS: &str = include_str!("constraints.sql");
+
+/// The constraints of one table that a plan has to know to judge rows before they are written.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+pub struct Constraints {
+    /// Triggers that fire once for each statement that inserts.
+    pub statement_triggers: Vec<String>,
+    /// CHECK constraints.
+    pub checks: Vec<Check>,
+    /// Its own foreign keys.
+    pub foreign_keys: Vec<Reference>,
+    /// Constraints, unique indexes and NOT NULL columns that only its partitions have.
+    pub of_partitions: Vec<String>,
+}
+
+/// A CHECK constraint.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+pub struct Check {
+    /// Its name.
+    pub name: String,
+    /// The columns that it reads.
+    pub columns: Vec<String>,
+}
+
+/// A foreign key, with what finds the row that it refers to.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+pub struct Reference {
+    /// The constraint's name.
+    pub name: String,
+    schema: String,
+    table: String,
+    /// The table that it points to is partitioned.
+    pub partitioned: bool,
+    /// MATCH FULL.
+    pub full: bool,
+    /// The role may read that table.
+    pub readable: bool,
+    /// The columns, pair by pair.
+    pub columns: Vec<ReferenceColumn>,
+}
+
+/// One pair of columns of a foreign key.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+pub struct ReferenceColumn {
+    /// The table's own column.
+    pub from: String,
+    /// The column that it points to.
+    pub to: String,
+    /// The schema of the operator that compares them: `to OPERATOR(…) from`.
+    pub schema: String,
+    /// The operator.
+    pub operator: String,
+    /// It is an equality over one collation; not the `PERIOD` of a temporal key.
+    pub equal: bool,
+}
+
+impl Reference {
+    /// The table that it points to.
+    pub fn to(&self) -> QualifiedName {
+        QualifiedName::new(&self.schema, &self.table)
+    }
+}
+
+/// Reads the constraints of these tables.
+pub async fn constraints(
+    target: &Session,
+    names: &[QualifiedName],
+) -> Result<BTreeMap<QualifiedName, Constraints>> {
+    let schemas: Vec<&str> = names.iter().map(|name| name.schema.as_str()).collect();
+    let relations: Vec<&str> = names.iter().map(|name| name.name.as_str()).collect();
+    let what = "the constraints";
+    let rows = target
+        .checked(Phase::Inspect, what, CONSTRAINTS, &[&schemas, &relations])
+        .await?;
+    let mut all = BTreeMap::new();
+    for row in rows {
+        let name = QualifiedName::new(row.get::<String>(0)?, row.get::<String>(1)?);
+        let json: String = row.get(2)?;
+        let read = serde_json::from_str(&json).map_err(|error| {
+            let message = format!("the constraints cannot be read: {error}");
+            Error::new(ErrorKind::Bug, Phase::Inspect, target.side(), message)
+                .at(target.server())
+                .on(&name)
+        })?;
+        all.insert(name, read);
+    }
+    Ok(all)
+}

@@ -1,0 +1,75 @@
+-- What decides which rows a table takes, as one JSON object a table. $1 and $2 are schemas and names, side
+-- by side.
+WITH RECURSIVE target AS (
+    SELECT c.oid, n.nspname, c.relname
+      FROM ROWS FROM (pg_catalog.unnest($1::pg_catalog.text[]), pg_catalog.unnest($2::pg_catalog.text[]))
+           AS wanted (schema, name)
+      JOIN pg_catalog.pg_namespace AS n ON n.nspname = wanted.schema
+      JOIN pg_catalog.pg_class AS c ON c.relnamespace = n.oid AND c.relname = wanted.name
+), part AS (
+    SELECT i.inhparent AS root, i.inhrelid AS oid
+      FROM target AS t JOIN pg_catalog.pg_inherits AS i ON i.inhparent = t.oid
+      JOIN pg_catalog.pg_class AS c ON c.oid = i.inhrelid AND c.relispartition
+    UNION ALL
+    SELECT part.root, i.inhrelid
+      FROM part JOIN pg_catalog.pg_inherits AS i ON i.inhparent = part.oid
+)
+SELECT t.nspname::pg_catalog.text, t.relname::pg_catalog.text, pg_catalog.jsonb_build_object(
+    -- Those that fire once for each COPY.
+    'statement_triggers', ARRAY(
+        SELECT g.tgname FROM pg_catalog.pg_trigger AS g
+         WHERE g.tgrelid = t.oid AND NOT g.tgisinternal AND g.tgtype & 1 = 0 AND g.tgtype & 4 <> 0
+           AND g.tgenabled IN ('A', CASE pg_catalog.current_setting('session_replication_role')
+                                         WHEN 'replica' THEN 'R' ELSE 'O' END)
+         ORDER BY 1),
+    'checks', (
+        SELECT COALESCE(pg_catalog.jsonb_agg(pg_catalog.jsonb_build_object('name', k.conname, 'columns', ARRAY(
+                   SELECT a.attname FROM pg_catalog.pg_attribute AS a
+                    WHERE a.attrelid = t.oid AND a.attnum = ANY (k.conkey) ORDER BY a.attnum)) ORDER BY k.conname), '[]')
+          FROM pg_catalog.pg_constraint AS k WHERE k.conrelid = t.oid AND k.contype = 'c'),
+    'foreign_keys', (
+        SELECT COALESCE(pg_catalog.jsonb_agg(pg_catalog.jsonb_build_object(
+                   'name', k.conname, 'schema', n.nspname, 'table', c.relname,
+                   'partitioned', c.relkind = 'p', 'full', k.confmatchtype = 'f',
+                   'readable', pg_catalog.has_table_privilege(c.oid, 'SELECT')
+                               AND pg_catalog.has_schema_privilege(n.oid, 'USAGE'),
+                   'columns', (
+                       SELECT pg_catalog.jsonb_agg(pg_catalog.jsonb_build_object(
+                                  'from', fa.attname, 'to', ta.attname, 'schema', opn.nspname, 'operator', op.oprname,
+                                  'equal', op.oprname = '=' AND fa.attcollation = ta.attcollation)
+                                  ORDER BY m.place)
+                         FROM ROWS FROM (pg_catalog.unnest(k.conkey), pg_catalog.unnest(k.confkey),
+                                         pg_catalog.unnest(k.conpfeqop))
+                              WITH ORDINALITY AS m (from_, to_, operator, place)
+                         JOIN pg_catalog.pg_attribute AS fa ON fa.attrelid = k.conrelid AND fa.attnum = m.from_
+                         JOIN pg_catalog.pg_attribute AS ta ON ta.attrelid = k.confrelid AND ta.attnum = m.to_
+                         JOIN pg_catalog.pg_operator AS op ON op.oid = m.operator
+                         JOIN pg_catalog.pg_namespace AS opn ON opn.oid = op.oprnamespace))
+                   ORDER BY k.conname), '[]')
+          FROM pg_catalog.pg_constraint AS k
+          JOIN pg_catalog.pg_class AS c ON c.oid = k.confrelid
+          JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace
+          -- Of a key to a partitioned table there is a copy for each of its partitions.
+          LEFT JOIN pg_catalog.pg_constraint AS above ON above.oid = k.conparentid
+         WHERE k.conrelid = t.oid AND k.contype = 'f'
+           AND (above.oid IS NULL OR above.conrelid <> k.conrelid)),
+    -- What only partitions ask of their rows.
+    'of_partitions', ARRAY(
+        SELECT k.conname FROM part JOIN pg_catalog.pg_constraint AS k ON k.conrelid = part.oid
+         WHERE part.root = t.oid AND k.contype = 'c' AND k.coninhcount = 0
+        UNION
+        SELECT k.conname FROM part JOIN pg_catalog.pg_constraint AS k ON k.conrelid = part.oid
+         WHERE part.root = t.oid AND k.contype = 'f' AND k.conparentid = 0
+        UNION
+        SELECT c.relname FROM part JOIN pg_catalog.pg_index AS x ON x.indrelid = part.oid
+          JOIN pg_catalog.pg_class AS c ON c.oid = x.indexrelid
+         WHERE part.root = t.oid AND (x.indisunique OR x.indisexclusion)
+           AND NOT EXISTS (SELECT FROM pg_catalog.pg_inherits AS i WHERE i.inhrelid = x.indexrelid)
+        UNION
+        SELECT a.attname FROM part JOIN pg_catalog.pg_attribute AS a ON a.attrelid = part.oid AND a.attnotnull AND a.attnum > 0
+         WHERE part.root = t.oid AND EXISTS (
+             SELECT FROM pg_catalog.pg_attribute AS ra
+              WHERE ra.attrelid = t.oid AND ra.attname = a.attname AND NOT ra.attnotnull)
+         ORDER BY 1)
+)::pg_catalog.text
+  FROM target AS t

@@ -1,0 +1,321 @@
+//! `on_error = "quarantine"`: which errors are about a row, how a block of rows is taken apart to find
+//! it, how many rows may be rejected, and where judging rows one by one would not be exact.
+//!
+//! The server judges: rows are copied in blocks, each after a savepoint. When a block fails, it is copied
+//! again in parts, down to single rows. A row that fails alone, after all rows before it that were taken,
+//! is a rejected one. So whatever the server checks, in whatever way, is covered, and of rows that exclude
+//! each other the first one stays.
+
+use std::collections::BTreeMap;
+use std::ops::Range;
+
+use crate::catalog::desc::{Inspected, RelationDesc};
+use crate::config::spec::{FormatChoice, JobSpec, Mode, OnError, RejectLimit, Triggers, Verify};
+use crate::error::{ErrorKind, Side};
+use crate::pg::ident::Ident;
+use crate::plan::refusal::Refusal;
+use crate::wording::counted;
+
+/// Rejected rows of a table, whatever the limit: each takes several round trips, and a row in
+/// `tableferry.rejected`.
+pub const REJECTED_MAX: u64 = 1_000_000;
+
+/// Reasons that an error names when too many rows are rejected.
+const REASONS_MAX: usize = 5;
+
+/// How the rejected rows of one table are kept.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Quarantine {
+    /// The most of them that the run accepts.
+    pub limit: RejectLimit,
+    /// The places of the key's columns among those that are copied; none where not all are.
+    pub key: Vec<usize>,
+    /// Keep whole rows, not only their keys.
+    pub log_values: bool,
+}
+
+/// Plans it for one table, if the job asks for it. `columns` are those that are copied, `key` is what
+/// identifies a row.
+pub fn plan(job: &JobSpec, columns: &[&Ident], key: &[Ident]) -> Option<Quarantine> {
+    let place = |name: &Ident| columns.iter().position(|column| *column == name);
+    let key: Option<Vec<usize>> = key.iter().map(place).collect();
+    (job.on_error == OnError::Quarantine).then(|| Quarantine {
+        limit: job.reject_limit,
+        key: key.unwrap_or_default(),
+        log_values: job.log_values,
+    })
+}
+
+/// Can an error with this SQLSTATE be about a row? Values (class 22), constraints (class 23), an index
+/// entry that is too large, and what triggers raise. Any other error would not go away with the row.
+pub fn is_of_a_row(sqlstate: &str) -> bool {
+    sqlstate.starts_with("22")
+        || sqlstate.starts_with("23")
+        || matches!(sqlstate, "54000" | "P0001")
+}
+
+/// The parts in which rows that failed together are tried again. `failed` is the row, counted from 1,
+/// that the server named: it is tried alone, so it need not be right.
+pub fn parts(rows: &Range<usize>, failed: Option<usize>) -> Vec<Range<usize>> {
+    let named = failed.filter(|row| (1..=rows.len()).contains(row));
+    let cuts = match named {
+        Some(row) => [rows.start + row - 1, rows.start + row],
+        None => [rows.start + rows.len() / 2; 2],
+    };
+    let parts = [rows.start..cuts[0], cuts[0]..cuts[1], cuts[1]..rows.end];
+    parts.into_iter().filter(|part| !part.is_empty()).collect()
+}
+
+impl RejectLimit {
+    /// Are these too many, whatever is still to come?
+    pub fn is_exceeded(self, rejected: u64) -> bool {
+        let most = match self {
+            RejectLimit::Rows(rows) => rows.min(REJECTED_MAX),
+            RejectLimit::Share(_) => REJECTED_MAX,
+        };
+        rejected > most
+    }
+
+    /// Are these too many of the rows that were read?
+    pub fn is_exceeded_by(self, rejected: u64, read: u64) -> bool {
+        match self {
+            RejectLimit::Rows(_) => self.is_exceeded(rejected),
+            RejectLimit::Share(share) => {
+                self.is_exceeded(rejected) || rejected as f64 > read as f64 * share
+            }
+        }
+    }
+
+    /// What to say then, after the number of rows.
+    pub fn words(self) -> String {
+        match self {
+            RejectLimit::Rows(rows) if rows <= REJECTED_MAX => {
+                format!("more than `reject_limit` = {rows}")
+            }
+            RejectLimit::Share(share) => {
+                format!("more than `reject_limit` = \"{}%\"", share * 100.0)
+            }
+            RejectLimit::Rows(_) => format!("more than {REJECTED_MAX}, the most there may be"),
+        }
+    }
+}
+
+/// Why rows were rejected: how many for each reason.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Reasons(BTreeMap<(String, String), u64>);
+
+impl Reasons {
+    /// One more.
+    pub fn add(&mut self, sqlstate: &str, reason: &str) {
+        // As many as there are columns and constraints; a message of a trigger is no reason of ours.
+        *self
+            .0
+            .entry((sqlstate.to_owned(), reason.to_owned()))
+            .or_default() += 1;
+    }
+
+    /// The most frequent ones, for a person.
+    pub fn words(&self) -> String {
+        let mut all: Vec<_> = self.0.iter().collect();
+        all.sort_by_key(|(_, rows)| std::cmp::Reverse(**rows));
+        let mut words: Vec<String> = all
+            .iter()
+            .take(REASONS_MAX)
+            .map(|((sqlstate, reason), rows)| {
+                format!("{} ({sqlstate}): {reason}", counted(**rows, "row"))
+            })
+            .collect();
+        if all.len() > REASONS_MAX {
+            words.push(format!("{} more reasons", all.len() - REASONS_MAX));
+        }
+        words.join("; ")
+    }
+}
+
+/// Refuses what would make the outcome depend on more than the rows themselves.
+pub fn check(
+    job: &JobSpec,
+    tables: &[Inspected],
+    refusals: &mut Vec<Refusal>,
+    warnings: &mut Vec<String>,
+) {
+    if job.on_error != OnError::Quarantine {
+        return;
+    }
+    let mut refuse = |message: &str, hint: &str| {
+        let message = format!("`on_error = \"quarantine\"` {message}");
+        let refusal = Refusal::mismatch(Side::Local, format!("job `{}`", job.name), message);
+        refusals.push(refusal.of_kind(ErrorKind::Config).hinted(hint));
+    };
+    if job.verify == Verify::Checksum {
+        refuse(
+            "excludes `verify = \"checksum\"`: the source's checksum includes the rejected rows",
+            "use `verify = \"count\"`; `tableferry verify` shows the rejected rows as missing",
+        );
+    }
+    if job.format == FormatChoice::Binary {
+        refuse(
+            "excludes `format = \"binary\"`: rejected rows are kept as text",
+            "use `format = \"auto\"`",
+        );
+    }
+    if matches!(job.mode, Mode::Swap | Mode::Merge | Mode::Upsert) {
+        refuse(
+            &format!("is not available in mode `{}`", job.mode.as_str()),
+            "use mode `append` or `truncate`",
+        );
+    }
+    for inspected in tables {
+        if let Some(target) = &inspected.target {
+            check_table(job, inspected, target, refusals);
+        }
+    }
+    if job.table.values().any(|table| table.watermark.is_some()) {
+        warnings.push(
+            "a rejected row is not read again once the watermark has passed it: tableferry.rejected lists \
+             it, and `--full` reads it again"
+                .to_owned(),
+        );
+    }
+}
+
+fn check_table(
+    job: &JobSpec,
+    inspected: &Inspected,
+    target: &RelationDesc,
+    refusals: &mut Vec<Refusal>,
+) {
+    let mut refuse = |message: String, hint: &str| {
+        let message = format!("`on_error = \"quarantine\"` cannot judge its rows: {message}");
+        refusals.push(Refusal::mismatch(Side::Target, &target.name, message).hinted(hint));
+    };
+    if inspected.spec.watermark.is_some() && job.mode == Mode::Append {
+        refuse(
+            "`append` with a watermark reads rows again that are there, and these would be judged, too"
+                .to_owned(),
+            "use mode `upsert`",
+        );
+    }
+    let constraints = inspected.constraints.clone().unwrap_or_default();
+    let is_direct = matches!(job.mode, Mode::Append | Mode::Truncate);
+    if is_direct && !constraints.statement_triggers.is_empty() {
+        refuse(
+            format!(
+                "statement triggers fire once for each block of rows: {}",
+                constraints.statement_triggers.join(", ")
+            ),
+            "`triggers = \"skip\"` leaves triggers out",
+        );
+    }
+    let to_itself = target
+        .foreign_keys
+        .iter()
+        .find(|key| target.referenced_by.contains(key));
+    if let Some(key) = to_itself.filter(|_| is_direct && job.triggers == Triggers::Fire) {
+        refuse(
+            format!(
+                "foreign key {} refers to the table itself, so a row may need another one that comes later",
+                key.name
+            ),
+            "leave out the rows without their referenced row with `where`, or use `on_error = \"abort\"`",
+        );
+    }
+}
+
+/// Refuses tables that refer to each other: which row is bad depends on rows that come later.
+pub fn check_circle(job: &JobSpec, keys: &[(String, String)], refusals: &mut Vec<Refusal>) {
+    if job.on_error != OnError::Quarantine || job.triggers == Triggers::Skip {
+        return;
+    }
+    for (table, key) in keys {
+        let message = format!(
+            "`on_error = \"quarantine\"` cannot judge its rows: foreign key {key} refers to a table that \
+             is loaded later, because they refer to each other"
+        );
+        refusals.push(
+            Refusal::mismatch(Side::Target, table, message)
+                .hinted("copy the two tables in two jobs, or use `on_error = \"abort\"`"),
+        );
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rstest::rstest;
+
+    #[rstest]
+    #[case("22P02", true)]
+    #[case("22P04", true)]
+    #[case("23502", true)]
+    #[case("23P01", true)]
+    #[case("54000", true)]
+    #[case("P0001", true)]
+    #[case("53100", false)]
+    #[case("57014", false)]
+    #[case("40001", false)]
+    #[case("40P01", false)]
+    #[case("42501", false)]
+    #[case("25P02", false)]
+    #[case("0A000", false)]
+    #[case("XX000", false)]
+    #[case("", false)]
+    fn some_errors_are_about_a_row(#[case] sqlstate: &str, #[case] expected: bool) {
+        assert_eq!(is_of_a_row(sqlstate), expected);
+    }
+
+    #[rstest]
+    #[case(0..2, None, &[0..1, 1..2])]
+    #[case(3..10, None, &[3..6, 6..10])]
+    #[case(3..10, Some(1), &[3..4, 4..10])]
+    #[case(3..10, Some(3), &[3..5, 5..6, 6..10])]
+    #[case(3..10, Some(7), &[3..9, 9..10])]
+    #[case::not_a_row_of_these(3..10, Some(8), &[3..6, 6..10])]
+    #[case::no_row(3..10, Some(0), &[3..6, 6..10])]
+    fn rows_that_failed_together_are_tried_in_parts(
+        #[case] rows: Range<usize>,
+        #[case] failed: Option<usize>,
+        #[case] expected: &[Range<usize>],
+    ) {
+        let parts = parts(&rows, failed);
+        assert_eq!(parts, expected);
+        assert!(parts.iter().all(|part| part.len() < rows.len()));
+    }
+
+    #[rstest]
+    #[case(RejectLimit::Rows(0), 0, 10, false)]
+    #[case(RejectLimit::Rows(0), 1, 10, true)]
+    #[case(RejectLimit::Rows(100), 100, 100, false)]
+    #[case(RejectLimit::Rows(100), 101, 1_000_000, true)]
+    #[case(RejectLimit::Share(0.001), 10, 10_000, false)]
+    #[case(RejectLimit::Share(0.001), 11, 10_000, true)]
+    #[case(RejectLimit::Share(0.001), 1, 10, true)]
+    #[case(RejectLimit::Share(0.0), 0, 0, false)]
+    #[case(RejectLimit::Share(1.0), 10, 10, false)]
+    #[case(RejectLimit::Share(1.0), REJECTED_MAX + 1, u64::MAX, true)]
+    #[case(RejectLimit::Rows(u64::MAX), REJECTED_MAX + 1, u64::MAX, true)]
+    fn too_many_rows_are_too_many(
+        #[case] limit: RejectLimit,
+        #[case] rejected: u64,
+        #[case] read: u64,
+        #[case] exceeded: bool,
+    ) {
+        assert_eq!(limit.is_exceeded_by(rejected, read), exceeded);
+        if let RejectLimit::Rows(_) = limit {
+            assert_eq!(limit.is_exceeded(rejected), exceeded);
+        }
+    }
+
+    #[test]
+    fn reasons_come_by_their_frequency() {
+        let mut reasons = Reasons::default();
+        reasons.add("22P02", "invalid");
+        for _ in 0..2 {
+            reasons.add("23502", "null");
+        }
+        assert_eq!(
+            reasons.words(),
+            "2 rows (23502): null; 1 row (22P02): invalid"
+        );
+    }
+}

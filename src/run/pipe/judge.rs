@@ -1,0 +1,255 @@
+//! The target's half where rejected rows are set aside: copies blocks of rows, each after a savepoint,
+//! and finds the rows in a block that the target refuses.
+
+use std::ops::Range;
+
+use bytes::Bytes;
+use futures_util::{SinkExt, pin_mut};
+use serde_json::{Map, Value};
+use tokio_postgres::Statement;
+
+use super::channel::{CHANNEL_BYTES_MAX, Item, Receiver};
+use super::rows::{self, Row, Rows, TextRows};
+use super::watch::{Meter, Waiting};
+use crate::error::{Error, ErrorKind, Phase, Result, ServerError, Side};
+use crate::pg::session::Session;
+use crate::plan::copy::CopyPlan;
+use crate::plan::quarantine::{self, Quarantine, Reasons};
+use crate::run::ledger::{Quarantined, Rejection};
+
+/// The rows of a block, or one row that is longer: what the channel holds meanwhile is the next one.
+pub const BLOCK_BYTES_MAX: usize = CHANNEL_BYTES_MAX;
+
+/// The longest row that is kept; of a longer one only the key is.
+const ROW_BYTES_MAX: usize = 1 << 20;
+
+/// Before each attempt; the one before has been successful.
+const NEXT: &str = "RELEASE SAVEPOINT tableferry_rows; SAVEPOINT tableferry_rows";
+
+/// What the target took, and what it did not.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Judged {
+    pub written: u64,
+    pub rejected: u64,
+}
+
+/// Writes until the end has been announced. Rejected rows are recorded in the same transaction.
+///
+/// *Errors:* `DataRejected` when there are too many of them; whatever is not about a row.
+pub(super) async fn pump(
+    target: &Session,
+    plan: &CopyPlan,
+    quarantine: &Quarantine,
+    quarantined: Quarantined<'_>,
+    meter: &Meter<'_>,
+    mut incoming: Receiver,
+) -> Result<Judged> {
+    let prepared = target.client().prepare(&plan.copy_in).await;
+    let statement =
+        prepared.map_err(|error| target.error(Phase::CopyIn, error).on(&plan.target))?;
+    let mut judge = Judge {
+        target,
+        plan,
+        quarantine,
+        quarantined,
+        statement,
+        savepoint: Savepoint::None,
+        rejections: Vec::new(),
+        reasons: Reasons::default(),
+        judged: Judged::default(),
+    };
+    let mut rows = TextRows::default();
+    target.tap().forget_error();
+    loop {
+        let item = tokio::select! {
+            biased;
+            item = incoming.recv() => item,
+            // A target that is gone would be noticed only when the source has sent its next row.
+            () = target.tap().error_arrived() => {
+                target.run(Phase::CopyIn, "SELECT 1").await.map_err(|error| error.on(&plan.target))?;
+                target.tap().forget_error();
+                continue;
+            }
+        };
+        match item {
+            Some(Item::Block(block)) => {
+                rows.push(&block.bytes);
+                if rows.whole_bytes() >= BLOCK_BYTES_MAX {
+                    // Its room in the channel is for the next block's rows.
+                    drop(block);
+                    judge.load(&rows.take()).await?;
+                }
+            }
+            Some(Item::End) if !rows.is_torn() => {
+                meter.waits_for(Waiting::Target);
+                judge.load(&rows.take()).await?;
+                judge.release().await?;
+                let judged = judge.judged;
+                match quarantine
+                    .limit
+                    .is_exceeded_by(judged.rejected, rows.lines())
+                {
+                    true => return Err(judge.too_many()),
+                    false => return Ok(judged),
+                }
+            }
+            Some(Item::End) | None => {
+                return Err(Error::new(
+                    ErrorKind::Truncated,
+                    Phase::CopyOut,
+                    Side::Local,
+                    "the source's rows ended without the end of COPY",
+                )
+                .on(&plan.target));
+            }
+        }
+    }
+}
+
+enum Savepoint {
+    /// There is none.
+    None,
+    /// What came after it stays.
+    Used,
+    /// Nothing came after it, or nothing that stays.
+    Fresh,
+}
+
+struct Judge<'a> {
+    target: &'a Session,
+    plan: &'a CopyPlan,
+    quarantine: &'a Quarantine,
+    quarantined: Quarantined<'a>,
+    statement: Statement,
+    savepoint: Savepoint,
+    /// Of the block at hand.
+    rejections: Vec<Rejection>,
+    reasons: Reasons,
+    judged: Judged,
+}
+
+impl Judge<'_> {
+    async fn load(&mut self, rows: &Rows) -> Result<()> {
+        let whole: Range<usize> = 0..rows.len();
+        let mut open: Vec<Range<usize>> = Vec::new();
+        open.extend(Some(whole).filter(|rows| !rows.is_empty()));
+        while let Some(part) = open.pop() {
+            match self.attempt(rows.part(&part)).await? {
+                Ok(written) => self.judged.written += written,
+                Err(refused) if part.len() == 1 => self.reject(rows.row(part.start), refused)?,
+                Err(refused) => {
+                    let parts = quarantine::parts(&part, refused.line());
+                    open.extend(parts.into_iter().rev());
+                }
+            }
+        }
+        if self.rejections.is_empty() {
+            return Ok(());
+        }
+        self.release().await?;
+        let rejections = std::mem::take(&mut self.rejections);
+        let recorded = self
+            .quarantined
+            .record(self.target, &self.plan.target, &rejections);
+        recorded.await.map_err(|error| error.on(&self.plan.target))
+    }
+
+    /// Copies some rows. The inner error is about one of them: then none is there.
+    async fn attempt(&mut self, rows: Bytes) -> Result<Result<u64, ServerError>> {
+        let begin = match self.savepoint {
+            Savepoint::None => Some("SAVEPOINT tableferry_rows"),
+            Savepoint::Used => Some(NEXT),
+            Savepoint::Fresh => None,
+        };
+        if let Some(sql) = begin {
+            self.run(sql).await?;
+        }
+        let failed = |error| {
+            self.target
+                .error(Phase::CopyIn, error)
+                .on(&self.plan.target)
+        };
+        let client = self.target.client();
+        // What is refused before the first row is not about a row, and leaves the session out of step.
+        let sink = client.copy_in::<_, Bytes>(&self.statement);
+        let sink = sink.await.map_err(failed)?;
+        pin_mut!(sink);
+        sink.feed(rows).await.map_err(failed)?;
+        let error = match sink.finish().await {
+            Ok(written) => {
+                self.savepoint = Savepoint::Used;
+                return Ok(Ok(written));
+            }
+            Err(error) => error,
+        };
+        let refused = error.as_db_error().map(ServerError::from);
+        let of_a_row = |refused: &ServerError| quarantine::is_of_a_row(&refused.code);
+        let Some(refused) = refused.filter(of_a_row) else {
+            return Err(failed(error));
+        };
+        self.run("ROLLBACK TO SAVEPOINT tableferry_rows").await?;
+        self.target.tap().forget_error();
+        self.savepoint = Savepoint::Fresh;
+        Ok(Err(refused))
+    }
+
+    fn reject(&mut self, row: Row<'_>, refused: ServerError) -> Result<()> {
+        self.judged.rejected += 1;
+        self.reasons.add(&refused.code, &refused.reason());
+        if self.quarantine.limit.is_exceeded(self.judged.rejected) {
+            return Err(self.too_many());
+        }
+        let values = rows::values(row.text);
+        let named = |at: usize| {
+            let name = self.plan.columns.get(at)?.name.as_str().to_owned();
+            Some((
+                name,
+                values.get(at)?.clone().map_or(Value::Null, Value::String),
+            ))
+        };
+        let object = |places: &mut dyn Iterator<Item = usize>| -> Map<String, Value> {
+            places.filter_map(named).collect()
+        };
+        let key = object(&mut self.quarantine.key.iter().copied());
+        let whole = self.quarantine.log_values && row.text.len() <= ROW_BYTES_MAX;
+        let shown = match whole {
+            true => object(&mut (0..values.len())),
+            false => key.clone(),
+        };
+        self.rejections
+            .push(Rejection::new(row.line, key, shown, &refused));
+        Ok(())
+    }
+
+    fn too_many(&self) -> Error {
+        let message = format!(
+            "{} rows are rejected, {}: {}",
+            self.judged.rejected,
+            self.quarantine.limit.words(),
+            self.reasons.words()
+        );
+        Error::new(
+            ErrorKind::DataRejected,
+            Phase::CopyIn,
+            Side::Target,
+            message,
+        )
+        .at(self.target.server())
+        .on(&self.plan.target)
+        .hinted("nothing was published; raise `reject_limit` if so many may be left out")
+    }
+
+    async fn release(&mut self) -> Result<()> {
+        match std::mem::replace(&mut self.savepoint, Savepoint::None) {
+            Savepoint::None => Ok(()),
+            Savepoint::Used | Savepoint::Fresh => {
+                self.run("RELEASE SAVEPOINT tableferry_rows").await
+            }
+        }
+    }
+
+    async fn run(&self, sql: &str) -> Result<()> {
+        let done = self.target.run(Phase::CopyIn, sql).await;
+        done.map_err(|error| error.on(&self.plan.target))
+    }
+}
