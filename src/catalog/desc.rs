@@ -70,6 +70,42 @@ pub struct RelationDesc {
     pub lc_monetary: String,
 }
 
+impl RelationDesc {
+    /// The description of a query's result. Whether the role may read what the query reads shows when it runs
+    /// or is locked for.
+    pub fn query(
+        name: QualifiedName,
+        server_version: u32,
+        columns: Vec<ColumnDesc>,
+        lc_monetary: String,
+    ) -> Self {
+        RelationDesc {
+            name,
+            kind: RelationKind::Query,
+            server_version,
+            columns,
+            primary_key: Vec::new(),
+            unique_indexes: Vec::new(),
+            foreign_keys: Vec::new(),
+            referenced_by: Vec::new(),
+            rules: Vec::new(),
+            triggers: Vec::new(),
+            row_security_applies: false,
+            children: Vec::new(),
+            ancestors: Vec::new(),
+            rows_estimate: None,
+            bytes_estimate: 0,
+            blocks: None,
+            privileges: Privileges {
+                select: true,
+                usage: true,
+                ..Privileges::default()
+            },
+            lc_monetary,
+        }
+    }
+}
+
 /// `pg_class.relkind`, as far as it can be copied.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RelationKind {
@@ -110,6 +146,24 @@ pub struct ColumnDesc {
     pub sequences: Vec<ColumnSequence>,
     /// May the role select this column (source) or insert it (target)?
     pub privileged: bool,
+}
+
+impl ColumnDesc {
+    /// A column of a query or an expression.
+    pub fn computed(name: &str, ty: TypeDesc, typmod: i32, type_text: String) -> Self {
+        ColumnDesc {
+            name: Ident::new(name),
+            ty,
+            typmod,
+            type_text,
+            not_null: false,
+            has_default: false,
+            generated: None,
+            identity: None,
+            sequences: Vec::new(),
+            privileged: true,
+        }
+    }
 }
 
 /// A sequence that gives a column its values: the column's own, the one in its default, or that of

@@ -61,31 +61,12 @@ async fn query_desc(source: &Session, target: &QualifiedName, query: &str) -> Re
     let row = source
         .one_row(Phase::Inspect, "lc_monetary", sql, &[])
         .await?;
-    Ok(RelationDesc {
-        name: target.clone(),
-        kind: RelationKind::Query,
-        server_version: source.version(),
+    Ok(RelationDesc::query(
+        target.clone(),
+        source.version(),
         columns,
-        primary_key: Vec::new(),
-        unique_indexes: Vec::new(),
-        foreign_keys: Vec::new(),
-        referenced_by: Vec::new(),
-        rules: Vec::new(),
-        triggers: Vec::new(),
-        row_security_applies: false,
-        children: Vec::new(),
-        ancestors: Vec::new(),
-        rows_estimate: None,
-        bytes_estimate: 0,
-        blocks: None,
-        // Whether the query may read what it reads shows when it runs, or is locked for.
-        privileges: Privileges {
-            select: true,
-            usage: true,
-            ..Privileges::default()
-        },
-        lc_monetary: row.get(0)?,
-    })
+        row.get(0)?,
+    ))
 }
 
 /// The types of the `set` expressions; and `where` is parsed.

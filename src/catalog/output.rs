@@ -3,7 +3,6 @@
 use crate::catalog::desc::ColumnDesc;
 use crate::catalog::types::Types;
 use crate::error::{Error, ErrorKind, Phase, Result};
-use crate::pg::ident::Ident;
 use crate::pg::session::Session;
 
 /// The columns of one SELECT, VALUES, TABLE or WITH … SELECT. The server only parses it.
@@ -28,18 +27,9 @@ pub async fn output_columns(session: &Session, sql: &str) -> Result<Vec<ColumnDe
         .iter()
         .zip(texts)
         .map(|(column, type_text)| {
-            Ok(ColumnDesc {
-                name: Ident::new(column.name()),
-                ty: types.describe(session, column.type_().oid())?,
-                typmod: column.type_modifier(),
-                type_text,
-                not_null: false,
-                has_default: false,
-                generated: None,
-                identity: None,
-                sequences: Vec::new(),
-                privileged: true,
-            })
+            let ty = types.describe(session, column.type_().oid())?;
+            let typmod = column.type_modifier();
+            Ok(ColumnDesc::computed(column.name(), ty, typmod, type_text))
         })
         .collect()
 }

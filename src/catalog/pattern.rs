@@ -51,7 +51,7 @@ pub fn entries(job: &JobSpec, candidates: &[Candidate]) -> MatchedTables {
             }
             found = true;
             if !job.exclude.iter().any(|out| out.matches(&candidate.name)) {
-                tables.insert(candidate.name.clone(), plain(&candidate.name));
+                tables.insert(candidate.name.clone(), TableSpec::whole(&candidate.name));
                 if pattern.literal().is_some() {
                     named.insert(&candidate.name);
                 }
@@ -87,23 +87,6 @@ pub fn entries(job: &JobSpec, candidates: &[Candidate]) -> MatchedTables {
     }
 }
 
-/// A relation copied whole, under its own name.
-fn plain(name: &QualifiedName) -> TableSpec {
-    TableSpec {
-        target: name.clone(),
-        input: TableInput::Relation(name.clone()),
-        children: false,
-        columns: None,
-        filter: None,
-        key: None,
-        watermark: None,
-        watermark_overlap: None,
-        scope: Scope::Table,
-        lossy: false,
-        set: BTreeMap::new(),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -134,7 +117,7 @@ mod tests {
     /// `target < source` for an entry of `table`.
     fn entry(text: &str) -> (QualifiedName, TableSpec) {
         let (target, source) = text.split_once(" < ").unwrap();
-        let mut made = plain(&QualifiedName::parse(source).unwrap());
+        let mut made = TableSpec::whole(&QualifiedName::parse(source).unwrap());
         made.target = QualifiedName::parse(target).unwrap();
         made.lossy = true;
         (made.target.clone(), made)

@@ -297,6 +297,25 @@ pub struct TableSpec {
     pub set: BTreeMap<Ident, String>,
 }
 
+impl TableSpec {
+    /// Copies a relation into one of the same name, without any option.
+    pub fn whole(name: &QualifiedName) -> Self {
+        TableSpec {
+            target: name.clone(),
+            input: TableInput::Relation(name.clone()),
+            children: false,
+            columns: None,
+            filter: None,
+            key: None,
+            watermark: None,
+            watermark_overlap: None,
+            scope: Scope::Table,
+            lossy: false,
+            set: BTreeMap::new(),
+        }
+    }
+}
+
 /// What is read.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum TableInput {

@@ -210,21 +210,13 @@ fn signed(duration: Duration) -> SignedDuration {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::spec::Overlap;
+    use crate::plan::fixtures;
     use rstest::rstest;
 
     fn spec() -> ScheduleSpec {
         ScheduleSpec {
-            cron: None,
-            every: None,
-            timezone: None,
-            jitter: Duration::ZERO,
-            overlap: Overlap::Skip,
-            missed: Missed::Once,
             catchup_window: Duration::from_secs(3600),
-            on_demand: true,
-            signal: None,
-            after: Vec::new(),
+            ..fixtures::schedule()
         }
     }
 

@@ -142,36 +142,14 @@ pub fn column(name: &str, ty: &str) -> ColumnDesc {
 
 /// A column of a built type.
 pub fn column_of(name: &str, ty: TypeDesc) -> ColumnDesc {
-    ColumnDesc {
-        name: Ident::new(name),
-        type_text: ty.name.to_string(),
-        ty,
-        typmod: -1,
-        not_null: false,
-        has_default: false,
-        generated: None,
-        identity: None,
-        sequences: Vec::new(),
-        privileged: true,
-    }
+    let type_text = ty.name.to_string();
+    ColumnDesc::computed(name, ty, -1, type_text)
 }
 
 /// A table whose owner asks.
 pub fn table(name: &str, columns: Vec<ColumnDesc>) -> RelationDesc {
     RelationDesc {
-        name: QualifiedName::new("public", name),
         kind: RelationKind::Table,
-        server_version: 150_000,
-        columns,
-        primary_key: Vec::new(),
-        unique_indexes: Vec::new(),
-        foreign_keys: Vec::new(),
-        referenced_by: Vec::new(),
-        rules: Vec::new(),
-        triggers: Vec::new(),
-        row_security_applies: false,
-        children: Vec::new(),
-        ancestors: Vec::new(),
         rows_estimate: Some(10),
         bytes_estimate: 8192,
         blocks: Some(1),
@@ -187,7 +165,7 @@ pub fn table(name: &str, columns: Vec<ColumnDesc>) -> RelationDesc {
             skip_triggers: true,
             temporary: true,
         },
-        lc_monetary: "C".to_owned(),
+        ..RelationDesc::query(QualifiedName::new("public", name), 150_000, columns, "C".to_owned())
     }
 }
 
@@ -196,16 +174,7 @@ pub fn inspected(source: RelationDesc, target: RelationDesc) -> Inspected {
     Inspected {
         spec: TableSpec {
             target: target.name.clone(),
-            input: TableInput::Relation(source.name.clone()),
-            children: false,
-            columns: None,
-            filter: None,
-            key: None,
-            watermark: None,
-            watermark_overlap: None,
-            scope: Scope::Table,
-            lossy: false,
-            set: BTreeMap::new(),
+            ..TableSpec::whole(&source.name)
         },
         source: Some(source),
         attachments: None,
@@ -237,9 +206,25 @@ pub fn attempt() -> Attempt {
     }
 }
 
+/// A schedule on demand only.
+pub fn schedule() -> ScheduleSpec {
+    ScheduleSpec {
+        cron: None,
+        every: None,
+        timezone: None,
+        jitter: Duration::ZERO,
+        overlap: Overlap::Skip,
+        missed: Missed::Once,
+        catchup_window: Duration::ZERO,
+        on_demand: true,
+        signal: None,
+        after: Vec::new(),
+    }
+}
+
 /// A job with the defaults of the configuration.
 pub fn job(mode: Mode) -> JobSpec {
-    let zero = std::time::Duration::ZERO;
+    let zero = Duration::ZERO;
     JobSpec {
         name: "j".to_owned(),
         source: "shop".to_owned(),
@@ -248,18 +233,7 @@ pub fn job(mode: Mode) -> JobSpec {
         tables: Vec::new(),
         exclude: Vec::new(),
         table: BTreeMap::new(),
-        schedule: ScheduleSpec {
-            cron: None,
-            every: None,
-            timezone: None,
-            jitter: zero,
-            overlap: Overlap::Skip,
-            missed: Missed::Once,
-            catchup_window: zero,
-            on_demand: true,
-            signal: None,
-            after: Vec::new(),
-        },
+        schedule: schedule(),
         timeout: None,
         lock_timeout: zero,
         stall_timeout: zero,

@@ -12,7 +12,7 @@ mod places;
 mod tally;
 mod world;
 
-use std::time::{Instant, SystemTime};
+use std::time::Instant;
 
 use crate::support::dice::Dice;
 use kinds::Kind;
@@ -76,20 +76,4 @@ fn kinds() -> Vec<Kind> {
     let only = std::env::var("TABLEFERRY_FAULTS_KIND").unwrap_or_default();
     let wanted = |kind: &Kind| only.is_empty() || format!("{kind:?}") == only;
     Kind::ALL.into_iter().filter(wanted).collect()
-}
-
-fn number(variable: &str) -> Option<u64> {
-    let value = std::env::var(variable).ok().filter(|v| !v.is_empty())?;
-    Some(
-        value
-            .parse()
-            .unwrap_or_else(|_| panic!("${variable} is no number: {value}")),
-    )
-}
-
-fn any_seed() -> u64 {
-    let now = SystemTime::now()
-        .duration_since(SystemTime::UNIX_EPOCH)
-        .unwrap();
-    now.as_secs() % 1_000_000
 }

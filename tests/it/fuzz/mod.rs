@@ -23,7 +23,7 @@ mod tree;
 mod types;
 
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Instant, SystemTime};
+use std::time::Instant;
 
 use case::Case;
 use stage::{Played, Stage};
@@ -103,20 +103,4 @@ fn show(stage: &mut Stage, seed: u64, round: u64, case: &Case, class: &'static s
     let violation = stage.play(&small).and_then(|played| played.violation);
     let what = violation.map_or("it did not come again".to_owned(), |v| v.to_string());
     println!("---- round {round} of seed {seed}, made smaller ----\n{small}\n{what}\n----");
-}
-
-fn number(variable: &str) -> Option<u64> {
-    let value = std::env::var(variable).ok().filter(|v| !v.is_empty())?;
-    Some(
-        value
-            .parse()
-            .unwrap_or_else(|_| panic!("${variable} is no number: {value}")),
-    )
-}
-
-fn any_seed() -> u64 {
-    let now = SystemTime::now()
-        .duration_since(SystemTime::UNIX_EPOCH)
-        .unwrap();
-    now.as_secs() % 1_000_000
 }

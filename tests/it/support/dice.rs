@@ -1,4 +1,6 @@
-//! Numbers that a seed repeats.
+//! Random numbers that a seed reproduces.
+
+use std::time::SystemTime;
 
 /// SplitMix64.
 pub struct Dice(u64);
@@ -47,4 +49,22 @@ impl Dice {
         }
         items.get(self.index(items.len()))
     }
+}
+
+/// The number in an environment variable, if it is set.
+pub fn number(variable: &str) -> Option<u64> {
+    let value = std::env::var(variable).ok().filter(|v| !v.is_empty())?;
+    Some(
+        value
+            .parse()
+            .unwrap_or_else(|_| panic!("${variable} is no number: {value}")),
+    )
+}
+
+/// A seed that differs from one run to the next.
+pub fn any_seed() -> u64 {
+    let now = SystemTime::now()
+        .duration_since(SystemTime::UNIX_EPOCH)
+        .unwrap();
+    now.as_secs() % 1_000_000
 }

@@ -8,10 +8,8 @@ use jiff::tz::TimeZone;
 use secrecy::SecretString;
 
 use super::*;
-use crate::config::spec::{
-    Config, DaemonSpec, FormatChoice, GuardSpec, History, Missed, Mode, OnError, Overlap,
-    PasswordSource, RejectLimit, RetrySpec, ScheduleSpec, ServerSpec, Triggers, Verify,
-};
+use crate::config::spec::{Config, DaemonSpec, History, Mode, PasswordSource, ServerSpec};
+use crate::plan::fixtures;
 
 /// A job that copies from server `s` to server `t`, on demand only.
 pub(super) fn job(name: &str, change: impl FnOnce(&mut JobSpec)) -> JobSpec {
@@ -19,49 +17,9 @@ pub(super) fn job(name: &str, change: impl FnOnce(&mut JobSpec)) -> JobSpec {
         name: name.to_owned(),
         source: "s".to_owned(),
         target: "t".to_owned(),
-        mode: Mode::Merge,
-        tables: Vec::new(),
-        exclude: Vec::new(),
-        table: BTreeMap::new(),
-        schedule: ScheduleSpec {
-            cron: None,
-            every: None,
-            timezone: None,
-            jitter: Duration::ZERO,
-            overlap: Overlap::Skip,
-            missed: Missed::Once,
-            catchup_window: Duration::from_secs(3600),
-            on_demand: true,
-            signal: None,
-            after: Vec::new(),
-        },
-        timeout: None,
-        lock_timeout: Duration::from_secs(30),
-        stall_timeout: Duration::from_secs(300),
-        retry: RetrySpec {
-            max: 3,
-            backoff: Duration::from_secs(5),
-            max_backoff: Duration::from_secs(300),
-        },
-        format: FormatChoice::Auto,
-        workers: 1,
-        atomic: true,
-        verify: Verify::Count,
-        guard: GuardSpec {
-            allow_empty: false,
-            max_shrink: 0.5,
-            min_rows: 0,
-        },
-        triggers: Triggers::Fire,
-        sequences: true,
-        analyze: true,
-        rate_limit: None,
-        on_error: OnError::Abort,
-        reject_limit: RejectLimit::Rows(100),
-        log_values: false,
-        recreate_views: false,
-        max_snapshot_age: None,
+        ..fixtures::job(Mode::Merge)
     };
+    spec.schedule.catchup_window = Duration::from_secs(3600);
     change(&mut spec);
     spec
 }
