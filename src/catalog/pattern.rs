@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::config::spec::{JobSpec, Scope, TableInput, TableSpec};
+use crate::config::spec::{JobSpec, TableInput, TableSpec};
 use crate::pg::ident::QualifiedName;
 
 /// A relation as far as patterns look at it.

@@ -1,4 +1,4 @@
-//! Whole configurations: what is accepted, and every message of what is not.
+//! Whole configurations.
 
 use std::time::Duration;
 
@@ -13,7 +13,9 @@ use crate::pg::ident::QualifiedName;
 
 mod any_text;
 mod connections;
+mod refused;
 mod servers;
+mod warnings;
 
 const SERVERS: &str = "\
 [servers.shop]
@@ -175,154 +177,6 @@ $TABLEFERRY__DAEMON__LISTEN: daemon.listen: must be an address with a port such 
 }
 
 #[rstest]
-#[case("a = ", "t.toml:1:5: not TOML: ")]
-#[case(
-    "[jobs.a]\nmode = truncate",
-    "t.toml:2:8: not TOML: the value of `mode` is a text and needs quotes"
-)]
-#[case(
-    "[jobs.a]\n\nevery = 5m\n",
-    "t.toml:3:9: not TOML: the value of `every` is a text and needs quotes"
-)]
-#[case(
-    "x = 1\ntables = [public.a]\n",
-    "t.toml:2:11: not TOML: the value of `tables` is a text and needs quotes"
-)]
-#[case("listen = 127.0.0.1:9632", "t.toml:1:")]
-#[case("[jobs.orders]\nmode = 'x", "t.toml:2:10: not TOML: ")]
-#[case("[a]\n[a]", "t.toml:2:2: not TOML: ")]
-fn what_is_not_toml_is_reported_with_line_and_column(#[case] text: &str, #[case] start: &str) {
-    let error = read(text).unwrap_err();
-    assert!(error.starts_with(start), "{error}");
-    assert_eq!(error.lines().count(), 1, "{error}");
-}
-
-#[rstest]
-#[case(
-    "log = 1",
-    "t.toml:5: servers.mart.log: unknown key; known here: conninfo, password_file, password_env, password_credential, passfile, max_connections, encoding"
-)]
-#[case("[job.x]", "t.toml:5: job: unknown key; did you mean `jobs`?")]
-#[case(
-    "[jobs]\norders = 1",
-    "t.toml:6: jobs.orders: must be a table `[jobs.orders]`, got integer"
-)]
-#[case(
-    "[[jobs.orders]]\nmode = 'x'",
-    "t.toml:5: jobs.orders: must be a table `[jobs.orders]`, got array of tables"
-)]
-#[case("[daemon.listen]", r#"t.toml:5: daemon.listen: must be an address with a port such as "127.0.0.1:9632", got a table"#)]
-#[case(
-    "[daemon]\nmax_running_jobs = 0",
-    "t.toml:6: daemon.max_running_jobs: must be a whole number from 1 to 4294967295, got integer 0"
-)]
-#[case(
-    "[daemon]\ntimezone = 'Mars'",
-    r#"t.toml:6: daemon.timezone: must be an IANA time zone such as "Europe/Berlin", got "Mars""#
-)]
-#[case(
-    "[daemon]\nhistory = 'some'",
-    r#"t.toml:6: daemon.history: must be one of "target", "local", "off", got "some""#
-)]
-#[case(
-    "password_file = 'a'\npassfile = 'b'",
-    "t.toml:6: servers.mart.passfile: excludes `password_file`: a server has at most one source of its password"
-)]
-#[case(
-    "[servers.third]\nmax_connections = 2",
-    "t.toml:5: servers.third.conninfo: is required: how to connect, as libpq reads it (a text such as \"postgresql://user@host/database\")"
-)]
-#[case(
-    "[servers.a__b]\nconninfo = 'host=x'",
-    "t.toml:5: servers.a__b: the name must be of lower-case letters, digits and single underscores, a letter first"
-)]
-#[case(
-    "passfile = 'b'\n[servers.x]\nconninfo = 'password=b'\npassword_env = 'P'",
-    "t.toml:8: servers.x.password_env: excludes the password in `conninfo`: a server has at most one source of its password"
-)]
-fn wrong_in_general(#[case] text: &str, #[case] message: &str) {
-    assert_eq!(errors(text), message);
-}
-
-#[rstest]
-#[case("[jobs.x]\nsource = 'shop'\ntarget = 'mart'\ntables = ['a.b']", r#"t.toml:5: jobs.x.mode: is required: what the target holds afterwards (one of "append", "truncate", "swap", "merge", "upsert")"#)]
-#[case("[jobs.x]\nsource = 'shop'\ntarget = 'mart'\nmode = 'append'", r#"t.toml:5: jobs.x.tables: is required, or a `[jobs.x.table."schema.name"]`: there is nothing to copy"#)]
-#[case("[jobs.x]\nsource = 'shop'\ntarget = 'shop'\nmode = 'append'\ntables = ['a.b']", r#"t.toml:9: jobs.x.tables: source and target are the same server, so that this would copy a table onto itself: name another `source` in a `[jobs.x.table."schema.name"]`"#)]
-#[case(
-    "[jobs.x]\nsource = 'shop'\ntarget = 'nowhere'\nmode = 'append'\ntables = ['a.b']",
-    "t.toml:7: jobs.x.target: unknown server `nowhere`; known are: mart, shop"
-)]
-fn wrong_in_a_new_job(#[case] text: &str, #[case] message: &str) {
-    assert_eq!(errors(text), message);
-}
-
-#[rstest]
-#[case(
-    "every = '5m'\ncron = '* * * * *'",
-    "t.toml:10: jobs.orders.every: excludes `cron`: keep one of them"
-)]
-#[case(
-    "every = '0s'",
-    r#"t.toml:10: jobs.orders.every: must be a duration such as "30s", got "0s": it must be above zero"#
-)]
-#[case("cron = '0 0 30 2 *'", r#"t.toml:10: jobs.orders.cron: must be a cron expression of five fields such as "*/15 * * * *", got "0 0 30 2 *": it never comes"#)]
-#[case("signal = 'RTMIN+31'", r#"t.toml:10: jobs.orders.signal: must be a real-time signal from "RTMIN+0" to "RTMIN+30", got "RTMIN+31""#)]
-#[case(
-    "overlap = 'both'",
-    r#"t.toml:10: jobs.orders.overlap: must be one of "skip", "queue", got "both""#
-)]
-#[case(
-    "after = ['order']",
-    "t.toml:10: jobs.orders.after: unknown job `order`; did you mean `orders`?"
-)]
-#[case(
-    "after = ['orders']",
-    "t.toml:10: jobs.orders.after: the jobs wait for each other: orders after orders"
-)]
-#[case(
-    "retry = { backoff = '10m' }",
-    "t.toml:10: jobs.orders.retry.max_backoff: must not be shorter than `backoff`, the first pause"
-)]
-#[case("guard.max_shrink = '120%'", r#"t.toml:10: jobs.orders.guard.max_shrink: must be a share such as "50%" or 0.5, got "120%": it is not between 0% and 100%"#)]
-#[case("exclude = [\n  'sales.*',\n  'audit',\n]", r#"t.toml:12: jobs.orders.exclude: must be a relation or a pattern such as "public.orders" or "sales.*", got "audit": it is not of the form schema.name"#)]
-#[case("[jobs.orders.table.customers]", r#"t.toml:10: jobs.orders.table.customers: the name must be a relation with its schema such as "public.orders": `customers` is not of the form schema.name"#)]
-#[case("[jobs.orders.table.\"a.b\"]\nsource = 'a.c'\nquery = 'SELECT'", r#"t.toml:12: jobs.orders.table."a.b".query: excludes `source`: a table is read from a relation or from a query"#)]
-#[case(
-    "[jobs.orders.table.\"a.b\"]\n[jobs.orders.table.\"A.b\"]",
-    r#"t.toml:10: jobs.orders.table."a.b": a.b has a table of its own already"#
-)]
-#[case(
-    "[jobs.orders.table.\"a.b\"]\ncolumns = ['x', 'X']",
-    r#"t.toml:11: jobs.orders.table."a.b".columns: names x twice"#
-)]
-#[case("[jobs.orders.table.\"a.b\"]\nset.\"a b\" = 'x'", r#"t.toml:11: jobs.orders.table."a.b".set."a b": the name must be a column's name (in double quotes where it has capitals or blanks): ` ` in `a b` needs double quotes around the identifier"#)]
-#[case("[jobs.orders.table.\"a.b\"]\nscope = 'table'", r#"t.toml:11: jobs.orders.table."a.b".scope: is only for mode merge; this job's mode is truncate"#)]
-#[case(
-    "[jobs.orders.table.\"a.b\"]\nwatermark_overlap = 5",
-    r#"t.toml:11: jobs.orders.table."a.b".watermark_overlap: needs a `watermark`"#
-)]
-#[case(
-    "recreate_views = true",
-    "t.toml:10: jobs.orders.recreate_views: is only for mode swap; this job's mode is truncate"
-)]
-#[case(
-    "reject_limit = '1.5'",
-    r#"t.toml:10: jobs.orders.reject_limit: must be a number of rows such as 100, or a share such as "0.1%", got "1.5""#
-)]
-fn wrong_in_a_job(#[case] text: &str, #[case] message: &str) {
-    assert_eq!(job_errors(text), message);
-}
-
-#[test]
-fn a_key_that_is_gone_is_unknown() {
-    let said = job_errors("indexes = 'rebuild'");
-    assert!(
-        said.starts_with("t.toml:10: jobs.orders.indexes: unknown key"),
-        "{said}"
-    );
-}
-
-#[rstest]
 #[case(
     "merge",
     "[jobs.x.table.\"a.b\"]\nkey = ['id']\nscope = 'where'\nwhere = 'true'"
@@ -371,36 +225,6 @@ fn jobs_may_wait_for_several_others_and_in_long_chains() {
 }
 
 #[rstest]
-#[case("postgresql://reader:hunter2@host/db", true)]
-#[case("postgresql://reader@host/db?password=hunter2", true)]
-#[case("host=a password = 'hunter2'", true)]
-#[case("postgresql://reader@host/db", false)]
-#[case("postgresql://host:5432/db?sslmode=disable", false)]
-#[case("host=a passfile=/x", false)]
-fn a_password_in_a_file_that_others_read_is_a_warning(#[case] conninfo: &str, #[case] warns: bool) {
-    let text = format!("[servers.a]\nconninfo = \"{conninfo}\"");
-    let config = read(&text).unwrap();
-    let expected = "t.toml: holds a password and can be read by others than its owner: chmod 600, or use `password_file`";
-    // The passfile is not there, which is another warning.
-    let of_all = config
-        .warnings
-        .iter()
-        .filter(|warning| warning.about == About::All);
-    let of_all: Vec<_> = of_all.map(|warning| warning.text.as_str()).collect();
-    assert_eq!(of_all, vec![expected; usize::from(warns)]);
-    assert_eq!(config.servers["a"].conninfo.expose_secret(), conninfo);
-    assert!(!format!("{config:?}").contains("hunter2"));
-
-    let private = FileText {
-        is_shared: false,
-        ..file("t.toml", &text)
-    };
-    let config = read_all(vec![private], &Request::default()).unwrap();
-    let mut warnings = config.warnings.iter();
-    assert!(warnings.all(|warning| warning.about != About::All));
-}
-
-#[rstest]
 #[case("[servers.a]\nconninfo = ['postgresql://u:hunter2@h/d']")]
 #[case("[servers.a]\nconninfo = { password = 'hunter2' }")]
 #[case("[servers.a]\npassword = 'hunter2'")]
@@ -409,60 +233,6 @@ fn a_password_in_a_file_that_others_read_is_a_warning(#[case] conninfo: &str, #[
 fn no_error_shows_a_password(#[case] text: &str) {
     let error = read(text).unwrap_err();
     assert!(!error.contains("hunter2"), "{error}");
-}
-
-#[rstest]
-#[case(
-    "[daemon]\nlisten = '127.0.0.1:9632'",
-    "t.toml:11: daemon.listen: `listen = \"127.0.0.1:9632\"` is not available in this version"
-)]
-#[case(
-    "rate_limit = '50'",
-    "t.toml:10: jobs.orders.rate_limit: must be a size such as \"50MB\", got \"50\": it has no unit (B, kB, MB, GB, KiB, MiB, GiB)"
-)]
-#[case(
-    "rate_limit = 50",
-    "t.toml:10: jobs.orders.rate_limit: must be a size such as \"50MB\", got integer 50"
-)]
-fn what_would_do_nothing_or_mean_something_else_is_refused(
-    #[case] text: &str,
-    #[case] expected: &str,
-) {
-    assert_eq!(job_errors(text), expected);
-}
-
-#[test]
-fn a_guard_without_effect_is_a_warning() {
-    let text = format!(
-        "{SERVERS}{}guard.min_rows = 5",
-        JOB.replace("truncate", "append")
-    );
-    assert_eq!(
-        said(&read(&text).unwrap()),
-        ["t.toml:10: jobs.orders.guard: has no effect in a mode that keeps the target's old rows"]
-    );
-}
-
-#[test]
-fn a_file_that_cannot_be_read_is_an_error() {
-    let request = Request {
-        explicit: Some("/nonexistent/t.toml".into()),
-        ..Request::default()
-    };
-    assert_eq!(
-        load(&request).unwrap_err().to_string(),
-        "/nonexistent/t.toml: cannot be read: No such file or directory (os error 2)"
-    );
-}
-
-#[rstest]
-#[case("a = ", "[", "]")]
-#[case("a = ", "{ a = ", " }")]
-#[case("", "a.", "")]
-fn deep_nesting_is_refused(#[case] start: &str, #[case] open: &str, #[case] close: &str) {
-    let depth = 20_000;
-    let text = format!("{start}{}a{} = 1", open.repeat(depth), close.repeat(depth));
-    assert!(read(&text).is_err());
 }
 
 #[rstest]
@@ -496,87 +266,4 @@ fn a_wrong_variable_is_named(#[case] name: &str, #[case] value: &str, #[case] me
     let main = file("t.toml", &format!("{SERVERS}{JOB}"));
     let error = read_all(vec![main], &env(&[(name, value)])).unwrap_err();
     assert_eq!(error, format!("${name}: {message}"));
-}
-
-#[rstest]
-#[case::step(
-    "cron = '*/70 * * * *'",
-    Some(
-        "t.toml:10: jobs.x.cron: `*/70` as minute means 0 only: its step is longer than the range"
-    )
-)]
-#[case::short(
-    "every = '1ms'",
-    Some(
-        "t.toml:10: jobs.x.every: 1ms is shorter than a second: a run takes longer, and most fires are skipped"
-    )
-)]
-#[case::jitter(
-    "every = '1m'\njitter = '2m'",
-    Some(
-        "t.toml:11: jobs.x.jitter: 2m is longer than the time between two fires (1m): the job runs at other times than its schedule says"
-    )
-)]
-#[case::jitter_of_cron(
-    "cron = '*/5 * * * *'\njitter = '10m'",
-    Some(
-        "t.toml:11: jobs.x.jitter: 10m is longer than the time between two fires (5m): the job runs at other times than its schedule says"
-    )
-)]
-#[case::sound("cron = '5/20 * * * fri-mon'\njitter = '20m'", None)]
-#[case::a_second("every = '1s'\njitter = '1s'", None)]
-fn a_schedule_that_is_hardly_meant_is_a_warning(#[case] keys: &str, #[case] warning: Option<&str>) {
-    let job = "[jobs.x]\nsource = 'shop'\ntarget = 'mart'\nmode = 'append'\ntables = ['a.b']";
-    let config = read(&format!("{SERVERS}{job}\n{keys}")).unwrap();
-    assert_eq!(said(&config), Vec::from_iter(warning));
-}
-
-#[rstest]
-#[case::both_replace("truncate", "['a.b']", "swap", "['a.c', 'a.b']", "", Some("a.b"))]
-#[case::one_replaces("append", "['a.b']", "merge", "['a.b']", "", Some("a.b"))]
-#[case::a_wildcard("swap", "['a.*']", "append", "['a.b']", "", Some("a.b"))]
-#[case::the_same_wildcard("swap", "['a.*']", "append", "['a.*']", "", Some("a.*"))]
-#[case::by_another_name(
-    "truncate",
-    "['a.b']",
-    "append",
-    "['x.y']",
-    "[jobs.y.table.'a.b']\nsource = 'c.d'",
-    Some("a.b")
-)]
-#[case::left_out("swap", "['a.*']\nexclude = ['a.b']", "append", "['a.b']", "", None)]
-#[case::none_replaces("append", "['a.b']", "upsert", "['a.b']", "", None)]
-#[case::each_its_part(
-    "append",
-    "['a.b']",
-    "merge",
-    "['x.y']",
-    "[jobs.y.table.'a.b']\nwhere = 'c = 1'\nscope = 'where'",
-    None
-)]
-#[case::other_tables("truncate", "['a.b']", "truncate", "['a.c']", "", None)]
-fn jobs_that_replace_what_others_write_are_a_warning(
-    #[case] mode: &str,
-    #[case] tables: &str,
-    #[case] other_mode: &str,
-    #[case] other_tables: &str,
-    #[case] more: &str,
-    #[case] table: Option<&str>,
-) {
-    let job = |name: &str, mode: &str, tables: &str| {
-        format!(
-            "[jobs.{name}]\nsource = 'shop'\ntarget = 'mart'\nmode = '{mode}'\ntables = {tables}\n"
-        )
-    };
-    let x = job("x", mode, tables);
-    let y = job("y", other_mode, other_tables);
-    let config = read(&format!("{SERVERS}{x}{y}{more}")).unwrap();
-    let said = said(&config);
-    assert_eq!(said.len(), usize::from(table.is_some()), "{said:?}");
-    if let Some(table) = table {
-        assert!(
-            said[0].contains(&format!("writes {table} on `mart`, too")),
-            "{said:?}"
-        );
-    }
 }

@@ -28,8 +28,8 @@ use crate::config;
 use crate::config::spec::{Config, JobSpec};
 use crate::report::Listener;
 
-mod asking;
-mod doing;
+mod actions;
+mod requests;
 
 /// The wall clock is looked at no later than after this, should the kernel not say that it was set.
 const CLOCK_CHECK_EVERY: Duration = Duration::from_secs(60);
@@ -105,7 +105,7 @@ struct Daemon {
     state_file: StateFile,
     spool: Spool,
     storm: SignalStorm,
-    open_scan: Option<asking::OpenScan>,
+    open_scan: Option<requests::OpenScan>,
     scan_again: bool,
     skips: Skips,
     clients: Clients,

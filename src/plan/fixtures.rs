@@ -1,6 +1,7 @@
 //! Descriptions for the tests of this module, written short: `numeric(12,2)[]`.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use crate::catalog::desc::{
     AttributeDesc, ColumnDesc, Inspected, Privileges, RelationDesc, RelationKind, TypeDesc,
@@ -8,9 +9,9 @@ use crate::catalog::desc::{
 };
 use crate::config::spec::{
     FormatChoice, GuardSpec, JobSpec, Missed, Mode, OnError, Overlap, RejectLimit, RetrySpec,
-    ScheduleSpec, Scope, TableInput, TableSpec, Triggers, Verify,
+    ScheduleSpec, TableSpec, Triggers, Verify,
 };
-use crate::pg::ident::{Ident, QualifiedName};
+use crate::pg::ident::QualifiedName;
 use crate::plan::copy::JobPlan;
 use crate::plan::shared::Attempt;
 use crate::plan::step::Step;

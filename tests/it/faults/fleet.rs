@@ -2,9 +2,8 @@
 
 use nix::sys::signal::Signal;
 
-use super::{any_seed, number};
 use crate::support::daemon::{Daemon, configuration, home};
-use crate::support::dice::Dice;
+use crate::support::dice::{Dice, any_seed, number};
 use crate::support::{Databases, PATIENCE, databases, wait_until};
 
 const JOBS: usize = 4;

@@ -14,7 +14,7 @@ mod world;
 
 use std::time::Instant;
 
-use crate::support::dice::Dice;
+use crate::support::dice::{Dice, any_seed, number};
 use kinds::Kind;
 use tally::Tally;
 use world::World;

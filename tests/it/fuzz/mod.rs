@@ -25,6 +25,7 @@ mod types;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
+use crate::support::dice::{any_seed, number};
 use case::Case;
 use stage::{Played, Stage};
 use tally::Tally;
