@@ -36,7 +36,7 @@ pub enum ErrorKind {
     Timeout,
     /// No byte moved for longer than `stall_timeout`.
     Stalled,
-    /// The server is shutting down, starting up, or was told to end our session.
+    /// The server is shutting down or starting up, or the session was terminated.
     ServerShutdown,
     /// A deadlock, a serialization failure, or a recovery conflict on a standby.
     Conflict,
@@ -140,9 +140,9 @@ impl Error {
 
     /// An error that a server reported, or that broke the connection to it.
     ///
-    /// MESSAGE, DETAIL and CONTEXT of a server's error may hold cell values. They are kept in
-    /// `detail()`, which is shown only with `log_values`; the message that everybody sees is made
-    /// of the SQLSTATE's condition and the names of table, column and constraint.
+    /// MESSAGE, DETAIL and CONTEXT of a server error may contain cell values. They are kept in `detail()`,
+    /// which is shown only with `log_values`. The message consists of the condition name of the SQLSTATE and
+    /// the names of table, column and constraint.
     pub fn pg(phase: Phase, side: Side, error: tokio_postgres::Error) -> Self {
         let mut made = match error.as_db_error() {
             Some(db) => Error::reported(phase, side, &ServerError::from(db)),
@@ -278,7 +278,7 @@ impl Error {
         &self.inner.message
     }
 
-    /// The server's own words, which may hold cell values.
+    /// The server's message, which may contain cell values.
     pub fn detail(&self) -> Option<&str> {
         self.inner.detail.as_deref()
     }

@@ -17,14 +17,14 @@ pub enum Writers {
     Group,
 }
 
-/// Makes the directory and those above it, unless they are there. *Errors:* everybody may write to it,
-/// and so put files there in our name; the file system's.
+/// Creates the directory and its parents if they are missing. *Errors:* all users may write to it, so they
+/// could put files there; file system errors.
 pub fn make_directory(path: &Path) -> io::Result<Writers> {
     DirBuilder::new().recursive(true).mode(0o700).create(path)?;
     writers(path)
 }
 
-/// Who may write to the directory. *Errors:* everybody may; the file system's.
+/// Who may write to the directory. *Errors:* all users may; file system errors.
 pub fn writers(path: &Path) -> io::Result<Writers> {
     let mode = std::fs::metadata(path)?.mode();
     if mode & OTHERS_MAY_WRITE != 0 {

@@ -42,19 +42,19 @@ pub struct Attachments {
     pub comment: Option<String>,
     /// CREATE TABLE … OF.
     pub typed: bool,
-    /// Nobody ever granted or revoked anything.
+    /// No privilege was ever granted or revoked.
     pub acl_is_default: bool,
-    /// May our role create in the schema?
+    /// May the role create objects in the schema?
     pub may_create: bool,
     /// May the owner?
     pub owner_may_create: bool,
-    /// Is our role a superuser?
+    /// Is the role a superuser?
     pub superuser: bool,
-    /// May our role make the owner the owner of another table?
+    /// May the role give a table to the owner?
     pub may_set_owner: bool,
-    /// Tablespaces of the table and its indexes in which our role may not create.
+    /// Tablespaces of the table and its indexes in which the role may not create objects.
     pub denied_tablespaces: Vec<String>,
-    /// Who granted something on it, whom our role may not become to grant it again.
+    /// Grantors of its privileges that the role may not become, so that it cannot repeat the grants.
     pub denied_grantors: Vec<String>,
     /// The extension that it belongs to.
     pub extension: Option<String>,
@@ -66,7 +66,7 @@ pub struct Attachments {
     pub partition: Option<Partition>,
     /// What people attach to its row type.
     pub row_type: RowType,
-    /// Who gets something on each new table or sequence of our role; None is PUBLIC.
+    /// Roles that get default privileges on each new table or sequence of the role; None is PUBLIC.
     pub default_grantees: Vec<Option<String>>,
     /// Privileges on the table and its columns, in the order in which they were granted.
     pub grants: Vec<Grant>,
@@ -105,7 +105,7 @@ pub struct Partition {
     pub schema: String,
     /// The parent's name.
     pub name: String,
-    /// May our role alter the parent?
+    /// May the role alter the parent?
     pub owned: bool,
     /// DETACH PARTITION … CONCURRENTLY was begun and is to be finished.
     pub detaching: bool,
@@ -135,7 +135,7 @@ pub struct RowType {
     pub comment: Option<String>,
     /// The comment of the type of arrays of it.
     pub array_comment: Option<String>,
-    /// Nobody ever granted or revoked anything.
+    /// No privilege was ever granted or revoked.
     pub acl_is_default: bool,
     /// Its privileges.
     pub grants: Vec<Grant>,
@@ -166,7 +166,7 @@ pub struct Column {
     pub type_text: String,
     /// Its collation, quoted, if it isn't its type's.
     pub collation: Option<String>,
-    /// May our role make columns of the type?
+    /// May the role use the type for columns?
     pub may_use_type: bool,
     /// NOT NULL.
     pub not_null: bool,
@@ -218,7 +218,7 @@ pub struct IdentitySequence {
     pub unlogged: bool,
     /// Its comment.
     pub comment: Option<String>,
-    /// Nobody ever granted or revoked anything.
+    /// No privilege was ever granted or revoked.
     pub acl_is_default: bool,
     /// Its privileges.
     pub grants: Vec<Grant>,
@@ -261,7 +261,7 @@ pub struct AttachedForeignKey {
     pub head: String,
     /// `(x, y) ON DELETE …`; None for a form that is not known.
     pub tail: Option<String>,
-    /// May our role refer to that table?
+    /// May the role reference that table?
     pub may_reference: bool,
     /// Its rows are known to have what they refer to.
     pub validated: bool,
@@ -334,7 +334,7 @@ pub struct AttachedTrigger {
     pub parent_enabled: Option<String>,
     /// Its function.
     pub function: String,
-    /// May our role make triggers with that function?
+    /// May the role execute that function?
     pub may_execute: bool,
 }
 
@@ -366,9 +366,9 @@ pub struct Statistics {
     pub name: String,
     /// Their owner.
     pub owner: String,
-    /// Is our role a member of it?
+    /// Is the role a member of it?
     pub owned: bool,
-    /// May our role, and the owner, create in the schema?
+    /// May the role and the owner create objects in the schema?
     pub may_create: bool,
     /// They speak of the whole row, by the table's name.
     pub whole_row: bool,
@@ -385,7 +385,7 @@ pub struct Statistics {
 pub struct Publication {
     /// Its name.
     pub name: String,
-    /// May our role alter it?
+    /// May the role alter it?
     pub owned: bool,
     /// Its columns, if not all.
     pub columns: Option<Vec<String>>,
@@ -413,7 +413,7 @@ pub struct View {
     pub name: String,
     /// Its owner.
     pub owner: String,
-    /// May our role alter it?
+    /// May the role alter it?
     pub owned: bool,
     /// TEMPORARY, of any session.
     pub temporary: bool,

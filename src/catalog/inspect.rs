@@ -25,7 +25,7 @@ impl Inspected {
     ) -> Result<Self> {
         let named = |error: Error| error.on(&spec.target);
         let described = match &spec.input {
-            // How large the whole tree is, nobody has looked.
+            // The size of the whole tree is not known.
             TableInput::Relation(_) if spec.children => source_desc.map(|desc| RelationDesc {
                 rows_estimate: None,
                 bytes_estimate: 0,

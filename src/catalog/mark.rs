@@ -99,10 +99,10 @@ pub struct WatermarkState {
 }
 
 impl Mark {
-    /// Why the mark says nothing of this source; None where it does, at least of some leaves.
+    /// Why the mark does not apply to this source; None if it applies, at least to some leaves.
     ///
-    /// A restored backup has not come as far as the mark, and 32 bits can't tell transactions apart that
-    /// are more than half a circle away.
+    /// A restored backup has not reached the mark. Transaction ids of 32 bits cannot be compared if they are
+    /// 2^31 or more apart.
     pub fn unlike(&self, now: &Present) -> Option<String> {
         let (then, place) = (&self.history, &now.place);
         let history = &place.history;

@@ -137,7 +137,7 @@ mod tests {
     #[case(&["*.a"], &[], &["public.a < sales.a", "mart.a < public.a"], "mart.a! public.a!", "")]
     #[case(&[], &[], &["mart.a < public.a"], "mart.a!", "")]
     #[case(&["public.*"], &["public.a"], &["public.a < public.a"], "public.a! public.b", "")]
-    // A name means the table itself, whoever else reads it.
+    // A name without a wildcard means the table itself, even if another section reads it.
     #[case(&["public.a"], &[], &["mart.a < public.a"], "mart.a! public.a", "")]
     #[case(&["public.*", "\"public\".\"a\""], &[], &["mart.a < public.a"], "mart.a! public.a public.b", "")]
     #[case(&["public.a"], &["public.a"], &["mart.a < public.a"], "mart.a!", "")]

@@ -88,7 +88,7 @@ LEFT JOIN LATERAL ( \
 ) AS above ON true \
 WHERE c.relkind IN ('r', 'p', 'v', 'm', 'f')";
 
-/// The source holds locks on what it reads, so that asking for the size waits for nobody.
+/// The source holds locks on what it reads, so reading the size does not wait.
 const BYTES_NOW: &str = "pg_catalog.pg_table_size(p.oid)";
 /// A row's ctid is a system column, and those take the privilege for the whole table. What another
 /// access method's mean, it alone knows.
@@ -198,7 +198,7 @@ fn relations_sql(session: &Session) -> String {
         .replace("MAINTAIN,", &format!("{maintain},"))
         .replace("MAY_SET", may_set)
         .replace("FIRES", &foreign_keys::fires())
-        // Before version 14, 0 tuples may also mean that nobody has counted.
+        // Before version 14, 0 tuples may also mean that the table was never analyzed.
         .replace(
             "ZERO_IS_KNOWN",
             if version >= 140_000 { "true" } else { "false" },

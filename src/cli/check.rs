@@ -17,7 +17,7 @@ use crate::run::ledger::{self, Readiness};
 use crate::run::{RunContext, inspect};
 use crate::wording::counted;
 
-/// How long a catalogue may be locked by somebody else.
+/// How long to wait for a lock on a catalog.
 const LOCK_TIMEOUT: Duration = Duration::from_secs(5);
 
 pub(super) async fn run(config: &Config, wanted: CheckArgs) -> Exit {

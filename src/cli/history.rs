@@ -14,7 +14,7 @@ use crate::pg::session::{Session, SessionSettings};
 use crate::run::bounds::CLOSE_WAIT;
 use crate::run::ledger::{self, RunRecord, local};
 
-/// How long a ledger may be locked by somebody else.
+/// How long to wait for a lock on the ledger.
 const LOCK_TIMEOUT: Duration = Duration::from_secs(5);
 
 pub(super) async fn run(config: &Config, wanted: HistoryArgs) -> Exit {

@@ -27,7 +27,7 @@ impl<'r> RunningDaemon<'r> {
         client::ask(&self.runtime_dir, request).await
     }
 
-    /// Nobody answered. Perhaps because a wrong configuration led to the wrong place.
+    /// No daemon answered. A wrong configuration may have named the wrong socket.
     pub(super) fn absent(&self, error: &io::Error) -> Exit {
         complain!(
             "tableferry: no daemon answers in {}: {error}",

@@ -13,7 +13,7 @@ pub(super) struct InterruptWatch {
 }
 
 impl InterruptWatch {
-    /// None, and a word on stderr, where the signal handlers could not be set.
+    /// None, with a message on stderr, if the signal handlers could not be set.
     pub fn start(canceller: Canceller) -> Option<Self> {
         let mut signals = Signals::new([SIGINT, SIGTERM])
             .inspect_err(|error| complain!("tableferry: signals cannot be handled: {error}"))

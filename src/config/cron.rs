@@ -75,7 +75,7 @@ const FIELDS: [Field; 5] = [
 ];
 
 impl Field {
-    /// A number, or a word that stands for one. Sunday is 0 and 7.
+    /// A number, or a name of a month or a day. Sunday is 0 and 7.
     fn value(&self, text: &str) -> Option<u32> {
         let lower = text.to_ascii_lowercase();
         if let Some(at) = self.words.iter().position(|word| *word == lower) {

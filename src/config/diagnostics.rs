@@ -27,7 +27,7 @@ impl<'o> Diagnostics<'o> {
         self.errors.push(error);
     }
 
-    /// Allowed, but worth a word.
+    /// Adds a warning.
     pub fn warn(&mut self, key: &KeyPath, message: impl Into<String>) {
         let warning = self.placed(key, message.into());
         let mut names = key.names().map(str::to_owned);

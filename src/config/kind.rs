@@ -13,7 +13,7 @@ pub(super) enum Kind {
     Bool,
     /// A whole number from `min` up to what 32 bits hold.
     Integer { min: i64 },
-    /// One of these words.
+    /// One of these values.
     Choice(&'static [&'static str]),
     /// A text of a certain form.
     Text(&'static Syntax),

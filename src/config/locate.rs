@@ -60,7 +60,7 @@ pub(super) fn read(file: &Path) -> Vec<FileText> {
     texts
 }
 
-/// Editors leave `.#name.toml` and the like behind.
+/// Editors leave files such as `.#name.toml` behind.
 fn is_layer(path: &Path) -> bool {
     let is_hidden = path
         .file_name()
@@ -89,12 +89,12 @@ pub(super) struct Directories {
     pub state: PathBuf,
 }
 
-/// systemd's directories, else root's, else the user's.
+/// systemd's directories, or root's, or the user's.
 ///
-/// Only for a user without `$XDG_RUNTIME_DIR` and without a home is the runtime directory in /tmp,
-/// where another user could make it first: whoever makes it must look at its owner and mode.
+/// The runtime directory is in /tmp only for a user without `$XDG_RUNTIME_DIR` and without a home. Another
+/// user could create it first, so its owner and mode must be checked.
 pub(super) fn directories(request: &Request) -> Directories {
-    // systemd lists several directories with colons; the first is ours.
+    // systemd separates several directories with colons; the first is used.
     let systemd = |name| {
         let listed = request.variable(name)?;
         Some(PathBuf::from(listed.split(':').next()?))

@@ -74,7 +74,7 @@ fn password_source(
     source
 }
 
-/// The conninfo over the service file and the PG* variables. What is wrong with these is said so.
+/// Combines the conninfo with the service file and the PG* variables, and reports their errors.
 fn resolve(text: &str, outside: &Outside<'_>) -> Result<Conninfo, ConninfoError> {
     let without_variables = Outside {
         vars: Default::default(),

@@ -20,11 +20,11 @@ pub struct Config {
     pub servers: BTreeMap<String, ServerSpec>,
     /// `[jobs.NAME]`.
     pub jobs: BTreeMap<String, JobSpec>,
-    /// What is allowed but worth a word.
+    /// A warning about a valid configuration.
     pub warnings: Vec<Warning>,
 }
 
-/// What is allowed but worth a word.
+/// A warning about a valid configuration.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Warning {
     /// Whom it concerns.
@@ -40,7 +40,7 @@ pub enum About {
     Job(String),
     /// The jobs of a server.
     Server(String),
-    /// Everybody.
+    /// All servers and jobs.
     All,
 }
 

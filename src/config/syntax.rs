@@ -164,7 +164,7 @@ pub fn duration(text: &str) -> Result<Duration, String> {
     Duration::try_from(signed).map_err(|_| "it is negative".to_owned())
 }
 
-/// `50MB` (10^6), `50MiB` (2^20), `1000B`. Whoever writes `50` hardly means bytes.
+/// `50MB` (10^6), `50MiB` (2^20), `1000B`. A number without a unit is refused: `50` hardly means bytes.
 pub(super) fn bytes(text: &str) -> Result<u64, String> {
     if text.ends_with(|c: char| c.is_ascii_digit() || c == '.') {
         return Err("it has no unit (B, kB, MB, GB, KiB, MiB, GiB)".to_owned());

@@ -37,7 +37,7 @@ pub struct Clock {
 #[derive(Clone, Copy, Debug)]
 struct Reading {
     wall: Timestamp,
-    /// Since the machine started, suspension included: nobody can set it.
+    /// Time since the machine started, including suspension. It cannot be set.
     boot: SignedDuration,
 }
 

@@ -21,8 +21,8 @@ pub struct CronTimes {
     follows: Follows,
 }
 
-/// Cron expressions by their text. One takes 5 kB (croner keeps a byte for every year), and thousands
-/// of jobs have a handful of them.
+/// Cron expressions by their text. Each takes 5 kB (croner keeps a byte for every year), and thousands of
+/// jobs share a handful of them.
 #[derive(Debug, Default)]
 pub struct Expressions(BTreeMap<String, Arc<Cron>>);
 

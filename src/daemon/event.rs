@@ -62,13 +62,13 @@ pub enum Action {
     },
     /// Tell people that something asked for will not happen.
     Skipped {
-        /// The job, as named by whoever asked.
+        /// The job, as the request names it.
         job: JobName,
         /// The fire time that is let go.
         due_at: Option<Timestamp>,
         why: SkipReason,
     },
-    /// Tell whoever holds this ticket.
+    /// Answer the client that holds this ticket.
     Answer {
         ticket: Ticket,
         /// The job that it was for.
@@ -88,7 +88,7 @@ pub struct Start {
     pub trigger: RunTrigger,
     /// The fire time that the run stands for.
     pub due_at: Option<Timestamp>,
-    /// A run of the job that has to be settled first.
+    /// A run of the job that must be resolved first.
     pub orphan: Option<Orphan>,
     /// The configuration in force: the run keeps it, whatever a reload brings.
     pub config: Arc<Config>,

@@ -288,8 +288,8 @@ impl JobTable {
         });
     }
 
-    /// A run that is going on may have read its tables before whatever made somebody ask: it does
-    /// not count, and one more is queued.
+    /// An active run may have read its tables before the event that caused the request. So it does not
+    /// count, and another run is queued.
     fn trigger(
         &mut self,
         job: &str,

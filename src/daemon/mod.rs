@@ -43,7 +43,7 @@ pub enum StartError {
     /// A directory, or what is in it.
     #[error("{} can't be used: {error}", .path.display())]
     Directory { path: PathBuf, error: io::Error },
-    /// A schedule that never fires, or the like.
+    /// An invalid schedule, such as one that never fires.
     #[error("{}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))]
     Schedules(Vec<schedule::ScheduleError>),
     /// The kernel refused.
@@ -54,8 +54,8 @@ pub enum StartError {
     Supervisor(io::Error),
 }
 
-/// Makes a directory for this user only, or uses the one that is there if it is this user's and not
-/// everybody may write to it: somebody else could answer there in the daemon's name.
+/// Creates a directory for this user only, or uses an existing one if this user owns it and other users may
+/// not write to it. Otherwise another user could answer in the name of the daemon.
 fn private_dir(path: &Path) -> Result<(), StartError> {
     let failed = |error| StartError::Directory {
         path: path.to_owned(),

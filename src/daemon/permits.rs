@@ -44,11 +44,11 @@ impl Permits {
         self.runs < config.daemon.max_running_jobs
     }
 
-    /// Takes all that the run needs, or nothing; in that case its servers that are short of
-    /// connections are added to `short`, and no later run may take from those.
+    /// Takes all connections that the run needs, or none. If it takes none, the servers that lack
+    /// connections are added to `short`, and no later run may take connections of those servers.
     ///
-    /// Thereby each server is first come, first served (a run that needs many connections is not
-    /// overtaken for ever by runs that need few), and a server that is short holds up its own jobs only.
+    /// So each server serves runs in their order, a run that needs many connections is not overtaken for
+    /// ever by runs that need few, and a server without free connections delays only its own jobs.
     pub fn take(&mut self, config: &Config, needs: &Needs, short: &mut BTreeSet<String>) -> bool {
         let mut free = self.has_run(config);
         for (server, count) in &needs.0 {

@@ -12,7 +12,7 @@ use crate::report::RunTrigger;
 #[derive(Debug)]
 pub struct RunRequest {
     pub job: JobName,
-    /// Why, by whoever asked first.
+    /// What started the run: the trigger of the first request.
     pub trigger: RunTrigger,
     /// The latest fire time that the run will stand for.
     pub due_at: Option<Timestamp>,

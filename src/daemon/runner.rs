@@ -70,7 +70,7 @@ struct RunThread {
 }
 
 impl Runner {
-    /// `ended` has room for every run at once, so that none waits to say that it is over.
+    /// `ended` has room for every run at once, so that no run waits to report its end.
     pub fn new(
         ended: mpsc::Sender<EndedRun>,
         retrying: mpsc::Sender<Retry>,

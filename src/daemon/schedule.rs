@@ -53,7 +53,7 @@ pub enum ScheduleError {
     },
 }
 
-/// What to do about the fire times that passed while nobody looked.
+/// What to do about fire times that have passed without a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CatchUp {
     /// None passed.

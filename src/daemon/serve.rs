@@ -40,7 +40,7 @@ const SLEEP_MAX: Duration = Duration::from_secs(24 * 60 * 60);
 /// Requests that wait for the loop's attention.
 const ASKED_MAX: usize = 64;
 
-/// Attempts that failed of which the loop has not heard; more are not shown by `status`.
+/// Failed attempts that the loop has not read yet. `status` does not show more.
 const RETRIES_MAX: usize = 64;
 
 /// How much longer stopping may take than until the loop's next turn, before systemd should lose
@@ -178,7 +178,7 @@ impl Daemon {
         self.tell(self.supervisor.ready(&self.status_told));
         self.job_registry
             .update(self.table.scheduled(), Timestamp::now());
-        // Whoever asked while no daemon ran is heard now.
+        // Trigger files that were written while no daemon ran are read now.
         self.scan_spool(false);
     }
 
@@ -207,7 +207,7 @@ impl Daemon {
         self.act(actions);
     }
 
-    /// The time, after the table has been told whether somebody has set the clock.
+    /// The time. If the clock was set, the job table is told first.
     fn follow_clock(&mut self) -> Timestamp {
         let (now, step) = self.clock.read();
         if let Some(by) = step {

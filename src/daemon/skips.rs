@@ -16,7 +16,7 @@ pub const NAMED_MAX: usize = 10;
 pub struct Skips(BTreeMap<JobName, u64>);
 
 impl Skips {
-    /// Logs what is let go together. What lasts is said when it begins.
+    /// Logs fires that are skipped together. A condition that lasts is logged when it begins.
     pub fn say(&mut self, skipped: &[(JobName, Option<Timestamp>, SkipReason)]) {
         let mut unknown = 0;
         for (job, due_at, why) in skipped {

@@ -23,7 +23,7 @@ mod reading;
 /// The only version so far. A newer tableferry has written any other.
 const VERSION: u32 = 1;
 
-/// Lines that may be outdated before the file is written anew.
+/// Outdated lines that the file may hold before it is rewritten.
 const OUTDATED_MAX: usize = 10_000;
 
 /// The open state file of one daemon.

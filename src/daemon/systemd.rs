@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use sd_notify::NotifyState;
 
-/// Whoever supervises this process, if anyone does. To tell nobody anything succeeds.
+/// The supervisor of this process, if there is one. Without one, every notification succeeds.
 #[derive(Debug)]
 pub struct Supervisor {
     socket: Option<(UnixDatagram, SocketAddr)>,

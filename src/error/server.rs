@@ -56,7 +56,7 @@ impl ServerError {
         error.reviewed()
     }
 
-    /// A hint is shown to everybody, so it is kept only where it can't hold a value either.
+    /// A hint is always shown, so it is kept only if it cannot contain a value.
     fn reviewed(mut self) -> Self {
         if !self.speaks_of_names_only() {
             self.hint = None;
@@ -64,7 +64,7 @@ impl ServerError {
         self
     }
 
-    /// Do the server's words for this class of errors name relations and settings, but no values?
+    /// Do the server's messages for this class of errors name relations and settings, but no values?
     fn speaks_of_names_only(&self) -> bool {
         const CLASSES: [&str; 15] = [
             "08", "0A", "25", "28", "2B", "3D", "3F", "40", "42", "53", "54", "55", "57", "58",
@@ -156,7 +156,7 @@ impl ServerError {
     }
 }
 
-/// What a SQLSTATE means, in PostgreSQL's words but without values.
+/// The condition that a SQLSTATE stands for, without values.
 fn condition(code: &str) -> &'static str {
     match code {
         "23502" => "null value violates a not-null constraint",

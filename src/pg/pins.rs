@@ -24,10 +24,10 @@ pub(super) struct Pinned {
 /// Who the session's settings are for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum PinScope {
-    /// A backend of our own.
+    /// The session has its own backend.
     Session,
-    /// A pooler in transaction mode gives every transaction another one, and ours to others
-    /// afterwards: what is set must end with the transaction.
+    /// A pooler in transaction mode uses another backend for every transaction, and gives it to other
+    /// clients afterwards. Settings must end with the transaction.
     Transaction,
 }
 
@@ -86,7 +86,7 @@ pub(super) async fn pin(
     judge(seen, Phase::Connect, side)
 }
 
-/// Begins a transaction, and sets in it what a session of our own has.
+/// Begins a transaction and pins the settings in it, unless the session has its own backend.
 pub(super) fn begin(
     modes: &str,
     scope: PinScope,

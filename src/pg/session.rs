@@ -145,10 +145,10 @@ impl Session {
         &self.watchdog
     }
 
-    /// Waits for an answer, as long as the server works on it.
+    /// Waits for an answer for as long as the server is working on it.
     ///
-    /// *Errors:* `Stalled` or `Locked` when `stall_timeout` has passed and the server is not at
-    /// work: the session must not be used again. *Cancellation:* as that of `work`.
+    /// *Errors:* `Stalled` or `Locked` if the server is not working after `stall_timeout`. The session must
+    /// not be used again. *Cancellation:* as that of `work`.
     pub async fn answer<T>(&self, phase: Phase, work: impl Future<Output = T>) -> Result<T> {
         self.enter(phase);
         tokio::select! {

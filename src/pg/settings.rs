@@ -8,7 +8,7 @@ pub struct SessionSettings {
     /// `client_encoding`; default UTF8. With another one the server's messages come in it, too:
     /// characters outside ASCII in them are replaced.
     pub encoding: Option<String>,
-    /// How long a statement may wait for a lock; zero waits for ever.
+    /// How long a statement may wait for a lock; zero: no limit.
     pub lock_timeout: Duration,
     /// What the server shows in `pg_stat_activity`, unless the conninfo says otherwise.
     pub application_name: String,

@@ -46,7 +46,7 @@ where
 {
     loop {
         match poll_fn(|context| connection.poll_message(context)).await {
-            // A notice's words may hold a row's values: a trigger's RAISE often does.
+            // A notice may contain values of a row: a trigger's RAISE often does.
             Some(Ok(AsyncMessage::Notice(notice))) => debug!(
                 %server,
                 severity = notice.severity(),
@@ -55,7 +55,7 @@ where
             ),
             Some(Ok(_)) => {}
             Some(Err(error)) => {
-                // Whoever waits for an answer gets an error of its own; this one says why.
+                // A pending request gets an error of its own; this one has the cause.
                 debug!(%server, error = reason(&error), "connection lost");
                 return;
             }

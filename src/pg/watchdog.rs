@@ -74,7 +74,7 @@ impl Watchdog {
         self.backend.answered_by(pid);
     }
 
-    /// Returns only when nothing moves and the server is not at work.
+    /// Returns only if no bytes move and the server is not working.
     pub(super) async fn stalled(&self, phase: Phase) -> Error {
         let moved = || (self.tap.received(), self.tap.sent());
         let mut silence = Silence::new(self, self.stall_timeout, moved());
@@ -161,8 +161,8 @@ impl Silence {
         self.next_check.saturating_sub(self.since.elapsed())
     }
 
-    /// Looks at a session that nothing was heard of. `Some` when it is to be given up; a backend
-    /// that waited for us in vain is ended then, so that its locks are free at once.
+    /// Checks a session that has been silent. `Some`: the session must be given up. A backend that was
+    /// waiting for the client is terminated, so that its locks are released at once.
     pub async fn check(
         &mut self,
         watchdog: &Watchdog,

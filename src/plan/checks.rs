@@ -140,7 +140,7 @@ pub fn privileges(
     }
 }
 
-/// A privilege that lacks on all columns is said once; else it is said of each column.
+/// A privilege that is missing on all columns is reported once, otherwise for each column.
 fn lacking(
     side: Side,
     relation: &RelationDesc,

@@ -240,7 +240,7 @@ fn leftovers(
         return;
     }
     if source.kind == RelationKind::Query {
-        // Whoever writes a query names what it gives: a column for nobody is a mistake.
+        // A query names its columns on purpose, so a column without a counterpart is an error.
         let unused = unread.iter().filter(|c| !is_used(&inspected.spec, &c.name));
         refusals.extend(unused.map(|column| no_place(target, column)));
     } else if !unread.is_empty() {

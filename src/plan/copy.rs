@@ -25,7 +25,7 @@ pub struct JobPlan {
     pub transactions: Vec<Transaction>,
     /// What the servers tell of the locks, where the plan is shown.
     pub seen_locks: SeenLocks,
-    /// What concerns the job as a whole and deserves a word.
+    /// Warnings about the whole job.
     pub warnings: Vec<String>,
 }
 
@@ -103,7 +103,7 @@ pub struct CopyPlan {
     pub bytes_estimate: Option<u64>,
     /// Rows expected, for the progress bar.
     pub rows_estimate: Option<u64>,
-    /// What works but deserves a word.
+    /// Warnings about the table.
     pub warnings: Vec<String>,
 }
 
@@ -195,6 +195,6 @@ pub struct SequencePlan {
 pub struct Watermark {
     /// Gives the highest value as text.
     pub read_value: String,
-    /// The mark of what will have been read, but for that value.
+    /// The mark that this run will record, without the value.
     pub mark: Mark,
 }

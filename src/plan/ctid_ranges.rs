@@ -71,9 +71,9 @@ fn pieces(source: &RelationDesc, piece_bytes: u64) -> u64 {
     source.bytes_estimate.div_ceil(piece_bytes.max(1))
 }
 
-/// What there is to do, in the order in which it is begun: as planned for one worker; for several
-/// the largest first, so that none is left alone with a large one at the end. What nobody knows the
-/// size of may be the largest.
+/// The ranges in the order in which workers take them. One worker follows the order of the plan. Several
+/// workers take the largest first, so that no large range is left at the end. A table of unknown size may be
+/// the largest.
 pub fn queue(tables: &[CopyPlan], workers: u32) -> Vec<Piece<'_>> {
     let mut sized: Vec<(u64, Piece<'_>)> = Vec::new();
     for (table, copy) in tables.iter().enumerate() {

@@ -25,7 +25,7 @@ pub struct Explanation {
     pub statements: Vec<Statement>,
     /// The locks that these take on relations.
     pub locks: Vec<Lock>,
-    /// What deserves a word.
+    /// Warnings.
     pub warnings: Vec<String>,
 }
 
@@ -44,7 +44,7 @@ pub struct TableExplanation {
     pub rows_estimate: Option<u64>,
     /// The columns, in the order of COPY.
     pub columns: Vec<ColumnExplanation>,
-    /// What deserves a word.
+    /// Warnings.
     pub warnings: Vec<String>,
 }
 

@@ -30,7 +30,7 @@ pub struct Conversion {
     pub lossy: Vec<String>,
     /// What gets lost only if the table goes as text.
     pub lossy_as_text: Vec<String>,
-    /// What works but deserves a word.
+    /// Warnings.
     pub warnings: Vec<String>,
 }
 

@@ -120,7 +120,7 @@ fn with_effects(tables: &[CopyPlan]) -> Vec<(&QualifiedName, &Effects)> {
     staged.collect()
 }
 
-/// The rows of a target that the job leaves alone, as words after "rows".
+/// The rows of a target that the job does not change, as text after "rows".
 fn kept(plan: &CopyPlan) -> Option<&'static str> {
     let Load::Staged(staged) = &plan.load else {
         return None;

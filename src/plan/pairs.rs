@@ -13,7 +13,7 @@ pub enum KnownPair {
     Text,
     /// Only text carries it, and something gets lost.
     TextLossy(&'static str),
-    /// Only text carries it, and that deserves a word.
+    /// Only text carries it, with a warning.
     TextWarned(&'static str),
     /// The same type, whose binary form is an OID.
     OidInside,

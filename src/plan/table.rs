@@ -127,7 +127,7 @@ pub fn plan(
         target_kind: target.kind,
         copy_out: sql::copy_out(&select, &format),
         pieces,
-        // Of a view or a query nobody knows how much it reads.
+        // How much a view or a query reads is not known.
         bytes_estimate: (source.bytes_estimate > 0 || source.blocks.is_some())
             .then_some(source.bytes_estimate),
         copy_in: sql::copy_in(written, &planned, &format),

@@ -32,8 +32,8 @@ enum Scale {
     Number(&'static str),
 }
 
-/// Plans the reading of a table with a watermark; `select` is what is read of it, but for the
-/// watermark's condition, and `from` its FROM.
+/// Plans the reading of a table with a watermark. `select` is the SELECT without the condition on the
+/// watermark, and `from` its FROM.
 pub fn plan(
     spec: &TableSpec,
     column: &Ident,

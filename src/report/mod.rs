@@ -24,7 +24,7 @@ pub enum Event {
     /// Both sides were inspected, and nothing speaks against the copy.
     Planned {
         tables: usize,
-        /// What is worth a word.
+        /// A warning.
         warnings: Vec<String>,
     },
     /// A table's COPY begins.
@@ -190,8 +190,8 @@ pub struct TableReport {
     pub workers: u32,
     /// Time that its COPY took.
     pub seconds: f64,
-    /// With `atomic = false`: are its rows published? Absent where that is said of the whole run,
-    /// and where it is not known.
+    /// With `atomic = false`: are its rows published? Absent if the outcome of the run says so, or if it is
+    /// not known.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub committed: Option<bool>,
 }
@@ -209,7 +209,7 @@ pub struct ErrorReport {
 }
 
 impl ErrorReport {
-    /// With `log_values`, the server's own words follow the message.
+    /// With `log_values`, the server's message is appended.
     pub fn new(error: &Error, log_values: bool) -> Self {
         let message = match error.detail() {
             Some(detail) if log_values => format!("{error}; the server says: {detail}"),

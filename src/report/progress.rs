@@ -157,7 +157,7 @@ fn retrying(job: &str, error: &Error, pause: Duration, attempt: u32) -> String {
     )
 }
 
-/// Prints one message. A reader that has gone away is no error of ours.
+/// Prints one message. A closed pipe is not an error.
 fn tell(text: &str) {
     let _ = writeln!(std::io::stderr(), "{}", harmless::message(text));
 }

@@ -75,7 +75,7 @@ fn key_parts(key: i64) -> [u32; 2] {
 }
 
 async fn busy(target: &Session, message: String, key: i64) -> Error {
-    // Whoever it was may have gone by now; and the message does without.
+    // The holder may be gone by now. Then the message does not name it.
     let holders = holders(target, key).await.unwrap_or_default();
     let describe = |h: &Holder| format!("{} (PID {})", h.application, h.pid);
     let who: Vec<_> = holders.iter().map(describe).collect();

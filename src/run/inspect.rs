@@ -54,9 +54,9 @@ pub async fn open(context: &JobContext, side: Side) -> Result<Session> {
 
 /// Begins the source's snapshot transaction, with its locks, and plans against the target.
 ///
-/// The locks come before the snapshot: a snapshot that is older than somebody's TRUNCATE would
-/// read no rows, without an error. What must be known before the locks (which tables a wildcard
-/// means) is asked before the transaction begins. `attempt` is the attempt's number.
+/// The locks come before the snapshot: a snapshot that is older than a concurrent TRUNCATE would read no
+/// rows, without an error. What must be known before the locks (which tables a wildcard matches) is read
+/// before the transaction begins. `attempt` is the number of the attempt.
 pub async fn inspect(
     context: &JobContext,
     source: &Session,
@@ -73,7 +73,7 @@ pub async fn inspect(
     catalog::lock(source, &locks).await?;
     snapshot_age.begin();
     let snapshot = snapshot(source).await?;
-    // A pooler may have given the transaction a backend that never saw our settings.
+    // A pooler may have given the transaction a backend without the pinned settings.
     source.verify(Phase::Inspect).await?;
 
     target.begin_reading(Phase::Inspect).await?;

@@ -117,7 +117,7 @@ async fn attempts(
     }
 }
 
-/// What became of a run, in the report's words.
+/// The end of a run, in the terms of its report.
 struct RunEnd {
     outcome: Outcome,
     elsewhere: Option<Elsewhere>,
@@ -152,7 +152,7 @@ impl RunEnd {
         let (outcome, elsewhere) = match error.kind() {
             ErrorKind::InDoubt => (Outcome::InDoubt, None),
             _ if in_doubt_still => (Outcome::InDoubt, Some(Elsewhere::AtWork)),
-            // Somebody else takes its fire over.
+            // Another run takes the fire over.
             _ if is_lost && run.start.due_at.is_some() => {
                 (Outcome::Skipped, Some(Elsewhere::AtWork))
             }

@@ -7,8 +7,8 @@ use backon::{BackoffBuilder, ExponentialBuilder};
 use crate::config::spec::RetrySpec;
 use crate::error::{Error, ErrorKind};
 
-/// Can the same attempt go well a little later, with nobody having changed anything? Deliberately
-/// narrow: a schema, a privilege, or a row does not mend itself, and looping hides the mistake.
+/// Can the same attempt succeed a little later without any change? Deliberately narrow: a schema error, a
+/// missing privilege or a rejected row does not disappear, and retries would hide it.
 pub fn can_pass(error: &Error) -> bool {
     match error.kind() {
         ErrorKind::Unreachable

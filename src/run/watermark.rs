@@ -12,8 +12,8 @@ use crate::plan::copy::CopyPlan;
 use crate::plan::watermark::starts_over;
 use crate::report::Event;
 
-/// Finds for every entry with a watermark where its last published run stopped, and where the source
-/// stands. The source has its snapshot.
+/// For every table with a watermark, reads where its last published run stopped, and where the source is
+/// now. The source has its snapshot.
 pub(super) async fn resume(
     context: &JobContext,
     source: &Session,

@@ -17,7 +17,7 @@ const CONNECT_WAIT: Duration = Duration::from_secs(5);
 #[derive(Debug)]
 pub struct Answers {
     lines: Lines<BufReader<OwnedReadHalf>>,
-    // Closing it would tell the daemon that nobody listens any more.
+    // Closing it would tell the daemon that the client is gone.
     _write: OwnedWriteHalf,
 }
 

@@ -7,16 +7,16 @@ use super::{JobTable, Lifecycle};
 use crate::daemon::schedule::{ON_TIME, Schedule};
 use crate::daemon::scheduled_config::JobName;
 
-/// A clock set back by more than this means another day, and fixed times are reckoned anew, too.
-/// Vixie cron draws the line at the same place.
+/// If the clock is set back by more than this, fixed times are also computed anew. Vixie cron uses the same
+/// limit.
 pub(super) const CLOCK_SET_BACK: SignedDuration = SignedDuration::from_hours(3);
 
 /// Stretches of time that are remembered as passed more than once; the oldest is forgotten.
 const REPEATS_MAX: usize = 16;
 
-/// Which fire times come again, because the clock was set back. The ledger knows a fire by its time
-/// and would call the second one done. So each time that it is passed again, a fire's time is said to be
-/// a microsecond later, and all daemons whose clocks were set back agree on that.
+/// The fire times that are repeated because the clock was set back. The ledger identifies a fire by its time
+/// and would treat the second one as done. So each repetition of a fire is recorded one microsecond later.
+/// All daemons whose clocks were set back do the same.
 #[derive(Debug, Default)]
 pub(super) struct RepeatedTimes(Vec<(Timestamp, Timestamp)>);
 
@@ -43,7 +43,7 @@ impl JobTable {
     pub(super) fn clock_set(&mut self, by: SignedDuration, now: Timestamp) {
         self.shift_waits(by);
         if !by.is_negative() {
-            // Times that were skipped are due now, as if nobody had looked.
+            // Fire times that were skipped are due now.
             return;
         }
         let Ok(passed) = now.checked_sub(by) else {

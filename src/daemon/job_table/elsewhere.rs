@@ -24,7 +24,7 @@ pub(super) struct Recheck {
 }
 
 impl JobTable {
-    /// Without a ledger, nobody knows more than the run itself reported.
+    /// Without a ledger, only the run itself knows its outcome.
     pub(super) fn is_undecided(&self, outcome: Outcome, elsewhere: Option<Elsewhere>) -> bool {
         let has_ledger = self.scheduled.config().daemon.history == History::Target;
         match outcome {

@@ -70,7 +70,7 @@ pub(super) fn is_known(key: &str) -> bool {
     SUPPORTED.contains(&key) || HARMLESS.iter().any(|(name, _)| *name == key)
 }
 
-/// Refuses a key that nobody knows, and names the nearest one.
+/// Refuses an unknown key, and names the nearest known one.
 pub(super) fn check_known(key: &str, place: &str) -> Result<(), ConninfoError> {
     if is_known(key) {
         return Ok(());

@@ -62,7 +62,7 @@ pub fn resolve(text: &str, outside: &Outside<'_>) -> Result<Conninfo, ConninfoEr
     }
     settings.remove("servicefile");
     for (variable, key) in VARIABLES {
-        // Whoever says sslmode doesn't mean the old way to say it as well.
+        // If sslmode is set, the older requiressl does not apply.
         let said = key == "requiressl" && settings.contains_key("sslmode");
         if let (Some(value), false) = (outside.var(variable), said) {
             settings.entry(key.to_owned()).or_insert(value);

@@ -36,7 +36,7 @@ pub struct Conninfo {
     pub target_session_attrs: TargetSessionAttrs,
     /// Try hosts and addresses in random order.
     pub load_balance_hosts: bool,
-    /// A whole connect, TLS and login included, to one address; `None` waits for ever.
+    /// Limit for one address: connecting, TLS and login together. `None`: no limit.
     pub connect_timeout: Option<Duration>,
     /// TCP keepalives; `None` turns them off.
     pub keepalives: Option<Keepalives>,
@@ -44,7 +44,7 @@ pub struct Conninfo {
     pub tcp_user_timeout: Option<Duration>,
     /// Command-line options for the server.
     pub options: Option<String>,
-    /// What the server shows in `pg_stat_activity`, where somebody insists.
+    /// The application name in `pg_stat_activity`, if the conninfo sets one.
     pub application_name: Option<String>,
 }
 

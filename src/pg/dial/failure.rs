@@ -80,7 +80,7 @@ fn of_transport(error: Error, text: &str) -> Error {
     error
 }
 
-/// Does this answer settle it, so that no other address or host is asked?
+/// Is this answer final, so that no other address or host is tried?
 pub(super) fn is_final(error: &Error) -> bool {
     !matches!(
         error.kind(),
@@ -93,7 +93,7 @@ pub(super) fn may_pass_without_tls(error: &Error) -> bool {
     error.kind() == ErrorKind::Tls || error.sqlstate() == Some("28000")
 }
 
-/// One error of all that was tried: the last one, with the others in its words.
+/// Combines all failures into one error: the last one, with the others in its message.
 pub(super) fn of_all(mut failures: Vec<Error>, side: Side) -> Error {
     let Some(last) = failures.pop() else {
         return Error::new(

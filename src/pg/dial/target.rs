@@ -52,7 +52,7 @@ pub(super) async fn check(dialled: &Dialled, wanted: Wanted) -> Result<(), HostR
     if matches!(wanted, Wanted::Any) {
         return Ok(());
     }
-    // Unprepared: a pooler may have another backend for the second half of a prepared one.
+    // Not prepared: a pooler may use another backend to execute a prepared statement.
     let rows = dialled
         .client
         .query_typed(

@@ -32,8 +32,8 @@ const CHECK_SQL: &str = "\
     WHERE a.pid OPERATOR(pg_catalog.=) $1 \
     AND a.datname OPERATOR(pg_catalog.=) pg_catalog.current_database()";
 
-/// Only what is surely ours, and what waits for us: behind a pooler, a backend may have gone to
-/// somebody else.
+/// Only a backend that is certainly this session's, and that waits for the client: behind a pooler, a
+/// backend may serve another client by now.
 const END_SQL: &str = "\
     SELECT pg_catalog.pg_terminate_backend(a.pid) FROM pg_catalog.pg_stat_activity a \
     WHERE a.pid OPERATOR(pg_catalog.=) $1 \
@@ -42,7 +42,7 @@ const END_SQL: &str = "\
     AND a.application_name OPERATOR(pg_catalog.=) pg_catalog.current_setting('application_name') \
     AND a.wait_event OPERATOR(pg_catalog.=) ANY (ARRAY['ClientRead', 'ClientWrite'])";
 
-/// What a backend that was not heard of is doing.
+/// What a silent backend is doing.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Doing {
     /// Waiting for a lock that these hold.

@@ -2,8 +2,8 @@
 
 use crate::catalog::attachments::{Attachments, Grant, RowType};
 
-/// What differs between two sets of attachments, named for people. What only says what our role
-/// may do is left out, and so is the difference between default privileges and the same granted.
+/// The differences between two sets of attachments, named for people. Two differences do not count: what
+/// only says what the role may do, and default privileges that are also granted explicitly.
 pub fn differences(one: &Attachments, other: &Attachments) -> Vec<&'static str> {
     let mut found = Vec::new();
     macro_rules! compare {

@@ -29,7 +29,7 @@ pub(super) fn check(
             );
             return;
         }
-        // Refused for every mode.
+        // Refused in every mode.
         _ => return,
     }
     let Some(attachments) = attachments else {

@@ -42,8 +42,8 @@ pub struct PublishSql {
     pub swap: Vec<String>,
 }
 
-/// A foreign key to a table that is not swapped. Adding it locks that table against writers, dropping
-/// the old one locks it against everybody.
+/// A foreign key to a table that is not swapped. Adding the key blocks writers of that table; dropping the
+/// old key blocks all access.
 #[derive(Clone, Debug, PartialEq)]
 pub struct OuterKey {
     /// Adds it to the shadow.

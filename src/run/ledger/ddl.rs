@@ -31,7 +31,7 @@ END $$;"
     )
 }
 
-/// What a role needs that uses a ledger which somebody else has made.
+/// The privileges of a role that uses a ledger which another role has created.
 const GRANTS: &str = "\
 -- What tableferry's role needs, if another role runs this:
 --   GRANT USAGE ON SCHEMA tableferry TO loader;
@@ -68,7 +68,7 @@ const LOCK: &str = "ledger";
 pub(super) enum LedgerState {
     /// Not even the schema.
     Nothing,
-    /// The schema, which somebody else may have made for us.
+    /// Only the schema, which another role may have created.
     Schema,
     /// Tables of an older version.
     Outdated,
@@ -99,7 +99,7 @@ async fn known_version(target: &Session) -> Result<LedgerState> {
     let row = target.row_if_any(Phase::Prepare, "the ledger's version", sql, &[]);
     let version: i32 = match row.await.map_err(unusable)? {
         Some(row) => row.get(0)?,
-        // Somebody has deleted the row.
+        // The row was deleted.
         None => 0,
     };
     match version {
@@ -142,7 +142,7 @@ pub(super) async fn make(target: &Session) -> Result<()> {
         lock_key(LOCK)
     );
     target.run(Phase::Prepare, &lock).await?;
-    // Somebody else may have made it while we waited.
+    // Another run may have created it in the meantime.
     let found = state(target).await?;
     let schema = match found {
         LedgerState::Ready => return target.run(Phase::Prepare, "ROLLBACK").await,

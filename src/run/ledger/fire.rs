@@ -78,7 +78,7 @@ pub(super) async fn claim(
     };
     loop {
         let Some(run_id) = claimed_by(run, target, &due_at).await? else {
-            // An earlier fire's run may be at work elsewhere.
+            // The run of an earlier fire may be active in another daemon.
             if let Some(who) = at_work(run, target).await? {
                 return Ok(match run.context.job.schedule.overlap {
                     Overlap::Skip => FireClaim::Theirs(Elsewhere::Ended, who),

@@ -49,7 +49,7 @@ async fn beat(run: &RunContext, session: &mut Option<Session>) -> Result<bool> {
     let row = session
         .row_if_any(Phase::CopyIn, "the run's state", sql, &[&run_id])
         .await?;
-    // The row is missing if the ledger was created anew. Then nobody has marked the run lost.
+    // The row is missing if the ledger was created anew. Then the run has not been marked lost.
     Ok(match row {
         Some(row) => RunState::parse(&row.get::<String>(0)?) != Some(RunState::Lost),
         None => true,

@@ -31,7 +31,7 @@ pub(super) fn append(state_dir: &Path, entry: &RunRecord) -> Result<()> {
 fn append_line(state_dir: &Path, entry: &RunRecord) -> io::Result<()> {
     let mut line = serde_json::to_vec(entry)?;
     line.push(b'\n');
-    // Several processes may share the directory: nobody writes to a file that is being renamed.
+    // Several processes may share the directory. The lock prevents writing to a file that is being renamed.
     let lock = open(&state_dir.join(LOCK_FILE))?;
     lock.lock()?;
     let path = state_dir.join(FILE);

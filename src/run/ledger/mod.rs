@@ -50,10 +50,10 @@ const ENDED_LOCK_TIMEOUT: Duration = Duration::from_secs(2);
 /// How long a lookup waits for a transaction that is not decided yet.
 const RESOLVE_LOCK_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Claims the run's fire, and says that the run is at work, in a short transaction; makes the
-/// ledger where there is none. The session must not be in a transaction.
+/// Claims the fire and records the run as `running`, in a short transaction. Creates the ledger if there is
+/// none. The session must not be in a transaction.
 ///
-/// *Errors:* whatever keeps the run from being recorded: then nothing should be copied.
+/// *Errors:* everything that prevents the run from being recorded. Then nothing may be copied.
 pub(super) async fn begin(
     run: &RunContext,
     target: &Session,
@@ -85,8 +85,8 @@ async fn begin_on_target(
     target: &Session,
     failures: &[String],
 ) -> Result<FireClaim> {
-    // Should a crash of the server lose what is written here, our sessions are gone with it: the
-    // next attempt writes it again.
+    // If a crash of the server loses these rows, the sessions of the run are lost, too, and the next attempt
+    // writes them again.
     target
         .begin(
             Phase::Prepare,
@@ -182,10 +182,10 @@ pub(super) async fn prune(run: &RunContext, target: &Session) -> Result<()> {
     }
 }
 
-/// Records how the run ended, as well as that can be done: the target may be out of reach. Then
-/// its row stays `running`, until somebody finds that it is not heard of any more.
+/// Records how the run ended, if the target can be reached. Otherwise its row stays `running` until another
+/// run marks it lost.
 ///
-/// `false`: the ledger has called it lost meanwhile.
+/// Returns `false` if the ledger says that the run is lost.
 pub(super) async fn ended(
     run: &RunContext,
     report: &RunReport,

@@ -53,12 +53,12 @@ pub struct Pace<'a> {
     pub on_progress: &'a (dyn Fn(Totals) + Sync),
 }
 
-/// Moves the rows that `copy_out` reads, which are a table's or a piece of it, and returns what both
-/// sides counted.
+/// Moves the rows that `copy_out` reads, of a table or of one of its ranges. Returns the counts of both
+/// sides.
 ///
-/// *Errors:* whatever failed first; the other half's error would only be its consequence.
-/// After an error neither session may be used again: abort both.
-/// *Cancellation:* dropping this future leaves both COPYs open; abort both sessions.
+/// *Errors:* the first error; the other side would only fail because of it. After an error, neither session
+/// may be used again: abort both. *Cancellation:* dropping this future leaves both COPYs open; abort both
+/// sessions.
 pub(super) async fn copy(
     source: &Session,
     target: &Session,

@@ -58,7 +58,7 @@ pub(super) async fn pump(
     }
 }
 
-/// Waits for ever: the target's side has failed, and its error ends the copy.
+/// Never returns: the target's side has failed, and its error ends the copy.
 async fn superseded<T>() -> Result<T> {
     std::future::pending().await
 }

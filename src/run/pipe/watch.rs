@@ -65,8 +65,7 @@ impl<'a> Meter<'a> {
         self.waiting.store(whom as u8, Ordering::Relaxed);
     }
 
-    /// Tells progress; returns only when nothing moves and the side that is waited for is not at
-    /// work: a slow one is waited for.
+    /// Reports progress. Returns only if no bytes move and the server that is waited for is not working.
     pub(super) async fn watch(&self, source: &Session, target: &Session, pace: &Pace<'_>) -> Error {
         let mut ticks = tokio::time::interval(TICK);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);

@@ -88,7 +88,7 @@ async fn all(
     Ok(equal)
 }
 
-/// The target's snapshot, too, comes after its locks: one that is older than somebody's TRUNCATE
+/// The target's snapshot, too, is taken after its locks: a snapshot that is older than a concurrent TRUNCATE
 /// would see no rows.
 async fn snapshot(target: &Session, tables: &[CopyPlan]) -> Result<()> {
     target
