@@ -166,7 +166,12 @@ pub fn table(name: &str, columns: Vec<ColumnDesc>) -> RelationDesc {
             skip_triggers: true,
             temporary: true,
         },
-        ..RelationDesc::query(QualifiedName::new("public", name), 150_000, columns, "C".to_owned())
+        ..RelationDesc::query(
+            QualifiedName::new("public", name),
+            150_000,
+            columns,
+            "C".to_owned(),
+        )
     }
 }
 

@@ -8,7 +8,7 @@ use jiff::tz::TimeZone;
 use secrecy::SecretString;
 
 use super::*;
-use crate::config::spec::{Config, DaemonSpec, History, Mode, PasswordSource, ServerSpec};
+use crate::config::spec::{Config, DaemonSpec, History, Mode, Overlap, PasswordSource, ServerSpec};
 use crate::plan::fixtures;
 
 /// A job that copies from server `s` to server `t`, on demand only.
