@@ -5,11 +5,11 @@ use crate::catalog::mark::Mark;
 use crate::pg::ident::{Ident, QualifiedName};
 use crate::plan::column::{ColumnPlan, CopyFormat};
 use crate::plan::compare::Comparison;
-use crate::plan::lock::{SeenLocks, Used};
 use crate::plan::quarantine::Quarantine;
 use crate::plan::staged::types::{Apply, Staged};
 use crate::plan::step::Transaction;
 use crate::plan::swap::types::Shadow;
+use crate::plan::used::{SeenLocks, Used};
 
 /// How all tables of a job will be copied.
 #[derive(Clone, Debug, PartialEq)]

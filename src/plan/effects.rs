@@ -26,7 +26,7 @@ use crate::catalog::desc::{KeyAction, KeyActions, ReferentialAction};
 use crate::config::spec::JobSpec;
 use crate::error::Side;
 use crate::pg::ident::{Ident, QualifiedName};
-use crate::plan::lock::{self, Use, Used};
+use crate::plan::used::{self, Use, Used};
 use crate::plan::refusal::Refusal;
 
 /// What changes of one table's rows may change besides.
@@ -111,7 +111,7 @@ pub fn of(
             continue;
         }
         let does = if by.acts { Use::Changes } else { Use::LooksUp };
-        lock::add_use(&mut outside, by.key.table.clone(), does);
+        used::add_use(&mut outside, by.key.table.clone(), does);
         if !by.acts {
             continue;
         }

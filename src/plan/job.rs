@@ -8,7 +8,7 @@ use crate::error::{ErrorKind, Side};
 use crate::pg::ident::QualifiedName;
 use crate::plan::copy::{CopyPlan, JobPlan, Load};
 use crate::plan::effects::{self, Effects};
-use crate::plan::lock::SeenLocks;
+use crate::plan::used::SeenLocks;
 use crate::plan::refusal::Refusal;
 use crate::plan::setting::Setting;
 use crate::plan::shared::{Attempt, Shared};

@@ -11,6 +11,7 @@ use crate::error::Side;
 use crate::pg::ident::QualifiedName;
 use crate::plan::copy::{CopyPlan, JobPlan, Load};
 use crate::plan::swap;
+use crate::plan::used::{Use, Used, add_use};
 
 /// A lock that a statement takes until the end of its transaction.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -23,35 +24,6 @@ pub struct Lock {
     pub lock: &'static str,
     /// What it keeps others from doing.
     pub blocks: &'static str,
-}
-
-/// What writing a table's rows does with a relation that is not among the job's targets.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Use {
-    /// Foreign keys look rows up.
-    LooksUp,
-    /// The sequence is advanced.
-    Advances,
-    /// Foreign keys with ON DELETE or ON UPDATE change rows.
-    Changes,
-}
-
-/// Relations that writing a table's rows locks besides the table.
-pub type Used = BTreeMap<QualifiedName, Use>;
-
-/// What only the servers know of a plan's locks.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct SeenLocks {
-    /// The relations that planning has locked on the source: a run locks the same.
-    pub source: Vec<QualifiedName>,
-    /// The partitions, at every level, of the target's partitioned tables that a run locks.
-    pub partitions: BTreeMap<QualifiedName, Vec<QualifiedName>>,
-}
-
-/// Adds a use; the one with the stronger lock counts.
-pub fn add_use(used: &mut Used, relation: QualifiedName, does: Use) {
-    let entry = used.entry(relation).or_insert(does);
-    *entry = does.max(*entry);
 }
 
 /// A lock, and what it blocks.

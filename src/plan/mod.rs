@@ -33,6 +33,7 @@ pub(crate) mod step;
 pub(crate) mod swap;
 mod table;
 pub(crate) mod typmod;
+pub mod used;
 pub(crate) mod watermark;
 
 pub use crate::catalog::desc::Inspected;

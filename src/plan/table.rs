@@ -8,7 +8,7 @@ use crate::plan::column::{ColumnPlan, CopyFormat, FormatReason};
 use crate::plan::columns::{self, ColumnPair};
 use crate::plan::copy::{CopyPlan, Load, SequencePlan};
 use crate::plan::format::{self, Carrier, Conversion, ServerFacts};
-use crate::plan::lock::{self, Use, Used};
+use crate::plan::used::{self, Use, Used};
 use crate::plan::refusal::Refusal;
 use crate::plan::setting::Setting;
 use crate::plan::{checks, compare, ctid_ranges, pairs, quarantine, sql, staged, watermark};
@@ -304,14 +304,14 @@ fn used(
     if job.triggers != Triggers::Skip && job.mode != Mode::Swap {
         let outer = target.foreign_keys.iter().map(|key| &key.to);
         for to in outer.filter(|to| !setting.targets.contains(to)) {
-            lock::add_use(&mut used, to.clone(), Use::LooksUp);
+            used::add_use(&mut used, to.clone(), Use::LooksUp);
         }
     }
     let copied = |name: &Ident| pairs.iter().any(|pair| pair.target.name == *name);
     let defaults = target.columns.iter().filter(|column| !copied(&column.name));
     let defaults = defaults.flat_map(|column| column.sequences.iter().map(|s| &s.name));
     for name in defaults.chain(sequences.iter().map(|owned| &owned.sequence)) {
-        lock::add_use(&mut used, name.clone(), Use::Advances);
+        used::add_use(&mut used, name.clone(), Use::Advances);
     }
     used
 }
