@@ -14,16 +14,16 @@ use nix::time::{ClockId, clock_gettime};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
-/// Time servers move a clock by less than this all the time; a larger difference is a step.
+/// Time servers adjust a clock by less than this. A larger difference means that the clock was set.
 const STEP_MIN: SignedDuration = SignedDuration::from_secs(2);
 
-/// Both clocks are read within this, or the reading does not count.
+/// Both clocks must be read within this time.
 const READ_WITHIN: SignedDuration = SignedDuration::from_millis(500);
 
-/// How often they are read until a reading counts.
+/// How often reading both clocks is tried.
 const READINGS_MAX: usize = 3;
 
-/// Far enough away: the timer is only there to be cancelled.
+/// Far in the future: the timer exists only to be cancelled.
 const NEVER_SECONDS: i64 = 1 << 40;
 
 /// Watches the wall clock.
@@ -42,8 +42,8 @@ struct Reading {
 }
 
 impl Clock {
-    /// Begins to watch. Where the kernel does not tell of a clock that is set, [`Clock::read`] finds
-    /// out. Needs a Tokio runtime.
+    /// Begins to watch the clock. If the kernel does not report that the clock was set, [`Clock::read`]
+    /// notices it. Needs a Tokio runtime.
     pub fn watch() -> Self {
         let notice = notice().inspect_err(|error| {
             tracing::debug!("the kernel does not say when the clock is set: {error}");
@@ -54,15 +54,15 @@ impl Clock {
         }
     }
 
-    /// Completes when the clock has been set, or the machine wakes up from suspension. *Cancellation:*
-    /// loses nothing, for [`Clock::read`] is what counts.
+    /// Completes when the clock was set, or the machine resumes after suspension. *Cancellation:* loses
+    /// nothing; [`Clock::read`] reports the step.
     pub async fn is_set(&self) {
         let Some(notice) = &self.notice else {
             return future::pending().await;
         };
         let cancelled = |mut timer: &File| match timer.read(&mut [0; 8]) {
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => Err(error),
-            // ECANCELED; any other answer would come again and again.
+            // ECANCELED is expected. Any other error would repeat at once.
             Err(error) if error.raw_os_error() == Some(nix::libc::ECANCELED) => Ok(true),
             _ => Ok(false),
         };
@@ -72,8 +72,8 @@ impl Clock {
         }
     }
 
-    /// The time, and by how much the clock was set since the last look: less than nothing, if it was
-    /// set back. Small corrections are none.
+    /// The time, and by how much the clock was set since the last call: negative if it was set back. `None`:
+    /// only small corrections.
     pub fn read(&mut self) -> (Timestamp, Option<SignedDuration>) {
         let Some(now) = Reading::take() else {
             return (Timestamp::now(), None);
@@ -85,7 +85,7 @@ impl Clock {
 }
 
 impl Reading {
-    /// A process that is stopped between both clocks would see a step where there is none.
+    /// If the process is stopped between the two reads, it would see a step that did not happen.
     fn take() -> Option<Self> {
         let boot = || {
             let time = clock_gettime(ClockId::CLOCK_BOOTTIME).ok()?;

@@ -37,25 +37,25 @@ impl Expressions {
     }
 }
 
-/// What a job does when the clock is put forward or back.
+/// What a job does when the clock is set forward or back.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Follows {
-    /// The minute or the hour is `*` or `*/n`: whenever the clock on the wall says so, twice in the
-    /// repeated hour and not at all in the skipped one.
+    /// The minute or the hour is `*` or `*/n`: the job follows the wall clock, so it fires twice in a
+    /// repeated hour and not in a skipped one.
     WallClock,
-    /// Minute and hour are given: once for each time on the calendar. A skipped time is made up for
-    /// right after the gap, a repeated one counts the first time only.
+    /// Minute and hour are given: the job fires once for each calendar time. A skipped time fires right
+    /// after the gap; a repeated time fires only the first time.
     Calendar,
 }
 
 impl CronTimes {
-    /// Reads `minute hour day month weekday`, or takes it from those that were read before.
+    /// Parses `minute hour day month weekday`, or reuses an expression that was parsed before.
     pub fn parse(
         text: &str,
         zone: TimeZone,
         read: &mut Expressions,
     ) -> Result<Self, CronSyntaxError> {
-        // Vixie cron, too, looks at the first character of these two fields only.
+        // Vixie cron also checks only the first character of these two fields.
         let star = text
             .split_whitespace()
             .take(2)
@@ -77,7 +77,7 @@ impl CronTimes {
         self.follows == Follows::WallClock
     }
 
-    /// The first fire time later than `after`; `None` beyond the calendar's end.
+    /// The first fire time after `after`; `None` at the end of the calendar.
     pub fn next_after(&self, after: Timestamp) -> Option<Timestamp> {
         let here = after.to_zoned(self.zone.clone());
         match self.follows {
@@ -86,7 +86,7 @@ impl CronTimes {
                 let mut civil = here.datetime();
                 loop {
                     civil = self.step(&civil)?;
-                    // In the second pass of a repeated hour the calendar's times are behind us.
+                    // In the second pass of a repeated hour, the fixed times of that hour have passed.
                     let fire = self.instant_of(civil)?;
                     if fire > after {
                         return Some(fire);

@@ -16,13 +16,14 @@ pub type Ticket = u64;
 
 #[derive(Clone, Debug)]
 pub enum DaemonEvent {
-    /// [`wake_at`](crate::daemon::job_table::JobTable::wake_at) has come. Harmless at any other time.
+    /// The time of [`wake_at`](crate::daemon::job_table::JobTable::wake_at) has come. Harmless at any other
+    /// time.
     Tick,
-    /// The wall clock was set by this much; back, if that is less than nothing.
+    /// The wall clock was set by this much; negative if it was set back.
     ClockSet { by: SignedDuration },
-    /// Run these jobs: each once, and the run starts after this moment.
+    /// Run each of these jobs once, in a run that starts after the request.
     Trigger {
-        /// Their names, as given; unknown ones are answered.
+        /// Their names, as requested. Unknown names are answered.
         jobs: Vec<String>,
         trigger: RunTrigger,
         ticket: Option<Ticket>,
@@ -31,7 +32,7 @@ pub enum DaemonEvent {
     OnDemand,
     /// SIGRTMIN + n.
     Signal(u8),
-    /// A run that [`Action::Start`] asked for has ended.
+    /// A run that [`Action::Start`] has started is over.
     Finished {
         job: JobName,
         run_id: Uuid,
@@ -41,7 +42,7 @@ pub enum DaemonEvent {
     },
     /// The configuration has changed, and is valid.
     Reload(ScheduledConfig),
-    /// SIGTERM or SIGINT: the first drains, the second cancels.
+    /// SIGTERM or SIGINT. The first waits for active runs, the second cancels them.
     Stop,
 }
 
@@ -50,17 +51,17 @@ pub enum DaemonEvent {
 pub enum Action {
     /// Start this run, and report its end with [`DaemonEvent::Finished`].
     Start(Start),
-    /// Have this job's run stop. It still has to report its end.
+    /// Cancel this job's run. The run still reports its end.
     Cancel(JobName),
-    /// Store that this job's fire times up to this one need no catching up after a restart. Comes when
-    /// the run that stands for them has ended, not when it starts, so that a daemon that was killed
-    /// during a run catches up with it; and not for a run that was cancelled.
+    /// Store that this job's fire times up to this one need no catching up after a restart. This action
+    /// comes when the run of the fire has ended, not when it starts, so that a daemon that is killed during
+    /// a run repeats it. It does not come for a cancelled run.
     FireCompleted {
         job: JobName,
         /// The fire time: the next daemon's [`SavedJob::due_at`](crate::daemon::job_table::SavedJob::due_at).
         due_at: Timestamp,
     },
-    /// Tell people that something asked for will not happen.
+    /// Log that a requested run or a fire is skipped.
     Skipped {
         /// The job, as the request names it.
         job: JobName,
@@ -77,7 +78,7 @@ pub enum Action {
     },
     /// The new configuration is in force.
     Reloaded(Changes),
-    /// Nothing is left to wait for. Comes once, last.
+    /// No run is active any more. Comes once, as the last action.
     Exit,
 }
 
@@ -90,7 +91,7 @@ pub struct Start {
     pub due_at: Option<Timestamp>,
     /// A run of the job that must be resolved first.
     pub orphan: Option<Orphan>,
-    /// The configuration in force: the run keeps it, whatever a reload brings.
+    /// The configuration of the run. A later reload does not change it.
     pub config: Arc<Config>,
 }
 
@@ -99,13 +100,13 @@ pub struct Start {
 pub enum SkipReason {
     /// No such job.
     Unknown,
-    /// The previous run is still going, and `overlap = "skip"`.
+    /// The previous run is still active, and `overlap = "skip"`.
     StillRunning,
     /// The previous fire still waits for a permit.
     StillWaiting,
-    /// It passed unseen, and `missed = "skip"`.
+    /// The fire was missed longer ago than `catchup_window`.
     Missed,
-    /// It passed unseen, longer ago than `catchup_window`.
+    /// The fire was missed longer ago than `catchup_window`.
     TooOld,
     /// A reload removed the job while it waited.
     Removed,
@@ -115,7 +116,7 @@ pub enum SkipReason {
 /// What became of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Answer {
-    /// A run that started after the request ended so.
+    /// A run that started after the request has ended, with this outcome.
     Ended(Outcome),
     /// There will be no run.
     Refused(SkipReason),

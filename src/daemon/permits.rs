@@ -10,8 +10,8 @@ use crate::config::spec::{Config, JobSpec};
 pub struct Needs(BTreeMap<String, u32>);
 
 impl Needs {
-    /// What a run of `job` takes with these `connections`. A job that needs more than a
-    /// server's `max_connections` gets all of them: the run has to make do, or it would never start.
+    /// The connections of a run of `job`. If it needs more than the `max_connections` of a server, it gets
+    /// all of them; otherwise it would never start.
     pub fn new(config: &Config, job: &JobSpec, connections: Connections) -> Self {
         let mut needs = BTreeMap::new();
         let Connections { source, target } = connections;
@@ -80,7 +80,7 @@ impl Permits {
         }
     }
 
-    /// The connections to this server that are spoken for.
+    /// The connections to this server that are in use.
     pub fn in_use(&self, server: &str) -> u32 {
         self.connections.get(server).copied().unwrap_or(0)
     }

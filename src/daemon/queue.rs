@@ -14,13 +14,13 @@ pub struct RunRequest {
     pub job: JobName,
     /// What started the run: the trigger of the first request.
     pub trigger: RunTrigger,
-    /// The latest fire time that the run will stand for.
+    /// The latest fire time that the run covers.
     pub due_at: Option<Timestamp>,
-    /// The latest fire time that needs no catching up if the run comes to its end.
+    /// The latest fire time that needs no catching up after the run.
     pub completes: Option<Timestamp>,
-    /// Who wants a run that starts from now on, whatever became of the fire: the first of them.
+    /// The first trigger that requested a run from now on, besides the fire.
     pub asked: Option<RunTrigger>,
-    /// Nothing new: a look at how that fire stands by now, or a run that was left in doubt.
+    /// Checks the state of a fire that another daemon runs, or of a run in doubt. It requests no new work.
     pub is_recheck: bool,
     /// Who waits for its outcome.
     pub tickets: Vec<Ticket>,
@@ -37,8 +37,8 @@ pub struct Queue {
 }
 
 impl Queue {
-    /// Adds a request, or merges it into the one that waits: a run that has not started will see
-    /// whatever made either ask.
+    /// Adds a request, or merges it into the waiting one: a run that has not started reads everything that
+    /// was committed before either request.
     pub fn push(&mut self, request: RunRequest) {
         if let Some(waiting) = self.get_mut(&request.job) {
             waiting.tickets.extend(request.tickets);

@@ -7,7 +7,7 @@ use super::scheduled_config::ScheduledConfig;
 use crate::config;
 use crate::config::spec::Config;
 
-/// Reads the configuration again. *Errors:* all that is wrong with it, for people.
+/// Reads the configuration again. *Errors:* all of its errors, as text.
 pub fn read(request: &config::Request, old: &Config) -> Result<ScheduledConfig, String> {
     let new = config::load(request).map_err(|errors| errors.to_string())?;
     for warning in &new.warnings {
@@ -22,7 +22,7 @@ pub fn read(request: &config::Request, old: &Config) -> Result<ScheduledConfig, 
     })
 }
 
-/// Where the daemon lives can't be changed while it lives there.
+/// The directories of a running daemon cannot be changed.
 fn kept_until_restart(old: &Config, new: &Config) -> Vec<(&'static str, String)> {
     let (old, new) = (&old.daemon, &new.daemon);
     let mut kept = Vec::new();

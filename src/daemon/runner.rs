@@ -22,11 +22,11 @@ use crate::run::{self, Cancelled, Canceller, NextDue, RunContext};
 pub struct EndedRun {
     pub job: JobName,
     pub run_id: Uuid,
-    /// What became of it; an error when it could not even begin, or panicked.
+    /// The report, or an error if the run could not begin or panicked.
     pub report: std::result::Result<RunReport, ErrorReport>,
 }
 
-/// An attempt of a run has failed, and another one follows.
+/// A failed attempt that is followed by another one.
 #[derive(Debug)]
 pub struct Retry {
     pub job: JobName,
@@ -35,7 +35,7 @@ pub struct Retry {
     pub error: String,
 }
 
-/// Passes events on, and tells the loop of attempts that failed.
+/// Passes events on, and reports failed attempts to the loop.
 struct RetryListener {
     job: JobName,
     retrying: mpsc::Sender<Retry>,
@@ -45,7 +45,7 @@ struct RetryListener {
 impl Listener for RetryListener {
     fn on(&self, job: &str, run_id: Uuid, event: &Event) {
         if let Event::Retrying { error, attempt, .. } = event {
-            // It is for `status` only: a loop that is busy need not hear all.
+            // Only `status` uses it, so an event may be lost if the loop is busy.
             let _ = self.retrying.try_send(Retry {
                 job: self.job.clone(),
                 attempt: *attempt,
@@ -84,7 +84,7 @@ impl Runner {
         }
     }
 
-    /// Starts a run. Its end comes through the channel, whatever happens.
+    /// Starts a run. Its end is always sent through the channel.
     pub fn start(&mut self, start: Start, run_id: Uuid) {
         let (canceller, cancelled) = run::cancellation();
         let job = start.job.clone();
@@ -134,7 +134,7 @@ impl Runner {
         }
     }
 
-    /// Lets go of a run that has said that it ended: its thread has nothing left to do.
+    /// Removes a run that has reported its end.
     pub fn forget(&mut self, job: &JobName) {
         if let Some(run) = self.runs.remove(job)
             && run.thread.join().is_err()

@@ -60,14 +60,15 @@ pub enum CatchUp {
     Nothing,
     /// Run once, in place of the latest of them.
     Run(Timestamp),
-    /// `missed = "skip"`: let the latest and all before it go.
+    /// `missed = "skip"`: the latest fire and all before it are skipped.
     Unwanted(Timestamp),
-    /// Even the latest is older than `catchup_window`.
+    /// The latest fire is older than `catchup_window`.
     TooOld(Timestamp),
 }
 
 impl Schedule {
-    /// The schedule of the job with this name. `default_zone` is where `cron` is read unless the job says.
+    /// The schedule of the job with this name. `default_zone` is the time zone of `cron` if the job does not
+    /// set one.
     pub fn new(
         job: &str,
         spec: &ScheduleSpec,
@@ -76,7 +77,7 @@ impl Schedule {
         Schedule::sharing(job, spec, default_zone, &mut Expressions::default())
     }
 
-    /// The same for one of many jobs, which share what they can.
+    /// The same for one of many jobs, which share parsed expressions.
     pub fn sharing(
         job: &str,
         spec: &ScheduleSpec,
@@ -132,8 +133,8 @@ impl Schedule {
         planned.checked_add(self.delay).ok()
     }
 
-    /// Whether a clock that is set back makes the job run again at times that have passed already; else
-    /// each of its fixed times counts once.
+    /// Does the job run again at repeated times if the clock is set back? Otherwise each of its fixed times
+    /// runs once.
     pub fn follows_clock(&self) -> bool {
         match &self.times {
             Times::OnDemand | Times::Every { .. } => true,
@@ -159,7 +160,7 @@ impl Schedule {
                 let fire = multiple(count, *period_ns)?.checked_add(self.delay).ok()?;
                 (fire > after).then_some(fire)
             }
-            // Looks back twice as far each time: years of missed minutes cost a few steps.
+            // Searches twice as far back each time: years of missed minutes take a few steps.
             Times::Cron(_) => {
                 let mut back = SignedDuration::from_mins(1);
                 loop {
@@ -175,7 +176,7 @@ impl Schedule {
         }
     }
 
-    /// What to do at `now`, when fire times up to `last` have been dealt with.
+    /// What to do at `now`, if fire times up to `last` have been handled.
     pub fn catch_up(&self, last: Timestamp, now: Timestamp) -> CatchUp {
         match (self.latest_between(last, now), self.missed) {
             (None, _) => CatchUp::Nothing,

@@ -31,7 +31,7 @@ use crate::report::Listener;
 mod actions;
 mod requests;
 
-/// The wall clock is looked at no later than after this, should the kernel not say that it was set.
+/// The interval at which the wall clock is checked, in case the kernel does not report that it was set.
 const CLOCK_CHECK_EVERY: Duration = Duration::from_secs(60);
 
 /// The longest sleep if no event is due.
@@ -43,17 +43,17 @@ const ASKED_MAX: usize = 64;
 /// Failed attempts that the loop has not read yet. `status` does not show more.
 const RETRIES_MAX: usize = 64;
 
-/// How much longer stopping may take than until the loop's next turn, before systemd should lose
-/// patience: what cancelling may take.
+/// The time beyond the next turn of the loop that systemd is asked to wait while stopping. Cancelling runs
+/// may take this long.
 const CANCEL_WAIT: Duration = Duration::from_secs(45);
 
-/// Called with every configuration that comes into force, the first one excepted.
+/// Called with every new configuration, but not with the first one.
 pub type InForce = Box<dyn Fn(&Config)>;
 
-/// Runs until SIGTERM has been obeyed. Returns when no run is left.
+/// Runs until the daemon has been stopped and no run is active.
 ///
-/// *Errors:* the daemon can't start: another one lives in the runtime directory, or that or the
-/// state directory can't be used.
+/// *Errors:* the daemon cannot start: another daemon uses the runtime or state directory, or a directory
+/// cannot be used.
 pub async fn serve(
     config: Config,
     request: config::Request,
@@ -185,7 +185,7 @@ impl Daemon {
     /// How long the loop may sleep.
     fn time_to_wake(&mut self) -> Duration {
         let now = self.follow_clock();
-        // Only a time can be missed: a daemon that waits for nothing sleeps on.
+        // Only a point in time can be missed. Without one, the daemon sleeps.
         let until_fire = self.table.wake_at().map(|at| {
             let wait = at.duration_since(now);
             Duration::try_from(wait)
@@ -224,7 +224,7 @@ impl Daemon {
         now
     }
 
-    /// The watchdog is fed here, by the loop itself, so that a loop that is stuck is noticed.
+    /// The loop itself notifies the watchdog, so that a loop that hangs is noticed.
     fn tell_supervisor(&mut self) {
         if let Some(interval) = self.watchdog
             && self.watchdog_fed.elapsed() >= interval
@@ -233,7 +233,7 @@ impl Daemon {
             self.tell(self.supervisor.watchdog());
         }
         if self.table.is_stopping() {
-            // Again and again, for systemd grants at most 71 minutes at a time.
+            // Repeatedly, because systemd grants at most 71 minutes at a time.
             let wait = self.time_to_wake() + CANCEL_WAIT;
             return self.tell(self.supervisor.extend_timeout(wait));
         }

@@ -23,16 +23,16 @@ pub enum SignalEvent {
     Job(u8),
 }
 
-/// The signals that reach this process from now on. Some come as one that were sent as several.
+/// The signals of this process. Several signals of one kind may arrive as one.
 pub struct SignalEvents {
     signals: SignalsInfo,
 }
 
 impl SignalEvents {
-    /// Listens to every signal that means something, and to all real-time signals: one that no job
-    /// claims would end the daemon, and a reload may change which do.
+    /// Handles every signal that has a meaning, and all real-time signals: the default action of a real-time
+    /// signal would end the daemon, and a reload may change which ones are used.
     ///
-    /// *Errors:* the kernel's. Needs a Tokio runtime.
+    /// *Errors:* from the kernel. Needs a Tokio runtime.
     pub fn listen() -> io::Result<Self> {
         let fixed = [SIGTERM, SIGINT, SIGHUP, SIGUSR1, SIGUSR2];
         let all = fixed.into_iter().chain(libc::SIGRTMIN()..=libc::SIGRTMAX());
@@ -60,7 +60,7 @@ impl Stream for SignalEvents {
     }
 }
 
-/// The C library keeps the first real-time signals for itself, so where they begin is its to say.
+/// The C library reserves the first real-time signals, so it defines where they begin.
 fn event_of(signal: c_int, rtmin: c_int) -> Option<SignalEvent> {
     match signal {
         SIGTERM | SIGINT => Some(SignalEvent::Stop),

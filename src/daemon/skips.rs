@@ -8,10 +8,10 @@ use jiff::Timestamp;
 use super::event::SkipReason;
 use super::scheduled_config::JobName;
 
-/// Refusals of a kind that are logged one by one; more are counted.
+/// Refusals of one kind that are logged; more are counted.
 pub const NAMED_MAX: usize = 10;
 
-/// Fires that were let go while their job's run lasts.
+/// Fires that were skipped during an active run.
 #[derive(Debug, Default)]
 pub struct Skips(BTreeMap<JobName, u64>);
 

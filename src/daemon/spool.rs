@@ -22,7 +22,7 @@ const JOB_NAME_BYTES_MAX: usize = 200;
 /// Characters of a rejected file's name that are reported.
 const REPORTED_NAME_MAX: usize = 80;
 
-/// How long signals may trail behind the spool files that they announced.
+/// How long signals may arrive after the files that they announce.
 const ECHO: Duration = Duration::from_secs(1);
 
 /// The directory of trigger files.
@@ -37,7 +37,7 @@ pub enum SpoolError {
     /// There is no spool.
     #[error("{} does not exist: no daemon runs with this runtime_dir", .0.display())]
     NoSpool(PathBuf),
-    /// A symbolic link or a file, where the directory should be.
+    /// The spool is a symbolic link or a file.
     #[error("{} is not a directory", .0.display())]
     NotADirectory(PathBuf),
     #[error("cannot {what} {}: {why}", .path.display())]

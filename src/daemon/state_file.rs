@@ -20,7 +20,7 @@ use crate::private;
 
 mod reading;
 
-/// The only version so far. A newer tableferry has written any other.
+/// The version of the format. A file of another version is from a newer tableferry.
 const VERSION: u32 = 1;
 
 /// Outdated lines that the file may hold before it is rewritten.
@@ -65,8 +65,8 @@ impl StateFile {
         })
     }
 
-    /// The saved state of these jobs. A job that is new gets `now` as its last fire time, so that its
-    /// first fire can be missed, too.
+    /// The saved state of these jobs. A new job gets `now` as its last fire time, so that its first fire can
+    /// be missed, too.
     pub fn saved_jobs(
         &mut self,
         jobs: impl Iterator<Item = String>,

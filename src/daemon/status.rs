@@ -51,7 +51,7 @@ impl LastRuns {
     }
 }
 
-/// Every configured job, and those that a reload removed while they run, in order of names.
+/// Every configured job, and removed jobs with an active run, in order of names.
 pub fn jobs(table: &JobTable, last_runs: &LastRuns) -> Vec<control::JobStatusReply> {
     table
         .status()

@@ -28,7 +28,7 @@ impl Supervisor {
         }
     }
 
-    /// The one that listens at `/path` or `@abstract`.
+    /// A supervisor that listens at `/path` or `@abstract`.
     pub fn at(address: &OsStr) -> io::Result<Self> {
         let address = match address.as_bytes() {
             [b'@', name @ ..] => SocketAddr::from_abstract_name(name)?,
@@ -44,7 +44,7 @@ impl Supervisor {
             }
         };
         let socket = UnixDatagram::unbound()?;
-        // A supervisor that does not read must not stop the copies.
+        // A supervisor that does not read must not block the daemon.
         socket.set_nonblocking(true)?;
         Ok(Supervisor {
             socket: Some((socket, address)),
@@ -56,9 +56,9 @@ impl Supervisor {
         self.send(&[NotifyState::Ready, NotifyState::Status(&one_line(status))])
     }
 
-    /// A reload has begun; [`Supervisor::ready`] ends it, whether the new configuration was taken or not.
+    /// A reload has begun. [`Supervisor::ready`] ends it, whether or not the new configuration was accepted.
     pub fn reloading(&self) -> io::Result<()> {
-        // Without the time, systemd 253 and later takes the reload for failed.
+        // systemd 253 and later need the time; otherwise the reload counts as failed.
         self.send(&[NotifyState::Reloading, NotifyState::monotonic_usec_now()?])
     }
 
@@ -80,8 +80,8 @@ impl Supervisor {
         ])
     }
 
-    /// Starting, reloading or stopping will take this much longer, counted from now. More than 71
-    /// minutes have to be asked for again before they are over.
+    /// Requests this much more time for starting, reloading or stopping. More than 71 minutes must be
+    /// requested again before they are over.
     pub fn extend_timeout(&self, by: Duration) -> io::Result<()> {
         let usec = u32::try_from(by.as_micros()).unwrap_or(u32::MAX);
         self.send(&[NotifyState::ExtendTimeoutUsec(usec)])
@@ -96,7 +96,7 @@ impl Supervisor {
     }
 }
 
-/// How often the watchdog is to be fed: twice in the time that `WATCHDOG_USEC` gives this process.
+/// The interval of watchdog notifications: half of `WATCHDOG_USEC`.
 pub fn watchdog_interval() -> Option<Duration> {
     feed_interval(sd_notify::watchdog_enabled())
 }

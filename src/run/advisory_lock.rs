@@ -15,9 +15,9 @@ use crate::pg::session::Session;
 use crate::plan::copy::CopyPlan;
 use crate::plan::staged::listing;
 
-/// Takes the advisory lock of the job, which ends with the session's transaction.
+/// Takes the advisory lock of the job. It ends with the transaction.
 ///
-/// Transaction locks and not session locks, because a pooler may give a session to two clients.
+/// Not a session lock, because a pooler may give a session to two clients.
 pub(super) async fn lock_job(target: &Session, job: &JobSpec) -> Result<()> {
     let key = lock_key(&format!("job {}", job.name));
     if try_lock(target, "pg_try_advisory_xact_lock", key).await? {
@@ -27,8 +27,7 @@ pub(super) async fn lock_job(target: &Session, job: &JobSpec) -> Result<()> {
     Err(busy(target, message, key).await)
 }
 
-/// Marks the open transaction as the run's, so that its backend can be found should the run be
-/// declared lost.
+/// Marks the open transaction with the run's id, so that its backend can be found if the run is marked lost.
 pub(super) async fn mark_transaction(target: &Session, run_id: Uuid) -> Result<()> {
     // Shared: a run may have several transactions.
     let function = "pg_try_advisory_xact_lock_shared";
@@ -51,7 +50,7 @@ pub(super) struct Holder {
     pub application: String,
 }
 
-/// Who holds this advisory lock in this database.
+/// The backends that hold this advisory lock in this database.
 pub(super) async fn holders(target: &Session, key: i64) -> Result<Vec<Holder>> {
     let sql = "SELECT l.pid, COALESCE(a.application_name, '') FROM pg_catalog.pg_locks AS l \
                LEFT JOIN pg_catalog.pg_stat_activity AS a ON a.pid = l.pid \
@@ -88,8 +87,8 @@ async fn busy(target: &Session, message: String, key: i64) -> Error {
         .hinted("another run is still at work there: wait until it has ended")
 }
 
-/// Takes the advisory locks of the target's relations, shared where several jobs may add rows to the
-/// same table.
+/// Takes the advisory locks of the target's relations. They are shared in modes in which several jobs may
+/// write to one table.
 pub(super) async fn lock_tables(
     target: &Session,
     job: &JobSpec,
@@ -124,8 +123,8 @@ pub(super) fn lock_key(what: &str) -> i64 {
     i64::from_ne_bytes(hash.to_ne_bytes())
 }
 
-/// Looks again, now that the target's relations are locked: the plan was made without locks on
-/// them, and binary COPY into a column whose type has changed since could corrupt silently.
+/// Compares the definitions again, now that the relations are locked. The plan was made without locks, and
+/// binary COPY into a column with another type could corrupt data silently.
 pub(super) async fn unchanged(
     target: &Session,
     tables: &[CopyPlan],

@@ -22,8 +22,8 @@ use crate::plan::step::Transaction;
 use crate::plan::{self, ctid_ranges, swap};
 use crate::report::{Elsewhere, Event};
 
-/// How long a COMMIT may take. A commit waits for the disk and for synchronous standbys; a peer
-/// that does not answer for this long is taken for lost, and the outcome is asked for elsewhere.
+/// How long a COMMIT may take. It waits for the disk and for synchronous standbys. Without an answer in this
+/// time, the connection is given up and the outcome is looked up.
 const COMMIT_WAIT: Duration = Duration::from_secs(300);
 
 /// How an attempt without an error ended.
@@ -93,7 +93,7 @@ async fn run_attempt(
     for (index, transaction) in transactions.into_iter().enumerate() {
         let first = progress.tables.len();
         if sides.target.is_none() {
-            // The connection was lost at the last transaction's COMMIT, which was resolved.
+            // The connection was lost during the previous COMMIT, which was then resolved.
             sides.target = Some(bounds.of(inspect::open(&run.context, Side::Target)).await?);
         }
         let current = TransactionContext {
@@ -125,7 +125,7 @@ async fn run_attempt(
     Ok(AttemptEnd::Committed)
 }
 
-/// Logs in to the target, claims the fire in its ledger, and says there that the run is `running`.
+/// Logs in to the target, claims the fire in its ledger, and records the run as `running`.
 async fn claim_fire(
     run: &RunContext,
     sides: &mut Sides,
@@ -139,7 +139,7 @@ async fn claim_fire(
     Ok(claim)
 }
 
-/// Logs in to the source, locks and inspects, and plans.
+/// Logs in to the source, locks and describes the relations, and plans.
 async fn begin(
     run: &RunContext,
     sides: &mut Sides,
@@ -227,7 +227,7 @@ async fn after(
     }
 }
 
-/// Ends the work when the run is cancelled, the attempt's time is up, or the source's snapshot too old.
+/// Ends the work when the run is cancelled, its `timeout` is over, or the snapshot is too old.
 struct AttemptBounds<'a> {
     context: &'a JobContext,
     cancelled: &'a Cancelled,
@@ -266,7 +266,7 @@ impl AttemptBounds<'_> {
     }
 }
 
-/// How many of the configured workers have something to do: pieces to load, or indexes to create.
+/// The number of workers that have something to do: ranges to load, or indexes to create.
 fn useful_workers(plan: &JobPlan, transaction: &Transaction) -> usize {
     let tables = plan.tables_of(transaction);
     let indexes = swap::shadows(tables).map(|(_, shadow)| shadow.indexes.len());

@@ -84,7 +84,7 @@ pub(super) async fn digest(session: &Session, phase: Phase, sql: &str) -> Result
 }
 
 impl Digest {
-    /// From the three columns that `checksum::aggregates` gives, `at` being the first.
+    /// Reads the three columns of `checksum::aggregates`, starting at `at`.
     pub fn of(row: &CheckedRow, at: usize) -> Result<Self> {
         Ok(Digest {
             rows: row.count(at)?,

@@ -58,7 +58,7 @@ pub(super) async fn lookup(
 
 /// Returns `Ok` if the transaction was committed.
 ///
-/// *Errors:* `Unreachable` if it was rolled back; `error` if neither could be learnt in time.
+/// *Errors:* `Unreachable` if it was rolled back; `error` if this could not be determined in time.
 pub(super) async fn resolve(
     run: &RunContext,
     lookup: &CommitLookup,
@@ -86,7 +86,7 @@ pub(super) async fn resolve(
     )))
 }
 
-/// Was it committed? `None` if it is not decided yet, or if this server cannot tell.
+/// Was it committed? `None` if it is not decided yet, or if this server does not know.
 async fn ask(run: &RunContext, lookup: &CommitLookup) -> Result<Option<bool>> {
     match lookup {
         CommitLookup::Ledger(relation) => ledger::is_published(run, relation).await.map(Some),

@@ -41,7 +41,7 @@ pub(super) async fn all(
     let done = tokio::select! {
         biased;
         done = copied => done.map(drop),
-        // Without this, the loss would show only after everything is loaded.
+        // Otherwise the loss would be noticed only after all rows are loaded.
         error = target_lost(target), if current.plan.workers > 1 => Err(error),
     };
     progress.tables.extend(work.reports());

@@ -11,11 +11,11 @@ use crate::plan::copy::CopyPlan;
 use crate::report::TableReport;
 use crate::wording::counted;
 
-/// Rows that each target relation held before the load, by its name as reports show it.
+/// The number of rows in each target relation before the load, by name.
 pub(super) type RowsBefore = BTreeMap<String, u64>;
 
-/// Counts the rows that a refresh replaces. A role that may not SELECT on the target counts nothing:
-/// the plan has seen to it that the guard need not know then.
+/// Counts the rows that the load replaces. Tables on which the role lacks SELECT are not counted; the plan
+/// has ensured that the guard does not need their counts.
 pub(super) async fn count_before(
     target: &Session,
     tables: &[CopyPlan],
@@ -43,7 +43,7 @@ fn replaces_all(mode: Mode) -> bool {
     matches!(mode, Mode::Truncate | Mode::Swap | Mode::Merge)
 }
 
-/// Refuses to publish when the sides disagree or the guard finds the source suspicious.
+/// Refuses to publish if the counts of both sides differ, or if the guard refuses.
 pub(super) fn check(
     job: &JobSpec,
     target: &Session,
@@ -106,11 +106,10 @@ pub(super) fn check(
     Ok(())
 }
 
-/// Is a source with `rows` believable, where the target has `before`? If not: what is wrong, and
-/// which key allows it.
+/// The guard: may `rows` rows replace `before` rows? If not, returns the message and the hint.
 ///
-/// An empty source for an empty target is believed: nothing can be lost, and among the tables of
-/// a wildcard some are always empty.
+/// An empty source for an empty target is accepted: nothing can be lost, and a wildcard often matches empty
+/// tables.
 fn guard(guard: &GuardSpec, before: u64, rows: u64) -> Result<(), (String, String)> {
     if rows == 0 && before > 0 && !guard.allow_empty {
         return Err((
@@ -120,7 +119,7 @@ fn guard(guard: &GuardSpec, before: u64, rows: u64) -> Result<(), (String, Strin
     }
     enough(guard, rows)?;
     let lost = before.saturating_sub(rows);
-    // Where emptiness is allowed, it says more than `max_shrink` does.
+    // If an empty source is allowed, `max_shrink` does not apply to it.
     let allowed_empty = rows == 0 && guard.allow_empty;
     if !allowed_empty && lost as f64 > before as f64 * guard.max_shrink {
         let percent = lost as f64 / before as f64 * 100.0;

@@ -24,7 +24,7 @@ use crate::report::Snapshot;
 /// The source's transaction: all of it sees one snapshot.
 const SNAPSHOT: &str = "ISOLATION LEVEL REPEATABLE READ READ ONLY";
 
-/// What was seen of both sides, and what to do about it.
+/// The result of inspecting both sides.
 pub struct Inspection {
     /// The plan, or every reason why there is none.
     pub plan: Result<JobPlan, Vec<Refusal>>,
@@ -40,7 +40,7 @@ pub async fn open(context: &JobContext, side: Side) -> Result<Session> {
         Side::Target | Side::Local => (&context.target, &context.source),
     };
     let settings = SessionSettings {
-        // Both ends of a copy speak the same encoding, whichever server asked for it.
+        // Both sides of a copy use the same client encoding.
         encoding: server.encoding.clone().or_else(|| other.encoding.clone()),
         lock_timeout: context.job.lock_timeout,
         application_name: format!("tableferry {}", context.job.name),
@@ -79,7 +79,7 @@ pub async fn inspect(
 
     target.begin_reading(Phase::Inspect).await?;
     let same_place = place(source).await? == place(target).await?;
-    // Two servers: their round trips go side by side.
+    // The queries of both servers run concurrently.
     let (source_names, target_names) = (names(&tables, Side::Source), names(&tables, Side::Target));
     let (from, to) = tokio::try_join!(
         catalog::read(source, &source_names),
@@ -136,7 +136,7 @@ pub async fn inspect(
     })
 }
 
-/// A relation that LOCK refuses is read all the same, and said.
+/// A warning about a relation that LOCK refuses: it is read without a lock.
 fn unlocked(lock: &LockTarget) -> Option<String> {
     let why = lock.skipped.as_ref()?;
     Some(format!(
@@ -167,13 +167,13 @@ async fn snapshot(source: &Session) -> Result<Snapshot> {
         .await?;
     let micros: i64 = row.get(1)?;
     Ok(Snapshot {
-        // A server in recovery that has replayed nothing yet has no position.
+        // A server in recovery that has replayed nothing has no position yet.
         lsn: row.get::<Option<String>>(0)?.unwrap_or_default(),
         taken_at: Timestamp::from_microsecond(micros).unwrap_or_else(|_| Timestamp::now()),
     })
 }
 
-/// What tells one database of one running server from all others.
+/// Identifies a database of a running server.
 pub(super) async fn place(session: &Session) -> Result<(String, String)> {
     let sql = "SELECT pg_catalog.pg_postmaster_start_time()::pg_catalog.text, \
                       pg_catalog.current_database()::pg_catalog.text";
@@ -183,8 +183,7 @@ pub(super) async fn place(session: &Session) -> Result<(String, String)> {
     Ok((row.get(0)?, row.get(1)?))
 }
 
-/// Connects, plans, and leaves both servers again. Nothing moves, and nothing is locked on the
-/// target.
+/// Connects to both servers and plans. Moves no rows, and locks nothing on the target.
 pub async fn plan_only(run: &RunContext) -> Result<Result<JobPlan, Vec<Refusal>>> {
     let source = open(&run.context, Side::Source).await?;
     let target = open(&run.context, Side::Target).await?;

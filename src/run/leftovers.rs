@@ -14,7 +14,7 @@ use crate::report::Event;
 /// How long a failed run may take to clean up.
 const CLEAN_WAIT: Duration = Duration::from_secs(5);
 
-/// How long one table may be locked by a backend whose client is gone.
+/// How long to wait for the lock on a table that a backend without a client may hold.
 const LOCK_WAIT: &str = "1s";
 
 /// Drops tables that killed runs of the job left behind. `target` holds the job's advisory lock, so no
@@ -24,7 +24,7 @@ pub(super) async fn sweep(context: &JobContext, target: &Session) -> Result<()> 
     if names.is_empty() {
         return Ok(());
     }
-    // In transactions of their own: the run may take long, or fail.
+    // In separate transactions: the run may take long, or fail.
     let swept = tokio::time::timeout(CLEAN_WAIT, drop_all(context, &names)).await;
     let text: Vec<String> = names.iter().map(ToString::to_string).collect();
     match swept.unwrap_or_else(|_| Err(no_answer(context))) {
@@ -57,8 +57,8 @@ async fn find(context: &JobContext, target: &Session) -> Result<Vec<QualifiedNam
         .collect())
 }
 
-/// Drops what this attempt made, once its sessions have ended. What can't be dropped in time is left
-/// to the next run.
+/// Drops the tables that this attempt has created, after its sessions have ended. The job's next run drops
+/// those that remain.
 pub(super) async fn clean_up(context: &JobContext, made: &[QualifiedName]) {
     if made.is_empty() {
         return;
@@ -72,7 +72,8 @@ pub(super) async fn clean_up(context: &JobContext, made: &[QualifiedName]) {
     }
 }
 
-/// Each by itself: one that is locked does not keep the others. The first error counts.
+/// Each table in a transaction of its own, so that a locked table does not affect the others. Returns the
+/// first error.
 async fn drop_all(context: &JobContext, names: &[QualifiedName]) -> Result<()> {
     let session = inspect::open(context, Side::Target).await?;
     let mut result = Ok(());
@@ -85,7 +86,7 @@ async fn drop_all(context: &JobContext, names: &[QualifiedName]) -> Result<()> {
             name.sql()
         );
         let dropped = session.run(Phase::After, &sql).await;
-        // After a plain statement's error the session is still in step.
+        // After the error of a plain statement, the session can still be used.
         let end = if dropped.is_ok() {
             "COMMIT"
         } else {

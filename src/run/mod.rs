@@ -39,13 +39,11 @@ pub use context::{JobContext, NextDue, Orphan, RunContext};
 use attempt::AttemptEnd;
 use run_progress::RunProgress;
 
-/// Runs the job until it is committed, cancelled, or has failed for good. Never fails itself: the
-/// report says what became of it.
+/// Runs the job until it is committed, cancelled, or has failed finally. The report has the outcome.
 pub async fn run(run: &RunContext, cancelled: &Cancelled) -> RunReport {
     let mut progress = RunProgress::default();
     let (canceller, stop) = cancellation();
-    // Both only ever tell the attempts to stop: these end everything in good order, and are what
-    // is waited for.
+    // These two only tell the attempts to stop. The attempts end in good order and are waited for.
     let relayed = async {
         canceller.cancel_because(cancelled.cancelled().await);
         pending::<Never>().await
@@ -146,7 +144,7 @@ impl RunEnd {
             Err(error) => error,
         };
         let is_lost = stop.why() == Some(StopReason::Lost) || ledger::is_superseded(&error);
-        // What an earlier run left in doubt has not become clearer.
+        // The outcome of an earlier run in doubt is still unknown.
         let in_doubt_still =
             !progress.fire_claimed && run.start.orphan.is_some_and(|orphan| orphan.is_same);
         let (outcome, elsewhere) = match error.kind() {

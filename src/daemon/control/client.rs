@@ -10,7 +10,7 @@ use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 
 use super::{ControlRequest, Reply, SOCKET_NAME};
 
-/// How long a daemon may take to take a request in.
+/// How long a daemon may take to accept a request.
 const CONNECT_WAIT: Duration = Duration::from_secs(5);
 
 /// The answers to one request.
@@ -21,7 +21,7 @@ pub struct Answers {
     _write: OwnedWriteHalf,
 }
 
-/// Asks the daemon that lives in `runtime_dir`. *Errors:* there is none (`NotFound`,
+/// Sends a request to the daemon of `runtime_dir`. *Errors:* no daemon runs (`NotFound`,
 /// `ConnectionRefused`), or it does not answer.
 pub async fn ask(runtime_dir: &Path, request: &ControlRequest) -> io::Result<Answers> {
     let path = runtime_dir.join(SOCKET_NAME);

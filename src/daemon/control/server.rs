@@ -46,8 +46,8 @@ pub struct Server {
 }
 
 impl Server {
-    /// Binds the socket, readable and writable for this user only. The runtime directory's lock
-    /// says that no other daemon lives there, so a socket that is there already is a dead one's.
+    /// Binds the socket, readable and writable for this user only. The lock of the runtime directory shows
+    /// that no other daemon uses it, so an existing socket belongs to a daemon that is gone.
     pub fn start(runtime_dir: &Path, asked: mpsc::Sender<PendingRequest>) -> io::Result<Self> {
         let path = runtime_dir.join(SOCKET_NAME);
         match std::fs::remove_file(&path) {
@@ -68,8 +68,8 @@ impl Server {
         Ok(Server { task, leaving })
     }
 
-    /// Accepts no more connections, and lets clients read the answers that were given. The senders
-    /// that came with the requests must have been dropped.
+    /// Accepts no more connections, and waits until clients have read their answers. The senders of all
+    /// requests must have been dropped.
     pub async fn finish(mut self) {
         if self.leaving.send(()).is_ok() {
             let _ = tokio::time::timeout(LAST_ANSWERS_WAIT, &mut self.task).await;
@@ -78,8 +78,8 @@ impl Server {
     }
 }
 
-/// Accepts connections until the daemon exits. Clients that send no request take no place of those
-/// that do: when there are too many, the oldest is disconnected.
+/// Accepts connections until the daemon exits. Clients that send no request do not displace others: if there
+/// are too many of them, the oldest is disconnected.
 async fn accept(
     listener: UnixListener,
     asked: mpsc::Sender<PendingRequest>,
@@ -95,7 +95,7 @@ async fn accept(
         {
             oldest.abort();
         }
-        // Clients that have sent a request, and wait for a place.
+        // Limits the clients that have sent a request.
         let is_full = hearing.len() - silent.len() >= SILENT_MAX;
         tokio::select! {
             accepted = listener.accept(), if !is_full => match accepted {

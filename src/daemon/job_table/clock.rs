@@ -11,7 +11,7 @@ use crate::daemon::scheduled_config::JobName;
 /// limit.
 pub(super) const CLOCK_SET_BACK: SignedDuration = SignedDuration::from_hours(3);
 
-/// Stretches of time that are remembered as passed more than once; the oldest is forgotten.
+/// Time spans that are remembered as repeated. If there are more, the oldest is forgotten.
 const REPEATS_MAX: usize = 16;
 
 /// The fire times that are repeated because the clock was set back. The ledger identifies a fire by its time
@@ -39,7 +39,8 @@ impl RepeatedTimes {
 }
 
 impl JobTable {
-    /// To be called before fires are looked at: the clock says `now`, and was set by this much.
+    /// Adjusts the table after the clock was set by this much, to `now`. Must be called before fires are
+    /// handled.
     pub(super) fn clock_set(&mut self, by: SignedDuration, now: Timestamp) {
         self.shift_waits(by);
         if !by.is_negative() {
@@ -61,7 +62,7 @@ impl JobTable {
         }
     }
 
-    /// Reckons the next fire from now on, unless it is due already.
+    /// Computes the next fire time from now on, unless a fire is due already.
     pub(super) fn arm_anew(&mut self, job: &JobName, schedule: &Schedule, now: Timestamp) {
         let next = self.jobs.get(job).and_then(|entry| entry.next_fire);
         if next.is_some_and(|next| next > now) {
@@ -88,8 +89,8 @@ impl JobTable {
     }
 }
 
-/// A small step that is shorter than the job's period puts its next fire off by so little that nothing
-/// is run twice for it.
+/// A small step back, shorter than the period of the job, delays its next fire so little that no fire needs
+/// to be repeated.
 fn is_as_good(schedule: &Schedule, by: SignedDuration, now: Timestamp) -> bool {
     let [first, second] = schedule.upcoming(now, 2)[..] else {
         return false;

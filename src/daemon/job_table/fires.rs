@@ -10,9 +10,9 @@ use crate::daemon::schedule::{CatchUp, ON_TIME, Schedule};
 use crate::daemon::scheduled_config::JobName;
 use crate::report::RunTrigger;
 
-/// Fires taken in before those that may start do so: when thousands of jobs are due at once, the first
-/// does not wait until the last one's next time is known. The rest is due still, so that
-/// [`JobTable::wake_at`] has passed, and the next tick comes at once.
+/// Fires that are handled before runs may start. If thousands of jobs are due at once, the first does not
+/// wait until the next fire times of all are known. The other fires stay due, so that [`JobTable::wake_at`]
+/// has passed, and the next tick comes at once.
 const FIRES_AT_ONCE: usize = 256;
 
 impl JobTable {
@@ -55,7 +55,7 @@ impl JobTable {
                 continue;
             };
             if now.duration_since(due) <= ON_TIME {
-                // A period shorter than the delay: the latest fire stands for all.
+                // If the period is shorter than the delay, the latest fire stands for all.
                 let due = schedule.latest_between(due, now).unwrap_or(due);
                 self.fire(&job, due, RunTrigger::Schedule, now, actions);
             } else {
@@ -100,7 +100,7 @@ impl JobTable {
             .get_mut(job)
             .and_then(|entry| entry.recheck.as_mut());
         if let Some(request) = self.waiting.get_mut(job) {
-            // The waiting run will stand for this fire, too.
+            // The waiting run covers this fire, too.
             request.completes = Some(due);
             request.is_recheck = false;
             if let Some(earlier) = request.due_at.replace(due) {

@@ -139,8 +139,8 @@ impl JobTable {
             let Some(fires) = fires.filter(|fires| !fires.is_empty()) else {
                 continue;
             };
-            // All daemons agree on the fire that made the last of them run, and so that one of them
-            // runs what comes after it. Times of the job's own are another matter.
+            // All daemons derive the same fire from the last of the runs that it waits for, so that one of
+            // them runs the job. The job may also have fire times of its own.
             let has_times = spec.schedule.cron.is_some() || spec.schedule.every.is_some();
             let fires: Option<Vec<_>> = fires.into_iter().collect();
             let due_at = fires

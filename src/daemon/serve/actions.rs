@@ -29,7 +29,7 @@ impl Daemon {
                 _ => {}
             }
         }
-        // All at once, and before a run can have published anything.
+        // In one write, before a run can have published anything.
         self.save();
         let mut skipped = Vec::new();
         for action in actions {

@@ -79,7 +79,7 @@ impl Daemon {
         result
     }
 
-    /// `signalled`: an empty spool then means all on-demand jobs.
+    /// Reads the trigger spool. `signalled`: an empty spool means all on-demand jobs.
     pub(super) fn scan_spool(&mut self, signalled: bool) {
         if self.open_scan.is_some() {
             self.scan_again |= signalled;
@@ -98,7 +98,7 @@ impl Daemon {
         }
     }
 
-    /// Takes a part of the spool in; the loop comes back for the rest.
+    /// Reads one batch of the spool. The loop calls it again for the rest.
     pub(super) fn continue_scan(&mut self) {
         let Some(mut open) = self.open_scan.take() else {
             return;

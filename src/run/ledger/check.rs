@@ -12,13 +12,13 @@ use crate::plan::shared::has_stages;
 pub enum Readiness {
     /// It is there.
     Ready,
-    /// The first run will make it, or bring it up to date.
+    /// The first run will create or upgrade it.
     ToBeMade,
 }
 
-/// Looks whether the role may use the ledger, or make it.
+/// May the role use the ledger, or create it?
 ///
-/// *Errors:* `Permission`, with what to do; `SchemaMismatch` for a ledger of another version.
+/// *Errors:* `Permission`, with a hint; `SchemaMismatch` for a ledger of another version.
 pub async fn check(target: &Session) -> Result<Readiness> {
     let (sql, readiness) = match ddl::state(target).await? {
         LedgerState::Nothing => (
@@ -69,7 +69,7 @@ pub async fn check(target: &Session) -> Result<Readiness> {
     }
 }
 
-/// Why the staging tables of several workers can't be made, if they can't.
+/// Why the workers' staging tables cannot be created, if they cannot.
 pub(in crate::run) async fn refuse_stages(
     target: &Session,
     job: &JobSpec,

@@ -5,11 +5,10 @@ use crate::pg::ident::QualifiedName;
 use crate::pg::session::Session;
 use crate::run::advisory_lock::lock_key;
 
-/// The version of the tables below. Raise it with every change to them.
+/// The version of the tables. Increase it with every change to them.
 const VERSION: i32 = 3;
 
-/// Everything inside the schema. May be run again and again, and brings the tables of older
-/// versions up to this one.
+/// All objects of the schema. The script can be run repeatedly and upgrades tables of older versions.
 const TABLES: &str = include_str!("schema.sql");
 
 const SCHEMA: &str = "CREATE SCHEMA IF NOT EXISTS tableferry;";
@@ -72,15 +71,15 @@ pub(super) enum LedgerState {
     Schema,
     /// Tables of an older version.
     Outdated,
-    /// Tables that this version of tableferry can work with.
+    /// Tables of the current version.
     Ready,
 }
 
-/// Looks; changes nothing.
+/// Reads the state of the ledger.
 ///
-/// *Errors:* `SchemaMismatch` for a ledger of a version that is not known here; `Permission`.
+/// *Errors:* `SchemaMismatch` for a ledger of an unknown version; `Permission`.
 pub(super) async fn state(target: &Session) -> Result<LedgerState> {
-    // Not to_regclass, which is an error where the schema may not be used.
+    // Not to_regclass: it fails without USAGE on the schema.
     let sql = "SELECT n.oid IS NOT NULL, c.oid IS NOT NULL FROM (SELECT) AS one \
                LEFT JOIN pg_catalog.pg_namespace n ON n.nspname = 'tableferry' \
                LEFT JOIN pg_catalog.pg_class c ON c.relnamespace = n.oid AND c.relname = 'ledger'";
@@ -127,9 +126,9 @@ async fn known_version(target: &Session) -> Result<LedgerState> {
     .hinted(format!("{advice}; or set `history = \"local\"` or \"off\"")))
 }
 
-/// Makes the ledger unless it is there, and brings an older one up to date.
+/// Creates the ledger, or upgrades an older one.
 ///
-/// *Errors:* as `look`; `Permission`, with what to do, when the role may not make it.
+/// *Errors:* as `state`; `Permission`, with a hint, if the role may not create it.
 pub(super) async fn make(target: &Session) -> Result<()> {
     if state(target).await? == LedgerState::Ready {
         return Ok(());
@@ -146,7 +145,7 @@ pub(super) async fn make(target: &Session) -> Result<()> {
     let found = state(target).await?;
     let schema = match found {
         LedgerState::Ready => return target.run(Phase::Prepare, "ROLLBACK").await,
-        // Without CREATE on the database, IF NOT EXISTS is refused even when it does exist.
+        // Without CREATE on the database, CREATE SCHEMA IF NOT EXISTS fails even if the schema exists.
         LedgerState::Schema | LedgerState::Outdated => String::new(),
         LedgerState::Nothing => format!("{SCHEMA} {SCHEMA_COMMENT}"),
     };
@@ -176,7 +175,7 @@ pub(super) fn unusable(error: Error) -> Error {
     }
 }
 
-/// What to do where the role may not have a ledger.
+/// Adds the hint for a role that may not create the ledger.
 pub(super) fn advised(error: Error) -> Error {
     about_ledger(error).hinted(
         "have a DBA run what `tableferry schema` prints, with its GRANTs; \

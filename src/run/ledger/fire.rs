@@ -54,10 +54,10 @@ fn judge(owner: &Owner, ours: Uuid, orphan: Option<Uuid>) -> FireDecision {
     }
 }
 
-/// Marks dead runs lost, and claims the run's fire. Must be called in a transaction, before the run's own
-/// row is written. After COMMIT, the backends of the lost runs must be terminated.
+/// Marks dead runs lost, and claims the fire of this run. Must be called in a transaction, before the row of
+/// this run is written. After COMMIT, the backends of the lost runs must be terminated.
 ///
-/// *Errors:* `Locked` where a lost run's transaction is not decided yet.
+/// *Errors:* `Locked` if the transaction of a lost run is not decided yet.
 pub(super) async fn claim(
     run: &RunContext,
     target: &Session,

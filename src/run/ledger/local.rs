@@ -8,14 +8,14 @@ use super::run_record::RunRecord;
 use crate::error::{Error, ErrorKind, Phase, Result, Side};
 use crate::private;
 
-/// A file that has grown larger becomes the old one, and the one that was old is removed.
+/// A larger file is renamed to the old one, which is replaced.
 const FILE_BYTES_MAX: u64 = 16 * 1024 * 1024;
 
 const FILE: &str = "history.jsonl";
 const OLD_FILE: &str = "history.jsonl.1";
 const LOCK_FILE: &str = "history.lock";
 
-/// Can the history be written? Asked before a run, not after it.
+/// Can the history be written? Called before a run.
 pub(super) fn ready(state_dir: &Path) -> Result<()> {
     let opened = private::make_directory(state_dir).and_then(|_| open(&state_dir.join(FILE)));
     opened
@@ -23,7 +23,7 @@ pub(super) fn ready(state_dir: &Path) -> Result<()> {
         .map_err(|why| failed(state_dir, "written", &why))
 }
 
-/// Adds a line, and has it on the disk when it returns.
+/// Appends a line and flushes it to disk.
 pub(super) fn append(state_dir: &Path, entry: &RunRecord) -> Result<()> {
     append_line(state_dir, entry).map_err(|why| failed(state_dir, "written", &why))
 }
@@ -41,7 +41,7 @@ fn append_line(state_dir: &Path, entry: &RunRecord) -> io::Result<()> {
         file = open(&path)?;
     }
     if !ends_with_newline(&mut file)? {
-        // What a power failure cut off stays a line of its own, which readers pass over.
+        // A line that a power failure has truncated stays a line of its own, which readers skip.
         line.insert(0, b'\n');
     }
     file.write_all(&line)?;
@@ -67,8 +67,7 @@ fn ends_with_newline(file: &mut File) -> io::Result<bool> {
     Ok(last == *b"\n")
 }
 
-/// The newest `limit` runs, newest first, of one job or of all. Lines that can't be read are
-/// passed over.
+/// The newest `limit` runs of one job or of all, newest first. Unreadable lines are skipped.
 pub fn read(state_dir: &Path, job: Option<&str>, limit: usize) -> Result<Vec<RunRecord>> {
     let mut entries = Vec::new();
     for name in [OLD_FILE, FILE] {

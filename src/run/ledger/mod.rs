@@ -41,10 +41,10 @@ pub use run_record::RunRecord;
 pub use writes::JobDue;
 pub(super) use writes::{record_watermark, watermark};
 
-/// How long a failed run may take to say so in the ledger.
+/// How long recording the end of a failed run may take.
 const ENDED_WAIT: Duration = Duration::from_secs(5);
 
-/// How long that waits for a lock: a transaction in doubt may hold the run's row.
+/// How long it waits for a lock: a transaction in doubt may hold the row of the run.
 const ENDED_LOCK_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// How long a lookup waits for a transaction that is not decided yet.
@@ -61,7 +61,7 @@ pub(super) async fn begin(
 ) -> Result<FireClaim> {
     if needs_schema(run) {
         let made = ddl::make(target).await;
-        // Without a ledger, it is for the staging tables.
+        // Without a ledger, the schema is needed for staging tables.
         let for_stages = run.ledger.history != History::Target && has_stages(&run.context.job);
         made.map_err(|error| match for_stages {
             true => error.hinted(
@@ -115,8 +115,7 @@ async fn begin_on_target(
     Ok(claim)
 }
 
-/// Puts jobs on record that may never have run, and when they are due; makes the ledger where there
-/// is none.
+/// Records jobs, which may never have run, and when they are due. Creates the ledger if there is none.
 pub async fn register(target: &ServerSpec, jobs: &[JobDue]) -> Result<()> {
     let target = open_on(target, "tableferry".to_owned(), ENDED_LOCK_TIMEOUT).await?;
     ddl::make(&target).await?;
@@ -125,7 +124,7 @@ pub async fn register(target: &ServerSpec, jobs: &[JobDue]) -> Result<()> {
     Ok(())
 }
 
-/// Is there a ledger on the target? Changes nothing.
+/// Does the target have a ledger? Changes nothing.
 pub(super) async fn is_there(target: &Session) -> Result<bool> {
     let found = ddl::state(target).await?;
     Ok(matches!(
@@ -134,7 +133,8 @@ pub(super) async fn is_there(target: &Session) -> Result<bool> {
     ))
 }
 
-/// Watermarks, rejected rows and the staging tables of several workers have no other place.
+/// Does the job need schema tableferry? Watermarks, rejected rows and the staging tables of several workers are
+/// kept there, too.
 pub(super) fn needs_schema(run: &RunContext) -> bool {
     let has_watermark = |job: &JobSpec| job.table.values().any(|table| table.watermark.is_some());
     run.ledger.history == History::Target
@@ -143,8 +143,8 @@ pub(super) fn needs_schema(run: &RunContext) -> bool {
         || run.context.job.on_error == OnError::Quarantine
 }
 
-/// Says in the open transaction that it publishes the run's tables from `first` on, and if they are
-/// the last ones that the run is committed: the last thing before COMMIT.
+/// Records in the open transaction that it publishes the tables from `first` on. With `last`, also records
+/// the run as committed. This is the last step before COMMIT.
 pub(super) async fn record_transaction(
     run: &RunContext,
     target: &Session,
@@ -165,8 +165,8 @@ pub(super) async fn record_transaction(
     writes::tables(target, run.context.run_id, &entry.tables).await
 }
 
-/// Has the transaction that published `relation` in this run been committed? Waits a while until
-/// that is decided. *Errors:* `Locked` when it isn't yet.
+/// Has the transaction that published `relation` in this run been committed? Waits for a limited time until
+/// it is decided. *Errors:* `Locked` if it is not.
 pub(super) async fn is_published(run: &RunContext, relation: &str) -> Result<bool> {
     let target = open(run, RESOLVE_LOCK_TIMEOUT).await?;
     let published = writes::is_published(&target, run.context.run_id, relation).await;
@@ -174,7 +174,7 @@ pub(super) async fn is_published(run: &RunContext, relation: &str) -> Result<boo
     published
 }
 
-/// Deletes old runs, now and then. Takes nothing back when it fails.
+/// Deletes old runs. A failure affects nothing else.
 pub(super) async fn prune(run: &RunContext, target: &Session) -> Result<()> {
     match run.ledger.history {
         History::Target => writes::prune(target, run.ledger.keep).await,
@@ -198,7 +198,7 @@ pub(super) async fn ended(
         // The fire belongs to another run.
         (_, Outcome::Skipped) | (History::Off, _) => return true,
         (History::Local, _) => local::append(&run.ledger.state_dir, &entry),
-        // Written with the rows; and of what is in doubt there is nothing to say.
+        // A committed run was recorded with its rows. A run in doubt has no known end.
         (History::Target, Outcome::Committed | Outcome::InDoubt) => return true,
         (History::Target, Outcome::RolledBack | Outcome::Cancelled) => {
             let recording = record_ended(run, &entry);
@@ -209,7 +209,7 @@ pub(super) async fn ended(
     };
     match recorded {
         Err(again) if is_superseded(&again) => return false,
-        // What the run itself could not write needs no second complaint.
+        // The run has already failed because of the ledger.
         Err(again) if !error.is_some_and(ddl::is_about_ledger) => {
             let warning = format!("how the run ended could not be recorded: {again}");
             run.context.tell(Event::Warned(warning));
@@ -219,7 +219,7 @@ pub(super) async fn ended(
     true
 }
 
-/// Does the ledger call the run lost, or ended otherwise?
+/// Does the ledger say that the run is lost, or has ended?
 pub(super) fn is_superseded(error: &Error) -> bool {
     has_cause::<writes::Superseded>(error)
 }
@@ -232,7 +232,7 @@ async fn record_ended(run: &RunContext, entry: &RunRecord) -> Result<()> {
     Ok(())
 }
 
-/// Asks the ledger; an error says what to do about it.
+/// Queries the ledger. An error gets a hint.
 async fn ask(
     target: &Session,
     phase: Phase,

@@ -55,12 +55,12 @@ impl RunState {
 pub struct RunRecord {
     pub run_id: Uuid,
     pub job: String,
-    /// The server that it wrote, as the configuration calls it.
+    /// The target server, as the configuration names it.
     #[serde(default)]
     pub server: String,
     pub state: RunState,
     pub trigger: RunTrigger,
-    /// The fire time of its schedule, where that made it run.
+    /// The fire time, if a schedule started the run.
     pub due_at: Option<Timestamp>,
     pub started_at: Timestamp,
     pub finished_at: Option<Timestamp>,
@@ -109,7 +109,7 @@ pub struct TableRecord {
 }
 
 impl RunRecord {
-    /// A run that is at another try, after `failures`.
+    /// A run that begins its first attempt, or another one after `failures`.
     pub(super) fn running(run: &RunContext, failures: &[String]) -> Self {
         let shortened = |why: &String| why.chars().take(RETRIED_CHARS_MAX).collect();
         let newest = failures.len().saturating_sub(RETRIED_MAX);
@@ -133,7 +133,7 @@ impl RunRecord {
         }
     }
 
-    /// A run of which these tables are about to be committed, and with the last ones all of it.
+    /// A run that is about to commit these tables. With `last`, the run ends with them.
     pub(super) fn committing(
         run: &RunContext,
         failures: &[String],
@@ -153,7 +153,7 @@ impl RunRecord {
         }
     }
 
-    /// A run that is over. What is in doubt is `lost`, unless it is resolved later.
+    /// A run that has ended. A run in doubt is recorded as `lost` until it is resolved.
     pub(super) fn ended(
         run: &RunContext,
         report: &RunReport,
@@ -193,7 +193,7 @@ impl RunRecord {
         }
     }
 
-    /// Rows that are on the target because of this run.
+    /// The number of rows that this run has written.
     pub fn rows_written(&self) -> u64 {
         self.tables.iter().map(|table| table.rows_written).sum()
     }
@@ -223,7 +223,7 @@ impl TableRecord {
     }
 }
 
-/// This process, so that another machine can tell whose run it was.
+/// Identifies this process by host and process id.
 pub(super) fn instance() -> String {
     let host = nix::unistd::gethostname().unwrap_or_default();
     format!("{}:{}", host.to_string_lossy(), std::process::id())

@@ -12,7 +12,7 @@ use crate::error::{Error, ErrorKind, Phase, Result};
 use crate::pg::ident::QualifiedName;
 use crate::pg::session::Session;
 
-/// The columns come by name. A run that has ended stays as it is.
+/// The columns are assigned by name. The row of a run that has ended is not changed.
 const RUN_SQL: &str = "\
     INSERT INTO tableferry.run AS was (run_id, job, state, trigger, due_at, started_at, finished_at, \
         heartbeat_at, instance, attempts, source_lsn, snapshot_at, error, retried) \
@@ -39,12 +39,12 @@ const TABLES_SQL: &str = "\
         ON w.run_id = run.run_id AND w.job = run.job AND w.target = t.target \
     WHERE run.run_id = $1::pg_catalog.text::pg_catalog.uuid";
 
-/// The ledger says that the run has ended, for example that it is lost: another one may do its work now.
+/// The ledger says that the run has ended, for example that it is lost. Another run may do its work now.
 #[derive(Debug, thiserror::Error)]
 #[error("the ledger says that this run has ended already")]
 pub(super) struct Superseded;
 
-/// Writes the run's row. *Errors:* caused by `Superseded` when the ledger says already how it ended.
+/// Writes the row of the run. *Errors:* caused by `Superseded` if the ledger says that the run has ended.
 pub(super) async fn run(target: &Session, entry: &RunRecord, phase: Phase) -> Result<()> {
     // PostgreSQL's text can't hold it.
     let json = json(entry)?.replace("\\u0000", "");
@@ -70,11 +70,11 @@ pub(super) async fn tables(target: &Session, run_id: Uuid, tables: &[TableRecord
     written.map(drop)
 }
 
-/// Has the transaction that published `relation` in this run been committed? Waits until it is
-/// decided: a transaction that has inserted the same key must end before this insert can.
+/// Has the transaction that published `relation` in this run been committed? Waits until it is decided: this
+/// insert waits for a transaction that has inserted the same key.
 ///
-/// A SELECT would see nothing while a COMMIT hangs, and that says nothing.
-/// *Errors:* `Locked` when it is not decided within the session's `lock_timeout`.
+/// A SELECT would find nothing while a COMMIT hangs. *Errors:* `Locked` if it is not decided within the
+/// `lock_timeout` of the session.
 pub(super) async fn is_published(target: &Session, run_id: Uuid, relation: &str) -> Result<bool> {
     let sql = "INSERT INTO tableferry.run_table (run_id, target, source, mode, format, rows_read, \
                    rows_written, rows_inserted, rows_updated, rows_deleted, bytes) VALUES \
@@ -92,13 +92,13 @@ pub(super) async fn is_published(target: &Session, run_id: Uuid, relation: &str)
             target.run(Phase::Commit, "ROLLBACK").await?;
             Ok(rows.is_empty())
         }
-        // The run's own row is gone; whether its key was free came first.
+        // The row of the run is gone. The key was checked first.
         Err(error) if error.sqlstate() == Some("23503") => Ok(false),
         Err(error) => Err(error),
     }
 }
 
-/// Up to where `relation` has been read by the job, as the last run that was published recorded it.
+/// The watermark of `relation` that the last published run of the job has recorded.
 pub(in crate::run) async fn watermark(
     target: &Session,
     job: &str,
@@ -118,8 +118,8 @@ pub(in crate::run) async fn watermark(
     .transpose()
 }
 
-/// Records up to where `relation` has been read. To be called in the transaction that publishes
-/// the rows, before `ledger::record_transaction`.
+/// Records the watermark of `relation`. Must be called in the transaction that publishes the rows, before
+/// `ledger::record_transaction`.
 pub(in crate::run) async fn record_watermark(
     target: &Session,
     run_id: Uuid,
@@ -150,8 +150,8 @@ pub struct JobDue {
     pub next_due_at: Option<Timestamp>,
 }
 
-/// Says when these jobs are due next. Several daemons may say it at once: the jobs are locked in
-/// one order.
+/// Records when these jobs are due next. The jobs are locked in a fixed order, because several daemons may
+/// do this at once.
 pub(super) async fn set_next_due(target: &Session, jobs: &[JobDue]) -> Result<()> {
     let sql = "INSERT INTO tableferry.job (job, next_due_at) \
                SELECT job, next_due_at FROM pg_catalog.json_populate_recordset(\
@@ -165,12 +165,12 @@ pub(super) async fn set_next_due(target: &Session, jobs: &[JobDue]) -> Result<()
 /// How often old runs are looked for.
 const PRUNE_INTERVAL: &str = "1 day";
 
-/// Runs that one statement deletes, and how many statements one run pays for.
+/// The number of runs that one statement deletes, and the number of such statements in one run.
 const PRUNE_ROWS_MAX: i64 = 1000;
 const PRUNE_BATCHES_MAX: u32 = 20;
 
-/// Deletes what is older than `keep`, at most once a day and never the last success of a job.
-/// A role that may not delete leaves it to others.
+/// Deletes runs older than `keep`, at most once a day, and never the last committed run of a job. A role
+/// without DELETE skips this.
 pub(super) async fn prune(target: &Session, keep: Duration) -> Result<()> {
     let due = format!(
         "UPDATE tableferry.ledger SET pruned_at = pg_catalog.now() \
@@ -187,7 +187,7 @@ pub(super) async fn prune(target: &Session, keep: Duration) -> Result<()> {
     }
     let forget = "DELETE FROM tableferry.fire WHERE due_at < pg_catalog.clock_timestamp() \
         - pg_catalog.make_interval(secs => $1) AND run_id NOT IN (SELECT run_id FROM tableferry.run)";
-    // The tables' rows by name: with session_replication_role = replica nothing cascades.
+    // Deletes the rows of run_table explicitly: with session_replication_role = replica, nothing cascades.
     let delete = "WITH old AS (\
             SELECT run_id FROM tableferry.run \
             WHERE started_at < pg_catalog.clock_timestamp() - pg_catalog.make_interval(secs => $1) \

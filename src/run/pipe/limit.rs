@@ -8,10 +8,10 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep};
 
-/// The most that is saved up while nothing passes, as a time at the full rate.
+/// The largest unused allowance, as a time at the full rate.
 pub const BURST: Duration = Duration::from_millis(200);
 
-/// Bytes a second, for all copies that share it: each waits until those before it have been paid.
+/// A limit in bytes a second, shared by all copies of a run: each waits until earlier blocks are paid for.
 #[derive(Debug)]
 pub struct RateLimit {
     made_at: Instant,
@@ -27,14 +27,14 @@ impl RateLimit {
         }
     }
 
-    /// Takes so many bytes out of the bucket; they may pass when this time has gone by.
+    /// Takes bytes out of the bucket. Returns how long they must wait.
     pub(super) fn take(&self, bytes: usize) -> Duration {
         let mut bucket = self.bucket.lock().unwrap_or_else(PoisonError::into_inner);
         bucket.take(bytes, self.made_at.elapsed())
     }
 }
 
-/// Waits until so many bytes may pass. `pausing` is told before a wait, if there is one.
+/// Waits until these bytes may pass. Calls `pausing` before a wait.
 ///
 /// *Cancellation:* at any time; the bytes count as passed.
 pub(super) async fn pass(limit: Option<&RateLimit>, bytes: usize, pausing: impl FnOnce()) {
@@ -49,7 +49,7 @@ pub(super) async fn pass(limit: Option<&RateLimit>, bytes: usize, pausing: impl 
 #[derive(Debug)]
 struct Bucket {
     bytes_a_second: u64,
-    /// When all that was taken is paid for. Before `BURST`, and so with a full bucket, at first.
+    /// When all bytes taken so far are paid for. Initially before `BURST`, so the bucket is full.
     paid_at: Duration,
 }
 

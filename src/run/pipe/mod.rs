@@ -21,7 +21,7 @@ use crate::run::ledger::Quarantined;
 
 pub use limit::RateLimit;
 
-/// What a COPY moved, as the source announced it.
+/// The rows and bytes that a COPY has moved.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Totals {
     /// Rows that the source sent.
@@ -43,11 +43,11 @@ pub struct Copied {
     pub bytes: u64,
 }
 
-/// How a copy is bounded, and who is told of its progress.
+/// The limits of a copy, and its progress callback.
 pub struct Pace<'a> {
-    /// No byte moved on either side for this long: give up.
+    /// The copy is given up if no byte moves on either side for this long.
     pub stall_timeout: Duration,
-    /// How much may be read a second; the copies that share it share that rate.
+    /// The rate limit, shared with the other copies of the run.
     pub limit: Option<&'a RateLimit>,
     /// Called a few times a second with what has been read so far.
     pub on_progress: &'a (dyn Fn(Totals) + Sync),

@@ -13,7 +13,7 @@ use crate::pg::watchdog::Silence;
 use crate::plan::column::CopyFormat;
 use crate::plan::copy::CopyPlan;
 
-/// How often progress is told and stalls are checked for.
+/// The interval of progress events and of stall checks.
 const TICK: Duration = Duration::from_millis(200);
 
 /// Whom the copy waits for.
@@ -24,11 +24,11 @@ pub(super) enum Waiting {
     Source = 0,
     /// Room towards the target.
     Target = 1,
-    /// The time when `rate_limit` lets the next block pass: that the servers are silent says nothing.
+    /// `rate_limit` delays the next block. The silence of the servers means nothing.
     Limit = 2,
 }
 
-/// Reads the counters of both taps, relative to where they stood when the copy began.
+/// Reads the counters of both taps, relative to the start of the copy.
 pub(super) struct Meter<'a> {
     source: &'a TapState,
     target: &'a TapState,
@@ -46,8 +46,8 @@ impl<'a> Meter<'a> {
             waiting: AtomicU8::new(Waiting::Source as u8),
             messages_before: source.copy_messages(),
             bytes_before: source.copy_bytes(),
-            // The server sends one message a row; in binary the header rides with the first row,
-            // and the trailer is a message of its own.
+            // The server sends one message for each row. In binary format, the header comes with the first
+            // row, and the trailer is a message of its own.
             frames_that_are_no_rows: u64::from(plan.format == CopyFormat::Binary),
         }
     }
