@@ -26,8 +26,8 @@ use crate::catalog::desc::{KeyAction, KeyActions, ReferentialAction};
 use crate::config::spec::JobSpec;
 use crate::error::Side;
 use crate::pg::ident::{Ident, QualifiedName};
-use crate::plan::used::{self, Use, Used};
 use crate::plan::refusal::Refusal;
+use crate::plan::used::{self, Use, Used};
 
 /// What changes of one table's rows may change besides.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -8,11 +8,11 @@ use crate::error::{ErrorKind, Side};
 use crate::pg::ident::QualifiedName;
 use crate::plan::copy::{CopyPlan, JobPlan, Load};
 use crate::plan::effects::{self, Effects};
-use crate::plan::used::SeenLocks;
 use crate::plan::refusal::Refusal;
 use crate::plan::setting::Setting;
 use crate::plan::shared::{Attempt, Shared};
 use crate::plan::staged::types::Apply;
+use crate::plan::used::SeenLocks;
 use crate::plan::{checks, ctid_ranges, inheritance, modes, order, quarantine, swap, table};
 
 /// Plans a job. `same_place` says that source and target are one database of one server; `attempt` is

@@ -8,9 +8,9 @@ use crate::plan::column::{ColumnPlan, CopyFormat, FormatReason};
 use crate::plan::columns::{self, ColumnPair};
 use crate::plan::copy::{CopyPlan, Load, SequencePlan};
 use crate::plan::format::{self, Carrier, Conversion, ServerFacts};
-use crate::plan::used::{self, Use, Used};
 use crate::plan::refusal::Refusal;
 use crate::plan::setting::Setting;
+use crate::plan::used::{self, Use, Used};
 use crate::plan::{checks, compare, ctid_ranges, pairs, quarantine, sql, staged, watermark};
 
 /// Plans one table. None where `refusals` got at least one entry.

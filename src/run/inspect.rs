@@ -16,8 +16,8 @@ use crate::pg::ident::QualifiedName;
 use crate::pg::session::{Session, SessionSettings};
 use crate::plan::copy::JobPlan;
 use crate::plan::lock;
-use crate::plan::used::SeenLocks;
 use crate::plan::shared::Attempt;
+use crate::plan::used::SeenLocks;
 use crate::plan::{self, Inspected, Refusal};
 use crate::report::Snapshot;
 
