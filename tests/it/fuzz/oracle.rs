@@ -243,7 +243,10 @@ impl Run<'_> {
         if self.loses_others(task) {
             wanted.clear();
         }
-        let acts = task.target.foreign.iter().any(Foreign::acts) || self.meddles();
+        let acts_on = |column: &str| {
+            let mut keys = task.target.foreign.iter().filter(|key| key.acts());
+            keys.any(|key| key.columns.iter().any(|name| name == column)) || self.meddles()
+        };
         for row in sent {
             let old = before
                 .iter()
@@ -256,8 +259,7 @@ impl Run<'_> {
                 if copied.contains(&at) && !(fixed && old.is_some()) {
                     return Some(row[at].clone());
                 }
-                // A row that a foreign key's action deleted, and that is put right, has its defaults.
-                match old.filter(|_| !acts) {
+                match old.filter(|_| !acts_on(&column.name)) {
                     Some(old) if !column.is_generated() && !copied.contains(&at) => {
                         Some(old[at].clone())
                     }
