@@ -17,6 +17,11 @@ pub struct Constraints {
     pub statement_triggers: Vec<String>,
     /// CHECK constraints.
     pub checks: Vec<Check>,
+    /// Unique indexes and exclusion constraints.
+    pub uniques: Vec<Unique>,
+    /// The conditions of the partitions that hold rows, of a partitioned table or a partition; None for one that
+    /// takes every row.
+    pub leaves: Option<Vec<Option<String>>>,
     /// Its own foreign keys.
     pub foreign_keys: Vec<Reference>,
     /// Constraints, unique indexes and NOT NULL columns that only its partitions have.
@@ -30,6 +35,17 @@ pub struct Check {
     pub name: String,
     /// The columns that it reads.
     pub columns: Vec<String>,
+}
+
+/// A unique index or an exclusion constraint.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+pub struct Unique {
+    /// Its name.
+    pub name: String,
+    /// It can only be made as a constraint.
+    pub is_constraint: bool,
+    /// What follows the table's name in CREATE UNIQUE INDEX, or the constraint's own in ADD CONSTRAINT.
+    pub definition: String,
 }
 
 /// A foreign key, with what finds the row that it refers to.

@@ -1,7 +1,7 @@
 -- What decides which rows a table takes, as one JSON object a table. $1 and $2 are schemas and names, side
 -- by side.
 WITH RECURSIVE target AS (
-    SELECT c.oid, n.nspname, c.relname
+    SELECT c.oid, n.nspname, c.relname, c.relkind, c.relispartition
       FROM ROWS FROM (pg_catalog.unnest($1::pg_catalog.text[]), pg_catalog.unnest($2::pg_catalog.text[]))
            AS wanted (schema, name)
       JOIN pg_catalog.pg_namespace AS n ON n.nspname = wanted.schema
@@ -52,7 +52,31 @@ SELECT t.nspname::pg_catalog.text, t.relname::pg_catalog.text, pg_catalog.jsonb_
           -- Of a key to a partitioned table there is a copy for each of its partitions.
           LEFT JOIN pg_catalog.pg_constraint AS above ON above.oid = k.conparentid
          WHERE k.conrelid = t.oid AND k.contype = 'f'
+           -- NOT ENFORCED is known since version 18.
+           AND pg_catalog.to_jsonb(k) ->> 'conenforced' IS DISTINCT FROM 'false'
            AND (above.oid IS NULL OR above.conrelid <> k.conrelid)),
+    -- What makes another table unique in the same way: the tail of CREATE UNIQUE INDEX, or a constraint.
+    'uniques', (
+        SELECT COALESCE(pg_catalog.jsonb_agg(pg_catalog.jsonb_build_object('name', u.name, 'is_constraint', u.own IS NOT NULL,
+                   'definition', COALESCE(u.own, pg_catalog.substr(u.definition, pg_catalog.length(u.head) + 1)))
+                   ORDER BY u.name), '[]')
+          FROM (SELECT i.relname AS name, pg_catalog.pg_get_indexdef(i.oid) AS definition,
+                       pg_catalog.format('CREATE UNIQUE INDEX %I ON %s%I.%I', i.relname,
+                           CASE i.relkind WHEN 'I' THEN 'ONLY ' ELSE '' END, t.nspname, t.relname) AS head,
+                       (SELECT pg_catalog.pg_get_constraintdef(k.oid) FROM pg_catalog.pg_constraint AS k
+                         WHERE k.conindid = i.oid AND k.conrelid = t.oid
+                           AND (k.contype = 'x' OR k.contype IN ('p', 'u') AND am.amname <> 'btree')) AS own
+                  FROM pg_catalog.pg_index AS x
+                  JOIN pg_catalog.pg_class AS i ON i.oid = x.indexrelid
+                  JOIN pg_catalog.pg_am AS am ON am.oid = i.relam
+                 WHERE x.indrelid = t.oid AND (x.indisunique OR x.indisexclusion) AND x.indisready) AS u),
+    -- The conditions of the partitions that hold rows; NULL for a table that is neither partitioned nor a
+    -- partition, and NULL in the list for a partition that takes every row.
+    'leaves', CASE WHEN t.relkind = 'p' OR t.relispartition THEN ARRAY(
+        SELECT pg_catalog.pg_get_partition_constraintdef(c.oid)
+          FROM (SELECT t.oid UNION SELECT part.oid FROM part WHERE part.root = t.oid) AS p
+          JOIN pg_catalog.pg_class AS c ON c.oid = p.oid AND c.relkind <> 'p'
+         ORDER BY c.oid) END,
     -- What only partitions ask of their rows.
     'of_partitions', ARRAY(
         SELECT k.conname FROM part JOIN pg_catalog.pg_constraint AS k ON k.conrelid = part.oid

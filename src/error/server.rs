@@ -135,6 +135,15 @@ impl ServerError {
         self.column.as_deref().or_else(in_context)
     }
 
+    /// The same about a constraint that has another name, if any.
+    #[must_use]
+    pub fn renamed(self, constraint: Option<String>) -> Self {
+        ServerError {
+            constraint: constraint.or(self.constraint),
+            ..self
+        }
+    }
+
     /// The constraint that is violated.
     pub fn constraint(&self) -> Option<&str> {
         self.constraint.as_deref()

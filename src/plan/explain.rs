@@ -181,6 +181,16 @@ impl Statements {
             }
             Step::Make => self.make(tables, workers),
             Step::Copy => self.copy(tables, workers),
+            Step::Judge => {
+                let staged = listing::of(tables).flat_map(|(_, staged)| &staged.judge);
+                let statements: Vec<&str> = staged.map(String::as_str).collect();
+                if !statements.is_empty() {
+                    self.target(
+                        "-- again, as long as they reject rows; $1 is the run, $2 the job:",
+                    );
+                    self.all(statements);
+                }
+            }
             Step::NoteSnapshots => self.target("-- notes which snapshots are older than the rows"),
             Step::EndSnapshot => self.source("COMMIT"),
             Step::Gate => self.target("-- compares the numbers of rows, asks the guard"),

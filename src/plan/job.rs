@@ -13,7 +13,9 @@ use crate::plan::setting::Setting;
 use crate::plan::shared::{Attempt, Shared};
 use crate::plan::staged::types::Apply;
 use crate::plan::used::SeenLocks;
-use crate::plan::{checks, ctid_ranges, inheritance, modes, order, quarantine, swap, table};
+use crate::plan::{
+    checks, ctid_ranges, inheritance, modes, order, quarantine, staged, swap, table,
+};
 
 /// Plans a job. `same_place` says that source and target are one database of one server; `attempt` is
 /// whom tables are marked with that several workers load; `actions` are the target's foreign keys that
@@ -75,6 +77,7 @@ pub fn job(
     if job.mode == Mode::Truncate {
         check_references(job, &targets, &mut refusals);
     }
+    staged::judge::plan(job, &tables, &mut plans, &mut refusals);
     if job.mode == Mode::Swap {
         let shared = shared.as_ref();
         swap::plan(job, &tables, shared, &mut plans, &mut refusals);

@@ -32,6 +32,8 @@ pub struct Quarantine {
     pub key: Vec<usize>,
     /// Keep whole rows, not only their keys.
     pub log_values: bool,
+    /// The target's names of unique indexes that have other ones on the table that COPY writes.
+    pub names: BTreeMap<String, String>,
 }
 
 /// Plans it for one table, if the job asks for it. `columns` are those that are copied, `key` is what
@@ -43,6 +45,7 @@ pub fn plan(job: &JobSpec, columns: &[&Ident], key: &[Ident]) -> Option<Quaranti
         limit: job.reject_limit,
         key: key.unwrap_or_default(),
         log_values: job.log_values,
+        names: BTreeMap::new(),
     })
 }
 
@@ -159,10 +162,11 @@ pub fn check(
             "use `format = \"auto\"`",
         );
     }
-    if matches!(job.mode, Mode::Swap | Mode::Merge | Mode::Upsert) {
+    if job.mode == Mode::Swap {
         refuse(
-            &format!("is not available in mode `{}`", job.mode.as_str()),
-            "use mode `append` or `truncate`",
+            "is not available in mode `swap`: rows that are copied after a savepoint cannot be frozen, and \
+             snapshots that are older than the run would find the new table empty",
+            "use mode `merge`, `truncate` or `append`",
         );
     }
     for inspected in tables {

@@ -5,7 +5,7 @@
 //! it, too. Keys are equal if the target's unique index treats them as equal. Rows are equal if their binary
 //! images are: `=` treats 1.0 and 1.00, or -0 and 0, as equal, and json has no `=`.
 
-use crate::catalog::desc::{ColumnDesc, RelationDesc, RelationKind, UniqueIndex};
+use crate::catalog::desc::{ColumnDesc, Inspected, RelationDesc, RelationKind, UniqueIndex};
 use crate::config::spec::{JobSpec, Mode, TableSpec};
 use crate::error::Side;
 use crate::pg::ident::{Ident, QualifiedName};
@@ -13,6 +13,8 @@ use crate::plan::effects::{self, Writes};
 use crate::plan::refusal::Refusal;
 use crate::plan::setting::Setting;
 
+pub mod judge;
+mod judgeable;
 pub mod listing;
 pub mod merge;
 mod parts;
@@ -34,13 +36,14 @@ pub fn is_staged(job: &JobSpec, spec: &TableSpec) -> bool {
 /// Plans the staging of one table.
 pub fn plan(
     job: &JobSpec,
-    spec: &TableSpec,
+    inspected: &Inspected,
     target: &RelationDesc,
     columns: Vec<&ColumnDesc>,
     setting: &Setting<'_>,
     refusals: &mut Vec<Refusal>,
     warnings: &mut Vec<String>,
 ) -> Option<Staged> {
+    let spec = &inspected.spec;
     privileges(job, target, refusals);
     let key = key(job, spec, target, &columns, refusals)?;
     let number = setting.number;
@@ -81,7 +84,12 @@ pub fn plan(
     Some(Staged {
         effects,
         not_copied: not_copied.map(|column| column.name.clone()).collect(),
-        create: parts.create(setting.shared),
+        create: match &inspected.constraints {
+            Some(constraints) => judge::create(target, key, constraints, &parts.stage),
+            None => parts.create(setting.shared),
+        },
+        same_key: parts.same_as_staged("\"target\""),
+        judge: Vec::new(),
         drop: setting
             .shared
             .map(|_| format!("DROP TABLE {}", parts.stage.sql())),

@@ -40,6 +40,8 @@ pub enum Step {
     Make,
     /// Copies all tables.
     Copy,
+    /// Moves staged rows that the target would reject to `tableferry.rejected`.
+    Judge,
     /// Notes the snapshots on the target that are older than the rows.
     NoteSnapshots,
     /// Ends the source's transaction.

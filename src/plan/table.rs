@@ -55,8 +55,16 @@ pub fn plan(
     let sequences = sequences(job, target, &pairs, refusals);
     let load = if staged::is_staged(job, spec) {
         let columns = pairs.iter().map(|pair| pair.target).collect();
-        staged::plan(job, spec, target, columns, setting, refusals, &mut warnings)
-            .map(|staged| Load::Staged(Box::new(staged)))
+        staged::plan(
+            job,
+            inspected,
+            target,
+            columns,
+            setting,
+            refusals,
+            &mut warnings,
+        )
+        .map(|staged| Load::Staged(Box::new(staged)))
     } else {
         Some(Load::Direct)
     };

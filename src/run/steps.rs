@@ -95,6 +95,14 @@ async fn carry_out_step(
             let pairs = pool.pairs(source, target);
             copy::all(&run.context, &pairs, (source, target), current, progress).await
         }
+        Step::Judge => {
+            let quarantined = ledger::Quarantined {
+                run_id: run.context.run_id,
+                job: &job.name,
+            };
+            let reports = &mut progress.tables[first..];
+            modes::staging::judge(target, job, quarantined, tables, reports).await
+        }
         Step::NoteSnapshots => {
             let mut own = pool.readers(&run.context, source);
             own.extend(sides.job_lock.as_ref().map(Session::pid));

@@ -5,8 +5,8 @@ use rstest::rstest;
 use serde_json::Value;
 
 use crate::support::{
-    Database, Databases, Outcome, PATIENCE, assert_committed, assert_refused, databases, job,
-    job_toml, only_t, run,
+    Database, Databases, Outcome, PATIENCE, assert_committed, assert_refused, changes, databases,
+    job, job_toml, only_t, run,
 };
 
 const QUARANTINE: &str = "on_error = 'quarantine'\n";
@@ -56,6 +56,8 @@ fn rejected(target: &Database<'_>, select: &str) -> Vec<Vec<Option<String>>> {
 #[rstest]
 #[case::append("append")]
 #[case::truncate("truncate")]
+#[case::merge("merge")]
+#[case::upsert("upsert")]
 fn bad_rows_are_set_aside_and_the_others_are_published(#[case] mode: &str) {
     let db = databases("seven");
     seven_ways(&db);
@@ -437,5 +439,198 @@ fn tables_are_judged_one_by_one_in_the_order_of_their_foreign_keys() {
             [text("public.a"), text("10"), text("23514"), text("23514")],
             [text("public.b"), text("10"), text("23503"), text("23503")],
         ]
+    );
+}
+
+/// The target's tables, the source's rows (its tables have no constraints but the keys), and which rows of `t`
+/// are rejected for what.
+#[rstest]
+#[case::a_tree(
+    "CREATE TABLE t (id int PRIMARY KEY, up int REFERENCES t)",
+    "",
+    "INSERT INTO t VALUES (1, 2), (2, NULL), (3, 99), (4, 3), (5, 4), (6, 5), (7, 6), (8, 1)",
+    "23503",
+    "3 4 5 6 7"
+)]
+#[case::two_columns_in_full("CREATE TABLE p (a int, b int, UNIQUE (a, b)); INSERT INTO p VALUES (1, 1);
+    CREATE TABLE t (id int PRIMARY KEY, a int, b int, FOREIGN KEY (a, b) REFERENCES p (a, b) MATCH FULL)", "",
+    "INSERT INTO t VALUES (1, 1, 1), (2, 1, 2), (3, NULL, NULL), (4, 1, NULL)", "23503", "2 4")]
+#[case::two_columns(
+    "CREATE TABLE p (a int, b int, UNIQUE (a, b)); INSERT INTO p VALUES (1, 1);
+    CREATE TABLE t (id int PRIMARY KEY, a int, b int, FOREIGN KEY (a, b) REFERENCES p (a, b))",
+    "",
+    "INSERT INTO t VALUES (1, 1, 1), (2, 1, 2), (3, NULL, NULL), (4, 9, NULL)",
+    "23503",
+    "2"
+)]
+#[case::missing_partition("CREATE TABLE t (id int, v int, PRIMARY KEY (id, v)) PARTITION BY LIST (v); CREATE TABLE t1 PARTITION OF t FOR VALUES IN (1, 2);
+    CREATE TABLE t3 PARTITION OF t FOR VALUES IN (3) PARTITION BY RANGE (id); CREATE TABLE t3a PARTITION OF t3 FOR VALUES FROM (0) TO (10)", "",
+    "INSERT INTO t VALUES (1, 1), (2, 2), (3, 3), (4, 4), (13, 3)", "23514", "4 13")]
+#[case::repeated_key(
+    "CREATE TABLE t (id int PRIMARY KEY, v int)",
+    "ALTER TABLE t DROP CONSTRAINT t_pkey",
+    "INSERT INTO t VALUES (1, 1), (2, 2), (1, 3)",
+    "23505",
+    "1"
+)]
+#[case::null_key(
+    "CREATE TABLE t (id int UNIQUE, v int)",
+    "",
+    "INSERT INTO t VALUES (1, 1), (NULL, 2)",
+    "23502",
+    ""
+)]
+#[case::others_of_the_same_name(
+    "CREATE SCHEMA s; CREATE TABLE s.t (id int PRIMARY KEY, v int UNIQUE); CREATE TABLE t (id int PRIMARY KEY, v int UNIQUE)",
+    "",
+    "INSERT INTO t VALUES (1, 1), (2, 1), (3, 2)",
+    "23505",
+    "2"
+)]
+fn staged_rows_are_judged_before_they_are_written(
+    #[values("merge", "upsert")] mode: &str,
+    #[case] create: &str,
+    #[case] source: &str,
+    #[case] rows: &str,
+    #[case] sqlstate: &str,
+    #[case] bad: &str,
+) {
+    let db = databases("staged");
+    db.target.sql(create);
+    let columns = db.target.value(
+        "SELECT string_agg(attname || ' int', ', ' ORDER BY attnum) FROM pg_attribute WHERE attrelid = 't'::regclass AND attnum > 0",
+    );
+    db.source.sql(&format!(
+        "CREATE TABLE t ({columns}); CREATE SCHEMA s; CREATE TABLE s.t ({columns}); {}; {rows}; INSERT INTO s.t SELECT * FROM t",
+        source.replace("ALTER TABLE t DROP CONSTRAINT t_pkey", "")
+    ));
+    let other = "[jobs.j.table.'s.t']\nkey = ['id']\n";
+    let key = if create.contains("PRIMARY KEY (id, v)") {
+        "key = ['id', 'v']\n"
+    } else {
+        "key = ['id']\n"
+    };
+    let more = if create.contains("s.t") { other } else { "" };
+    let jobs = only_t(mode, QUARANTINE, &format!("{key}{more}"));
+    let outcome = run(&db, &jobs);
+    let tables = assert_committed(&outcome);
+    let found = db.target.value(
+        "SELECT COALESCE(string_agg(key->>'id', ' ' ORDER BY (key->>'id')::int), '') FROM tableferry.rejected WHERE target = 'public.t'",
+    );
+    assert_eq!(found, bad, "{outcome}");
+    let all = db
+        .target
+        .value("SELECT string_agg(DISTINCT sqlstate, ' ') FROM tableferry.rejected");
+    assert_eq!(all, sqlstate);
+    let rejected = db.target.count("tableferry.rejected");
+    let counted: u64 = tables
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|t| t["rows_rejected"].as_u64().unwrap())
+        .sum();
+    assert_eq!(counted, rejected, "{outcome}");
+    // Again: nothing is left to do, and the same rows are rejected.
+    let again = run(&db, &jobs);
+    let tables = assert_committed(&again);
+    assert_eq!(changes(&tables[0]), [0, 0, 0], "{again}");
+    assert_eq!(db.target.count("tableferry.rejected"), 2 * rejected);
+    assert_eq!(
+        db.target.count("t") + tables[0]["rows_rejected"].as_u64().unwrap(),
+        db.source.count("t"),
+        "{again}"
+    );
+}
+
+#[test]
+fn an_upsert_rejects_what_conflicts_with_rows_that_stay() {
+    let db = databases("stays");
+    db.source.sql(
+        "CREATE TABLE t (id int PRIMARY KEY, code text, up int);
+         INSERT INTO t VALUES (1, 'a', NULL), (2, 'kept', NULL), (3, 'c', 10), (4, 'd', 2), (5, 'changed', NULL)",
+    );
+    db.target.sql(
+        "CREATE TABLE t (id int PRIMARY KEY, code text CONSTRAINT codes UNIQUE, up int CONSTRAINT ups REFERENCES t);
+         INSERT INTO t VALUES (10, 'kept', NULL), (5, 'old', NULL)",
+    );
+    let outcome = run(&db, &only_t("upsert", QUARANTINE, ""));
+    assert_committed(&outcome);
+    let text = |text: &str| Some(text.to_owned());
+    assert_eq!(
+        rejected(
+            &db.target,
+            "key->>'id', sqlstate, constraint_name, column_name, reason"
+        ),
+        [
+            [
+                text("2"),
+                text("23505"),
+                text("codes"),
+                text("code"),
+                text("duplicate key value violates a unique constraint, constraint \"codes\"")
+            ],
+            // It refers to a rejected row.
+            [
+                text("4"),
+                text("23503"),
+                text("ups"),
+                text("up"),
+                text("a foreign key is violated, constraint \"ups\"")
+            ],
+        ]
+    );
+    let ids = db
+        .target
+        .value("SELECT string_agg(id || code, ' ' ORDER BY id) FROM t");
+    assert_eq!(ids, "1a 3c 5changed 10kept");
+}
+
+#[rstest]
+#[case::swap(
+    "swap",
+    "CREATE TABLE t (id int PRIMARY KEY)",
+    "",
+    "is not available in mode `swap`"
+)]
+#[case::trigger("merge", "CREATE FUNCTION f() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NEW; END'; CREATE TABLE t (id int PRIMARY KEY);
+    CREATE TRIGGER late BEFORE INSERT ON t FOR EACH ROW EXECUTE FUNCTION f()", "", "fires triggers only after they are judged: late")]
+#[case::partial(
+    "upsert",
+    "CREATE TABLE t (id int PRIMARY KEY, v int); CREATE UNIQUE INDEX partly ON t (v) WHERE v > 0",
+    "",
+    "partly is partial"
+)]
+#[case::scope(
+    "merge",
+    "CREATE TABLE t (id int PRIMARY KEY, v int)",
+    "scope = 'where'\nwhere = 'id > 0'\n",
+    "`scope = \"where\"` keeps rows"
+)]
+#[case::check(
+    "merge",
+    "CREATE TABLE t (id int PRIMARY KEY, v int, w int, CONSTRAINT pair CHECK (v < w))",
+    "columns = ['id', 'v']\n",
+    "CHECK constraint pair reads column w"
+)]
+#[case::of_a_partition(
+    "merge",
+    "CREATE TABLE t (id int PRIMARY KEY) PARTITION BY RANGE (id); CREATE TABLE t1 PARTITION OF t (CONSTRAINT own CHECK (id > 3)) DEFAULT",
+    "",
+    "partitions have constraints of their own: own"
+)]
+fn what_cannot_be_judged_in_staging_is_refused(
+    #[case] mode: &str,
+    #[case] create: &str,
+    #[case] of_table: &str,
+    #[case] said: &str,
+) {
+    let db = databases("unstaged");
+    db.both(create);
+    db.source.sql("INSERT INTO t (id) VALUES (5)");
+    let plan = job(&db, &only_t(mode, QUARANTINE, of_table)).run(&["plan", "j"]);
+    assert_eq!(plan.code, Some(1), "{plan}");
+    assert!(
+        format!("{}{}", plan.stdout, plan.stderr).contains(said),
+        "{said}\n{plan}"
     );
 }

@@ -55,6 +55,14 @@ pub fn load(facts: &Facts<'_>, beside: bool) -> Vec<Step> {
     steps
 }
 
+/// Judges what is staged. Its own constraints were checked at once; the target's can wait again.
+pub fn judge(facts: &Facts<'_>) -> Vec<Step> {
+    match facts.job.on_error {
+        OnError::Quarantine => vec![Step::Judge, defer()],
+        OnError::Abort => Vec::new(),
+    }
+}
+
 /// The snapshot holds back the source's vacuum: it ends before the target does its part, unless it is
 /// needed for checksums.
 pub fn end_snapshot(facts: &Facts<'_>) -> Option<Step> {

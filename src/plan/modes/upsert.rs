@@ -10,6 +10,7 @@ pub(super) fn steps(facts: &Facts<'_>) -> Vec<Step> {
     steps.extend(common::lock(facts, "ROW EXCLUSIVE"));
     steps.push(common::defer());
     steps.extend(common::load(facts, true));
+    steps.extend(common::judge(facts));
     steps.extend(common::end_snapshot(facts));
     steps.extend([Step::Gate, Step::CheckKeys, Step::Apply]);
     steps.push(common::check_constraints());

@@ -59,26 +59,7 @@ impl Parts<'_> {
 
     /// The same key in two relations, by the unique index's own equality.
     pub fn same_key(&self, left: &str, right: impl Fn(usize, &Ident) -> String) -> String {
-        let terms: Vec<String> = self
-            .key
-            .columns
-            .iter()
-            .enumerate()
-            .map(|(at, column)| {
-                let collation = match &column.collation {
-                    Some(name) => format!(" COLLATE {}", name.sql()),
-                    None => String::new(),
-                };
-                format!(
-                    "{left}.{}{collation} OPERATOR({}.{}) {}",
-                    column.name.sql(),
-                    column.equality.schema.sql(),
-                    column.equality.symbol,
-                    right(at, &column.name)
-                )
-            })
-            .collect();
-        terms.join(" AND ")
+        same_index(self.key, left, right)
     }
 
     /// The staged rows and the target's rows of the same keys.
@@ -304,6 +285,33 @@ pub(in crate::plan) enum Gone<'a> {
     Joined,
     /// Those that meet a condition, or all, by a join of their own.
     Apart(Option<&'a str>),
+}
+
+/// The same values in two relations, by a unique index's own equality.
+pub(in crate::plan) fn same_index(
+    index: &UniqueIndex,
+    left: &str,
+    right: impl Fn(usize, &Ident) -> String,
+) -> String {
+    let terms: Vec<String> = index
+        .columns
+        .iter()
+        .enumerate()
+        .map(|(at, column)| {
+            let collation = match &column.collation {
+                Some(name) => format!(" COLLATE {}", name.sql()),
+                None => String::new(),
+            };
+            format!(
+                "{left}.{}{collation} OPERATOR({}.{}) {}",
+                column.name.sql(),
+                column.equality.schema.sql(),
+                column.equality.symbol,
+                right(at, &column.name)
+            )
+        })
+        .collect();
+    terms.join(" AND ")
 }
 
 /// The name of a key's column in the changes.

@@ -11,6 +11,11 @@ pub struct Staged {
     pub stage: QualifiedName,
     /// Makes it.
     pub create: Vec<String>,
+    /// The same key in rows `"target"` and `"staged"`.
+    pub same_key: String,
+    /// Each moves rows that the target would reject to `tableferry.rejected` and gives their number: $1 is the
+    /// run, $2 the job.
+    pub judge: Vec<String>,
     /// Drops it, in the transaction that publishes; none where it goes with its transaction.
     pub drop: Option<String>,
     /// Gives the planner its statistics.

@@ -5,6 +5,7 @@ use serde_json::{Map, Value};
 use uuid::Uuid;
 
 use super::ask;
+use super::ddl::unusable;
 use super::writes::json;
 use crate::error::{Phase, Result, ServerError};
 use crate::pg::ident::QualifiedName;
@@ -86,6 +87,16 @@ pub(in crate::run) struct Quarantined<'a> {
 }
 
 impl Quarantined<'_> {
+    /// Runs a statement that moves rows to `tableferry.rejected`, and returns their number.
+    pub async fn move_rejected(self, target: &Session, sql: &str) -> Result<u64> {
+        let run_id = self.run_id.to_string();
+        let what = "the number of rejected rows";
+        let row = target
+            .one_row(Phase::Gate, what, sql, &[&run_id, &self.job])
+            .await;
+        row.map_err(unusable)?.count(0)
+    }
+
     /// Records rejected rows in the open transaction, which publishes the others.
     pub async fn record(
         self,

@@ -4,9 +4,11 @@ use super::row_counts::counts;
 use crate::config::spec::JobSpec;
 use crate::error::{Error, ErrorKind, Phase, Result, Side};
 use crate::pg::session::Session;
-use crate::plan::copy::CopyPlan;
+use crate::plan::copy::{CopyPlan, Load};
 use crate::plan::staged::listing;
 use crate::plan::staged::types::Staged;
+use crate::report::TableReport;
+use crate::run::ledger::Quarantined;
 use crate::wording::counted;
 
 /// Refuses NULL and repeated keys, with their numbers; the keys themselves only with `log_values`.
@@ -20,6 +22,43 @@ pub(in crate::run) async fn check(
         checked.map_err(|error| error.on(&table.target))?;
     }
     Ok(())
+}
+
+/// Removes staged rows that the target would reject, until there are none.
+pub(in crate::run) async fn judge(
+    target: &Session,
+    job: &JobSpec,
+    quarantined: Quarantined<'_>,
+    tables: &[CopyPlan],
+    reports: &mut [TableReport],
+) -> Result<()> {
+    for (table, staged) in listing::of(tables).filter(|(_, staged)| !staged.judge.is_empty()) {
+        let analyzed = target.run(Phase::Gate, &staged.analyze).await;
+        analyzed.map_err(|error| error.on(&table.target))?;
+    }
+    loop {
+        let mut rejected = 0;
+        // Each table has a report, in the same order.
+        for (table, report) in tables.iter().zip(&mut *reports) {
+            let Load::Staged(staged) = &table.load else {
+                continue;
+            };
+            for sql in &staged.judge {
+                let rows = quarantined.move_rejected(target, sql).await;
+                let rows = rows.map_err(|error| error.on(&table.target))?;
+                report.rows_rejected += rows;
+                report.rows_written = report.rows_written.saturating_sub(rows);
+                rejected += rows;
+            }
+            if job.reject_limit.is_exceeded(report.rows_rejected) {
+                // The gate says so.
+                return Ok(());
+            }
+        }
+        if rejected == 0 {
+            return Ok(());
+        }
+    }
 }
 
 async fn check_one(target: &Session, job: &JobSpec, staged: &Staged) -> Result<()> {

@@ -194,6 +194,11 @@ impl Judge<'_> {
     }
 
     fn reject(&mut self, row: Row<'_>, refused: ServerError) -> Result<()> {
+        let name = refused
+            .constraint()
+            .and_then(|name| self.quarantine.names.get(name));
+        let name = name.cloned();
+        let refused = refused.renamed(name);
         self.judged.rejected += 1;
         self.reasons.add(&refused.code, &refused.reason());
         if self.quarantine.limit.is_exceeded(self.judged.rejected) {

@@ -1,0 +1,352 @@
+//! Which staged rows the target would reject, as far as the staging table's own constraints don't tell:
+//! rows without a partition, rows that break a unique index together with rows that stay, and rows
+//! without the row that they refer to.
+//!
+//! Each statement removes such rows from staging and records them. Rejecting a row may make others bad, so
+//! the statements are repeated until none removes a row.
+
+use std::collections::BTreeMap;
+
+use super::parts::same_index;
+use crate::catalog::constraints::{Constraints, Reference};
+use crate::catalog::desc::{Inspected, RelationDesc, RelationKind, UniqueIndex};
+use crate::config::spec::{JobSpec, Mode, OnError, Triggers};
+use crate::pg::ident::{Ident, QualifiedName, quote_literal};
+use crate::plan::copy::{CopyPlan, Load};
+use crate::plan::quarantine::Quarantine;
+use crate::plan::refusal::Refusal;
+
+/// A table of the job whose rows are staged in the same transaction.
+#[derive(Clone)]
+pub(super) struct Stage {
+    name: QualifiedName,
+    same_key: String,
+    pub(super) columns: Vec<Ident>,
+}
+
+/// Plans the statements of all tables, if the job sets rejected rows aside.
+pub fn plan(
+    job: &JobSpec,
+    tables: &[Inspected],
+    plans: &mut [Option<CopyPlan>],
+    refusals: &mut Vec<Refusal>,
+) {
+    if job.on_error != OnError::Quarantine {
+        return;
+    }
+    let stages: BTreeMap<QualifiedName, Stage> = plans.iter().flatten().filter_map(stage).collect();
+    for (inspected, plan) in tables.iter().zip(plans) {
+        let (Some(plan), Some(target), Some(constraints)) =
+            (plan, &inspected.target, &inspected.constraints)
+        else {
+            continue;
+        };
+        let (Load::Staged(staged), Some(quarantine)) = (&mut plan.load, &plan.quarantine) else {
+            continue;
+        };
+        let others = job.atomic;
+        let stages = stages
+            .iter()
+            .filter(|(name, _)| others || **name == target.name);
+        let judging = Judging {
+            job,
+            inspected,
+            target,
+            constraints,
+            quarantine,
+            copied: plan.columns.iter().map(|column| &column.name).collect(),
+            stage: &staged.stage,
+            same_key: &staged.same_key,
+            stages: stages
+                .map(|(name, stage)| (name.clone(), stage.clone()))
+                .collect(),
+        };
+        judging.refuse(tables, refusals);
+        let statements = judging.statements();
+        let names = unique_names(&staged.stage, constraints);
+        staged.judge = statements;
+        if let Some(quarantine) = &mut plan.quarantine {
+            quarantine.names = names;
+        }
+    }
+}
+
+fn stage(plan: &CopyPlan) -> Option<(QualifiedName, Stage)> {
+    let Load::Staged(staged) = &plan.load else {
+        return None;
+    };
+    let stage = Stage {
+        name: staged.stage.clone(),
+        same_key: staged.same_key.clone(),
+        columns: plan.columns.iter().map(|c| c.name.clone()).collect(),
+    };
+    Some((plan.target.clone(), stage))
+}
+
+pub(super) struct Judging<'a> {
+    pub(super) job: &'a JobSpec,
+    pub(super) inspected: &'a Inspected,
+    pub(super) target: &'a RelationDesc,
+    pub(super) constraints: &'a Constraints,
+    quarantine: &'a Quarantine,
+    pub(super) copied: Vec<&'a Ident>,
+    stage: &'a QualifiedName,
+    same_key: &'a str,
+    /// What is published by the same transaction, by target.
+    pub(super) stages: BTreeMap<QualifiedName, Stage>,
+}
+
+impl Judging<'_> {
+    /// The foreign keys that the target checks.
+    pub(super) fn references(&self) -> impl Iterator<Item = &Reference> {
+        let keys = self.constraints.foreign_keys.iter();
+        keys.filter(|_| self.job.triggers == Triggers::Fire)
+    }
+
+    fn statements(&self) -> Vec<String> {
+        let mut list = Vec::new();
+        list.extend(self.without_partition());
+        if self.job.mode == Mode::Upsert {
+            let others = self
+                .target
+                .unique_indexes
+                .iter()
+                .filter(|index| index.is_plain);
+            list.extend(others.filter_map(|index| self.conflicts(index)));
+        }
+        list.extend(self.references().map(|key| self.orphans(key)));
+        list
+    }
+
+    fn without_partition(&self) -> Option<String> {
+        let leaves = self.constraints.leaves.as_ref()?;
+        // The only partition is the default one.
+        let bounds: Option<Vec<&String>> = leaves.iter().map(Option::as_ref).collect();
+        let bounds: Vec<String> = bounds?.iter().map(|bound| format!("({bound})")).collect();
+        let fits = match bounds.is_empty() {
+            true => "false".to_owned(),
+            false => bounds.join(" OR "),
+        };
+        let condition = format!("NOT COALESCE({fits}, false)");
+        let reason = "a row does not fit the partitions of the table";
+        Some(self.reject(&condition, None, "23514", reason))
+    }
+
+    /// Rows that break a unique index together with a row of the target that stays.
+    fn conflicts(&self, index: &UniqueIndex) -> Option<String> {
+        let column = |name: &Ident| format!("\"row\".{}", name.sql());
+        let equal = same_index(index, "\"target\"", |_, name| column(name));
+        let condition = format!(
+            "EXISTS (SELECT FROM {} AS \"target\" WHERE {equal} AND NOT EXISTS (SELECT FROM {} AS \"staged\" WHERE {}))",
+            self.target_from(),
+            self.stage.sql(),
+            self.same_key,
+        );
+        let reason = "duplicate key value violates a unique constraint";
+        Some(self.reject(&condition, Some(&index.name), "23505", reason))
+    }
+
+    fn target_from(&self) -> String {
+        match self.target.kind {
+            RelationKind::Partitioned => self.target.name.sql(),
+            _ => format!("ONLY {}", self.target.name.sql()),
+        }
+    }
+
+    /// Rows without the row that they refer to.
+    fn orphans(&self, key: &Reference) -> String {
+        let own = |name: &str| format!("\"row\".{}", Ident::new(name).sql());
+        let matches = |alias: &str| -> String {
+            let columns = key.columns.iter().map(|column| {
+                format!(
+                    "{alias}.{} OPERATOR({}.{}) {}",
+                    Ident::new(&column.to).sql(),
+                    Ident::new(&column.schema).sql(),
+                    column.operator,
+                    own(&column.from)
+                )
+            });
+            columns.collect::<Vec<_>>().join(" AND ")
+        };
+        let to = key.to();
+        let in_table = |from: &str, alias: &str, and: &str| {
+            format!(
+                "EXISTS (SELECT FROM {from} AS {alias} WHERE {}{and})",
+                matches(alias)
+            )
+        };
+        let from = match key.partitioned {
+            true => to.sql(),
+            false => format!("ONLY {}", to.sql()),
+        };
+        let found = match self.stages.get(&to) {
+            None => in_table(&from, "\"other\"", ""),
+            Some(stage) => {
+                let staged = in_table(&stage.name.sql(), "\"other\"", "");
+                let stays = format!(
+                    " AND NOT EXISTS (SELECT FROM {} AS \"staged\" WHERE {})",
+                    stage.name.sql(),
+                    stage.same_key
+                );
+                match self.job.mode {
+                    Mode::Upsert => {
+                        format!("({staged} OR {})", in_table(&from, "\"target\"", &stays))
+                    }
+                    _ => staged,
+                }
+            }
+        };
+        let tested = |test: &str, joint: &str| {
+            let columns = key
+                .columns
+                .iter()
+                .map(|c| format!("{} {test}", own(&c.from)));
+            columns.collect::<Vec<_>>().join(joint)
+        };
+        let whole = tested("IS NOT NULL", " AND ");
+        let condition = match key.full {
+            false => format!("{whole} AND NOT {found}"),
+            true => {
+                let any = tested("IS NOT NULL", " OR ");
+                format!("({any}) AND NOT ({whole} AND {found})")
+            }
+        };
+        self.reject(
+            &condition,
+            Some(&key.name),
+            "23503",
+            "a foreign key is violated",
+        )
+    }
+
+    /// Moves rows from staging to `tableferry.rejected`: $1 is the run, $2 the job. Gives their number.
+    fn reject(
+        &self,
+        condition: &str,
+        constraint: Option<&str>,
+        sqlstate: &str,
+        reason: &str,
+    ) -> String {
+        let text = |text: &str| quote_literal(text).trim_start().to_owned();
+        let object = |columns: &[&Ident]| -> String {
+            if columns.is_empty() {
+                return "NULL::pg_catalog.jsonb".to_owned();
+            }
+            let names: Vec<String> = columns.iter().map(|name| text(name.as_str())).collect();
+            let values: Vec<String> = columns
+                .iter()
+                .map(|name| format!("\"row\".{}::pg_catalog.text", name.sql()))
+                .collect();
+            format!(
+                "pg_catalog.jsonb_object(ARRAY[{}]::pg_catalog.text[], ARRAY[{}])",
+                names.join(", "),
+                values.join(", ")
+            )
+        };
+        let key: Vec<&Ident> = self
+            .quarantine
+            .key
+            .iter()
+            .filter_map(|at| self.copied.get(*at).copied())
+            .collect();
+        let shown = match self.quarantine.log_values {
+            true => &self.copied,
+            false => &key,
+        };
+        let columns = constraint.and_then(|name| self.columns_of(name));
+        let or_null = |value: Option<&str>| value.map_or("NULL".to_owned(), text);
+        let reason = match constraint {
+            Some(name) => format!("{reason}, constraint \"{name}\""),
+            None => reason.to_owned(),
+        };
+        format!(
+            "WITH bad AS (DELETE FROM {} AS \"row\" WHERE {condition} RETURNING {} AS \"key\", {} AS \"shown\"), \
+             kept AS (INSERT INTO tableferry.rejected (run_id, job, target, key, column_name, constraint_name, \
+             sqlstate, reason, \"row\") SELECT $1::pg_catalog.text::pg_catalog.uuid, $2, {}, bad.\"key\", {}, {}, \
+             {}, {}, bad.\"shown\" FROM bad RETURNING 1) SELECT pg_catalog.count(*) FROM kept",
+            self.stage.sql(),
+            object(&key),
+            object(shown),
+            text(&self.target.name.to_string()),
+            or_null(columns.as_deref()),
+            or_null(constraint),
+            text(sqlstate),
+            text(&reason),
+        )
+    }
+
+    fn columns_of(&self, constraint: &str) -> Option<String> {
+        let keys = self.constraints.foreign_keys.iter();
+        let of_key = keys.filter(|key| key.name == constraint).map(|key| {
+            let names: Vec<&str> = key
+                .columns
+                .iter()
+                .map(|column| column.from.as_str())
+                .collect();
+            names.join(", ")
+        });
+        let indexes = self.target.unique_indexes.iter();
+        let of_index = indexes
+            .filter(|index| index.name == constraint)
+            .map(|index| {
+                let names: Vec<&str> = index
+                    .columns
+                    .iter()
+                    .map(|column| column.name.as_str())
+                    .collect();
+                names.join(", ")
+            });
+        of_key.chain(of_index).next()
+    }
+}
+
+/// What makes the staging table judge its rows: the target's NOT NULL and CHECK constraints, its unique
+/// indexes and exclusion constraints, and the key's columns NOT NULL, because no key finds a row without.
+pub(super) fn create(
+    target: &RelationDesc,
+    key: &UniqueIndex,
+    constraints: &Constraints,
+    stage: &QualifiedName,
+) -> Vec<String> {
+    let name = stage.sql();
+    let mut list = vec![format!(
+        "CREATE TEMPORARY TABLE {name} (LIKE {} INCLUDING CONSTRAINTS INCLUDING DEFAULTS INCLUDING GENERATED \
+         INCLUDING IDENTITY) ON COMMIT DROP",
+        target.name.sql()
+    )];
+    let is_nullable = |name: &&Ident| target.column(name).is_none_or(|column| !column.not_null);
+    for column in key
+        .columns
+        .iter()
+        .map(|column| &column.name)
+        .filter(is_nullable)
+    {
+        list.push(format!(
+            "ALTER TABLE {name} ALTER COLUMN {} SET NOT NULL",
+            column.sql()
+        ));
+    }
+    for (at, unique) in constraints.uniques.iter().enumerate() {
+        let own = Ident::new(unique_name(stage, at)).sql();
+        list.push(match unique.is_constraint {
+            true => format!(
+                "ALTER TABLE {name} ADD CONSTRAINT {own} {}",
+                unique.definition
+            ),
+            false => format!("CREATE UNIQUE INDEX {own} ON {name}{}", unique.definition),
+        });
+    }
+    list
+}
+
+/// The names of the staging table's unique indexes, and those of the target's that they stand for.
+fn unique_names(stage: &QualifiedName, constraints: &Constraints) -> BTreeMap<String, String> {
+    let uniques = constraints.uniques.iter().enumerate();
+    uniques
+        .map(|(at, unique)| (unique_name(stage, at), unique.name.clone()))
+        .collect()
+}
+
+fn unique_name(stage: &QualifiedName, at: usize) -> String {
+    format!("{}_u{at}", stage.name.as_str())
+}

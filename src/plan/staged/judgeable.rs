@@ -1,0 +1,134 @@
+//! Whose staged rows cannot be judged exactly, by the name of what keeps them from it.
+
+use super::judge::Judging;
+use crate::catalog::desc::Inspected;
+use crate::config::spec::{Mode, Scope};
+use crate::error::Side;
+use crate::plan::refusal::Refusal;
+
+impl Judging<'_> {
+    pub(super) fn refuse(&self, tables: &[Inspected], refusals: &mut Vec<Refusal>) {
+        let name = &self.target.name;
+        let mut refuse = |message: String, hint: &str| {
+            let message = format!("`on_error = \"quarantine\"` cannot judge its rows: {message}");
+            refusals.push(Refusal::mismatch(Side::Target, name, message).hinted(hint));
+        };
+        let truncate = "use mode `truncate` or `append`, or `on_error = \"abort\"`";
+        if self.inspected.spec.scope == Scope::Where {
+            refuse(
+                "`scope = \"where\"` keeps rows of the target".to_owned(),
+                truncate,
+            );
+        }
+        if !self.target.triggers.is_empty() {
+            let triggers = self.target.triggers.join(", ");
+            refuse(
+                format!(
+                    "mode `{}` fires triggers only after they are judged: {triggers}",
+                    self.job.mode.as_str()
+                ),
+                "`triggers = \"skip\"` leaves triggers out; or use mode `truncate` or `append`",
+            );
+        }
+        if !self.constraints.of_partitions.is_empty() {
+            let own = self.constraints.of_partitions.join(", ");
+            refuse(
+                format!("partitions have constraints of their own: {own}"),
+                truncate,
+            );
+        }
+        let not_copied = |column: &str| {
+            let of = self
+                .target
+                .columns
+                .iter()
+                .find(|c| c.name.as_str() == column);
+            let computed = of.is_some_and(|column| column.generated.is_some());
+            !computed && self.copied.iter().all(|name| name.as_str() != column)
+        };
+        for check in &self.constraints.checks {
+            if let Some(column) = check.columns.iter().find(|column| not_copied(column)) {
+                let check = &check.name;
+                refuse(
+                    format!("CHECK constraint {check} reads column {column}, which is not copied"),
+                    truncate,
+                );
+            }
+        }
+        for index in &self.target.unique_indexes {
+            let column = index
+                .columns
+                .iter()
+                .find(|column| not_copied(column.name.as_str()));
+            if let Some(column) = column {
+                refuse(
+                    format!(
+                        "{} is over column {}, which is not copied",
+                        index.name, column.name
+                    ),
+                    truncate,
+                );
+            } else if self.job.mode == Mode::Upsert && !index.is_plain {
+                refuse(
+                    format!(
+                        "{} is partial, over an expression, or an exclusion constraint, and mode `upsert` keeps \
+                         rows of the target that it may conflict with",
+                        index.name
+                    ),
+                    "use another mode, or `on_error = \"abort\"`",
+                );
+            }
+        }
+        for key in self.references() {
+            let to = key.to();
+            if !key.readable {
+                let message = format!(
+                    "the role lacks SELECT on {to}, which foreign key {} refers to",
+                    key.name
+                );
+                let hint = format!("GRANT SELECT ON {to} TO the role of the target");
+                refuse(message, &hint);
+            }
+            if key.columns.iter().any(|column| !column.equal) {
+                refuse(
+                    format!(
+                        "foreign key {} compares by another operator or collation than `=`",
+                        key.name
+                    ),
+                    truncate,
+                );
+            }
+            let is_part = |table: &&Inspected| {
+                let Some(target) = &table.target else {
+                    return false;
+                };
+                let above = target.ancestors.contains(&to);
+                let below = target.referenced_by.iter().any(|by| by.to == to);
+                target.name != to && (above || below)
+            };
+            if let Some(table) = tables.iter().find(is_part) {
+                refuse(
+                    format!(
+                        "foreign key {} refers to {to}, which is a part of {} or has it as a part",
+                        key.name, table.spec.target
+                    ),
+                    truncate,
+                );
+            }
+            let in_job = self.stages.get(&to);
+            let missing = in_job.and_then(|stage| {
+                let copied = |name: &str| stage.columns.iter().any(|c| c.as_str() == name);
+                key.columns.iter().find(|column| !copied(&column.to))
+            });
+            if let Some(column) = missing {
+                refuse(
+                    format!(
+                        "foreign key {} refers to column {} of {to}, which is not copied",
+                        key.name, column.to
+                    ),
+                    truncate,
+                );
+            }
+        }
+    }
+}
