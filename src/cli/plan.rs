@@ -83,15 +83,34 @@ fn text(explanation: &Explanation, sql: bool) -> String {
         explanation.mode.as_str(),
         counted(explanation.tables.len(), "table")
     );
-    let mut tables = PlainTable::new(["  source", "target", "rows", "format"]).fit();
+    let compares = explanation.tables.iter().any(|t| t.compare.is_some());
+    let header = ["  source", "target", "rows", "format"];
+    let mut tables = match compares {
+        true => {
+            let [source, target, rows, format] = header;
+            PlainTable::new([source, target, rows, format, "compare"]).fit()
+        }
+        false => PlainTable::new(header).fit(),
+    };
     for table in &explanation.tables {
         let rows = table.rows_estimate.map(|rows| format!("about {rows}"));
-        tables.add([
-            format!("  {}", table.source),
-            table.target.clone(),
-            rows.unwrap_or_else(|| "?".to_owned()),
-            format_and_reason(table.format, table.format_reason.as_deref()),
-        ]);
+        let compare = table.compare.map(|way| match &table.compare_reason {
+            Some(why) => format!("{way}: {why}"),
+            None => way.to_owned(),
+        });
+        let source = format!("  {}", table.source);
+        let rows = rows.unwrap_or_else(|| "?".to_owned());
+        let format = format_and_reason(table.format, table.format_reason.as_deref());
+        match compares {
+            true => tables.add([
+                source,
+                table.target.clone(),
+                rows,
+                format,
+                compare.unwrap_or_default(),
+            ]),
+            false => tables.add([source, table.target.clone(), rows, format]),
+        }
     }
     tables.align_right([2]);
     let _ = writeln!(text, "{}", tables.text());

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::diagnostics::Diagnostics;
 use super::error::KeyPath;
 use super::raw::RawServer;
-use super::spec::{JobSpec, Mode, OnError};
+use super::spec::{Compare, JobSpec, Mode, OnError};
 
 /// The connections of a run for as long as it lasts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,9 +38,20 @@ impl JobSpec {
     }
 
     /// The target's connections that load nothing: with several workers, the one that publishes; with
-    /// `atomic = false`, the one that holds the claim on the job.
+    /// `atomic = false`, the one that holds the claim on the job; and the one that reads the target while
+    /// both sides are compared.
     fn besides(&self, loaders: u32) -> u32 {
-        u32::from(loaders > 1) + u32::from(!self.atomic)
+        u32::from(loaders > 1) + u32::from(!self.atomic) + u32::from(self.may_stream())
+    }
+
+    /// May tables be compared by reading both sides at the same time?
+    pub fn may_stream(&self) -> bool {
+        let wanted = match self.mode {
+            Mode::Merge => matches!(self.compare, Compare::Auto | Compare::Stream),
+            Mode::Upsert => self.compare == Compare::Stream,
+            Mode::Append | Mode::Truncate | Mode::Swap => false,
+        };
+        wanted && self.loaders() == 1 && self.on_error == OnError::Abort
     }
 }
 
@@ -52,8 +63,11 @@ pub(super) fn fit(
     path: &KeyPath,
     diagnostics: &mut Diagnostics,
 ) {
-    let wanted = job.connections();
     let limit = |name: &str| servers.get(name).map_or(u32::MAX, |s| s.max_connections);
+    if job.may_stream() {
+        give_up_streaming(job, limit, path, diagnostics);
+    }
+    let wanted = job.connections();
     let besides = job.besides(job.loaders());
     let (short, needed, most) = if job.source == job.target {
         let needed = wanted.source.saturating_add(wanted.target);
@@ -78,4 +92,30 @@ pub(super) fn fit(
     );
     diagnostics.warn(&path.child("workers"), message);
     job.workers = most;
+}
+
+/// Without a connection to read the target beside the one that writes it, all of the source is staged.
+fn give_up_streaming(
+    job: &mut JobSpec,
+    limit: impl Fn(&str) -> u32,
+    path: &KeyPath,
+    diagnostics: &mut Diagnostics,
+) {
+    let wanted = job.connections();
+    let needed = match job.source == job.target {
+        true => wanted.source.saturating_add(wanted.target),
+        false => wanted.target,
+    };
+    if needed <= limit(&job.target) {
+        return;
+    }
+    if job.compare == Compare::Stream {
+        let message = format!(
+            "`compare = \"stream\"` takes {needed} connections to server `{}`, whose `max_connections` is {}",
+            job.target,
+            limit(&job.target)
+        );
+        diagnostics.error(&path.child("compare"), message);
+    }
+    job.compare = Compare::Full;
 }

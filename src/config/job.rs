@@ -6,8 +6,8 @@ use super::diagnostics::Diagnostics;
 use super::error::KeyPath;
 use super::merge::Stacks;
 use super::raw::{RawJob, RawServer};
-use super::spec::{JobSpec, Mode, OnError, TableInput, TablePattern};
-use super::{connections, schedule, table};
+use super::spec::{Compare, JobSpec, Mode, OnError, TableInput, TablePattern};
+use super::{connections, not_yet, schedule, table};
 use crate::wording::nearest;
 
 /// All jobs that could be made sense of.
@@ -34,6 +34,7 @@ pub(super) fn jobs(
                 diagnostics.error(&path.child("after"), no_such("job", job, names.iter()));
             }
         }
+        not_yet::of_job(&raw, &path, diagnostics);
         if let Some(mut job) = job(name.clone(), raw, &path, diagnostics) {
             connections::fit(&mut job, servers, &path, diagnostics);
             jobs.insert(name, job);
@@ -78,6 +79,7 @@ fn job(
         reject_limit: raw.reject_limit,
         log_values: raw.log_values,
         recreate_views: raw.recreate_views,
+        compare: raw.compare,
         max_snapshot_age: raw.max_snapshot_age,
     };
     check_itself(&job, path, diagnostics);
@@ -104,6 +106,17 @@ fn check_job_keys(raw: &RawJob, path: &KeyPath, diagnostics: &mut Diagnostics) {
     let limit = path.child("reject_limit");
     if raw.on_error == OnError::Abort && diagnostics.is_set(&limit) {
         diagnostics.warn(&limit, "has no effect without `on_error = \"quarantine\"`");
+    }
+    let compare = path.child("compare");
+    if let Some(mode) = raw.mode
+        && diagnostics.is_set(&compare)
+    {
+        diagnostics.only_for(&[Mode::Merge, Mode::Upsert], mode, &compare);
+    }
+    if raw.compare == Compare::Stream && raw.workers > 1 {
+        let message =
+            "`compare = \"stream\"` reads each side in one stream: it needs `workers = 1`";
+        diagnostics.error(&compare, message);
     }
     let guard = path.child("guard");
     if matches!(raw.mode, Some(Mode::Append | Mode::Upsert)) && diagnostics.is_set(&guard) {

@@ -100,6 +100,7 @@ pub(super) const KEYS: &[Key] = &[
     key("jobs.<job>.reject_limit",      TextOrNumber(&REJECT_LIMIT),            Some("100"),   "rejected rows of a table that a run accepts"),
     key("jobs.<job>.log_values",        Bool,                                   Some("false"), "show keys and cell values in errors and reports"),
     key("jobs.<job>.recreate_views",    Bool,                                   Some("false"), "recreate views on a swapped table"),
+    key("jobs.<job>.compare",           Choice(&["auto", "changed", "stream", "full"]), Some("auto"), "how merge and upsert find differences"),
     key("jobs.<job>.max_snapshot_age",  Text(&SOME_DURATION),                   None,          "how long the source's snapshot may be held"),
 
     key("jobs.<job>.table.<relation>.source",            Text(&RELATION),                   None,          "the relation that is read"),

@@ -94,6 +94,7 @@ pub(super) struct RawJob {
     pub reject_limit: RejectLimit,
     pub log_values: bool,
     pub recreate_views: bool,
+    pub compare: Compare,
     #[serde(default, deserialize_with = "some_duration")]
     pub max_snapshot_age: Option<Duration>,
 }

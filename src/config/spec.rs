@@ -205,6 +205,8 @@ pub struct JobSpec {
     pub log_values: bool,
     /// Make views on a swapped table again.
     pub recreate_views: bool,
+    /// How `merge` and `upsert` find differences.
+    pub compare: Compare,
     /// Give up a run that holds the source's snapshot longer.
     pub max_snapshot_age: Option<Duration>,
 }
@@ -268,6 +270,20 @@ pub enum Mode {
     Merge,
     /// The source's rows by key; others stay.
     Upsert,
+}
+
+/// How `merge` and `upsert` find the rows that differ.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Deserialize, serde::Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Compare {
+    /// Whatever costs least.
+    Auto,
+    /// By the transactions that wrote the rows.
+    Changed,
+    /// Both sides are read in the order of the key, and only differences are staged.
+    Stream,
+    /// All of the source is staged and joined with the target.
+    Full,
 }
 
 /// `[jobs.NAME.table."schema.name"]`.

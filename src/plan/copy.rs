@@ -6,7 +6,8 @@ use crate::pg::ident::{Ident, QualifiedName};
 use crate::plan::column::{ColumnPlan, CopyFormat};
 use crate::plan::compare::Comparison;
 use crate::plan::quarantine::Quarantine;
-use crate::plan::staged::types::{Apply, Staged};
+use crate::plan::staged::stream::Stream;
+use crate::plan::staged::types::{Apply, Staged, Way};
 use crate::plan::step::Transaction;
 use crate::plan::swap::types::Shadow;
 use crate::plan::used::{SeenLocks, Used};
@@ -162,6 +163,29 @@ impl CopyPlan {
         match &self.load {
             Load::Direct | Load::Staged(_) => self.target_from(),
             Load::Shadow(shadow) => format!("ONLY {}", shadow.name.sql()),
+        }
+    }
+
+    /// How both sides are read and compared, if only differences are staged.
+    pub fn stream(&self) -> Option<&Stream> {
+        match &self.load {
+            Load::Staged(staged) => match &staged.way {
+                Way::Stream(stream) => Some(stream),
+                Way::Full { .. } => None,
+            },
+            Load::Direct | Load::Shadow(_) => None,
+        }
+    }
+
+    /// How the rows that differ are found, as the value of `compare`; None in modes that do not look
+    /// for them.
+    pub fn compare(&self) -> Option<&'static str> {
+        match &self.load {
+            Load::Staged(staged) => match &staged.apply {
+                Apply::Upsert(upsert) if upsert.make_changes.is_empty() => None,
+                Apply::Upsert(_) | Apply::Merge(_) => Some(staged.way.as_str()),
+            },
+            Load::Direct | Load::Shadow(_) => None,
         }
     }
 

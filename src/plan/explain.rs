@@ -9,6 +9,7 @@ use crate::plan::copy::{CopyPlan, JobPlan, Load};
 use crate::plan::form::Writer;
 use crate::plan::lock::{self, Lock};
 use crate::plan::staged::listing;
+use crate::plan::staged::types::Way;
 use crate::plan::step::Step;
 use crate::plan::{ctid_ranges, swap};
 
@@ -40,6 +41,10 @@ pub struct TableExplanation {
     pub format: &'static str,
     /// Why text.
     pub format_reason: Option<String>,
+    /// How the rows that differ are found: `full` or `stream`.
+    pub compare: Option<&'static str>,
+    /// Why all rows are staged.
+    pub compare_reason: Option<String>,
     /// Rows expected, where the source has been analysed.
     pub rows_estimate: Option<u64>,
     /// The columns, in the order of COPY.
@@ -92,6 +97,8 @@ fn table(plan: &CopyPlan) -> TableExplanation {
         target: plan.target.to_string(),
         format: plan.format.as_str(),
         format_reason: plan.format.reason().map(ToString::to_string),
+        compare: plan.compare(),
+        compare_reason: compare_reason(plan),
         rows_estimate: plan.rows_estimate,
         columns: plan
             .columns
@@ -106,6 +113,17 @@ fn table(plan: &CopyPlan) -> TableExplanation {
             })
             .collect(),
         warnings: plan.warnings.clone(),
+    }
+}
+
+fn compare_reason(plan: &CopyPlan) -> Option<String> {
+    plan.compare()?;
+    match &plan.load {
+        Load::Staged(staged) => match &staged.way {
+            Way::Full { why } => Some(why.clone()),
+            Way::Stream(_) => None,
+        },
+        Load::Direct | Load::Shadow(_) => None,
     }
 }
 
@@ -179,6 +197,12 @@ impl Statements {
                     "-- opens connections for {workers} workers on each side"
                 ));
             }
+            Step::OpenReader => {
+                self.target("-- on a second connection, which reads:");
+                self.target("BEGIN ISOLATION LEVEL READ COMMITTED READ ONLY");
+                let streams = tables.iter().filter_map(CopyPlan::stream);
+                self.all(streams.map(|stream| stream.lock.as_str()));
+            }
             Step::Make => self.make(tables, workers),
             Step::Copy => self.copy(tables, workers),
             Step::Judge => {
@@ -222,8 +246,9 @@ impl Statements {
                     self.target("-- then, or else at once:");
                 }
                 self.all(publish.lock.iter().map(|(_, sql)| sql.as_str()));
-                self.all(publish.keys.iter().map(String::as_str));
-                self.all(publish.swap.iter().map(String::as_str));
+                let early = publish.keys_early.iter();
+                let statements = early.chain(&publish.swap).chain(&publish.keys_late);
+                self.all(statements.map(String::as_str));
             }
         }
     }
@@ -249,12 +274,19 @@ impl Statements {
                 self.all(shadow.make.iter().map(String::as_str));
             }
             self.source(piece.copy_out);
+            if let Some(stream) = table.stream() {
+                self.target(&stream.target_out);
+            }
             if table.quarantine.is_some() {
                 self.target(
                     "-- in blocks of rows, each after a savepoint; a row that fails alone goes to tableferry.rejected:",
                 );
             }
             self.target(&table.copy_in);
+        }
+        if tables.iter().any(|table| table.stream().is_some()) {
+            self.target("-- on the connection that reads:");
+            self.target("COMMIT");
         }
     }
 

@@ -7,6 +7,7 @@ use crate::catalog::desc::{
     AttributeDesc, ColumnDesc, Inspected, Privileges, RelationDesc, RelationKind, TypeDesc,
     TypeShape,
 };
+use crate::config::spec::Compare;
 use crate::config::spec::{
     FormatChoice, GuardSpec, JobSpec, Missed, Mode, OnError, Overlap, RejectLimit, RetrySpec,
     ScheduleSpec, TableSpec, Triggers, Verify,
@@ -265,6 +266,7 @@ pub fn job(mode: Mode) -> JobSpec {
         reject_limit: RejectLimit::Rows(100),
         log_values: false,
         recreate_views: false,
+        compare: Compare::Auto,
         max_snapshot_age: None,
     }
 }

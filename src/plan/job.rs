@@ -11,6 +11,7 @@ use crate::plan::effects::{self, Effects};
 use crate::plan::refusal::Refusal;
 use crate::plan::setting::Setting;
 use crate::plan::shared::{Attempt, Shared};
+use crate::plan::staged::stream;
 use crate::plan::staged::types::Apply;
 use crate::plan::used::SeenLocks;
 use crate::plan::{
@@ -93,12 +94,13 @@ pub fn job(
         .collect();
     quarantine::check_circle(job, &against, &mut refusals);
     let circle = circles(job, &order, &mut warnings);
-    let tables: Vec<CopyPlan> = order
+    let mut tables: Vec<CopyPlan> = order
         .positions
         .iter()
         .filter_map(|at| plans.get_mut(*at).and_then(Option::take))
         .collect();
     refusals.extend(effects::refusals(job, &with_effects(&tables)));
+    stream::choose(job, &mut tables, &mut refusals);
     if !refusals.is_empty() {
         return Err(refusals);
     }

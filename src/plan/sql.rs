@@ -77,6 +77,23 @@ pub fn copy_in(target: &QualifiedName, columns: &[ColumnPlan], format: &CopyForm
     )
 }
 
+/// The same, with one column more.
+pub fn copy_in_with(
+    target: &QualifiedName,
+    columns: &[ColumnPlan],
+    last: &Ident,
+    format: &CopyFormat,
+) -> String {
+    let names = columns.iter().map(|column| &column.name).chain([last]);
+    let names: Vec<String> = names.map(Ident::sql).collect();
+    format!(
+        "COPY {} ({}) FROM STDIN (FORMAT {})",
+        target.sql(),
+        names.join(", "),
+        format.as_str()
+    )
+}
+
 /// COPY into a table that was made in the same transaction, with rows that need no VACUUM.
 pub fn frozen(copy_in: &str) -> String {
     format!("{}, FREEZE)", copy_in.trim_end_matches(')'))

@@ -9,20 +9,22 @@ use crate::catalog::desc::{ColumnDesc, Inspected, RelationDesc, RelationKind, Un
 use crate::config::spec::{JobSpec, Mode, TableSpec};
 use crate::error::Side;
 use crate::pg::ident::{Ident, QualifiedName};
-use crate::plan::effects::{self, Writes};
+use crate::plan::effects::{self, Effects, Writes};
 use crate::plan::refusal::Refusal;
 use crate::plan::setting::Setting;
+use crate::plan::shared::Shared;
 
 pub mod judge;
 mod judgeable;
 pub mod listing;
 pub mod merge;
 mod parts;
+pub mod stream;
 pub mod types;
 pub mod upsert;
 
 use parts::{Parts, list};
-use types::{Apply, Staged};
+use types::{Apply, Staged, Way};
 
 /// Does this entry load through a staging table?
 pub fn is_staged(job: &JobSpec, spec: &TableSpec) -> bool {
@@ -57,6 +59,7 @@ pub fn plan(
             None => QualifiedName::new("pg_temp", format!("tableferry_{number}")),
         },
         changes: QualifiedName::new("pg_temp", format!("tableferry_{number}_changes")),
+        gone: None,
     };
     let apply = match job.mode {
         Mode::Merge => Apply::Merge(merge::plan(&parts, &setting.refers_to)),
@@ -77,29 +80,49 @@ pub fn plan(
         warnings,
     );
     warnings.extend(effects::warnings(job, &target.name, &effects));
-    let not_copied = target.columns.iter().filter(|column| {
+    let mut staged = with(&parts, apply, effects, setting.shared);
+    if let Some(constraints) = &inspected.constraints {
+        staged.create = judge::create(target, key, constraints, &parts.stage);
+    }
+    Some(staged)
+}
+
+fn with(parts: &Parts<'_>, apply: Apply, effects: Effects, shared: Option<&Shared>) -> Staged {
+    let not_copied = parts.target.columns.iter().filter(|column| {
         let copied = parts.columns.iter().any(|other| other.name == column.name);
         !copied && column.generated.is_none()
     });
-    Some(Staged {
+    Staged {
         effects,
         not_copied: not_copied.map(|column| column.name.clone()).collect(),
-        create: match &inspected.constraints {
-            Some(constraints) => judge::create(target, key, constraints, &parts.stage),
-            None => parts.create(setting.shared),
+        way: Way::Full {
+            why: "nothing else is possible".to_owned(),
         },
+        candidate: None,
+        create: parts.create(shared),
         same_key: parts.same_as_staged("\"target\""),
         judge: Vec::new(),
-        drop: setting
-            .shared
-            .map(|_| format!("DROP TABLE {}", parts.stage.sql())),
+        drop: shared.map(|_| format!("DROP TABLE {}", parts.stage.sql())),
         analyze: format!("ANALYZE {}", parts.stage.sql()),
         null_keys: parts.null_keys(),
         repeated_keys: parts.repeated_keys(),
         repeated_examples: parts.repeated_examples(),
         stage: parts.stage.clone(),
+        changes: parts.changes.clone(),
         apply,
-    })
+    }
+}
+
+/// The same for other parts: a staging table that holds differences only.
+fn again(job: &JobSpec, parts: &Parts<'_>, full: &Staged) -> Staged {
+    let apply = match &full.apply {
+        Apply::Merge(merge) => Apply::Merge(merge::plan(parts, &merge.refers_to)),
+        // It has been refused, and warned of, once.
+        Apply::Upsert(_) => {
+            Apply::Upsert(upsert::plan(job, parts, &mut Vec::new(), &mut Vec::new()))
+        }
+    };
+    with(parts, apply, full.effects.clone(), None)
 }
 
 /// The columns whose values may change in rows that stay: what is set, and what is generated of it.
@@ -150,7 +173,7 @@ fn privileges(job: &JobSpec, target: &RelationDesc, refusals: &mut Vec<Refusal>)
 /// The unique index that says which rows are the same, or why there is none.
 fn key<'a>(
     job: &JobSpec,
-    spec: &TableSpec,
+    spec: &'a TableSpec,
     target: &'a RelationDesc,
     columns: &[&ColumnDesc],
     refusals: &mut Vec<Refusal>,
@@ -188,16 +211,8 @@ fn key<'a>(
             "a key column has to be among the columns that the source gives",
         );
     }
-    let over = |index: &&UniqueIndex| {
-        index.columns.len() == names.len()
-            && index
-                .columns
-                .iter()
-                .all(|column| names.contains(&column.name))
-    };
-    let mut candidates = target.unique_indexes.iter().filter(over);
-    let found = candidates.clone().find(|index| index.is_plain);
-    match (found, candidates.next()) {
+    let mut candidates = indexes_over(target, names);
+    match (key_index(spec, target), candidates.next()) {
         (Some(index), _) => Some(index),
         (None, Some(other)) => refuse(
             format!(
@@ -211,4 +226,23 @@ fn key<'a>(
             "add one to the target: CREATE UNIQUE INDEX; or name the columns of another in `key`",
         ),
     }
+}
+
+fn indexes_over<'a>(
+    target: &'a RelationDesc,
+    names: &'a [Ident],
+) -> impl Iterator<Item = &'a UniqueIndex> {
+    target.unique_indexes.iter().filter(|index| {
+        index.columns.len() == names.len()
+            && index
+                .columns
+                .iter()
+                .all(|column| names.contains(&column.name))
+    })
+}
+
+/// The unique index over the key.
+fn key_index<'a>(spec: &'a TableSpec, target: &'a RelationDesc) -> Option<&'a UniqueIndex> {
+    let names = spec.key.as_ref().unwrap_or(&target.primary_key);
+    indexes_over(target, names).find(|index| index.is_plain)
 }

@@ -36,6 +36,8 @@ pub enum Step {
     CompareDefinitions,
     /// Opens the workers' connections, in the source's snapshot.
     OpenWorkers,
+    /// Opens a connection that reads the target while both sides are compared, and locks what it reads.
+    OpenReader,
     /// Makes the tables to load.
     Make,
     /// Copies all tables.

@@ -10,6 +10,7 @@ use crate::plan::copy::{CopyPlan, Load, SequencePlan};
 use crate::plan::format::{self, Carrier, Conversion, ServerFacts};
 use crate::plan::refusal::Refusal;
 use crate::plan::setting::Setting;
+use crate::plan::staged::stream;
 use crate::plan::used::{self, Use, Used};
 use crate::plan::{checks, compare, ctid_ranges, pairs, quarantine, sql, staged, watermark};
 
@@ -86,12 +87,13 @@ pub fn plan(
     if refusals.len() > before {
         return None;
     }
-    let load = load?;
+    let mut load = load?;
     let written = match &load {
         Load::Direct => &target.name,
         Load::Staged(staged) => &staged.stage,
         Load::Shadow(shadow) => &shadow.name,
     };
+    let copy_in = sql::copy_in(written, &planned, &format);
     let condition = reading
         .as_ref()
         .and_then(|reading| reading.condition.as_deref());
@@ -113,6 +115,20 @@ pub fn plan(
     let read: Vec<ColumnPlan> = compared.iter().map(column_plan).collect();
     let everything = sql::select(&from, &read, spec.filter.as_deref());
     let comparison = compare::comparison(spec, &compared, target, &format, everything);
+    if let Load::Staged(full) = &mut load {
+        let facts = stream::Facts {
+            job,
+            spec,
+            source,
+            target,
+            pairs: &pairs,
+            columns: &planned,
+            format: &format,
+            select: &select,
+            comparison: &comparison,
+        };
+        full.candidate = Some(stream::candidate(&facts, full));
+    }
     if job.verify == Verify::Checksum {
         refusals.extend(comparison.refusals(target));
         if refusals.len() > before {
@@ -138,7 +154,7 @@ pub fn plan(
         // How much a view or a query reads is not known.
         bytes_estimate: (source.bytes_estimate > 0 || source.blocks.is_some())
             .then_some(source.bytes_estimate),
-        copy_in: sql::copy_in(written, &planned, &format),
+        copy_in,
         target_has_triggers: !target.triggers.is_empty(),
         load,
         quarantine: quarantine::plan(job, &names, key),

@@ -31,11 +31,11 @@ const TARGET_CHECK_EVERY: Duration = Duration::from_secs(1);
 pub(super) async fn all(
     context: &JobContext,
     pairs: &[SessionPair<'_>],
-    (source, target): (&Session, &Session),
+    (source, target, reader): (&Session, &Session, Option<&Session>),
     current: TransactionContext<'_>,
     progress: &mut RunProgress,
 ) -> Result<()> {
-    let work = CopyWork::new(context, current, progress.tables.len());
+    let work = CopyWork::new(context, current, reader, progress.tables.len());
     let workers = pairs.iter().enumerate();
     let copied = try_join_all(workers.map(|(number, pair)| work.take(number, *pair)));
     let done = tokio::select! {
@@ -70,6 +70,8 @@ async fn target_lost(target: &Session) -> Error {
 struct CopyWork<'a> {
     context: &'a JobContext,
     current: TransactionContext<'a>,
+    /// Reads the target where only differences are staged.
+    reader: Option<&'a Session>,
     /// Tables that earlier transactions of the run have copied.
     before: usize,
     queue: Mutex<VecDeque<(usize, Piece<'a>)>>,
@@ -87,11 +89,18 @@ struct TableCopy {
     read: BTreeMap<usize, Totals>,
     rows_written: u64,
     rows_rejected: u64,
+    /// Rows of the target that were read to be compared.
+    rows_compared: Option<u64>,
     workers: BTreeSet<usize>,
 }
 
 impl<'a> CopyWork<'a> {
-    fn new(context: &'a JobContext, current: TransactionContext<'a>, before: usize) -> Self {
+    fn new(
+        context: &'a JobContext,
+        current: TransactionContext<'a>,
+        reader: Option<&'a Session>,
+        before: usize,
+    ) -> Self {
         let queue = ctid_ranges::queue(current.tables(), current.plan.workers);
         let moving = |table: &CopyPlan| TableCopy {
             open: ctid_ranges::statements(table).count(),
@@ -100,6 +109,7 @@ impl<'a> CopyWork<'a> {
         CopyWork {
             context,
             current,
+            reader,
             before,
             queue: Mutex::new(queue.into_iter().enumerate().collect()),
             tables: current
@@ -138,19 +148,24 @@ impl<'a> CopyWork<'a> {
                 limit: self.current.limit,
                 on_progress: &on_progress,
             };
-            let quarantined = Quarantined {
-                run_id: self.context.run_id,
-                job: &self.context.job.name,
+            let copied = match (table.stream(), self.reader) {
+                (Some(stream), Some(reader)) => {
+                    let sessions = pipe::stream::Sessions {
+                        source: pair.source,
+                        reader,
+                        target: pair.target,
+                    };
+                    pipe::stream::copy(sessions, table, stream, pace).await?
+                }
+                _ => {
+                    let quarantined = Quarantined {
+                        run_id: self.context.run_id,
+                        job: &self.context.job.name,
+                    };
+                    let (source, target) = (pair.source, pair.target);
+                    pipe::copy(source, target, table, piece.copy_out, quarantined, pace).await?
+                }
             };
-            let copied = pipe::copy(
-                pair.source,
-                pair.target,
-                table,
-                piece.copy_out,
-                quarantined,
-                pace,
-            )
-            .await?;
             self.end(number, piece.table, table, copied);
         }
         match begun {
@@ -185,6 +200,7 @@ impl<'a> CopyWork<'a> {
         moving.read.insert(number, read);
         moving.rows_written += copied.rows_written;
         moving.rows_rejected += copied.rows_rejected;
+        moving.rows_compared = copied.rows_compared;
         moving.open = moving.open.saturating_sub(1);
         if moving.open == 0 {
             moving.took = moving.began.map_or(Duration::ZERO, |began| began.elapsed());
@@ -242,6 +258,8 @@ fn report(job: &JobSpec, table: &CopyPlan, moving: &TableCopy) -> TableReport {
         rows_updated: 0,
         rows_deleted: 0,
         rows_rejected: moving.rows_rejected,
+        compare: table.compare(),
+        rows_compared: moving.rows_compared,
         bytes: read.bytes,
         workers: u32::try_from(moving.workers.len()).unwrap_or(u32::MAX),
         seconds: moving.took.as_secs_f64(),

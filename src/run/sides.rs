@@ -15,6 +15,8 @@ pub(super) struct Sides {
     pub target: Option<Session>,
     /// Holds the job's advisory lock if there are several transactions on the target.
     pub job_lock: Option<Session>,
+    /// Reads the target while both sides are compared.
+    pub reader: Option<Session>,
     /// The workers' sessions, if several workers load.
     pub pool: WorkerPool,
 }
@@ -32,7 +34,12 @@ impl Sides {
     }
 
     async fn end(&mut self, how: impl AsyncFn(Session)) {
-        let own = [self.source.take(), self.target.take(), self.job_lock.take()];
+        let own = [
+            self.source.take(),
+            self.target.take(),
+            self.job_lock.take(),
+            self.reader.take(),
+        ];
         let all = own.into_iter().flatten().chain(self.pool.take_all());
         join_all(all.map(|session| how(session))).await;
     }

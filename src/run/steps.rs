@@ -6,7 +6,9 @@ use super::modes::{self, snapshot_wait::OlderSnapshots};
 use super::run_progress::RunProgress;
 use super::sides::{Sides, opened};
 use super::transaction::TransactionContext;
-use super::{RunContext, advisory_lock, checksum, copy, gate, ledger, leftovers, watermark};
+use super::{
+    RunContext, advisory_lock, checksum, copy, gate, inspect, ledger, leftovers, watermark,
+};
 use crate::error::{Error, ErrorKind, Phase, Result, Side};
 use crate::pg::session::Session;
 use crate::plan::copy::JobPlan;
@@ -87,13 +89,34 @@ async fn carry_out_step(
             pool.created_tables = tables.iter().map(|t| t.written().clone()).collect();
             Ok(())
         }
+        Step::OpenReader => {
+            let opened = match sides.reader.take() {
+                Some(reader) => reader,
+                None => inspect::open(&run.context, Side::Target).await?,
+            };
+            let reader = &*sides.reader.insert(opened);
+            reader
+                .begin(Phase::Lock, "ISOLATION LEVEL READ COMMITTED READ ONLY")
+                .await?;
+            for (table, stream) in tables.iter().filter_map(|t| Some((t, t.stream()?))) {
+                let locked = reader.run(Phase::Lock, &stream.lock).await;
+                locked.map_err(|error| error.on(&table.target))?;
+            }
+            reader.verify(Phase::Lock).await
+        }
         Step::Make => {
             let maker = pool.targets().first().unwrap_or(target);
             modes::make(maker, tables, workers).await
         }
         Step::Copy => {
             let pairs = pool.pairs(source, target);
-            copy::all(&run.context, &pairs, (source, target), current, progress).await
+            let reader = sides.reader.as_ref();
+            let sessions = (source, target, reader);
+            copy::all(&run.context, &pairs, sessions, current, progress).await?;
+            match reader {
+                Some(reader) => reader.run(Phase::CopyOut, "COMMIT").await,
+                None => Ok(()),
+            }
         }
         Step::Judge => {
             let quarantined = ledger::Quarantined {

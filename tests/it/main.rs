@@ -12,6 +12,7 @@ mod atomic;
 mod bounds;
 mod catalog;
 mod checksum;
+mod compare;
 mod conversions;
 mod daemon;
 mod errors;

@@ -34,7 +34,7 @@ fn only_what_differs_is_written_and_counted() {
          INSERT INTO t SELECT 20000 + i, NULL, i FROM generate_series(1, 20) i",
     );
 
-    let outcome = run(&db, &merge_all(""));
+    let outcome = run(&db, &merge_all("compare = 'full'"));
 
     let table = &assert_committed(&outcome)[0];
     assert_eq!(changes(table), [20, 200, 20], "{outcome}");
@@ -186,13 +186,15 @@ fn awkward_tables_become_the_same_and_keep_everything_else(
     #[case] create: &str,
     #[case] before: &str,
     #[case] change: &str,
+    #[values("auto", "full")] compare: &str,
 ) {
     let db = databases("merge_awkward");
     db.both(create);
     db.both(before);
     db.source.sql(change);
     let key = create.contains("k COLLATE ci)").then_some("key = ['k']");
-    let jobs = merge_t(key.unwrap_or_default());
+    let compare = format!("compare = '{compare}'\n[jobs.j.table");
+    let jobs = merge_t(key.unwrap_or_default()).replace("[jobs.j.table", &compare);
     let schema = schema_of(&db.target);
 
     let outcome = run(&db, &jobs);
@@ -461,7 +463,7 @@ fn values_that_trade_places_in_a_unique_column_are_an_error_with_advice() {
 fn the_plan_shows_every_statement() {
     let db = databases("merge_plan");
     db.both("CREATE TABLE t (id int PRIMARY KEY, v text)");
-    let plan = job(&db, &merge_all("")).run(&["plan", "j", "--sql"]);
+    let plan = job(&db, &merge_all("compare = 'full'")).run(&["plan", "j", "--sql"]);
     assert_eq!(plan.code, Some(0), "{plan}");
     for part in [
         "CREATE TEMPORARY TABLE",

@@ -3,8 +3,8 @@
 use rstest::rstest;
 
 use crate::support::{
-    Databases, assert_committed, assert_refused, assert_same_schema, databases, job, job_toml, run,
-    schema_of,
+    Databases, assert_committed, assert_refused, assert_same_schema, databases, job, job_toml,
+    only_t, run, schema_of,
 };
 
 const TRIGGERS: &str = "SELECT tgrelid::regclass::text, tgname, tgenabled, tgparentid <> 0, obj_description(oid, 'pg_trigger') \
@@ -124,4 +124,30 @@ fn a_default_partition_is_not_read_where_a_constraint_excludes_the_rows() {
     assert_committed(&swap_of_p1(&db, ""));
     db.assert_same("p1");
     assert_eq!(db.target.count("p"), 2);
+}
+
+/// PostgreSQL names the constraint for each partition after the table that the key is added to.
+#[test]
+fn a_foreign_key_to_a_partitioned_table_keeps_the_names_of_all_its_constraints() {
+    let db = databases("swap_key_names");
+    db.both(
+        "CREATE TABLE up (id int PRIMARY KEY) PARTITION BY RANGE (id);
+         CREATE TABLE up_1 PARTITION OF up FOR VALUES FROM (0) TO (100) PARTITION BY RANGE (id);
+         CREATE TABLE up_1a PARTITION OF up_1 DEFAULT; CREATE TABLE up_2 PARTITION OF up DEFAULT;
+         INSERT INTO up SELECT generate_series(1, 200);
+         CREATE TABLE t (id int PRIMARY KEY, up int CONSTRAINT t_to_up REFERENCES up ON DELETE SET NULL);
+         INSERT INTO t SELECT i, i FROM generate_series(1, 200) i",
+    );
+    db.source.sql("DELETE FROM t WHERE id % 2 = 0");
+    let names = "SELECT conname, confrelid::regclass FROM pg_constraint WHERE conrelid = 't'::regclass ORDER BY 1, 2";
+    let before = db.target.rows(names);
+    assert!(before.len() > 3, "{before:?}");
+
+    assert_committed(&run(&db, &only_t("swap", "", "")));
+
+    assert_eq!(db.target.rows(names), before);
+    db.assert_same("t");
+    // The keys act.
+    db.target.sql("DELETE FROM up WHERE id = 7");
+    assert_eq!(db.target.count("t WHERE id = 7 AND up IS NULL"), 1);
 }

@@ -51,6 +51,9 @@ pub fn load(facts: &Facts<'_>, beside: bool) -> Vec<Step> {
     if beside {
         steps.push(Step::Make);
     }
+    if facts.tables().any(|(_, table)| table.stream().is_some()) {
+        steps.push(Step::OpenReader);
+    }
     steps.push(Step::Copy);
     steps
 }

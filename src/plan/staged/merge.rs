@@ -97,10 +97,6 @@ pub(super) fn plan(parts: &Parts<'_>, refers_to: &[QualifiedName]) -> Merge {
     let changes = parts.changes.sql();
     let settable = parts.settable();
     let fixed = parts.fixed();
-    let key_may_be_null = parts.key.columns.iter().any(|key| {
-        let column = parts.target.column(&key.name);
-        column.is_none_or(|column| !column.not_null)
-    });
     let same_key =
         |left: &str| parts.same_key(left, |at, _| format!("\"change\".{}", parts::key_name(at)));
     let mut deletes = vec![match filter {
@@ -119,10 +115,11 @@ pub(super) fn plan(parts: &Parts<'_>, refers_to: &[QualifiedName]) -> Merge {
             same_key(&parts.target.name.sql()),
         ),
     }];
-    if key_may_be_null {
+    if parts.key_may_be_null() {
         deletes.push(null_keys(parts, filter));
     }
     let gone = match (filter, parts.joins_fully()) {
+        _ if parts.gone.is_some() => Gone::Staged,
         (None, true) => Gone::Joined,
         (filter, _) => Gone::Apart(filter),
     };

@@ -16,6 +16,8 @@ pub(in crate::plan) struct Parts<'a> {
     pub key: &'a UniqueIndex,
     pub stage: QualifiedName,
     pub changes: QualifiedName,
+    /// The column of staging that marks rows which only the target has; None where there are none.
+    pub gone: Option<Ident>,
 }
 
 impl Parts<'_> {
@@ -79,11 +81,21 @@ impl Parts<'_> {
         let differs = differs("\"target\"", "\"staged\"", self.compared().map(|c| &c.name));
         let differs = differs.map_or(String::new(), |differs| format!(" OR {differs}"));
         let join = match gone {
-            Gone::None | Gone::Apart(_) => "LEFT",
+            Gone::None | Gone::Apart(_) | Gone::Staged => "LEFT",
             Gone::Joined => "FULL",
         };
         let apart = match gone {
             Gone::None | Gone::Joined => String::new(),
+            // What somebody else has deleted meanwhile is no longer there to be deleted.
+            Gone::Staged => format!(
+                " UNION ALL SELECT NULL::pg_catalog.tid, false{} FROM {} AS \"staged\" JOIN {} AS \"target\" ON {}{}{}",
+                keys("\"target\""),
+                self.stage.sql(),
+                self.target_from(),
+                self.same_as_staged("\"target\""),
+                self.gone_term(" WHERE ", ""),
+                self.rows_without_key(&keys(&self.target.name.sql())),
+            ),
             Gone::Apart(filter) => {
                 // Only the target is in sight of the filter.
                 let name = self.target.name.sql();
@@ -113,17 +125,55 @@ impl Parts<'_> {
                 )
             }
         };
+        let kept = self.gone_term("NOT ", " AND (");
+        let end = if kept.is_empty() { "" } else { ")" };
         format!(
             "CREATE TEMPORARY TABLE {} ON COMMIT DROP AS \
              SELECT \"staged\".ctid AS \"row\", \"target\".ctid IS NULL AS \"is_new\"{} \
              FROM {} AS \"staged\" {join} JOIN {} AS \"target\" ON {} \
-             WHERE \"staged\".ctid IS NULL OR \"target\".ctid IS NULL{differs}{apart}",
+             WHERE {kept}\"staged\".ctid IS NULL OR \"target\".ctid IS NULL{differs}{end}{apart}",
             self.changes.sql(),
             keys("\"target\""),
             self.stage.sql(),
             self.target_from(),
             self.same_as_staged("\"target\""),
         )
+    }
+
+    /// The mark of rows that only the target has, between these words; nothing where there is none.
+    fn gone_term(&self, before: &str, after: &str) -> String {
+        let term = |gone: &Ident| format!("{before}\"staged\".{}{after}", gone.sql());
+        self.gone.as_ref().map_or(String::new(), term)
+    }
+
+    /// The target's rows without a whole key, which are not staged: no source has them.
+    fn rows_without_key(&self, keys: &str) -> String {
+        let filter = self.delete_filter();
+        let filter = filter.map_or(String::new(), |filter| format!("({}) AND ", closed(filter)));
+        match self.key_may_be_null() {
+            true => format!(
+                " UNION ALL SELECT NULL::pg_catalog.tid, false{keys} FROM {} WHERE {filter}({})",
+                self.target_from(),
+                self.lacks_key(),
+            ),
+            false => String::new(),
+        }
+    }
+
+    pub fn key_may_be_null(&self) -> bool {
+        self.key.columns.iter().any(|key| {
+            let column = self.target.column(&key.name);
+            column.is_none_or(|column| !column.not_null)
+        })
+    }
+
+    /// A name that no staged column has.
+    pub fn free_name(&self, wanted: &str) -> Ident {
+        let mut name = Ident::new(wanted);
+        while self.columns.iter().any(|column| column.name == name) {
+            name = Ident::new(format!("{}_", name.as_str()));
+        }
+        name
     }
 
     /// Makes room for the changes of another comparison.
@@ -182,7 +232,10 @@ impl Parts<'_> {
     pub fn create(&self, shared: Option<&Shared>) -> Vec<String> {
         let stage = self.stage.sql();
         let (columns, from) = (self.columns_sql(""), self.target_from());
-        let rows = format!("AS SELECT {columns} FROM {from} WITH NO DATA");
+        let gone = self.gone.as_ref().map_or(String::new(), |gone| {
+            format!(", NULL::pg_catalog.bool AS {}", gone.sql())
+        });
+        let rows = format!("AS SELECT {columns}{gone} FROM {from} WITH NO DATA");
         match shared {
             None => vec![format!(
                 "CREATE TEMPORARY TABLE {stage} ON COMMIT DROP {rows}"
@@ -199,8 +252,9 @@ impl Parts<'_> {
 
     pub fn null_keys(&self) -> String {
         format!(
-            "SELECT pg_catalog.count(*) FROM {} WHERE {}",
+            "SELECT pg_catalog.count(*) FROM {} AS \"staged\" WHERE {}({})",
             self.stage.sql(),
+            self.gone_term("NOT ", " AND "),
             self.lacks_key()
         )
     }
@@ -219,8 +273,9 @@ impl Parts<'_> {
     fn grouping(&self) -> String {
         let terms: Vec<String> = self.key.columns.iter().map(key_sql).collect();
         format!(
-            "FROM {} GROUP BY {} HAVING pg_catalog.count(*) OPERATOR(pg_catalog.>) 1",
+            "FROM {} AS \"staged\"{} GROUP BY {} HAVING pg_catalog.count(*) OPERATOR(pg_catalog.>) 1",
             self.stage.sql(),
+            self.gone_term(" WHERE NOT ", ""),
             terms.join(", ")
         )
     }
@@ -283,6 +338,8 @@ pub(in crate::plan) enum Gone<'a> {
     None,
     /// All, by the join that finds the other changes.
     Joined,
+    /// Those that are staged with a mark.
+    Staged,
     /// Those that meet a condition, or all, by a join of their own.
     Apart(Option<&'a str>),
 }

@@ -1,5 +1,6 @@
 //! The plan of a table that is loaded through staging.
 
+use super::stream::{Candidate, Stream};
 use super::{merge, upsert};
 use crate::pg::ident::{Ident, QualifiedName};
 use crate::plan::effects::Effects;
@@ -9,6 +10,12 @@ use crate::plan::effects::Effects;
 pub struct Staged {
     /// The staging table.
     pub stage: QualifiedName,
+    /// The table of changes.
+    pub changes: QualifiedName,
+    /// How the rows that differ are found.
+    pub way: Way,
+    /// How they would be found by streams, or why that cannot be; until it is decided.
+    pub candidate: Option<Result<Box<Candidate>, String>>,
     /// Makes it.
     pub create: Vec<String>,
     /// The same key in rows `"target"` and `"staged"`.
@@ -32,6 +39,28 @@ pub struct Staged {
     pub effects: Effects,
     /// Columns of the target that the source does not give, and the target does not compute.
     pub not_copied: Vec<Ident>,
+}
+
+/// How the rows that differ are found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Way {
+    /// All of the source's rows are staged and joined with the target.
+    Full {
+        /// Why.
+        why: String,
+    },
+    /// Both sides are read in the order of the key, and only differences are staged.
+    Stream(Stream),
+}
+
+impl Way {
+    /// The value of `compare` that means it.
+    pub fn as_str(&self) -> &'static str {
+        match self {
+            Way::Full { .. } => "full",
+            Way::Stream(_) => "stream",
+        }
+    }
 }
 
 /// What makes the target's rows of the staged ones.

@@ -238,6 +238,7 @@ pub(super) fn attach(
 /// The foreign keys to tables that stay: they lock those.
 pub(super) fn outer_keys(
     names: &Names,
+    target: &QualifiedName,
     old: &Attachments,
     shadows: &BTreeMap<QualifiedName, QualifiedName>,
 ) -> Vec<OuterKey> {
@@ -246,6 +247,9 @@ pub(super) fn outer_keys(
     outer
         .map(|key| OuterKey {
             statements: add_foreign_key(&names.shadow.sql(), key, &to_table(key)),
+            // A partition needs its parent's keys before it is attached.
+            after_rename: (!key.to_parts.is_empty() && old.partition.is_none())
+                .then(|| add_foreign_key(&target.sql(), key, &to_table(key))),
             reads_rows: key.validated,
             tables: std::iter::once(to_table(key))
                 .chain(key.to_parts.iter().map(|(s, n)| QualifiedName::new(s, n)))

@@ -117,7 +117,7 @@ fn shadow_of(
         indexes: build::indexes(&names, attachments),
         build: build::build(&names, attachments, job.analyze),
         attach: build::attach(&names, attachments, shadows),
-        outer_keys: build::outer_keys(&names, attachments, shadows),
+        outer_keys: build::outer_keys(&names, &target.name, attachments, shadows),
         frozen: false,
         name: names.shadow.clone(),
         retired: names.retired,

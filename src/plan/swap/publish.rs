@@ -110,6 +110,10 @@ fn lock(swapped: &[(&CopyPlan, &Shadow)], views: &BTreeMap<QualifiedName, &View>
     for shadow in shadows() {
         for key in &shadow.outer_keys {
             parts.keys.extend(key.statements.iter().cloned());
+            match &key.after_rename {
+                Some(statements) => parts.keys_late.extend(statements.iter().cloned()),
+                None => parts.keys_early.extend(key.statements.iter().cloned()),
+            }
             if key.reads_rows {
                 parts.keys_read.push(shadow.name.clone());
                 parts.keys_read.extend(key.tables.iter().cloned());

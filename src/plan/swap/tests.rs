@@ -78,9 +78,10 @@ fn all(plan: &JobPlan) -> Vec<String> {
             .lock
             .into_iter()
             .map(|(_, sql)| sql)
-            .chain(publish.keys),
+            .chain(publish.keys_early)
+            .chain(publish.swap)
+            .chain(publish.keys_late),
     );
-    list.extend(publish.swap);
     list
 }
 

@@ -34,8 +34,12 @@ pub struct PublishSql {
     pub lock: Vec<(QualifiedName, String)>,
     /// Keeps writers away from the tables that foreign keys point to.
     pub lock_referenced: Vec<(QualifiedName, String)>,
-    /// Adds those foreign keys.
+    /// Adds those foreign keys to the shadows, before the locks are taken.
     pub keys: Vec<String>,
+    /// Adds them under the locks, where the tables are small: these to the shadows,
+    pub keys_early: Vec<String>,
+    /// and these to the renamed tables.
+    pub keys_late: Vec<String>,
     /// The tables that this reads.
     pub keys_read: Vec<QualifiedName>,
     /// Changes catalogues only.
@@ -48,6 +52,9 @@ pub struct PublishSql {
 pub struct OuterKey {
     /// Adds it to the shadow.
     pub statements: Vec<String>,
+    /// Adds it to the renamed table. A foreign key to a partitioned table also has a constraint for each
+    /// partition, which PostgreSQL names after the table that the key is added to.
+    pub after_rename: Option<Vec<String>>,
     /// All rows are looked up.
     pub reads_rows: bool,
     /// The table that it points to, and that one's partitions.

@@ -221,15 +221,16 @@ async fn publish_now(
         .run(Phase::Publish, "SAVEPOINT tableferry_publish")
         .await?;
     // What is done under the locks is one round trip.
-    let mut statements = publish.swap.join(";\n");
+    let mut statements = publish.swap.clone();
     if keys_first {
         locks::take(target, &publish.lock_referenced, LOCK_BUDGET_MAX).await?;
         target
             .run(Phase::Publish, &publish.keys.join(";\n"))
             .await?;
-    } else if !publish.keys.is_empty() {
-        statements.insert_str(0, &format!("{};\n", publish.keys.join(";\n")));
+    } else {
+        statements = [&publish.keys_early[..], &publish.swap, &publish.keys_late].concat();
     }
+    let statements = statements.join(";\n");
     match how {
         How::Wait => locks::take(target, &publish.lock, LOCK_BUDGET_MAX).await?,
         How::Catch => locks::catch(target, &publish.lock, LOCK_BUDGET_MAX).await?,

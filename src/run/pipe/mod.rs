@@ -10,6 +10,7 @@ pub mod limit;
 mod rows;
 mod sink;
 mod source;
+pub mod stream;
 mod watch;
 
 use std::time::Duration;
@@ -39,6 +40,8 @@ pub struct Copied {
     pub rows_written: u64,
     /// Rows that the target rejected.
     pub rows_rejected: u64,
+    /// Rows of the target that were compared on the way.
+    pub rows_compared: Option<u64>,
     /// Bytes of COPY data.
     pub bytes: u64,
 }
@@ -85,6 +88,7 @@ pub(super) async fn copy(
         rows_read: totals.rows,
         rows_written: judged.written,
         rows_rejected: judged.rejected,
+        rows_compared: None,
         bytes: totals.bytes,
     })
 }

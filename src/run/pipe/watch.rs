@@ -14,7 +14,7 @@ use crate::plan::column::CopyFormat;
 use crate::plan::copy::CopyPlan;
 
 /// The interval of progress events and of stall checks.
-const TICK: Duration = Duration::from_millis(200);
+pub(super) const TICK: Duration = Duration::from_millis(200);
 
 /// Whom the copy waits for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -61,6 +61,11 @@ impl<'a> Meter<'a> {
         }
     }
 
+    /// `rate_limit` holds back what has been read.
+    pub(super) fn is_limited(&self) -> bool {
+        self.waiting.load(Ordering::Relaxed) == Waiting::Limit as u8
+    }
+
     pub(super) fn waits_for(&self, whom: Waiting) {
         self.waiting.store(whom as u8, Ordering::Relaxed);
     }
@@ -74,7 +79,7 @@ impl<'a> Meter<'a> {
             ticks.tick().await;
             (pace.on_progress)(self.read_so_far());
             let waiting = self.waiting.load(Ordering::Relaxed);
-            if waiting == Waiting::Limit as u8 {
+            if self.is_limited() {
                 silence.restart(self.moved());
             }
             if !silence.is_due(self.moved()) {

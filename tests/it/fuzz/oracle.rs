@@ -185,12 +185,26 @@ impl Run<'_> {
     /// May triggers and actions of foreign keys, as they are declared, change rows that the source
     /// has no say in: those that an upsert, or a merge within a condition, leaves alone?
     fn loses_others(&self, task: &Task<'_>) -> bool {
-        let acts = task.target.foreign.iter().any(Foreign::acts);
+        let others = self.keys_of_line(task).any(Foreign::acts) || self.meddles();
         match self.job.mode {
-            "upsert" => acts || self.meddles(),
-            "merge" => task.entry.within && acts,
+            "upsert" => others,
+            "merge" => task.entry.within && others,
             _ => false,
         }
+    }
+
+    /// The foreign keys of the table, of its partitions, and of the tables above it.
+    fn keys_of_line(&self, task: &Task<'_>) -> impl Iterator<Item = &Foreign> {
+        let name = &task.target.name;
+        let line: BTreeSet<String> = self
+            .target
+            .tree(name)
+            .into_iter()
+            .chain(self.target.ancestors(name))
+            .collect();
+        let tables = self.target.tables.iter();
+        let of_line = tables.filter(move |table| line.contains(&table.name));
+        of_line.flat_map(|table| &table.foreign)
     }
 
     /// The rows that must be there.
@@ -244,7 +258,7 @@ impl Run<'_> {
             wanted.clear();
         }
         let acts_on = |column: &str| {
-            let mut keys = task.target.foreign.iter().filter(|key| key.acts());
+            let mut keys = self.keys_of_line(task).filter(|key| key.acts());
             keys.any(|key| key.columns.iter().any(|name| name == column)) || self.meddles()
         };
         for row in sent {

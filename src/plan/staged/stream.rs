@@ -1,0 +1,347 @@
+//! Finding differences by two ordered streams: both sides are read in the order of the key at the same
+//! time, tableferry merges the two streams (`run/pipe/stream`), and only rows that differ are staged.
+//!
+//! Rows are compared as COPY writes them, in the table's format. Equal bytes are equal values, because
+//! they would be staged as the same value. Different bytes may still be the same value in another
+//! spelling: the target compares every staged row with its own before it writes anything, so such rows
+//! cost time and change nothing.
+//!
+//! A row that is not staged cannot be compared again. So tables whose rows foreign keys, triggers or
+//! rules may change while others are written (`plan/effects.rs`) are staged as a whole.
+
+use super::parts::Parts;
+use super::types::{Staged, Way};
+use crate::catalog::desc::{RelationDesc, RelationKind, TypeDesc, TypeShape, UniqueIndex};
+use crate::config::spec::{Compare, JobSpec, Mode, OnError, Scope, TableInput, TableSpec};
+use crate::error::Side;
+use crate::pg::ident::QualifiedName;
+use crate::plan::column::{ColumnPlan, CopyFormat};
+use crate::plan::columns::ColumnPair;
+use crate::plan::compare::Comparison;
+use crate::plan::copy::{CopyPlan, Load};
+use crate::plan::effects::Effects;
+use crate::plan::form::AS_IT_IS;
+use crate::plan::refusal::Refusal;
+use crate::plan::{pairs, sql};
+
+/// How both sides of a table are read and compared.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Stream {
+    /// `COPY (SELECT …) TO STDOUT (…)` of the target, in the order of the key.
+    pub target_out: String,
+    /// Locks the target for the session that reads it.
+    pub lock: String,
+    /// The key's columns.
+    pub key: Vec<KeyPart>,
+    /// Rows that only the target has are staged, too, and marked: the staging table has one column more
+    /// than COPY reads, a boolean.
+    pub marks_gone: bool,
+}
+
+/// A column of the key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct KeyPart {
+    /// Its place among the columns of COPY.
+    pub place: usize,
+    /// The order in which both servers send it.
+    pub order: KeyOrder,
+}
+
+/// How the values of a key column are ordered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum KeyOrder {
+    /// As signed numbers: big-endian in binary, decimal in text.
+    Number,
+    /// By their bytes.
+    Bytes,
+}
+
+/// What a table has to be planned with to be compared by streams.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Candidate {
+    /// The statements for a staging table that holds differences only.
+    pub staged: Staged,
+    /// Reads the source, in the order of the key.
+    pub copy_out: String,
+    /// Writes into staging.
+    pub copy_in: String,
+    /// Why it would cost more than staging everything.
+    pub costly: Option<String>,
+}
+
+/// What a candidate is made of.
+pub struct Facts<'a> {
+    pub job: &'a JobSpec,
+    pub spec: &'a TableSpec,
+    pub source: &'a RelationDesc,
+    pub target: &'a RelationDesc,
+    pub pairs: &'a [ColumnPair<'a>],
+    pub columns: &'a [ColumnPlan],
+    pub format: &'a CopyFormat,
+    /// The SELECT that reads the source.
+    pub select: &'a str,
+    pub comparison: &'a Comparison,
+}
+
+/// Plans to compare a table by streams, or says why that cannot be done.
+pub(in crate::plan) fn candidate(
+    facts: &Facts<'_>,
+    full: &Staged,
+) -> Result<Box<Candidate>, String> {
+    let Facts {
+        job, spec, target, ..
+    } = *facts;
+    if spec.watermark.is_some() {
+        return Err("a watermark reads only what is new".to_owned());
+    }
+    if job.on_error == OnError::Quarantine {
+        return Err("rows that the target rejects are set aside".to_owned());
+    }
+    if job.loaders() > 1 {
+        return Err("several workers load it".to_owned());
+    }
+    let index = super::key_index(spec, target).ok_or_else(|| "the target has no key".to_owned())?;
+    let key = key_parts(facts, index)?;
+    let marks_gone = job.mode == Mode::Merge;
+    let columns = facts.pairs.iter().map(|pair| pair.target).collect();
+    let mut parts = Parts {
+        spec,
+        target,
+        columns,
+        key: index,
+        stage: full.stage.clone(),
+        changes: full.changes.clone(),
+        gone: None,
+    };
+    parts.gone = marks_gone.then(|| parts.free_name("gone"));
+    let copy_in = match &parts.gone {
+        Some(gone) => sql::copy_in_with(&parts.stage, facts.columns, gone, facts.format),
+        None => sql::copy_in(&parts.stage, facts.columns, facts.format),
+    };
+    let order = |of: &dyn Fn(usize) -> String| -> String {
+        let terms: Vec<String> = key
+            .iter()
+            .zip(&index.columns)
+            .map(|(part, _)| {
+                let value = of(part.place);
+                match (part.order, is_text(facts.pairs[part.place].target)) {
+                    (KeyOrder::Bytes, true) => format!("({value}) COLLATE pg_catalog.\"C\""),
+                    _ => value,
+                }
+            })
+            .collect();
+        format!(" ORDER BY {}", terms.join(", "))
+    };
+    let source_order = order(&|place| match &facts.columns[place].expression {
+        Some(expression) => format!("({})", sql::closed(expression)),
+        None => facts.columns[place].name.sql(),
+    });
+    let target_order = order(&|place| facts.columns[place].name.sql());
+    let within = match &spec.filter {
+        Some(filter) if spec.scope == Scope::Where => format!(" WHERE ({})", sql::closed(filter)),
+        _ => String::new(),
+    };
+    let target_select = format!(
+        "SELECT {} FROM {}{within}{target_order}",
+        parts.columns_sql(""),
+        parts.target_from()
+    );
+    let stream = Stream {
+        target_out: sql::copy_out(&target_select, facts.format),
+        lock: format!("LOCK TABLE {} IN ACCESS SHARE MODE", parts.target_from()),
+        key,
+        marks_gone,
+    };
+    let mut staged = super::again(job, &parts, full);
+    staged.way = Way::Stream(stream);
+    Ok(Box::new(Candidate {
+        staged,
+        copy_out: sql::copy_out(&format!("{}{source_order}", facts.select), facts.format),
+        copy_in,
+        costly: costly(facts, index),
+    }))
+}
+
+fn key_parts(facts: &Facts<'_>, index: &UniqueIndex) -> Result<Vec<KeyPart>, String> {
+    let parts = index.columns.iter().map(|column| {
+        let found = facts.pairs.iter().enumerate();
+        let (place, pair) = found
+            .into_iter()
+            .find(|(_, pair)| pair.target.name == column.name)
+            .ok_or_else(|| format!("key column {} is not copied", column.name))?;
+        if !column.equal_is_identical {
+            let name = &column.name;
+            return Err(format!("equal values of key column {name} may be written in several ways"));
+        }
+        let order = key_order(pair, facts.format).ok_or_else(|| {
+            let (name, ty) = (&column.name, &pair.target.type_text);
+            format!("no order of {ty}, the type of key column {name}, is known to be the same on both sides")
+        })?;
+        Ok(KeyPart { place, order })
+    });
+    parts.collect()
+}
+
+fn key_order(pair: &ColumnPair<'_>, format: &CopyFormat) -> Option<KeyOrder> {
+    let name = |ty| pairs::key(innermost(ty));
+    let (from, to) = (name(&pair.source.ty)?, name(&pair.target.ty)?);
+    let is_integer = |name| matches!(name, "int2" | "int4" | "int8");
+    let is_text = |name| matches!(name, "text" | "varchar");
+    match format {
+        CopyFormat::Binary if from == to => match from {
+            "int2" | "int4" | "int8" | "date" | "timestamp" | "timestamptz" => {
+                Some(KeyOrder::Number)
+            }
+            "uuid" | "bytea" | "bool" | "oid" | "text" | "varchar" => Some(KeyOrder::Bytes),
+            _ => None,
+        },
+        _ if is_text(from) && is_text(to) => Some(KeyOrder::Bytes),
+        CopyFormat::Text(_) if is_integer(from) && is_integer(to) => Some(KeyOrder::Number),
+        CopyFormat::Text(_) if from == "uuid" && to == "uuid" => Some(KeyOrder::Bytes),
+        _ => None,
+    }
+}
+
+fn innermost(ty: &TypeDesc) -> &TypeDesc {
+    match &ty.shape {
+        TypeShape::Domain { base, .. } => innermost(base),
+        _ => ty,
+    }
+}
+
+fn is_text(column: &crate::catalog::desc::ColumnDesc) -> bool {
+    matches!(pairs::key(innermost(&column.ty)), Some("text" | "varchar"))
+}
+
+/// What would make ordered streams cost more than staging all rows.
+fn costly(facts: &Facts<'_>, index: &UniqueIndex) -> Option<String> {
+    let Facts {
+        spec,
+        source,
+        target,
+        ..
+    } = *facts;
+    if target.rows_estimate == Some(0) {
+        return Some("the target is empty".to_owned());
+    }
+    let sorted = |side: &str| Some(format!("the {side} would have to sort its rows by the key"));
+    let of_text = |pair: &ColumnPair<'_>| is_text(pair.target) || is_text(pair.source);
+    let in_key = |pair: &&ColumnPair<'_>| index.columns.iter().any(|k| k.name == pair.target.name);
+    if facts.pairs.iter().filter(in_key).any(of_text) {
+        return sorted("servers");
+    }
+    let served = matches!(spec.input, TableInput::Relation(_))
+        && matches!(source.kind, RelationKind::Table | RelationKind::Partitioned)
+        && !spec.children
+        && facts
+            .pairs
+            .iter()
+            .filter(in_key)
+            .all(|pair| pair.expression.is_none())
+        && source.unique_indexes.iter().any(|of_source| {
+            let names = |index: &UniqueIndex| -> Vec<_> {
+                index
+                    .columns
+                    .iter()
+                    .map(|column| column.name.clone())
+                    .collect()
+            };
+            of_source.is_plain && names(of_source) == names(index)
+        });
+    if !served {
+        return sorted("source");
+    }
+    let comparison = facts.comparison;
+    let respelled = comparison
+        .columns
+        .iter()
+        .find(|column| column.source != AS_IT_IS || column.target != AS_IT_IS);
+    if let Some(name) = respelled.map(|column| column.name.to_string()).or_else(|| {
+        comparison
+            .left_out
+            .first()
+            .map(|left_out| left_out.column.clone())
+    }) {
+        return Some(format!(
+            "the servers write equal values of column {name} differently"
+        ));
+    }
+    let binary = *facts.format == CopyFormat::Binary;
+    let has_oids = |pair: &&ColumnPair<'_>| holds_oids(&pair.target.ty);
+    facts
+        .pairs
+        .iter()
+        .find(has_oids)
+        .filter(|_| binary)
+        .map(|pair| {
+            format!(
+                "the binary form of column {} holds OIDs, which differ between the servers",
+                pair.target.name
+            )
+        })
+}
+
+/// Arrays and composites name the types inside of them by OID.
+fn holds_oids(ty: &TypeDesc) -> bool {
+    match &ty.shape {
+        TypeShape::Array(element) => !element.is_builtin() || holds_oids(element),
+        TypeShape::Composite(attributes) => attributes
+            .iter()
+            .any(|attribute| !attribute.ty.is_builtin() || holds_oids(&attribute.ty)),
+        TypeShape::Domain { base, .. } => holds_oids(base),
+        TypeShape::Range(inner) | TypeShape::Multirange(inner) => holds_oids(inner),
+        TypeShape::Base | TypeShape::Enum(_) | TypeShape::Pseudo => false,
+    }
+}
+
+/// Decides for each table how differences are found, now that it is known what else may change rows.
+/// `candidates` are by target.
+pub(in crate::plan) fn choose(job: &JobSpec, tables: &mut [CopyPlan], refusals: &mut Vec<Refusal>) {
+    let effects: Vec<(QualifiedName, Effects)> = tables
+        .iter()
+        .filter_map(|table| match &table.load {
+            Load::Staged(staged) => Some((table.target.clone(), staged.effects.clone())),
+            Load::Direct | Load::Shadow(_) => None,
+        })
+        .collect();
+    for table in tables {
+        let Load::Staged(staged) = &mut table.load else {
+            continue;
+        };
+        let Some(candidate) = staged.candidate.take() else {
+            continue;
+        };
+        let changed_by = effects.iter().find(|(_, e)| e.may_change(&table.target));
+        let why_not = match (candidate, changed_by) {
+            (Err(why), _) => Some((why, true)),
+            (Ok(_), Some((by, _))) => Some((
+                format!("foreign keys, triggers or rules may change its rows when {by} is written"),
+                true,
+            )),
+            (Ok(candidate), None) => match &candidate.costly {
+                Some(why) if job.compare != Compare::Stream => Some((why.clone(), false)),
+                _ if !job.may_stream() => {
+                    Some(("`compare = \"full\"` is configured".to_owned(), false))
+                }
+                _ => {
+                    let candidate = *candidate;
+                    **staged = candidate.staged;
+                    table.copy_out = candidate.copy_out;
+                    table.copy_in = candidate.copy_in;
+                    None
+                }
+            },
+        };
+        let Some((why, is_impossible)) = why_not else {
+            continue;
+        };
+        if job.compare == Compare::Stream && is_impossible {
+            let message = format!("`compare = \"stream\"`, but {why}");
+            refusals.push(
+                Refusal::mismatch(Side::Target, &table.target, message)
+                    .hinted("use `compare = \"auto\"`, which finds the way for each table"),
+            );
+        }
+        staged.way = Way::Full { why };
+    }
+}

@@ -1,0 +1,250 @@
+//! Source and target are read at the same time, in the order of the key, and only rows that differ go
+//! into staging. What that needs of a table is decided by the plan (`plan/staged/stream.rs`).
+
+mod key;
+mod merge;
+mod rows;
+
+use std::cell::Cell;
+
+use tokio::time::MissedTickBehavior;
+
+use self::merge::{Disorder, Heads, Merger, Next};
+use self::rows::{Malformed, Rows};
+use super::channel::{self, Item, Receiver, Sender};
+use super::watch::{Meter, TICK};
+use super::{Copied, Pace, sink, source};
+use crate::error::{Error, ErrorKind, Phase, Result, Side};
+use crate::pg::session::Session;
+use crate::pg::watchdog::Silence;
+use crate::plan::copy::CopyPlan;
+use crate::plan::staged::stream::Stream;
+
+/// The sessions of a comparison.
+#[derive(Clone, Copy)]
+pub struct Sessions<'a> {
+    /// Reads the source.
+    pub source: &'a Session,
+    /// Reads the target.
+    pub reader: &'a Session,
+    /// Writes the staging table.
+    pub target: &'a Session,
+}
+
+/// Whose next move the merger waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Waiting {
+    Source,
+    Reader,
+    Target,
+}
+
+/// Stages the rows in which the two sides differ. Returns what the source has sent and how many rows
+/// have been staged.
+///
+/// *Errors:* whatever failed first. After an error none of the sessions may be used again: abort all.
+/// *Cancellation:* dropping this future leaves COPYs open; abort the sessions.
+pub async fn copy(
+    sessions: Sessions<'_>,
+    plan: &CopyPlan,
+    stream: &Stream,
+    pace: Pace<'_>,
+) -> Result<Copied> {
+    let Sessions {
+        source,
+        reader,
+        target,
+    } = sessions;
+    let room = channel::CHANNEL_BYTES_MAX / 2;
+    let (from_source, of_source) = channel::bounded(room);
+    let (from_target, of_target) = channel::bounded(room);
+    let (staged, incoming) = channel::bounded(room);
+    let read = Meter::new(source.tap(), target.tap(), plan);
+    let compared = Meter::new(reader.tap(), target.tap(), plan);
+    let waiting = Cell::new(Waiting::Source);
+    target.enter(Phase::CopyIn);
+    let moving = async {
+        tokio::try_join!(
+            source::pump(source, plan, &plan.copy_out, &read, pace.limit, from_source),
+            source::pump(
+                reader,
+                plan,
+                &stream.target_out,
+                &compared,
+                None,
+                from_target
+            ),
+            merge(plan, stream, (of_source, of_target), staged, &waiting),
+            sink::pump(target, plan, &compared, incoming),
+        )
+    };
+    let watch = watch(sessions, (&read, &compared), &waiting, &pace);
+    let (totals, of_target, rows_staged, rows_written) = tokio::select! {
+        biased;
+        moved = moving => moved?,
+        stalled = watch => return Err(stalled.on(&plan.target)),
+    };
+    if rows_staged != rows_written {
+        let message = format!(
+            "{rows_staged} rows were sent to the staging table, and it took {rows_written}"
+        );
+        let error = Error::new(ErrorKind::Bug, Phase::CopyIn, Side::Target, message);
+        return Err(error.at(target.server()).on(&plan.target));
+    }
+    Ok(Copied {
+        rows_read: totals.rows,
+        rows_written,
+        rows_rejected: 0,
+        rows_compared: Some(of_target.rows),
+        bytes: totals.bytes,
+    })
+}
+
+/// One side's rows as they come.
+struct Incoming<'a> {
+    blocks: Receiver,
+    rows: Rows<'a>,
+}
+
+impl Incoming<'_> {
+    /// Goes on to the next row; false at the end.
+    async fn advance(&mut self) -> std::result::Result<bool, Malformed> {
+        loop {
+            if self.rows.advance()? {
+                return Ok(true);
+            }
+            match self.blocks.recv().await {
+                Some(Item::Block(block)) => self.rows.add(block.bytes.clone()),
+                Some(Item::End) if self.rows.is_whole() => return Ok(false),
+                Some(Item::End) => return Err(Malformed),
+                // The reader has failed, and is about to return its error: that one is the cause.
+                None => std::future::pending().await,
+            }
+        }
+    }
+}
+
+/// Merges both sides, and returns how many rows were passed on.
+async fn merge(
+    plan: &CopyPlan,
+    stream: &Stream,
+    (of_source, of_target): (Receiver, Receiver),
+    staged: Sender,
+    waiting: &Cell<Waiting>,
+) -> Result<u64> {
+    let incoming = |blocks| Incoming {
+        blocks,
+        rows: Rows::new(&plan.format, &stream.key),
+    };
+    let (mut source, mut target) = (incoming(of_source), incoming(of_target));
+    let mut merger = Merger::new(&plan.format, stream.marks_gone);
+    let mut heads = Heads::default();
+    let mut next = Next::Both;
+    while next != Next::Done {
+        if matches!(next, Next::Source | Next::Both) {
+            waiting.set(Waiting::Source);
+            let more = source.advance().await;
+            heads.source = more.map_err(|Malformed| malformed(plan, Side::Source))?;
+            if heads.source {
+                let in_order = merger.source_advanced(&source.rows);
+                in_order.map_err(|why| disorder(plan, why))?;
+            }
+        }
+        if matches!(next, Next::Target | Next::Both) {
+            waiting.set(Waiting::Reader);
+            let more = target.advance().await;
+            heads.target = more.map_err(|Malformed| malformed(plan, Side::Target))?;
+            if heads.target {
+                let in_order = merger.target_advanced(&target.rows);
+                in_order.map_err(|why| disorder(plan, why))?;
+            }
+        }
+        next = merger.step(&source.rows, &target.rows, heads);
+        if let Some(block) = merger.block() {
+            waiting.set(Waiting::Target);
+            if staged.send(block).await.is_err() {
+                return superseded().await;
+            }
+        }
+    }
+    waiting.set(Waiting::Target);
+    let (block, rows) = merger.end();
+    if (!block.is_empty() && staged.send(block).await.is_err()) || staged.end().await.is_err() {
+        return superseded().await;
+    }
+    Ok(rows)
+}
+
+/// The half that writes has failed and is about to return its error: that one is the cause.
+async fn superseded<T>() -> Result<T> {
+    std::future::pending().await
+}
+
+fn malformed(plan: &CopyPlan, side: Side) -> Error {
+    let message = "COPY sent data that is not in its format";
+    Error::new(ErrorKind::Truncated, Phase::CopyOut, side, message).on(&plan.target)
+}
+
+fn disorder(plan: &CopyPlan, why: Disorder) -> Error {
+    let (side, message) = match why {
+        Disorder::Source => (Side::Source, "its rows do not come in the order of the key"),
+        Disorder::Target => (Side::Target, "its rows do not come in the order of the key"),
+        Disorder::Repeated => (
+            Side::Target,
+            "the target has at least 1 key in more than one row",
+        ),
+    };
+    let hint = match why {
+        Disorder::Source | Disorder::Target => {
+            "the server orders this type in another way, or an index is damaged (amcheck finds out): \
+             `compare = \"full\"` does without the order"
+        }
+        Disorder::Repeated => {
+            "a DEFERRABLE constraint whose trigger was disabled lets such rows in, and so does a damaged index: \
+             delete all but one row of each key"
+        }
+    };
+    Error::new(ErrorKind::DataRejected, Phase::CopyOut, side, message)
+        .on(&plan.target)
+        .hinted(hint)
+}
+
+/// Tells progress; returns only when nothing moves and the side that is waited for is not at work.
+async fn watch(
+    sessions: Sessions<'_>,
+    (read, compared): (&Meter<'_>, &Meter<'_>),
+    waiting: &Cell<Waiting>,
+    pace: &Pace<'_>,
+) -> Error {
+    let Sessions {
+        source,
+        reader,
+        target,
+    } = sessions;
+    let moved = || {
+        let received = source.tap().received() + reader.tap().received();
+        (received, target.tap().sent())
+    };
+    let mut ticks = tokio::time::interval(TICK);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut silence = Silence::new(target.watchdog(), pace.stall_timeout, moved());
+    loop {
+        ticks.tick().await;
+        (pace.on_progress)(read.read_so_far());
+        if read.is_limited() || compared.is_limited() {
+            silence.restart(moved());
+        }
+        if !silence.is_due(moved()) {
+            continue;
+        }
+        let (silent, phase) = match waiting.get() {
+            Waiting::Source => (source, Phase::CopyOut),
+            Waiting::Reader => (reader, Phase::CopyOut),
+            Waiting::Target => (target, Phase::CopyIn),
+        };
+        let checked = silence.check(silent.watchdog(), phase, moved).await;
+        if let Some(error) = checked {
+            return error;
+        }
+    }
+}
