@@ -25,18 +25,7 @@ pub fn plan(
     let spec = &inspected.spec;
     let (source, target) = both_exist(inspected, refusals)?;
     let mut warnings = Vec::new();
-    let itself = matches!(&spec.input, TableInput::Relation(name) if *name == target.name);
-    if setting.same_place && itself {
-        refusals.push(
-            Refusal::mismatch(
-                Side::Target,
-                &target.name,
-                "source and target are one and the same table",
-            )
-            .of_kind(ErrorKind::Config)
-            .hinted("check the conninfo of both servers"),
-        );
-    }
+    refuse_itself(inspected, setting, refusals);
     checks::source(source, refusals, &mut warnings);
     checks::target(job, target, refusals, &mut warnings);
     let pairs = columns::pair(inspected, source, target, refusals, &mut warnings);
@@ -99,14 +88,13 @@ pub fn plan(
         .and_then(|reading| reading.condition.as_deref());
     let filter = watermark::and(spec.filter.as_deref(), condition);
     let select = sql::select(&from, &planned, filter.as_deref());
-    let piece_bytes = setting.shared.map(|shared| shared.piece_bytes);
-    let ranges = piece_bytes.map_or(Vec::new(), |bytes| ctid_ranges::conditions(source, bytes));
-    let piece = |range: &String| {
-        let filter = watermark::and(filter.as_deref(), Some(range));
-        sql::copy_out(&sql::select(&from, &planned, filter.as_deref()), &format)
-    };
-    let pieces = ranges.iter().map(piece).collect();
-    warnings.extend(piece_bytes.and_then(|bytes| ctid_ranges::note(source, bytes)));
+    let pieces = ctid_conditions(setting, source, &mut warnings)
+        .iter()
+        .map(|range| {
+            let filter = watermark::and(filter.as_deref(), Some(range));
+            sql::copy_out(&sql::select(&from, &planned, filter.as_deref()), &format)
+        })
+        .collect();
     let computed = columns::computed(inspected, source, target, &pairs);
     let compared: Vec<(&ColumnPair<'_>, Conversion)> = judged
         .into_iter()
@@ -135,17 +123,15 @@ pub fn plan(
             return None;
         }
     }
+    let source_relation = match &spec.input {
+        TableInput::Relation(name) => Some(name),
+        TableInput::Query(_) => None,
+    };
     let names: Vec<&Ident> = pairs.iter().map(|pair| &pair.target.name).collect();
     let key = spec.key.as_ref().unwrap_or(&target.primary_key);
     Some(CopyPlan {
-        source: match &spec.input {
-            TableInput::Relation(name) => name.to_string(),
-            TableInput::Query(_) => "(query)".to_owned(),
-        },
-        source_relation: match &spec.input {
-            TableInput::Relation(name) => Some(name.clone()),
-            TableInput::Query(_) => None,
-        },
+        source: source_relation.map_or_else(|| "(query)".to_owned(), ToString::to_string),
+        source_relation: source_relation.cloned(),
         source_kind: source.kind,
         target: target.name.clone(),
         target_kind: target.kind,
@@ -163,11 +149,37 @@ pub fn plan(
         columns: planned,
         format,
         sequences,
-        // How many rows a filter leaves is anybody's guess.
+        // How many rows pass a filter is not known.
         rows_estimate: source.rows_estimate.filter(|_| filter.is_none()),
         watermark: reading.map(|reading| reading.watermark),
         warnings,
     })
+}
+
+fn refuse_itself(inspected: &Inspected, setting: &Setting<'_>, refusals: &mut Vec<Refusal>) {
+    let target = &inspected.spec.target;
+    let itself = matches!(&inspected.spec.input, TableInput::Relation(name) if name == target);
+    if setting.same_place && itself {
+        let message = "source and target are one and the same table";
+        refusals.push(
+            Refusal::mismatch(Side::Target, target, message)
+                .of_kind(ErrorKind::Config)
+                .hinted("check the conninfo of both servers"),
+        );
+    }
+}
+
+/// The conditions of the ranges that several workers read; empty if the table is read as a whole.
+fn ctid_conditions(
+    setting: &Setting<'_>,
+    source: &RelationDesc,
+    warnings: &mut Vec<String>,
+) -> Vec<String> {
+    let Some(shared) = setting.shared else {
+        return Vec::new();
+    };
+    warnings.extend(ctid_ranges::note(source, shared.piece_bytes));
+    ctid_ranges::conditions(source, shared.piece_bytes)
 }
 
 fn both_exist<'a>(
