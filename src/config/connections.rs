@@ -38,7 +38,7 @@ impl JobSpec {
     }
 
     /// The target's connections that load nothing: with several workers, the one that publishes; with
-    /// `atomic = false`, the one that holds the claim on the job; and the one that reads the target while
+    /// `atomic = false`, the one that holds the advisory lock of the job; and the one that reads the target while
     /// both sides are compared.
     fn besides(&self, loaders: u32) -> u32 {
         u32::from(loaders > 1) + u32::from(!self.atomic) + u32::from(self.may_stream())

@@ -87,7 +87,7 @@ pub struct CopyPlan {
     /// `COPY (SELECT …) TO STDOUT (…)`.
     pub copy_out: String,
     /// Statements that together read what `copy_out` reads, where the table is cut.
-    pub pieces: Vec<String>,
+    pub ctid_ranges: Vec<String>,
     /// `COPY … FROM STDIN (…)`.
     pub copy_in: String,
     /// Only what is new is read.

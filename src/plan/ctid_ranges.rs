@@ -7,40 +7,41 @@ use crate::catalog::desc::{Inspected, RelationDesc};
 use crate::plan::copy::CopyPlan;
 
 /// A COPY that reads less than this is not worth its own.
-pub const PIECE_BYTES_MIN: u64 = 4 << 20;
+pub const RANGE_BYTES_MIN: u64 = 4 << 20;
 
-/// Pieces of a job for each of its workers, so that they end at about the same time.
-const PIECES_A_WORKER: u64 = 4;
+/// Ranges for each worker: so many that the workers end at about the same time.
+const RANGES_PER_WORKER: u64 = 4;
 
-/// A scan of a range of blocks reads only those, since this version.
+/// Since this version, a scan with conditions on `ctid` reads only the blocks of the range.
 const RANGE_SCAN_VERSION: u32 = 140_000;
 
-/// One COPY of several that load a job.
+/// One COPY: of a ctid range, or of a whole table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Piece<'a> {
+pub struct CtidRange<'a> {
     /// Which of the plan's tables.
     pub table: usize,
     /// The statement.
     pub copy_out: &'a str,
 }
 
-/// How much one COPY should read, for workers that share all of these tables.
-pub fn piece_bytes(workers: u32, tables: &[Inspected]) -> u64 {
+/// How many bytes one COPY should read if the workers share all of these tables.
+pub fn range_bytes(workers: u32, tables: &[Inspected]) -> u64 {
     let sources = tables.iter().filter_map(|table| table.source.as_ref());
     let all: u64 = sources.map(|source| source.bytes_estimate).sum();
-    let pieces = u64::from(workers).max(1) * PIECES_A_WORKER;
-    all.div_ceil(pieces).max(PIECE_BYTES_MIN)
+    let ranges = u64::from(workers).max(1) * RANGES_PER_WORKER;
+    all.div_ceil(ranges).max(RANGE_BYTES_MIN)
 }
 
-/// The conditions whose rows together are all of the table's; empty where it is read in one piece.
+/// The conditions of the ranges of a table. Empty if it is read as a whole, as queries, views and partitioned
+/// tables are.
 ///
-/// The first range has no beginning and the last no end, so that nothing is lost between the table as
-/// it was looked at and as it is read. A query, a view, a partitioned table: one piece.
-pub fn conditions(source: &RelationDesc, piece_bytes: u64) -> Vec<String> {
-    let Some(blocks) = source.blocks.filter(|_| is_large(source, piece_bytes)) else {
+/// The first range has no lower bound and the last one no upper bound, so that no row is lost if the table
+/// grows between planning and reading.
+pub fn conditions(source: &RelationDesc, range_bytes: u64) -> Vec<String> {
+    let Some(blocks) = source.blocks.filter(|_| is_large(source, range_bytes)) else {
         return Vec::new();
     };
-    let count = pieces(source, piece_bytes).min(blocks);
+    let count = range_count(source, range_bytes).min(blocks);
     if source.server_version < RANGE_SCAN_VERSION || count < 2 {
         return Vec::new();
     }
@@ -53,45 +54,45 @@ pub fn conditions(source: &RelationDesc, piece_bytes: u64) -> Vec<String> {
     (0..count).map(|at| condition(at).join(" AND ")).collect()
 }
 
-/// Why a large table is read in one piece, where that is for its server's version.
-pub fn note(source: &RelationDesc, piece_bytes: u64) -> Option<String> {
+/// The warning about a large table that is read as a whole because of its server's version.
+pub fn note(source: &RelationDesc, range_bytes: u64) -> Option<String> {
     let old = source.server_version < RANGE_SCAN_VERSION;
-    (old && source.blocks.is_some() && is_large(source, piece_bytes)).then(|| {
+    (old && source.blocks.is_some() && is_large(source, range_bytes)).then(|| {
         "one worker reads it: before version 14, PostgreSQL would read the whole table for every \
          piece of it"
             .to_owned()
     })
 }
 
-fn is_large(source: &RelationDesc, piece_bytes: u64) -> bool {
-    pieces(source, piece_bytes) > 1
+fn is_large(source: &RelationDesc, range_bytes: u64) -> bool {
+    range_count(source, range_bytes) > 1
 }
 
-fn pieces(source: &RelationDesc, piece_bytes: u64) -> u64 {
-    source.bytes_estimate.div_ceil(piece_bytes.max(1))
+fn range_count(source: &RelationDesc, range_bytes: u64) -> u64 {
+    source.bytes_estimate.div_ceil(range_bytes.max(1))
 }
 
 /// The ranges in the order in which workers take them. One worker follows the order of the plan. Several
 /// workers take the largest first, so that no large range is left at the end. A table of unknown size may be
 /// the largest.
-pub fn queue(tables: &[CopyPlan], workers: u32) -> Vec<Piece<'_>> {
-    let mut sized: Vec<(u64, Piece<'_>)> = Vec::new();
+pub fn queue(tables: &[CopyPlan], workers: u32) -> Vec<CtidRange<'_>> {
+    let mut sized: Vec<(u64, CtidRange<'_>)> = Vec::new();
     for (table, copy) in tables.iter().enumerate() {
-        let count = copy.pieces.len().max(1) as u64;
+        let count = copy.ctid_ranges.len().max(1) as u64;
         let bytes = copy.bytes_estimate.map_or(u64::MAX, |bytes| bytes / count);
-        let piece = |copy_out| (bytes, Piece { table, copy_out });
-        sized.extend(statements(copy).map(piece));
+        let range = |copy_out| (bytes, CtidRange { table, copy_out });
+        sized.extend(statements(copy).map(range));
     }
     if workers > 1 {
         sized.sort_by_key(|(bytes, _)| std::cmp::Reverse(*bytes));
     }
-    sized.into_iter().map(|(_, piece)| piece).collect()
+    sized.into_iter().map(|(_, range)| range).collect()
 }
 
 /// The statements that read one table.
 pub fn statements(copy: &CopyPlan) -> impl Iterator<Item = &str> {
-    let whole = copy.pieces.is_empty().then_some(&copy.copy_out);
-    whole.into_iter().chain(&copy.pieces).map(String::as_str)
+    let whole = copy.ctid_ranges.is_empty().then_some(&copy.copy_out);
+    whole.into_iter().chain(&copy.ctid_ranges).map(String::as_str)
 }
 
 #[cfg(test)]
@@ -138,7 +139,7 @@ mod tests {
 
     #[rstest]
     #[case(4, &[1 << 30], 64 << 20)]
-    #[case(4, &[1 << 20, 1 << 20], PIECE_BYTES_MIN)]
+    #[case(4, &[1 << 20, 1 << 20], RANGE_BYTES_MIN)]
     #[case(2, &[512 << 20, 512 << 20], 128 << 20)]
     fn pieces_are_as_large_as_makes_a_few_for_each_worker(
         #[case] workers: u32,
@@ -147,6 +148,6 @@ mod tests {
     ) {
         let entry = |bytes: &u64| fixtures::inspected(table(*bytes, None), table(0, None));
         let tables: Vec<Inspected> = bytes.iter().map(entry).collect();
-        assert_eq!(piece_bytes(workers, &tables), expected);
+        assert_eq!(range_bytes(workers, &tables), expected);
     }
 }

@@ -259,21 +259,21 @@ impl Statements {
             match &table.load {
                 Load::Direct => {}
                 Load::Staged(staged) => self.all(staged.create.iter().map(String::as_str)),
-                Load::Shadow(_) if workers > 1 && table.pieces.is_empty() => {}
+                Load::Shadow(_) if workers > 1 && table.ctid_ranges.is_empty() => {}
                 Load::Shadow(shadow) => self.all(shadow.make.iter().map(String::as_str)),
             }
         }
     }
 
     fn copy(&mut self, tables: &[CopyPlan], workers: u32) {
-        for piece in ctid_ranges::queue(tables, workers) {
-            let table = &tables[piece.table];
+        for range in ctid_ranges::queue(tables, workers) {
+            let table = &tables[range.table];
             if let (Load::Shadow(shadow), true) =
-                (&table.load, workers > 1 && table.pieces.is_empty())
+                (&table.load, workers > 1 && table.ctid_ranges.is_empty())
             {
                 self.all(shadow.make.iter().map(String::as_str));
             }
-            self.source(piece.copy_out);
+            self.source(range.copy_out);
             if let Some(stream) = table.stream() {
                 self.target(&stream.target_out);
             }

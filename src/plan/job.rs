@@ -36,7 +36,7 @@ pub fn job(
     inheritance::check(job, &tables, &mut refusals);
     quarantine::check(job, &tables, &mut refusals, &mut warnings);
     let workers = job.loaders();
-    let shared = Shared::new(job, attempt, ctid_ranges::piece_bytes(workers, &tables));
+    let shared = Shared::new(job, attempt, ctid_ranges::range_bytes(workers, &tables));
     if job.workers > workers {
         let where_ = match job.on_error {
             OnError::Abort => format!("in mode `{}`", job.mode.as_str()),

@@ -34,7 +34,7 @@ pub struct Shared {
     job: String,
     attempt: Attempt,
     /// How much of a table one COPY should read.
-    pub piece_bytes: u64,
+    pub range_bytes: u64,
 }
 
 /// Do staging tables stand in schema `tableferry`?
@@ -44,11 +44,11 @@ pub fn has_stages(job: &JobSpec) -> bool {
 
 impl Shared {
     /// None for a job that one worker loads, in one transaction.
-    pub fn new(job: &JobSpec, attempt: Attempt, piece_bytes: u64) -> Option<Self> {
+    pub fn new(job: &JobSpec, attempt: Attempt, range_bytes: u64) -> Option<Self> {
         (job.loaders() > 1).then(|| Shared {
             job: job.name.clone(),
             attempt,
-            piece_bytes,
+            range_bytes,
         })
     }
 
@@ -94,7 +94,7 @@ pub fn of_job(job: &str) -> String {
     format!(" of job {job}")
 }
 
-/// Did a run of this job make the table, and not publish it? Only a run that holds the job's claim
+/// Did a run of this job make the table, and not publish it? Only a run that holds the job's lock
 /// may drop it: then no other run of the job is alive.
 pub fn is_leftover(name: &str, comment: &str, job: &str) -> bool {
     let marked = [SHADOW_MARK, STAGE_MARK]

@@ -88,7 +88,7 @@ pub fn plan(
         .and_then(|reading| reading.condition.as_deref());
     let filter = watermark::and(spec.filter.as_deref(), condition);
     let select = sql::select(&from, &planned, filter.as_deref());
-    let pieces = ctid_conditions(setting, source, &mut warnings)
+    let ctid_ranges = ctid_conditions(setting, source, &mut warnings)
         .iter()
         .map(|range| {
             let filter = watermark::and(filter.as_deref(), Some(range));
@@ -136,7 +136,7 @@ pub fn plan(
         target: target.name.clone(),
         target_kind: target.kind,
         copy_out: sql::copy_out(&select, &format),
-        pieces,
+        ctid_ranges,
         // How much a view or a query reads is not known.
         bytes_estimate: (source.bytes_estimate > 0 || source.blocks.is_some())
             .then_some(source.bytes_estimate),
@@ -178,8 +178,8 @@ fn ctid_conditions(
     let Some(shared) = setting.shared else {
         return Vec::new();
     };
-    warnings.extend(ctid_ranges::note(source, shared.piece_bytes));
-    ctid_ranges::conditions(source, shared.piece_bytes)
+    warnings.extend(ctid_ranges::note(source, shared.range_bytes));
+    ctid_ranges::conditions(source, shared.range_bytes)
 }
 
 fn both_exist<'a>(

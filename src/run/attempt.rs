@@ -270,7 +270,7 @@ impl AttemptBounds<'_> {
 fn useful_workers(plan: &JobPlan, transaction: &Transaction) -> usize {
     let tables = plan.tables_of(transaction);
     let indexes = swap::shadows(tables).map(|(_, shadow)| shadow.indexes.len());
-    let pieces = ctid_ranges::queue(tables, plan.workers).len();
-    let wanted = pieces.max(indexes.sum()).max(1);
+    let ranges = ctid_ranges::queue(tables, plan.workers).len();
+    let wanted = ranges.max(indexes.sum()).max(1);
     usize::try_from(plan.workers).map_or(wanted, |workers| workers.min(wanted))
 }

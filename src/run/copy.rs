@@ -1,5 +1,5 @@
 //! Copies the rows of all tables. One worker copies them in the order of the plan. Several workers run side
-//! by side, and each takes the next piece from a shared queue.
+//! by side, and each takes the next ctid range from a shared queue.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -18,7 +18,7 @@ use crate::config::spec::JobSpec;
 use crate::error::{Error, Phase, Result};
 use crate::pg::session::Session;
 use crate::plan::copy::CopyPlan;
-use crate::plan::ctid_ranges::{self, Piece};
+use crate::plan::ctid_ranges::{self, CtidRange};
 use crate::report::{Event, TableProgress, TableReport};
 
 /// How often the target's own session is checked while the workers load.
@@ -74,18 +74,18 @@ struct CopyWork<'a> {
     reader: Option<&'a Session>,
     /// Tables that earlier transactions of the run have copied.
     before: usize,
-    queue: Mutex<VecDeque<(usize, Piece<'a>)>>,
+    queue: Mutex<VecDeque<(usize, CtidRange<'a>)>>,
     tables: Vec<Mutex<TableCopy>>,
 }
 
 /// How far the copy of one table is.
 #[derive(Default)]
 struct TableCopy {
-    /// The number of pieces that are not copied yet.
+    /// The number of ctid ranges that are not copied yet.
     open: usize,
     began: Option<Instant>,
     took: Duration,
-    /// What has been read of each piece.
+    /// What has been read of each range.
     read: BTreeMap<usize, Totals>,
     rows_written: u64,
     rows_rejected: u64,
@@ -121,7 +121,7 @@ impl<'a> CopyWork<'a> {
         }
     }
 
-    fn next(&self) -> Option<(usize, Piece<'a>)> {
+    fn next(&self) -> Option<(usize, CtidRange<'a>)> {
         lock(&self.queue).pop_front()
     }
 
@@ -129,11 +129,11 @@ impl<'a> CopyWork<'a> {
     async fn take(&self, worker: usize, pair: SessionPair<'_>) -> Result<()> {
         let shared = self.current.plan.workers > 1;
         let mut begun = false;
-        while let Some((number, piece)) = self.next() {
-            let Some(table) = self.current.tables().get(piece.table) else {
+        while let Some((number, range)) = self.next() {
+            let Some(table) = self.current.tables().get(range.table) else {
                 continue;
             };
-            self.begin(worker, piece.table, table);
+            self.begin(worker, range.table, table);
             if shared {
                 if !begun {
                     modes::begin_shared(pair.target, Phase::CopyIn).await?;
@@ -142,7 +142,7 @@ impl<'a> CopyWork<'a> {
                 }
                 modes::make_whole(pair.target, table).await?;
             }
-            let on_progress = |moved| self.moved(number, piece.table, table, moved);
+            let on_progress = |moved| self.moved(number, range.table, table, moved);
             let pace = Pace {
                 stall_timeout: self.context.job.stall_timeout,
                 limit: self.current.limit,
@@ -163,10 +163,10 @@ impl<'a> CopyWork<'a> {
                         job: &self.context.job.name,
                     };
                     let (source, target) = (pair.source, pair.target);
-                    pipe::copy(source, target, table, piece.copy_out, quarantined, pace).await?
+                    pipe::copy(source, target, table, range.copy_out, quarantined, pace).await?
                 }
             };
-            self.end(number, piece.table, table, copied);
+            self.end(number, range.table, table, copied);
         }
         match begun {
             true => modes::commit_shared(pair.target).await,

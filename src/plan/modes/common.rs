@@ -1,4 +1,4 @@
-//! Pieces of a plan that several modes share.
+//! Steps that several modes share.
 
 use super::Facts;
 use crate::config::spec::{Mode, OnError, Verify};

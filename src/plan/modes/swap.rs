@@ -20,7 +20,7 @@ pub(super) fn steps(facts: &Facts<'_>) -> Vec<Step> {
     steps.extend(common::load(facts, true));
     let has_young_rows = shadows(facts).any(|(_, table, shadow)| {
         // With one worker, only rows of other access methods are young, and nothing helps there.
-        !shadow.frozen && !table.pieces.is_empty()
+        !shadow.frozen && !table.ctid_ranges.is_empty()
     });
     if has_young_rows {
         steps.push(Step::NoteSnapshots);

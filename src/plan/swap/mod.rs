@@ -133,7 +133,7 @@ fn into_shadow(
 ) {
     plan.copy_in = sql::copy_in(&shadow.name, &plan.columns, &plan.format);
     // Only the transaction that made the table can write frozen rows.
-    let one_transaction = shared.is_none() || plan.pieces.is_empty();
+    let one_transaction = shared.is_none() || plan.ctid_ranges.is_empty();
     if one_transaction && shadow.attachments.access_method.as_deref() == Some("heap") {
         shadow.frozen = true;
         plan.copy_in = sql::frozen(&plan.copy_in);

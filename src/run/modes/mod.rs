@@ -51,7 +51,7 @@ pub(super) async fn make(maker: &Session, tables: &[CopyPlan], workers: u32) -> 
         let statements = match &table.load {
             Load::Direct => continue,
             Load::Staged(staged) => &staged.create,
-            Load::Shadow(_) if shared && table.pieces.is_empty() => continue,
+            Load::Shadow(_) if shared && table.ctid_ranges.is_empty() => continue,
             Load::Shadow(shadow) => &shadow.make,
         };
         make_one(maker, table, statements, shared).await?;
@@ -65,7 +65,7 @@ pub(super) async fn make(maker: &Session, tables: &[CopyPlan], workers: u32) -> 
 /// Makes what one worker loads whole, in the transaction that loads it.
 pub(super) async fn make_whole(loader: &Session, table: &CopyPlan) -> Result<()> {
     match &table.load {
-        Load::Shadow(shadow) if table.pieces.is_empty() => {
+        Load::Shadow(shadow) if table.ctid_ranges.is_empty() => {
             make_one(loader, table, &shadow.make, true).await
         }
         Load::Direct | Load::Staged(_) | Load::Shadow(_) => Ok(()),
