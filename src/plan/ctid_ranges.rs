@@ -92,7 +92,10 @@ pub fn queue(tables: &[CopyPlan], workers: u32) -> Vec<CtidRange<'_>> {
 /// The statements that read one table.
 pub fn statements(copy: &CopyPlan) -> impl Iterator<Item = &str> {
     let whole = copy.ctid_ranges.is_empty().then_some(&copy.copy_out);
-    whole.into_iter().chain(&copy.ctid_ranges).map(String::as_str)
+    whole
+        .into_iter()
+        .chain(&copy.ctid_ranges)
+        .map(String::as_str)
 }
 
 #[cfg(test)]
