@@ -58,7 +58,7 @@ pub struct Attachments {
     pub denied_grantors: Vec<String>,
     /// The extension that it belongs to.
     pub extension: Option<String>,
-    /// A publication of all tables, or of the schema's, would publish a table under any name.
+    /// A publication of all tables or of the schema would publish a table under any name.
     pub published_unnamed: bool,
     /// The parents of plain inheritance.
     pub inherits: Vec<String>,
@@ -94,7 +94,7 @@ pub struct Attachments {
     pub labels: Vec<Label>,
     /// Views that read it themselves.
     pub views: Vec<View>,
-    /// Whatever else is bound to this very table: `function f()`, `materialized view m`.
+    /// Other objects that refer to the table by its OID: `function f()`, `materialized view m`.
     pub bound: Vec<String>,
 }
 
@@ -186,7 +186,7 @@ pub struct Column {
     pub options: Vec<String>,
     /// Its comment.
     pub comment: Option<String>,
-    /// The sequence of an identity column. A partition has none of its own since version 17.
+    /// The sequence of an identity column. Since version 17, a partition has none of its own.
     pub identity_sequence: Option<IdentitySequence>,
     /// The sequences that it owns otherwise.
     pub sequences: Vec<OwnedSequence>,

@@ -8,7 +8,7 @@ use crate::catalog::mark::WatermarkState;
 use crate::config::spec::TableSpec;
 use crate::pg::ident::{Ident, QualifiedName};
 
-/// One entry of a job with all that both servers know of it: what a plan is made from.
+/// One table of a job with the descriptions of both servers: the input of planning.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Inspected {
     /// What was asked for.
@@ -23,7 +23,7 @@ pub struct Inspected {
     pub constraints: Option<Constraints>,
     /// What the `set` expressions give, by target column.
     pub set: BTreeMap<Ident, ColumnDesc>,
-    /// How far it had been read, and where it stands now; where it has a watermark.
+    /// For a table with a watermark: how far it was read, and where the source is now.
     pub progress: Option<WatermarkState>,
 }
 
@@ -186,7 +186,7 @@ pub enum Identity {
     ByDefault,
 }
 
-/// A type, described down to its leaves, because OIDs mean nothing on another server.
+/// A type with all types that it consists of, because OIDs mean nothing on another server.
 #[derive(Clone, Debug, PartialEq)]
 pub struct TypeDesc {
     /// Schema and name.
@@ -238,8 +238,7 @@ pub struct AttributeDesc {
     pub typmod: i32,
 }
 
-/// A foreign key, as it was declared: on a partitioned table it is one, whatever number of partitions
-/// it holds for.
+/// A foreign key, as it was declared: one on a partitioned table, whatever the number of its partitions.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ForeignKey {
     /// The constraint's name.
@@ -296,7 +295,7 @@ pub struct OperatorName {
     pub symbol: String,
 }
 
-/// What ON DELETE or ON UPDATE does to the rows that refer to a changed one.
+/// What ON DELETE or ON UPDATE does to referencing rows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ReferentialAction {
     /// CASCADE.
@@ -307,7 +306,7 @@ pub enum ReferentialAction {
     SetDefault,
 }
 
-/// A foreign key that changes rows, or looks for them, when those that they refer to change.
+/// A foreign key that changes or looks up rows when referenced rows change.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct KeyAction {
     /// The constraint's name.
@@ -403,7 +402,7 @@ impl RelationDesc {
         self.columns.iter().find(|column| column.name == *name)
     }
 
-    /// Does writing rows meet the same constraints and triggers as in this other description?
+    /// Do the same constraints and triggers apply to written rows as in this other description?
     pub fn keeps_effects_of(&self, other: &RelationDesc) -> bool {
         self.unique_indexes == other.unique_indexes
             && self.foreign_keys == other.foreign_keys

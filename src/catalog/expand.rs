@@ -15,9 +15,9 @@ pub struct Expanded {
     pub warnings: Vec<String>,
 }
 
-/// Every relation that a pattern may name. Privileges play no part: a table that the role cannot
-/// read must be refused later, not silently passed over. A wildcard leaves out the tables that
-/// workers of mode `swap` load (`plan/shared.rs`).
+/// Every relation that a pattern may name. Privileges are not checked here: a table that the role cannot
+/// read must be refused later, and not left out silently. A wildcard does not match the tables that workers
+/// of mode `swap` load (`plan/shared.rs`).
 const CANDIDATES: &str = "\
 SELECT n.nspname::pg_catalog.text, c.relname::pg_catalog.text, \
        c.relkind IN ('r', 'p') AND NOT c.relispartition AND c.relpersistence <> 't' \

@@ -13,10 +13,10 @@ use crate::pg::ident::{Ident, QualifiedName};
 use crate::pg::session::Session;
 
 impl Inspected {
-    /// Puts together what is known of one entry. A `query`, `where` or `set` is parsed by the source
-    /// here, before a row moves; `source_desc` is the relation that the entry reads, if it exists.
+    /// Combines what is known of one table. The source parses a `query`, `where` or `set` here, before a row
+    /// moves. `source_desc` is the relation that is read, if it exists.
     ///
-    /// *Errors:* what the source says of the entry's SQL.
+    /// *Errors:* from the source, about the SQL.
     pub async fn new(
         source: &Session,
         spec: TableSpec,
@@ -103,8 +103,8 @@ async fn expressions(
         .collect())
 }
 
-/// Is each text one expression, with one value a row? Without parentheses around it, one that closes a parenthesis which it has
-/// not opened, or leaves a quote or a comment open, is a syntax error; within parentheses it may not be.
+/// Checks that each text is one expression with one value for each row. Without parentheses around it, an
+/// unbalanced parenthesis or an open quote or comment is a syntax error; within parentheses it may not be.
 async fn closed(source: &Session, spec: &TableSpec, from: &str) -> Result<()> {
     let set = spec.set.iter().map(|(name, expression)| {
         let sql = format!("SELECT {expression}\n FROM {from}");
@@ -114,7 +114,7 @@ async fn closed(source: &Session, spec: &TableSpec, from: &str) -> Result<()> {
         let sql = format!("SELECT FROM {from} WHERE {filter}\n");
         ("`where`".to_owned(), sql)
     });
-    // An aggregate would be an error beside the columns; a function that returns a set is one within CASE.
+    // Beside columns, an aggregate is an error. Within CASE, a set-returning function is an error.
     let single = spec.set.iter().map(|(name, expression)| {
         let sql = format!("SELECT CASE WHEN true THEN ({expression}\n) END, * FROM {from}");
         (format!("`set.{name}`"), sql)

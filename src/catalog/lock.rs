@@ -36,14 +36,13 @@ LEFT JOIN pg_catalog.pg_namespace AS n ON n.nspname = wanted.schema \
 LEFT JOIN pg_catalog.pg_class AS c ON c.relnamespace = n.oid AND c.relname = wanted.name \
      AND c.relkind IN ('r', 'p', 'v', 'm', 'f')";
 
-/// What to lock before the first query of the snapshot's transaction, in a stable order. To be asked
-/// before that transaction begins. A relation that does not exist is left to the plan to report.
+/// The relations to lock before the first query of the snapshot's transaction, in a stable order. Must be
+/// called before that transaction begins. The plan reports a relation that does not exist.
 ///
-/// *Errors:* `Permission`, naming every relation that the role cannot read; what the server says of
-/// a query.
+/// *Errors:* `Permission`, naming every relation that the role cannot read; server errors about a query.
 pub async fn lock_list(source: &Session, tables: &[TableSpec]) -> Result<Vec<LockTarget>> {
-    // True: the job names it. False: it is only known from a query's plan, where a view's base
-    // tables appear that the role need not be allowed to read.
+    // True: the job names the relation. False: it comes from the plan of a query, which also shows base
+    // tables of views that the role need not be allowed to read.
     let mut names: BTreeMap<QualifiedName, bool> = BTreeMap::new();
     let mut trees: BTreeSet<&QualifiedName> = BTreeSet::new();
     for table in tables {
@@ -113,7 +112,7 @@ struct Access {
 }
 
 impl Access {
-    /// Why a relation is not locked, if it isn't; an error names the privilege that lacks.
+    /// Why a relation is not locked, if so. An error names the missing privilege.
     fn skip_reason(&self, kind: &str, named: bool) -> Result<Option<String>, &'static str> {
         let reason = match kind {
             "m" => {
@@ -147,7 +146,7 @@ pub fn lock_statement(targets: &[LockTarget]) -> Option<String> {
     (!list.is_empty()).then(|| format!("LOCK TABLE {} IN ACCESS SHARE MODE", list.join(", ")))
 }
 
-/// Takes the locks: the first statement after BEGIN. Waits as long as `lock_timeout` allows.
+/// Takes the locks, in the first statement after BEGIN. Waits at most `lock_timeout`.
 pub async fn lock(source: &Session, targets: &[LockTarget]) -> Result<()> {
     let Some(sql) = lock_statement(targets) else {
         return Ok(());
@@ -236,7 +235,7 @@ fn names(message: Option<&str>, target: &LockTarget) -> bool {
 
 /// The relations that a query's plan reads.
 async fn relations_of(source: &Session, query: &str) -> Result<Vec<QualifiedName>> {
-    // Parsed alone first: what closes the parenthesis below and goes on behind it is no statement.
+    // Parsed alone first: text that closes the parenthesis below and continues is not a valid statement.
     output::prepare(source, query, output::A_QUERY).await?;
     let wrapped = format!("EXPLAIN (VERBOSE, FORMAT JSON) SELECT * FROM ({query}\n) AS \"source\"");
     let failed = |error| output::sql_error(source, error, output::A_QUERY);

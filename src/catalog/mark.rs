@@ -51,7 +51,7 @@ pub struct Mark {
 pub struct SourceHistory {
     /// The cluster's system identifier.
     pub system: String,
-    /// Its timeline: another one forks off where a standby is promoted or a backup is recovered.
+    /// Its timeline. Promoting a standby or recovering a backup begins a new one.
     pub timeline: u32,
     /// The database's OID.
     pub database: u32,
@@ -68,7 +68,7 @@ pub struct SourcePosition {
     pub xmax: u64,
 }
 
-/// What changes with a relation when its rows are others without having been written.
+/// What identifies the rows of a relation: it changes if other rows appear without having been written.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Fingerprint {
     /// A hash of the types of the columns that may be read.

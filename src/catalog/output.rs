@@ -7,11 +7,10 @@ use crate::pg::session::Session;
 
 /// The columns of one SELECT, VALUES, TABLE or WITH … SELECT. The server only parses it.
 ///
-/// *Errors:* what the server says of it; `SchemaMismatch` if it is no query that gives rows, or more
-/// than one.
+/// *Errors:* from the server; `SchemaMismatch` if the SQL is not exactly one query that returns rows.
 pub async fn output_columns(session: &Session, sql: &str) -> Result<Vec<ColumnDesc>> {
-    // As it stands, so that no unbalanced parenthesis completes what is put around it; then within
-    // another query, where only one that gives rows can stand.
+    // First alone, so that an unbalanced parenthesis cannot complete the text around it; then within another
+    // query, where only a query that returns rows is allowed.
     prepare(session, sql, A_QUERY).await?;
     let wrapped = format!("SELECT * FROM ({sql}\n) AS \"source\"");
     let statement = prepare(session, &wrapped, A_QUERY).await?;
@@ -60,7 +59,7 @@ pub(super) async fn prepare(
     .at(session.server()))
 }
 
-/// What the server said of SQL from the configuration. A privilege that lacks says nothing about the SQL.
+/// A server error about SQL from the configuration. A missing privilege does not mean that the SQL is wrong.
 pub(super) fn sql_error(session: &Session, error: tokio_postgres::Error, hint: &str) -> Error {
     let error = session.error(Phase::Inspect, error);
     match error.kind() {

@@ -26,17 +26,17 @@ pub struct MatchedTables {
     pub warnings: Vec<String>,
 }
 
-/// Schemas that a wildcard never looks into: PostgreSQL's own, and this program's ledger, which two
-/// servers each have for themselves.
+/// Schemas that a wildcard does not match: PostgreSQL's own, and the ledger, which each server has for
+/// itself.
 pub fn is_system_schema(schema: &str) -> bool {
     schema.starts_with("pg_") || matches!(schema, "information_schema" | "tableferry")
 }
 
-/// Puts together what `tables`, `exclude` and the `table` entries mean.
+/// Combines `tables`, `exclude` and the `table` entries.
 ///
-/// An entry of `table` replaces what a pattern found for the same target. What only a wildcard found
-/// for the same source it replaces, too: a table that is copied under another name is meant once,
-/// unless `tables` also names it.
+/// A `table` entry replaces the pattern's match for the same target. It also replaces a match of a wildcard
+/// for the same source: a table that is copied under another name is copied once, unless `tables` also names
+/// it.
 pub fn entries(job: &JobSpec, candidates: &[Candidate]) -> MatchedTables {
     let mut tables: BTreeMap<QualifiedName, TableSpec> = BTreeMap::new();
     let mut named: BTreeSet<&QualifiedName> = BTreeSet::new();

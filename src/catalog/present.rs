@@ -8,11 +8,11 @@ use crate::error::{Error, ErrorKind, Phase, Result};
 use crate::pg::ident::{QualifiedName, fnv1a};
 use crate::pg::session::Session;
 
-/// Only what is below xmin counts: on a standby the snapshot does not list what is in progress.
+/// Only transactions below xmin are used: on a standby, the snapshot does not list running transactions.
 ///
-/// A primary writes WAL on its timeline at once, while its control file may name the old one for a
-/// moment after a promotion. A standby can't be asked for the name of a WAL file: there the highest
-/// number counts that the role may see.
+/// A primary writes WAL on its new timeline at once, while its control file may name the old one for a
+/// moment after a promotion. A standby cannot report the name of its WAL file, so the highest timeline that
+/// the role may see is used.
 const POSITION: &str = "\
 SELECT (SELECT system_identifier FROM pg_catalog.pg_control_system())::pg_catalog.text, \
        (SELECT d.oid FROM pg_catalog.pg_database AS d WHERE d.datname = pg_catalog.current_database()), \
@@ -25,9 +25,9 @@ SELECT (SELECT system_identifier FROM pg_catalog.pg_control_system())::pg_catalo
        pg_catalog.pg_snapshot_xmax(snapshot)::pg_catalog.text \
 FROM pg_catalog.pg_current_snapshot() AS snapshot";
 
-/// Where the source stands.
+/// Reads where the source stands.
 ///
-/// *Errors:* what the server says; `Bug` if its answer is not understood.
+/// *Errors:* from the server; `Bug` if the answer cannot be parsed.
 pub async fn position(source: &Session) -> Result<SourcePosition> {
     let what = "the source's snapshot";
     let row = source.one_row(Phase::Inspect, what, POSITION, &[]).await?;
@@ -91,9 +91,9 @@ SELECT c.oid, c.relkind = 'f', \
 FROM part JOIN pg_catalog.pg_class AS c ON c.oid = part.oid \
 WHERE c.relkind IN ('r', 'm', 'v', 'f')";
 
-/// What is read of a relation, now; `columns` are those that may be read.
+/// Reads the state of a relation. `columns` are those that may be read.
 ///
-/// To be asked before the rows are: a partition that is attached in between is a new one next time.
+/// Must be called before the rows are read: a partition that is attached in between is new to the next run.
 pub async fn present(
     source: &Session,
     place: &SourcePosition,

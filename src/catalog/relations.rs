@@ -90,8 +90,8 @@ WHERE c.relkind IN ('r', 'p', 'v', 'm', 'f')";
 
 /// The source holds locks on what it reads, so reading the size does not wait.
 const BYTES_NOW: &str = "pg_catalog.pg_table_size(p.oid)";
-/// A row's ctid is a system column, and those take the privilege for the whole table. What another
-/// access method's mean, it alone knows.
+/// System columns such as ctid need the privilege for the whole table. With another access method, ctid may
+/// have another meaning.
 const BLOCKS_NOW: &str = "\
 CASE WHEN c.relkind IN ('r', 'm') AND pg_catalog.has_table_privilege(c.oid, 'SELECT') \
           AND c.relam = (SELECT m.oid FROM pg_catalog.pg_am AS m WHERE m.amname = 'heap') \
@@ -152,7 +152,7 @@ JOIN pg_catalog.pg_namespace AS n ON n.oid = s.relnamespace \
 JOIN pg_catalog.pg_attribute AS f ON f.attrelid = feeding.relation AND f.attnum = feeding.attnum \
 ORDER BY 3, 4";
 
-/// Reads all that is known of these relations. One that does not exist is not in the result.
+/// Reads the descriptions of these relations. A relation that does not exist is not in the result.
 pub async fn read(
     session: &Session,
     names: &[QualifiedName],

@@ -22,11 +22,12 @@ impl CancelRequest {
         CancelRequest { token, route }
     }
 
-    /// Sends a CancelRequest to the session's own address, over TLS if the session is, within `within`.
+    /// Sends a CancelRequest to the address of the session, over TLS if the session uses it, within
+    /// `within`.
     ///
-    /// The server doesn't confirm; a statement that was cancelled ends with 57014. Failures are
-    /// logged and otherwise ignored: who cancels gives the session up in any case.
-    /// *Cancellation:* the request may or may not have been sent.
+    /// The server does not confirm. A cancelled statement ends with 57014. Failures are logged and otherwise
+    /// ignored, because the session is given up in any case. *Cancellation:* the request may or may not have
+    /// been sent.
     pub async fn send(&self, within: Duration) {
         let address = &self.route.address;
         match timeout(within, self.request()).await {

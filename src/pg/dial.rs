@@ -31,7 +31,7 @@ pub(super) struct Dialled {
     pub cancel_request: CancelRequest,
     /// The server's major version, as it said at login.
     pub major: u32,
-    /// `connect_timeout`, for what belongs to connecting and is still to be done.
+    /// The remaining `connect_timeout` for the rest of connecting.
     pub limit: Option<Duration>,
     /// Where the connection goes.
     pub place: ServerAddress,
@@ -96,7 +96,7 @@ impl<'a> Dialler<'a> {
             for host in shuffled(&conninfo.hosts, conninfo.load_balance_hosts) {
                 match self.dial_host(host, *wanted, &mut failures).await {
                     Some(dialled) => return Ok(dialled),
-                    // A server that refuses us, or that we can't trust, is an answer: another
+                    // A server that refuses the login or is not trusted is a final answer. Trying another
                     // one would only hide it.
                     None if failures.last().is_some_and(failure::is_final) => {
                         return Err(failure::of_all(failures, self.side));

@@ -8,10 +8,10 @@ use crate::harmless;
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Ident(String);
 
-/// A relation's name with its schema, as the catalogue stores both.
+/// A relation's name with its schema, as the catalogs store both.
 ///
-/// `Display` is for people: quoted only where it has to be, and still SQL to be pasted. [`QualifiedName::sql`] is for SQL:
-/// always quoted.
+/// `Display` is for people: it quotes only where necessary and is valid SQL. [`QualifiedName::sql`] always
+/// quotes.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct QualifiedName {
     /// The schema.

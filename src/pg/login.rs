@@ -110,8 +110,8 @@ pub fn outside(vars: BTreeMap<String, String>, uid: Uid) -> Outside<'static> {
     }
 }
 
-/// What would keep a login from working as things are, and may change until then: the server's key,
-/// and why. Never a password.
+/// Why a login would fail now, though it may work later: the key of the server, and the reason. Never a
+/// password.
 pub fn misgivings(
     conninfo: &Conninfo,
     password: &PasswordSource,
@@ -176,8 +176,8 @@ pub fn misgivings(
     found
 }
 
-/// The kinds of TLS for which files are named or needed: to look at the system's certificates takes
-/// long, and finds nothing.
+/// The sslmodes for which files are named or needed. Checking the system's certificates takes long and finds
+/// nothing.
 fn modes_with_files(conninfo: &Conninfo) -> impl Iterator<Item = SslMode> {
     let options = &conninfo.tls;
     let is_named = |file: &FileChoice| matches!(file, FileChoice::Explicit(_));

@@ -42,10 +42,10 @@ struct Pin {
 const ENCODING: &str = "client_encoding";
 const ROLE: &str = "session_replication_role";
 
-/// How long what the target has sent may be unacknowledged, before it gives the connection up.
+/// How long data that the target has sent may be unacknowledged before the target closes the connection.
 const UNACKNOWLEDGED_MAX: Duration = Duration::from_secs(60);
 
-/// Whom the session is with. A pooler announces another process than the one that answers.
+/// Detects a pooler: at login it announces another process id than that of the backend that answers.
 pub(super) async fn scope(client: &Client, side: Side, announced: Option<i32>) -> Result<PinScope> {
     let messages = client
         .simple_query("SELECT pg_catalog.pg_backend_pid()")
@@ -77,8 +77,8 @@ pub(super) async fn pin(
     };
     set(set_sql(side, settings, major)).await?;
     let mut seen = read_back(client, Phase::Connect, side, settings, major).await?;
-    // Setting the replication role takes a right that few have, so it isn't touched without need;
-    // but a role that has `replica` among its own settings would silently skip triggers.
+    // Setting the replication role needs a privilege that few roles have, so it is set only if necessary. A
+    // role whose own settings contain `replica` would silently skip triggers.
     if seen.broken.contains(&ROLE) {
         set(format!("SET {ROLE} = {}", role(settings))).await?;
         seen = read_back(client, Phase::Connect, side, settings, major).await?;
@@ -253,12 +253,12 @@ fn pins(settings: &SessionSettings, major: u32) -> Vec<Pin> {
     pins
 }
 
-/// One batch. The server's own keepalives make it notice within a minute that we are gone, or a
-/// black-holed session would keep its locks for hours; over a Unix socket they do nothing.
+/// One batch. With these keepalives, the server notices within a minute that the client is gone. Otherwise a
+/// cut-off session could keep its locks for hours. They have no effect on Unix sockets.
 ///
-/// Keepalives are silent while an answer waits to be acknowledged; there `tcp_user_timeout` counts. It
-/// also counts a window that stays shut, and a source's window does while the target is slow: so it
-/// is only for the target, which is the side that holds locks against others.
+/// Keepalives are not sent while data is unacknowledged; then `tcp_user_timeout` applies. It also limits the
+/// time for which a receive window may stay closed, and a source's window is closed while the target is
+/// slow. So it is set only on the target, which holds locks that block others.
 fn set_sql(side: Side, settings: &SessionSettings, major: u32) -> String {
     let mut sql = String::new();
     let pins = pins(settings, major);
@@ -317,7 +317,7 @@ fn encoding(settings: &SessionSettings) -> &str {
     settings.encoding.as_deref().unwrap_or("UTF8")
 }
 
-/// As the server shows a setting in milliseconds: in the largest unit that leaves no rest.
+/// A time as the server shows it: in the largest unit that divides it.
 fn shown_millis(duration: Duration) -> String {
     let millis = duration.as_millis().min(i32::MAX as u128);
     let units = [

@@ -75,7 +75,8 @@ impl Route {
             }
             Address::Tcp(address) => {
                 let stream = TcpStream::connect(address).await?;
-                // Blocks are handed over whole; waiting to fill a packet would only delay their ends.
+                // TCP_NODELAY: blocks are written completely, so waiting for a full packet would only delay
+                // their ends.
                 stream.set_nodelay(true)?;
                 let socket = SockRef::from(&stream);
                 if let Some(keepalives) = self.keepalives {

@@ -21,7 +21,7 @@ use crate::error::{CurrentPhase, Error, ErrorKind, Phase, Result, ServerError, S
 #[derive(Debug)]
 pub struct Session {
     client: Client,
-    /// Drives the connection; owned, so that nothing runs on when the session is gone.
+    /// Drives the connection. The session owns it, so that nothing runs after the session is gone.
     task: ConnectionTask,
     tap: Arc<TapState>,
     cancel_request: CancelRequest,
@@ -35,10 +35,10 @@ pub struct Session {
 }
 
 impl Session {
-    /// Connects, logs in, pins the settings and verifies that they hold.
+    /// Connects, logs in, pins the settings and verifies them.
     ///
-    /// *Errors:* `Config` for a wrong conninfo, an unreadable password file, an unknown database,
-    /// or settings that don't hold; `Auth`, `Tls`, `Unreachable`, each naming what was tried.
+    /// *Errors:* `Config` for a wrong conninfo, an unreadable password file, an unknown database, or
+    /// settings that are not in effect; `Auth`, `Tls`, `Unreachable`, each naming what was tried.
     pub async fn open(
         server: &ServerSpec,
         side: Side,
@@ -163,8 +163,7 @@ impl Session {
         self.cancel_request.clone()
     }
 
-    /// Verifies again that the pinned settings hold: in a transaction, where a pooler may have
-    /// chosen another backend than the one that was set up.
+    /// Verifies the pinned settings again, within a transaction: a pooler may have chosen another backend.
     pub async fn verify(&self, phase: Phase) -> Result<()> {
         let major = self.version / 10_000;
         let verified = pins::verify(&self.client, phase, self.side, &self.settings, major);
@@ -228,8 +227,8 @@ impl Session {
             .map_err(|error| self.error(phase, error))
     }
 
-    /// An error of this session's client, with side and server. Where the client only knows that
-    /// the connection is closed, what the server said before it closed it.
+    /// An error of the client, with side and server. If the client only knows that the connection is closed,
+    /// the error is what the server sent before it closed the connection.
     pub fn error(&self, phase: Phase, error: tokio_postgres::Error) -> Error {
         let last_words = match error.as_db_error() {
             Some(_) => None,
@@ -245,11 +244,11 @@ impl Session {
         self.watchdog.name_holder(error)
     }
 
-    /// Commits, and proves it: `COMMIT` in a failed transaction answers the tag `ROLLBACK`
-    /// without an error, and tokio-postgres hides tags.
+    /// Commits, and checks the command tag: `COMMIT` in a failed transaction returns the tag `ROLLBACK`
+    /// without an error, and tokio-postgres does not expose tags.
     ///
-    /// *Errors:* the server's own, when it refused (nothing was committed); `InDoubt` when the
-    /// connection was lost before the answer. *Cancellation:* the outcome is in doubt.
+    /// *Errors:* the server's own, if it refused (nothing was committed); `InDoubt` if the connection was
+    /// lost before the answer. *Cancellation:* the outcome is in doubt.
     pub async fn commit(&self) -> Result<()> {
         // Answers 25P02 in a failed transaction.
         self.run(Phase::Commit, "SELECT 1").await?;
@@ -275,8 +274,8 @@ impl Session {
         }
     }
 
-    /// The server refuses a COMMIT with an ERROR. A lost connection says nothing, nor does a
-    /// FATAL: a backend told to end while it waits for a synchronous standby has committed.
+    /// The server refuses a COMMIT with an ERROR. A lost connection or a FATAL error says nothing about the
+    /// outcome: a backend that is terminated while it waits for a synchronous standby has committed.
     fn commit_error(&self, error: tokio_postgres::Error) -> Error {
         let refused = error
             .as_db_error()
@@ -289,7 +288,7 @@ impl Session {
         }
     }
 
-    /// Says goodbye and waits until the connection is closed, at most `within`; then aborts it.
+    /// Closes the connection and waits for its end, at most `within`; then aborts it.
     pub async fn close(self, within: Duration) {
         let Session { client, task, .. } = self;
         drop(client);

@@ -39,7 +39,7 @@ pub struct Tap<S> {
 }
 
 impl<S> Tap<S> {
-    /// Wraps a stream that stands before the first message of the protocol, after TLS.
+    /// Wraps a stream, after TLS and before the first message of the protocol.
     pub fn new(inner: S, state: Arc<TapState>) -> Self {
         Tap {
             inner,
@@ -50,7 +50,7 @@ impl<S> Tap<S> {
         }
     }
 
-    /// Hands on what is buffered, as far as `out` has room. *Errors:* see [`Tap::check`].
+    /// Returns buffered bytes, as far as `out` has room. *Errors:* see [`Tap::check`].
     fn hand_on(&mut self, out: &mut ReadBuf<'_>) -> io::Result<()> {
         let taken = self
             .framer
@@ -59,8 +59,8 @@ impl<S> Tap<S> {
         self.check()
     }
 
-    /// Fails the read that would hand on the end of a request for authentication that is not
-    /// allowed: tokio-postgres never sees it, so it can't answer.
+    /// Fails the read that would complete an authentication request that is not allowed. So tokio-postgres
+    /// cannot answer it.
     fn check(&mut self) -> io::Result<()> {
         match self.framer.take_refused() {
             Some(refused) => Err(io::Error::other(refused)),
@@ -84,8 +84,8 @@ impl<S: AsyncRead + Unpin> AsyncRead for Tap<S> {
     ) -> Poll<io::Result<()>> {
         let tap = &mut *self;
         let before = out.filled().len();
-        // A header may have been held back, and nothing be there to hand on in its place yet: a read
-        // of no bytes would be the end.
+        // A header may have been held back without anything to return in its place. A read of no bytes would
+        // mean the end of the stream.
         loop {
             if out.remaining() == 0 || tap.framer.announce(out) {
                 return Poll::Ready(Ok(()));
@@ -105,8 +105,8 @@ impl<S: AsyncRead + Unpin> Tap<S> {
     /// Reads into the buffer; or right into `out`, and then all is done. At the end it is, too.
     fn fill(&mut self, context: &mut Context<'_>, out: &mut ReadBuf<'_>) -> Poll<io::Result<bool>> {
         let tap = self;
-        // Inside a message that is larger than the caller's buffer there is nothing to merge:
-        // spare the copy.
+        // Inside a message that is larger than the caller's buffer there is nothing to merge, so the copy is
+        // avoided.
         if tap.framer.body_left() >= out.remaining() {
             let before = out.filled().len();
             ready!(Pin::new(&mut tap.inner).poll_read(context, out))?;

@@ -150,7 +150,7 @@ impl Silence {
         self.since.elapsed() >= self.next_check
     }
 
-    /// Counts from now on: something has moved, or nothing was to be expected.
+    /// Restarts the count: something has moved, or nothing was expected.
     pub fn restart(&mut self, moved: (u64, u64)) {
         self.moved = moved;
         self.since = Instant::now();

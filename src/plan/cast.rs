@@ -84,7 +84,7 @@ pub fn expression(source: &ColumnDesc, target: &ColumnDesc) -> Option<String> {
     let column = target.name.to_string();
     let from = innermost(&source.ty);
     let (to, text) = match &target.ty.shape {
-        // The source's server may lack the domain, and a domain takes what its base type takes.
+        // The source may lack the domain. A domain accepts the values of its base type.
         TypeShape::Domain { base, typmod } => (innermost(base), typmod::for_sql(base, *typmod)),
         _ => (&target.ty, target.type_text.clone()),
     };

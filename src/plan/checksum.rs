@@ -74,8 +74,8 @@ pub fn aggregates() -> String {
     )
 }
 
-/// One side's rows, each a text in column `t`. `OFFSET 0` keeps the server from writing a row's text
-/// once for each hash; it does not keep it from using several processes.
+/// The rows of one side, each as a text in column `t`. `OFFSET 0` prevents the server from computing the
+/// text once for each hash. It does not prevent parallel plans.
 pub fn row_texts(
     comparison: &Comparison,
     writer: Writer,

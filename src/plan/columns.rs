@@ -7,7 +7,7 @@ use crate::pg::ident::Ident;
 use crate::plan::refusal::Refusal;
 use crate::wording;
 
-/// A source's column, or what an expression gives, and the target's column that takes it.
+/// A column of the source, or an expression, and the target column that takes its values.
 pub struct ColumnPair<'a> {
     /// What is read.
     pub source: &'a ColumnDesc,
@@ -17,7 +17,8 @@ pub struct ColumnPair<'a> {
     pub expression: Option<&'a str>,
 }
 
-/// Pairs the columns by name, in the target's order. What does not pair is a refusal or a warning.
+/// Pairs the columns by name, in the order of the target. Columns without a counterpart are refusals or
+/// warnings.
 pub fn pair<'a>(
     inspected: &'a Inspected,
     source: &'a RelationDesc,
@@ -124,7 +125,8 @@ pub fn computed<'a>(
     both.filter(|_| as_they_are).collect()
 }
 
-/// The target's expression gives a column its values: what the source holds would be dropped unseen.
+/// The target computes the column by another expression than the source, so the source's values would be
+/// lost.
 fn computed_otherwise(
     source: &RelationDesc,
     target: &RelationDesc,

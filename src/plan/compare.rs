@@ -31,7 +31,7 @@ pub struct Comparison {
     /// What identifies a row: `key`, else the target's primary key; empty where there is none, or
     /// where it is not copied whole.
     pub key: Vec<RangeColumn>,
-    /// A condition that says which of the target's rows are the copy; None: all.
+    /// A condition for the rows of the target that belong to the copy; None: all rows.
     pub within: Option<String>,
 }
 

@@ -20,7 +20,7 @@ const OWN: &str = "\
   UNION ALL SELECT 1247, row_type.typarray, false \
   UNION ALL SELECT 2606, k.oid, false FROM pg_catalog.pg_constraint AS k WHERE k.conrelid = c.oid) AS own";
 
-/// The sequences of its identity columns, which cannot follow: the new table has others like them.
+/// The sequences of identity columns. They cannot be transferred: the new table has its own.
 const IDENTITIES: &str = "\
 (SELECT 1259::oid AS classid, dep.objid AS oid, true AS is_identity FROM pg_catalog.pg_depend AS dep \
    JOIN pg_catalog.pg_class AS s ON s.oid = dep.objid AND s.relkind = 'S' \
@@ -29,14 +29,14 @@ const IDENTITIES: &str = "\
 /// What is attached to tables.
 pub type AttachmentsByTable = BTreeMap<QualifiedName, Attachments>;
 
-/// Reads what is attached to these tables, in one query. What is no ordinary table is not in the
-/// result.
+/// Reads what is attached to these tables, in one query. Relations that are not ordinary tables are not in
+/// the result.
 pub async fn attachments(session: &Session, names: &[QualifiedName]) -> Result<AttachmentsByTable> {
     Question::prepare(session).await?.ask(session, names).await
 }
 
-/// The query, prepared: planning it takes longer than answering it, and what is asked while readers
-/// wait has to be answered at once.
+/// The prepared query. Planning it takes longer than running it, and while readers wait it must be answered
+/// at once.
 pub struct Question(Statement);
 
 impl Question {

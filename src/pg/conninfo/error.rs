@@ -24,7 +24,7 @@ impl ConninfoError {
         }
     }
 
-    /// Is it about what lies outside and may be right later? Else the conninfo is wrong.
+    /// Is the error about files or variables, which may be right later? Otherwise the conninfo is wrong.
     pub fn may_pass(&self) -> bool {
         self.may_pass
     }

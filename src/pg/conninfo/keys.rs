@@ -38,8 +38,8 @@ const SUPPORTED: [&str; 32] = [
     "fallback_application_name",
 ];
 
-/// Keys of libpq's that we don't do, with the values that ask for nothing and may hence stay:
-/// no compression, no GSSAPI encryption, UTF8 (which a session pins), protocol 3.0 at the least.
+/// Keys of libpq that are not supported, with the values that request nothing and are accepted: no
+/// compression, no GSSAPI encryption, UTF8 (which a session pins), at least protocol 3.0.
 pub(super) const HARMLESS: [(&str, &[&str]); 18] = [
     ("authtype", &[]),
     (
@@ -100,7 +100,7 @@ fn nearest(key: &str) -> Option<&'static str> {
         .map(|(_, known)| known)
 }
 
-/// Is it written as keys are? Anything else may be a URI without its scheme, password and all.
+/// Does it look like a key? Other text may be a URI without its scheme, including the password.
 pub(super) fn is_word(key: &str) -> bool {
     key.chars().all(|c| c.is_ascii_alphanumeric() || c == '_')
 }

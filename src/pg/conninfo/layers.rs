@@ -12,8 +12,8 @@ use super::{keys, parse, service, validate};
 /// Debian, Fedora and most others keep `pg_service.conf` here.
 const SYSCONF_DIR: &str = "/etc/postgresql-common";
 
-/// The variables that stand for a key. `PGCLIENTENCODING`, `PGTZ` and `PGDATESTYLE` are left out on
-/// purpose: they are for people's terminals, and a session pins these settings anyway.
+/// The environment variables of the keys. `PGCLIENTENCODING`, `PGTZ` and `PGDATESTYLE` are left out: they
+/// are for terminals, and a session pins these settings.
 const VARIABLES: [(&str, &str); 33] = [
     ("PGHOST", "host"),
     ("PGHOSTADDR", "hostaddr"),
@@ -50,7 +50,7 @@ const VARIABLES: [(&str, &str); 33] = [
     ("PGLOADBALANCEHOSTS", "load_balance_hosts"),
 ];
 
-/// Reads a conninfo, lays it over the other layers, and validates the whole.
+/// Parses a conninfo, combines it with the other layers, and validates the result.
 pub fn resolve(text: &str, outside: &Outside<'_>) -> Result<Conninfo, ConninfoError> {
     let mut settings = parse::parse(text)?;
     for key in settings.keys() {

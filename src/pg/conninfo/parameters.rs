@@ -186,7 +186,7 @@ pub struct Keepalives {
 /// The default wait for a whole connect to one address.
 pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Linux would wait two hours before its first probe: a dead peer is to be noticed in a minute.
+/// Linux waits two hours before its first probe. A dead peer must be noticed within a minute.
 pub const KEEPALIVES: Keepalives = Keepalives {
     idle: Duration::from_secs(30),
     interval: Duration::from_secs(10),

@@ -32,7 +32,7 @@ fn parse_pairs(text: &str) -> Result<RawSettings, ConninfoError> {
             .strip_prefix('=')
             .filter(|_| is_word(key))
         else {
-            // What lacks its `=`, or stands before it and is no word, may be the rest of a password with a space: don't show it.
+            // A word without `=` may be the rest of a password with a space, so it is not shown.
             return Err(ConninfoError::new(match previous.as_str() {
                 "" => "it is neither a URI (postgresql://…) nor key=value".to_owned(),
                 previous if is_word(key) => format!(

@@ -16,8 +16,8 @@ pub enum ServiceError {
     Ldap(usize),
 }
 
-/// The keys of service `name`, or `None` if the file hasn't got it. The first value of a key
-/// counts, as in libpq; other services are not looked at.
+/// The keys of service `name`; `None` if the file lacks it. As in libpq, the first value of a key counts.
+/// Other services are not parsed.
 pub fn find(text: &str, name: &str) -> Result<Option<BTreeMap<String, String>>, ServiceError> {
     let mut found: Option<BTreeMap<String, String>> = None;
     for (index, line) in text.lines().enumerate() {

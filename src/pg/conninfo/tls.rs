@@ -37,7 +37,8 @@ pub(super) fn tls_options(
     };
     let root = match values.get("sslrootcert") {
         Some("system") => {
-            // The system's roots vouch for the whole world: only a host name tells who it is.
+            // The system's roots sign certificates for everybody, so only the host name identifies the
+            // server.
             if ssl_mode.is_some_and(|mode| mode != SslMode::VerifyFull) {
                 return Err(ConninfoError::new(
                     "`sslrootcert=system` needs `sslmode=verify-full`",

@@ -21,7 +21,7 @@ type Result<T> = std::result::Result<T, ConninfoError>;
 
 const PORT: u16 = 5432;
 
-/// Where servers put their sockets: Debian's and Red Hat's place, and PostgreSQL's own.
+/// The socket directories of Debian and Red Hat, and PostgreSQL's default.
 const SOCKET_DIRS: [&str; 2] = ["/var/run/postgresql", "/tmp"];
 
 /// Every key is known by now.
@@ -176,7 +176,7 @@ fn places(name: &str, address: &str, outside: &Outside<'_>) -> Result<Vec<HostPl
     if !name.is_empty() {
         return Ok(vec![HostPlace::Name(name.to_owned())]);
     }
-    // libpq has one directory compiled in; we can't know which one the server was built with.
+    // libpq has one directory compiled in. It is not known with which one the server was built.
     let dirs = SOCKET_DIRS.map(PathBuf::from);
     let there: Vec<_> = dirs
         .iter()

@@ -18,11 +18,12 @@ const AUTHENTICATION: u8 = b'R';
 /// What is kept of a message's body: a command tag has at most 64 bytes, an error its fields.
 const KEPT_BYTES_MAX: usize = 64 * 1024;
 
-/// The largest run. tokio-postgres gathers a message in a buffer that starts at 8 KiB and doubles.
+/// The largest merged message. tokio-postgres collects a message in a buffer that starts at 8 KiB and
+/// doubles.
 const RUN_BYTES_MAX: usize = 32 * 1024;
 
-/// The largest part of a row that is handed on at once. A row may have a gigabyte, and tokio-postgres
-/// gathers a whole message before it hands it on, then copies it to send it.
+/// The largest part of a row in one message. A row may have a gigabyte, and tokio-postgres collects a whole
+/// message before it returns it.
 const PIECE_BYTES_MAX: usize = 128 * 1024;
 
 /// Where in the stream of messages we stand.
@@ -79,7 +80,7 @@ enum Place {
     },
     /// In a body of which `left` bytes, at least one, are to come.
     Body { kind: u8, left: usize },
-    /// A length that cannot be: tokio-postgres will say so. Nothing is understood any more.
+    /// An invalid length. tokio-postgres reports it, and nothing after it can be parsed.
     Lost,
 }
 

@@ -71,7 +71,8 @@ impl TapState {
         self.error_seen.load(Ordering::Acquire)
     }
 
-    /// Waits until an ErrorResponse passes, or the connection is gone; at once if that has been.
+    /// Waits until an ErrorResponse arrives or the connection is closed. Returns at once if that has
+    /// happened.
     ///
     /// *Cancellation:* nothing is lost by dropping the future.
     pub async fn error_arrived(&self) {
@@ -91,8 +92,7 @@ impl TapState {
         self.error_seen.store(false, Ordering::Release);
     }
 
-    /// The process that was announced at login for cancelling. A pooler announces one of its own
-    /// making.
+    /// The process id that was announced at login. A pooler announces one of its own.
     pub fn announced_pid(&self) -> Option<i32> {
         match self.backend.load(Ordering::Relaxed) {
             0 => None,

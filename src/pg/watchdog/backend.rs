@@ -13,7 +13,7 @@ use crate::config::spec::ServerSpec;
 use crate::error::{Error, Phase, Result, Side};
 use crate::pg::dial::{self, Dialled, ServerAddress};
 
-/// How long a look may take: a server that does not answer it is taken for lost.
+/// How long a check may take. A server that does not answer in this time is taken for dead.
 const CHECK_WAIT: Duration = Duration::from_secs(5);
 
 /// How long the look's own session may take to end.
