@@ -1,6 +1,6 @@
 #!/bin/sh
-# Compares a merge of a table in which 1 % differs with emptying and copying it by `psql | psql` (binary), on two throw-away
-# servers: wall time, and bytes of WAL that the target writes.
+# Compares merges of a table in which 1 % differs, and in which nothing differs, with emptying and copying it by `psql | psql`
+# (binary), on two throw-away servers: wall time, and bytes of WAL that the target writes. The table's primary key is in place.
 #
 #   sh benches/merge.sh
 #
@@ -17,7 +17,10 @@ ROWS=${ROWS:-1000000}
 start_bench full_page_writes=off
 {
     write_servers
-    printf '[jobs.merge]\nsource = "source"\ntarget = "target"\nmode = "merge"\ntables = ["public.t"]\nanalyze = false\n'
+    for compare in stream full; do
+        printf '[jobs.%s]\nsource = "source"\ntarget = "target"\nmode = "merge"\ntables = ["public.t"]\nanalyze = false\n' "$compare"
+        printf 'compare = "%s"\n' "$compare"
+    done
 } >"$WORK/tableferry.toml"
 export TABLEFERRY_CONFIG="$WORK/tableferry.toml"
 
@@ -32,7 +35,7 @@ change() {
     on source -c "UPDATE t SET n = n + 1 WHERE id % 100 = $1" -c "DELETE FROM t WHERE id % 1000 = 550 + $1" \
         -c "INSERT INTO t SELECT i + $ROWS * (1 + $1), 0, 'new', 0, now() FROM generate_series(1, $ROWS / 1000) i" -c "VACUUM ANALYZE t"
 }
-run_tableferry() { "$tableferry" run merge --json >"$WORK/report" 2>"$WORK/errors"; }
+run_tableferry() { "$tableferry" run "$1" --json >>"$WORK/reports" 2>"$WORK/errors"; }
 run_psql() {
     psql -X -q -h 127.0.0.1 -U postgres -d postgres -p "$SOURCE_PORT" -c "\copy t TO STDOUT (FORMAT binary)" |
         psql -X -q -h 127.0.0.1 -U postgres -d postgres -p "$TARGET_PORT" -1 -c "TRUNCATE t" \
@@ -40,36 +43,43 @@ run_psql() {
 }
 position() { on target -At -c "SELECT pg_current_wal_insert_lsn() - '0/0'::pg_lsn"; }
 sums() { on "$1" -At -c "SELECT count(*), sum(hashtextextended(t::text, 0)) FROM t"; }
-# one TOOL: seconds and bytes of WAL
+# one TOOL [JOB]: seconds and bytes of WAL
 one() {
     on target -c "VACUUM ANALYZE t" -c CHECKPOINT
     before=$(position)
     began=$(date +%s.%N)
-    "run_$1" || { cat "$WORK/errors" >&2; die "$1 failed"; }
+    "run_$1" "${2:-}" || { cat "$WORK/errors" >&2; die "$1 failed"; }
     ended=$(date +%s.%N)
     after=$(position)
     [ "$(sums source)" = "$(sums target)" ] || die "$1: the target's rows are not the source's"
     awk "BEGIN { printf \"%.3f %d\n\", $ended - $began, $after - $before }"
 }
 
-run_tableferry || { cat "$WORK/errors" >&2; die "the first run, which makes the ledger, failed"; }
+run_tableferry full || { cat "$WORK/errors" >&2; die "the first run, which makes the ledger, failed"; }
 : >"$WORK/rounds"
 round=1
 while [ "$round" -le "$ROUNDS" ]; do
-    change "$round"
-    merged=$(one tableferry)
-    cat "$WORK/report"
-    echo "$merged $(one psql)" >>"$WORK/rounds"
+    change "$((2 * round))"
+    changed_stream=$(one tableferry stream)
+    same_stream=$(one tableferry stream)
+    change "$((2 * round + 1))"
+    changed_full=$(one tableferry full)
+    same_full=$(one tableferry full)
+    echo "$changed_stream $same_stream $changed_full $same_full $(one psql)" >>"$WORK/rounds"
     round=$((round + 1))
 done
-printf '\n%s, %s rows, %s rounds; ratio: tableferry / psql, median of the rounds\n\n' "$("$PG_BIN/postgres" --version)" "$ROWS" "$ROUNDS"
+cat "$WORK/reports"
+printf '\n%s, %s rows, %s rounds; medians, and medians of the ratios to psql of the same round\n\n' "$("$PG_BIN/postgres" --version)" "$ROWS" "$ROUNDS"
 python3 - "$WORK/rounds" <<'PYTHON'
 import statistics, sys
 rounds = [[float(word) for word in line.split()] for line in open(sys.argv[1])]
-median = lambda numbers: statistics.median(list(numbers))
-print("%-22s %8s %12s" % ("", "wall s", "WAL MiB"))
 mib = 1 << 20
-print("%-22s %8.2f %12.1f" % ("tableferry, merge", median(r[0] for r in rounds), median(r[1] for r in rounds) / mib))
-print("%-22s %8.2f %12.1f" % ("psql, truncate + copy", median(r[2] for r in rounds), median(r[3] for r in rounds) / mib))
-print("%-22s %8.2f %12.2f" % ("ratio", median(r[0] / r[2] for r in rounds), median(r[1] / r[3] for r in rounds)))
+names = ["merge by stream, 1 % differs", "merge by stream, nothing differs", "merge by full, 1 % differs",
+         "merge by full, nothing differs", "psql, truncate + copy"]
+print("%-34s %8s %8s %10s %8s" % ("", "wall s", "ratio", "WAL MiB", "ratio"))
+for at, name in enumerate(names):
+    def median(value):
+        return statistics.median([value(r[2 * at], r[2 * at + 1], r[-2], r[-1]) for r in rounds])
+    print("%-34s %8.2f %8.2f %10.1f %8.2f" % (name, median(lambda w, b, pw, pb: w), median(lambda w, b, pw, pb: w / pw),
+          median(lambda w, b, pw, pb: b / mib), median(lambda w, b, pw, pb: b / pb)))
 PYTHON
