@@ -172,14 +172,16 @@ impl Daemon {
     }
 
     fn ready(&mut self) {
+        // Trigger files that were written while no daemon ran are read now. Those that are written once
+        // the daemon is ready wait for their signal.
+        self.scan_spool(false);
+        self.continue_scan();
         let jobs = self.table.scheduled().config().jobs.len();
         tracing::info!(jobs, runtime_dir = %self.runtime_dir.display(), "ready");
         self.status_told = status::line(&self.table);
         self.tell(self.supervisor.ready(&self.status_told));
         self.job_registry
             .update(self.table.scheduled(), Timestamp::now());
-        // Trigger files that were written while no daemon ran are read now.
-        self.scan_spool(false);
     }
 
     /// How long the loop may sleep.

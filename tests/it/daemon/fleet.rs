@@ -58,7 +58,7 @@ fn each_fire_runs_once(db: &Databases<'_>, through: &dyn Fn(String) -> String) {
     const FIRES: u64 = 100;
     many_tables(db, JOBS);
     let jobs: String = (0..JOBS)
-        .map(|n| append_job(n, "every = '4s'\noverlap = 'queue'"))
+        .map(|n| append_job(n, "every = '8s'\noverlap = 'queue'"))
         .collect();
     let configuration = through(configuration(db, &jobs));
     let homes = [home(&configuration), home(&configuration)];
@@ -89,7 +89,7 @@ fn each_fire_runs_once(db: &Databases<'_>, through: &dyn Fn(String) -> String) {
     assert_eq!(db.target.value(instances), "2", "both had their share");
     // Every fire was somebody's, from the first to the last.
     let gaps = "SELECT count(*) FROM (SELECT due_at - lag(due_at) OVER (PARTITION BY job ORDER BY due_at) AS gap \
-                FROM tableferry.run) AS g WHERE gap > '4s'";
+                FROM tableferry.run) AS g WHERE gap > '8s'";
     assert_eq!(db.target.value(gaps), "0", "{outcomes:?}");
 }
 
