@@ -17,7 +17,7 @@ pub use side::{HASH_BUCKETS, SideSql};
 pub struct RangeColumn {
     /// The target's column.
     pub name: Ident,
-    order: KeyOrder,
+    order: RangeOrder,
     source: Form,
     target: Form,
     /// It may be NULL on one side at least.
@@ -26,7 +26,7 @@ pub struct RangeColumn {
 
 /// How both servers order a key's column.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum KeyOrder {
+enum RangeOrder {
     /// By value, compared with literals of this type: an index serves.
     Value(&'static str),
     /// A text by its bytes.
@@ -49,18 +49,18 @@ pub(super) fn key_column(
     let int = |name| matches!(name, "int2" | "int4" | "int8");
     let bare = (AS_IT_IS, AS_IT_IS);
     let (order, (from, to)) = match names {
-        (Some(a), Some(b)) if int(a) && int(b) => (KeyOrder::Value("int8"), bare),
+        (Some(a), Some(b)) if int(a) && int(b) => (RangeOrder::Value("int8"), bare),
         (Some(a), Some("numeric")) if int(a) || a == "numeric" => {
-            (KeyOrder::Value("numeric"), bare)
+            (RangeOrder::Value("numeric"), bare)
         }
         (Some("uuid" | "text" | "varchar" | "bpchar"), Some("uuid")) => {
-            (KeyOrder::Value("uuid"), (compared.source, compared.target))
+            (RangeOrder::Value("uuid"), (compared.source, compared.target))
         }
-        (Some("date"), Some("date")) => (KeyOrder::Value("date"), bare),
-        (Some("timestamp"), Some("timestamp")) => (KeyOrder::Value("timestamp"), bare),
-        (Some("timestamptz"), Some("timestamptz")) => (KeyOrder::Value("timestamptz"), bare),
-        (Some(a), Some(b)) if text(a) && text(b) => (KeyOrder::Text, bare),
-        _ => (KeyOrder::Printed, (compared.source, compared.target)),
+        (Some("date"), Some("date")) => (RangeOrder::Value("date"), bare),
+        (Some("timestamp"), Some("timestamp")) => (RangeOrder::Value("timestamp"), bare),
+        (Some("timestamptz"), Some("timestamptz")) => (RangeOrder::Value("timestamptz"), bare),
+        (Some(a), Some(b)) if text(a) && text(b) => (RangeOrder::Text, bare),
+        _ => (RangeOrder::Printed, (compared.source, compared.target)),
     };
     RangeColumn {
         name: compared.name.clone(),

@@ -1,6 +1,6 @@
 //! The SQL that reads ranges of keys on one side of a comparison.
 
-use super::{Bound, KeyOrder, Range, RangeColumn, joined};
+use super::{Bound, RangeOrder, Range, RangeColumn, joined};
 use crate::pg::ident::quote_literal;
 use crate::plan::checksum::{self, Alphabet, HASH};
 use crate::plan::compare::Comparison;
@@ -162,9 +162,9 @@ impl SideSql<'_> {
             };
             let value = form.of(&column.name.sql());
             match column.order {
-                KeyOrder::Value(_) => value,
-                KeyOrder::Text => self.alphabet.spell(&format!("{value}::pg_catalog.text")),
-                KeyOrder::Printed => self
+                RangeOrder::Value(_) => value,
+                RangeOrder::Text => self.alphabet.spell(&format!("{value}::pg_catalog.text")),
+                RangeOrder::Printed => self
                     .alphabet
                     .spell(&format!("ROW({value})::pg_catalog.text")),
             }
@@ -180,8 +180,8 @@ impl SideSql<'_> {
             .iter()
             .zip(bound)
             .map(|(column, text)| match column.order {
-                KeyOrder::Value(ty) => format!("{}::pg_catalog.{ty}", quote_literal(text).trim()),
-                KeyOrder::Text | KeyOrder::Printed => quote_literal(text),
+                RangeOrder::Value(ty) => format!("{}::pg_catalog.{ty}", quote_literal(text).trim()),
+                RangeOrder::Text | RangeOrder::Printed => quote_literal(text),
             })
             .collect();
         format!(

@@ -1,6 +1,5 @@
 //! The plan of a table that is loaded through staging.
 
-use super::stream::{Candidate, Stream};
 use super::{merge, upsert};
 use crate::pg::ident::{Ident, QualifiedName};
 use crate::plan::effects::Effects;
@@ -61,6 +60,51 @@ impl Way {
             Way::Stream(_) => "stream",
         }
     }
+}
+
+/// How both sides of a table are read and compared.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Stream {
+    /// `COPY (SELECT …) TO STDOUT (…)` of the target, in the order of the key.
+    pub target_out: String,
+    /// Locks the target for the session that reads it.
+    pub lock: String,
+    /// The key's columns.
+    pub key: Vec<KeyPart>,
+    /// Rows that only the target has are staged, too, and marked: the staging table has one column more
+    /// than COPY reads, a boolean.
+    pub marks_gone: bool,
+}
+
+/// A column of the key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct KeyPart {
+    /// Its place among the columns of COPY.
+    pub place: usize,
+    /// The order in which both servers send it.
+    pub order: KeyOrder,
+}
+
+/// How the values of a key column are ordered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum KeyOrder {
+    /// As signed numbers: big-endian in binary, decimal in text.
+    Number,
+    /// By their bytes.
+    Bytes,
+}
+
+/// What a table has to be planned with to be compared by streams.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Candidate {
+    /// The statements for a staging table that holds differences only.
+    pub staged: Staged,
+    /// Reads the source, in the order of the key.
+    pub copy_out: String,
+    /// Writes into staging.
+    pub copy_in: String,
+    /// Why it would cost more than staging everything.
+    pub costly: Option<String>,
 }
 
 /// What makes the target's rows of the staged ones.

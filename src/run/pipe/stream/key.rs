@@ -4,8 +4,16 @@ use std::cmp::Ordering;
 
 use bytes::Bytes;
 
-use super::rows::{Malformed, number};
-use crate::plan::staged::stream::{KeyOrder, KeyPart};
+use crate::plan::staged::types::{KeyOrder, KeyPart};
+
+/// COPY data that is not in the documented format.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Malformed;
+
+/// A big-endian number of four bytes.
+pub(super) fn number(bytes: &[u8]) -> Option<i32> {
+    Some(i32::from_be_bytes(bytes.try_into().ok()?))
+}
 
 /// The values of a key, in the order of its columns.
 #[derive(Debug, Default, PartialEq, Eq)]

@@ -10,7 +10,8 @@ use std::cell::Cell;
 use tokio::time::MissedTickBehavior;
 
 use self::merge::{Disorder, Heads, Merger, Next};
-use self::rows::{Malformed, Rows};
+use self::key::Malformed;
+use self::rows::Rows;
 use super::channel::{self, Item, Receiver, Sender};
 use super::watch::{Meter, TICK};
 use super::{Copied, Pace, sink, source};
@@ -18,7 +19,7 @@ use crate::error::{Error, ErrorKind, Phase, Result, Side};
 use crate::pg::session::Session;
 use crate::pg::watchdog::Silence;
 use crate::plan::copy::CopyPlan;
-use crate::plan::staged::stream::Stream;
+use crate::plan::staged::types::Stream;
 
 /// The sessions of a comparison.
 #[derive(Clone, Copy)]

@@ -2,17 +2,13 @@
 
 use bytes::{Buf, Bytes, BytesMut};
 
-use super::key::Key;
+use super::key::{Key, Malformed, number};
 use crate::plan::column::CopyFormat;
-use crate::plan::staged::stream::KeyPart;
+use crate::plan::staged::types::KeyPart;
 
 /// What begins binary COPY data; flags and the length of an extension follow, four bytes each.
 const SIGNATURE: &[u8] = b"PGCOPY\n\xff\r\n\0";
 const HEADER_BYTES: usize = SIGNATURE.len() + 8;
-
-/// COPY data that does not look as PostgreSQL's documentation says.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Malformed;
 
 /// A row, and where its key is.
 #[derive(Debug, Default)]
@@ -169,16 +165,11 @@ fn binary_row(data: &[u8]) -> Result<Option<Found>, Malformed> {
     Ok((data.len() >= at).then_some(Found::Row(at)))
 }
 
-/// A big-endian number of four bytes.
-pub(super) fn number(bytes: &[u8]) -> Option<i32> {
-    Some(i32::from_be_bytes(bytes.try_into().ok()?))
-}
-
 #[cfg(test)]
 pub(super) mod tests {
     use super::*;
     use crate::plan::column::FormatReason;
-    use crate::plan::staged::stream::KeyOrder;
+    use crate::plan::staged::types::KeyOrder;
     use proptest::prelude::*;
 
     pub const FIRST_NUMBER: [KeyPart; 1] = [KeyPart {
