@@ -53,9 +53,10 @@ pub(super) fn key_column(
         (Some(a), Some("numeric")) if int(a) || a == "numeric" => {
             (RangeOrder::Value("numeric"), bare)
         }
-        (Some("uuid" | "text" | "varchar" | "bpchar"), Some("uuid")) => {
-            (RangeOrder::Value("uuid"), (compared.source, compared.target))
-        }
+        (Some("uuid" | "text" | "varchar" | "bpchar"), Some("uuid")) => (
+            RangeOrder::Value("uuid"),
+            (compared.source, compared.target),
+        ),
         (Some("date"), Some("date")) => (RangeOrder::Value("date"), bare),
         (Some("timestamp"), Some("timestamp")) => (RangeOrder::Value("timestamp"), bare),
         (Some("timestamptz"), Some("timestamptz")) => (RangeOrder::Value("timestamptz"), bare),

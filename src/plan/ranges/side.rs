@@ -1,6 +1,6 @@
 //! The SQL that reads ranges of keys on one side of a comparison.
 
-use super::{Bound, RangeOrder, Range, RangeColumn, joined};
+use super::{Bound, Range, RangeColumn, RangeOrder, joined};
 use crate::pg::ident::quote_literal;
 use crate::plan::checksum::{self, Alphabet, HASH};
 use crate::plan::compare::Comparison;

@@ -9,8 +9,8 @@ use std::cell::Cell;
 
 use tokio::time::MissedTickBehavior;
 
-use self::merge::{Disorder, Heads, Merger, Next};
 use self::key::Malformed;
+use self::merge::{Disorder, Heads, Merger, Next};
 use self::rows::Rows;
 use super::channel::{self, Item, Receiver, Sender};
 use super::watch::{Meter, TICK};
