@@ -1,4 +1,4 @@
-//! What decides which rows a table takes: read where rows that it rejects are set aside.
+//! What decides which rows a table takes: read where rows are judged before they are written.
 
 use std::collections::BTreeMap;
 
@@ -22,6 +22,8 @@ pub struct Constraints {
     /// The conditions of the partitions that hold rows, of a partitioned table or a partition; None for one that
     /// takes every row.
     pub leaves: Option<Vec<Option<String>>>,
+    /// The columns of the partition keys, at all levels; None where a key has an expression.
+    pub partition_columns: Option<Vec<String>>,
     /// Its own foreign keys.
     pub foreign_keys: Vec<Reference>,
     /// Constraints, unique indexes and NOT NULL columns that only its partitions have.

@@ -77,6 +77,14 @@ SELECT t.nspname::pg_catalog.text, t.relname::pg_catalog.text, pg_catalog.jsonb_
           FROM (SELECT t.oid UNION SELECT part.oid FROM part WHERE part.root = t.oid) AS p
           JOIN pg_catalog.pg_class AS c ON c.oid = p.oid AND c.relkind <> 'p'
          ORDER BY c.oid) END,
+    'partition_columns', (
+        SELECT CASE WHEN pg_catalog.bool_and(k.number <> 0)
+                    THEN pg_catalog.jsonb_agg(DISTINCT a.attname) END
+          FROM (SELECT t.oid UNION SELECT part.oid FROM part WHERE part.root = t.oid
+                UNION SELECT up.oid FROM pg_catalog.pg_partition_ancestors(t.oid) AS up (oid)) AS p (oid)
+          JOIN pg_catalog.pg_partitioned_table AS pt ON pt.partrelid = p.oid
+          CROSS JOIN LATERAL pg_catalog.unnest(pt.partattrs) AS k (number)
+          LEFT JOIN pg_catalog.pg_attribute AS a ON a.attrelid = p.oid AND a.attnum = k.number),
     -- What only partitions ask of their rows.
     'of_partitions', ARRAY(
         SELECT k.conname FROM part JOIN pg_catalog.pg_constraint AS k ON k.conrelid = part.oid

@@ -19,7 +19,8 @@ pub struct Inspected {
     pub target: Option<RelationDesc>,
     /// What is attached to the target; read only where the mode needs it.
     pub attachments: Option<Attachments>,
-    /// What decides which rows the target takes; read only where rejected rows are set aside.
+    /// What decides which rows the target takes; read only where rows are judged before they are written, and
+    /// for partitions.
     pub constraints: Option<Constraints>,
     /// What the `set` expressions give, by target column.
     pub set: BTreeMap<Ident, ColumnDesc>,

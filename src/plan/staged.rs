@@ -6,7 +6,7 @@
 //! images are: `=` treats 1.0 and 1.00, or -0 and 0, as equal, and json has no `=`.
 
 use crate::catalog::desc::{ColumnDesc, Inspected, RelationDesc, RelationKind, UniqueIndex};
-use crate::config::spec::{JobSpec, Mode, TableSpec};
+use crate::config::spec::{JobSpec, Mode, OnError, TableSpec};
 use crate::error::Side;
 use crate::pg::ident::{Ident, QualifiedName};
 use crate::plan::effects::{self, Effects, Writes};
@@ -81,8 +81,14 @@ pub fn plan(
     );
     warnings.extend(effects::warnings(job, &target.name, &effects));
     let mut staged = with(&parts, apply, effects, setting.shared);
-    if let Some(constraints) = &inspected.constraints {
-        staged.create = judge::create(target, key, constraints, &parts.stage);
+    match (&inspected.constraints, job.on_error) {
+        (Some(constraints), OnError::Quarantine) => {
+            staged.create = judge::create(target, key, constraints, &parts.stage);
+        }
+        (Some(constraints), OnError::Abort) => {
+            staged.partitionless = judge::partitionless(constraints, &parts);
+        }
+        (None, _) => {}
     }
     Some(staged)
 }
@@ -102,6 +108,7 @@ fn with(parts: &Parts<'_>, apply: Apply, effects: Effects, shared: Option<&Share
         create: parts.create(shared),
         same_key: parts.same_as_staged("\"target\""),
         judge: Vec::new(),
+        partitionless: None,
         drop: shared.map(|_| format!("DROP TABLE {}", parts.stage.sql())),
         analyze: format!("ANALYZE {}", parts.stage.sql()),
         null_keys: parts.null_keys(),
@@ -122,7 +129,11 @@ fn again(job: &JobSpec, parts: &Parts<'_>, full: &Staged) -> Staged {
             Apply::Upsert(upsert::plan(job, parts, &mut Vec::new(), &mut Vec::new()))
         }
     };
-    with(parts, apply, full.effects.clone(), None)
+    let same_stage = parts.stage == full.stage;
+    Staged {
+        partitionless: full.partitionless.clone().filter(|_| same_stage),
+        ..with(parts, apply, full.effects.clone(), None)
+    }
 }
 
 /// The columns whose values may change in rows that stay: what is set, and what is generated of it.

@@ -8,7 +8,7 @@ use super::bounds::CLOSE_WAIT;
 use super::snapshot_age::SnapshotAge;
 use super::{JobContext, RunContext, ledger, modes, preflight, watermark};
 use crate::catalog;
-use crate::catalog::desc::{KeyActions, RelationDesc};
+use crate::catalog::desc::{KeyActions, RelationDesc, RelationKind};
 use crate::catalog::{Expanded, LockTarget};
 use crate::config::spec::{Mode, OnError, ServerSpec, TableInput, TableSpec, Triggers};
 use crate::error::{Phase, Result, Side};
@@ -89,9 +89,15 @@ pub async fn inspect(
         Mode::Swap => catalog::attachments(target, &target_names).await?,
         _ => BTreeMap::new(),
     };
-    let mut constraints = match job.on_error {
-        OnError::Quarantine => catalog::constraints(target, &target_names).await?,
-        OnError::Abort => BTreeMap::new(),
+    let judged: Vec<QualifiedName> = target_names
+        .iter()
+        .filter(|name| job.on_error == OnError::Quarantine || is_in_partitions(to.get(name)))
+        .cloned()
+        .collect();
+    let mut constraints = match job.mode {
+        Mode::Swap => BTreeMap::new(),
+        _ if judged.is_empty() => BTreeMap::new(),
+        _ => catalog::constraints(target, &judged).await?,
     };
     let actions = match job.mode {
         Mode::Merge | Mode::Upsert => catalog::key_actions(target, &target_names).await?,
@@ -143,6 +149,11 @@ fn unlocked(lock: &LockTarget) -> Option<String> {
         "{} is read without a lock ({why}): after a concurrent TRUNCATE it would be read as empty",
         lock.name
     ))
+}
+
+/// Is there something that only some rows fit into?
+fn is_in_partitions(target: Option<&RelationDesc>) -> bool {
+    target.is_some_and(|desc| desc.kind == RelationKind::Partitioned || !desc.ancestors.is_empty())
 }
 
 fn names(tables: &[TableSpec], side: Side) -> Vec<QualifiedName> {

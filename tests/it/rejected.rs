@@ -634,3 +634,40 @@ fn what_cannot_be_judged_in_staging_is_refused(
         "{said}\n{plan}"
     );
 }
+
+#[rstest]
+fn rows_without_a_partition_are_counted_before_any_is_written(
+    #[values("merge", "upsert")] mode: &str,
+    #[values(false, true)] log_values: bool,
+) {
+    let db = databases("partitionless");
+    db.source.sql(
+        "CREATE TABLE t (id int, at date, v text, PRIMARY KEY (id, at));
+         INSERT INTO t SELECT i, date '2026-01-01' + i, 'x' FROM generate_series(0, 99) i",
+    );
+    db.target.sql(
+        "CREATE TABLE t (id int, at date, v text, PRIMARY KEY (id, at)) PARTITION BY RANGE (at);
+         CREATE TABLE t1 PARTITION OF t FOR VALUES FROM ('2026-01-01') TO ('2026-02-01');
+         CREATE TABLE t2 PARTITION OF t FOR VALUES FROM ('2026-02-01') TO ('2026-04-08');
+         INSERT INTO t VALUES (-1, '2026-01-02', 'old')",
+    );
+    let jobs = only_t(mode, &format!("log_values = {log_values}\n"), "");
+    let outcome = run(&db, &jobs);
+    assert_refused(
+        &outcome,
+        "data_rejected",
+        &[
+            "3 rows without a partition on the target; the bounds are over at",
+            "create the partitions",
+        ],
+    );
+    assert_eq!(
+        outcome.stdout.contains("2026-04-09"),
+        log_values,
+        "{outcome}"
+    );
+    assert_eq!(db.target.value("SELECT v FROM t"), "old");
+    db.target.sql("CREATE TABLE t3 PARTITION OF t DEFAULT");
+    assert_committed(&run(&db, &jobs));
+    assert_eq!(db.target.count("t3"), 3);
+}

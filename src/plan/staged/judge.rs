@@ -7,7 +7,8 @@
 
 use std::collections::BTreeMap;
 
-use super::parts::same_index;
+use super::parts::{Parts, same_index};
+use super::types::Partitionless;
 use crate::catalog::constraints::{Constraints, Reference};
 use crate::catalog::desc::{Inspected, RelationDesc, RelationKind, UniqueIndex};
 use crate::config::spec::{JobSpec, Mode, OnError, Triggers};
@@ -119,15 +120,7 @@ impl Judging<'_> {
     }
 
     fn without_partition(&self) -> Option<String> {
-        let leaves = self.constraints.leaves.as_ref()?;
-        // The only partition is the default one.
-        let bounds: Option<Vec<&String>> = leaves.iter().map(Option::as_ref).collect();
-        let bounds: Vec<String> = bounds?.iter().map(|bound| format!("({bound})")).collect();
-        let fits = match bounds.is_empty() {
-            true => "false".to_owned(),
-            false => bounds.join(" OR "),
-        };
-        let condition = format!("NOT COALESCE({fits}, false)");
+        let condition = fits_no_partition(self.constraints)?;
         let reason = "a row does not fit the partitions of the table";
         Some(self.reject(&condition, None, "23514", reason))
     }
@@ -298,6 +291,43 @@ impl Judging<'_> {
             });
         of_key.chain(of_index).next()
     }
+}
+
+/// The condition that no partition takes a row; None where there is always one.
+fn fits_no_partition(constraints: &Constraints) -> Option<String> {
+    // A partition without a condition takes every row.
+    let leaves = constraints.leaves.as_ref()?;
+    let bounds: Option<Vec<&String>> = leaves.iter().map(Option::as_ref).collect();
+    let bounds: Vec<String> = bounds?.iter().map(|bound| format!("({bound})")).collect();
+    let fits = match bounds.is_empty() {
+        true => "false".to_owned(),
+        false => bounds.join(" OR "),
+    };
+    Some(format!("NOT COALESCE({fits}, false)"))
+}
+
+/// Finds staged rows without a partition, if all columns of the partition keys are copied and no trigger
+/// may change them.
+pub(super) fn partitionless(constraints: &Constraints, parts: &Parts<'_>) -> Option<Partitionless> {
+    let condition = fits_no_partition(constraints)?;
+    let keys = constraints.partition_columns.as_ref()?;
+    let copied = |name: &String| parts.columns.iter().any(|c| c.name.as_str() == name);
+    if !parts.target.triggers.is_empty() || !keys.iter().all(copied) {
+        return None;
+    }
+    let shown: Vec<String> = keys
+        .iter()
+        .map(|name| format!("{}::pg_catalog.text", Ident::new(name.as_str()).sql()))
+        .collect();
+    let from = format!("FROM {} WHERE {condition}", parts.stage.sql());
+    Some(Partitionless {
+        count: format!("SELECT pg_catalog.count(*) {from}"),
+        examples: format!(
+            "SELECT DISTINCT ROW({})::pg_catalog.text {from} ORDER BY 1 LIMIT 5",
+            shown.join(", ")
+        ),
+        columns: keys.join(", "),
+    })
 }
 
 /// What makes the staging table judge its rows: the target's NOT NULL and CHECK constraints, its unique

@@ -15,7 +15,12 @@ pub fn of(tables: &[CopyPlan]) -> impl Iterator<Item = (&CopyPlan, &Staged)> {
 /// What checks the keys of what is staged.
 pub fn key_checks(tables: &[CopyPlan]) -> impl Iterator<Item = &str> {
     of(tables)
-        .flat_map(|(_, staged)| [&staged.analyze, &staged.null_keys, &staged.repeated_keys])
+        .flat_map(|(_, staged)| {
+            let partitions = staged.partitionless.iter().map(|found| &found.count);
+            [&staged.analyze, &staged.null_keys, &staged.repeated_keys]
+                .into_iter()
+                .chain(partitions)
+        })
         .map(String::as_str)
 }
 

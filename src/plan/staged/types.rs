@@ -22,6 +22,8 @@ pub struct Staged {
     /// Each moves rows that the target would reject to `tableferry.rejected` and gives their number: $1 is the
     /// run, $2 the job.
     pub judge: Vec<String>,
+    /// What finds rows without a partition, where rejected rows are not set aside.
+    pub partitionless: Option<Partitionless>,
     /// Drops it, in the transaction that publishes; none where it goes with its transaction.
     pub drop: Option<String>,
     /// Gives the planner its statistics.
@@ -105,6 +107,17 @@ pub struct Candidate {
     pub copy_in: String,
     /// Why it would cost more than staging everything.
     pub costly: Option<String>,
+}
+
+/// Finds staged rows for which the target has no partition.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Partitionless {
+    /// Gives their number.
+    pub count: String,
+    /// Gives some of their partition keys, for a person.
+    pub examples: String,
+    /// The columns of the partition keys.
+    pub columns: String,
 }
 
 /// What makes the target's rows of the staged ones.
