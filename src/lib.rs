@@ -10,6 +10,7 @@ mod cli;
 pub mod config;
 mod daemon;
 pub mod error;
+pub mod files;
 mod harmless;
 pub mod pg;
 pub mod plan;

@@ -122,6 +122,8 @@ pub enum RelationKind {
     Foreign,
     /// The result of a query.
     Query,
+    /// A file.
+    File,
 }
 
 /// One column.
@@ -393,6 +395,7 @@ impl RelationKind {
             RelationKind::MaterializedView => "materialized view",
             RelationKind::Foreign => "foreign table",
             RelationKind::Query => "query",
+            RelationKind::File => "file",
         }
     }
 }

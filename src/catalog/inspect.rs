@@ -32,7 +32,7 @@ impl Inspected {
                 blocks: None,
                 ..desc
             }),
-            TableInput::Relation(_) => source_desc,
+            TableInput::Relation(_) | TableInput::File(_) => source_desc,
             TableInput::Query(query) => Some(
                 query_desc(source, &spec.target, query)
                     .await
@@ -84,6 +84,7 @@ async fn expressions(
         }
         TableInput::Relation(name) => name.sql(),
         TableInput::Query(query) => format!("({query}\n) AS \"source\""),
+        TableInput::File(_) => return Ok(BTreeMap::new()),
     };
     closed(source, spec, &from).await?;
     let list: Vec<String> = spec

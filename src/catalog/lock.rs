@@ -53,6 +53,7 @@ pub async fn lock_list(source: &Session, tables: &[TableSpec]) -> Result<Vec<Loc
                     trees.insert(name);
                 }
             }
+            TableInput::File(_) => {}
             TableInput::Query(query) => {
                 for name in relations_of(source, query)
                     .await

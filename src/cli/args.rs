@@ -27,6 +27,8 @@ pub(super) enum Command {
     Daemon,
     /// Run jobs now, in the foreground
     Run(RunArgs),
+    /// Copy one table, query or file, without a configuration
+    Copy(Box<CopyArgs>),
     /// Connect, compare both schemas, and show what a run would do; copies nothing
     Plan(PlanArgs),
     /// Compare the rows of source and target, and show what differs; copies nothing
@@ -69,6 +71,77 @@ pub(super) struct RunArgs {
     pub full: bool,
 
     /// Print one JSON object per job
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Debug, ClapArgs)]
+pub(super) struct CopyArgs {
+    /// What is read: `-`, a path, SERVER#schema.table, or postgresql://…#schema.table
+    #[arg(value_name = "FROM")]
+    pub from: String,
+
+    /// What is written: the same
+    #[arg(value_name = "TO")]
+    pub to: String,
+
+    /// Read this query instead of a table; FROM then names only the server
+    #[arg(long, value_name = "SQL")]
+    pub query: Option<String>,
+
+    /// append, truncate, swap, merge or upsert [default: append; a file is always replaced]
+    #[arg(long, value_name = "MODE")]
+    pub mode: Option<String>,
+
+    /// The file's format: csv, text or binary [default: by its ending; csv for `-`]
+    #[arg(long, value_name = "FORMAT")]
+    pub format: Option<String>,
+
+    /// Does the file's first line name its columns? [default: true for csv]
+    #[arg(long, value_name = "true|false", num_args = 0..=1, default_missing_value = "true")]
+    pub header: Option<bool>,
+
+    /// Between two values
+    #[arg(long, value_name = "CHARACTER", allow_hyphen_values = true)]
+    pub delimiter: Option<String>,
+
+    /// What NULL is written as
+    #[arg(long, value_name = "TEXT", allow_hyphen_values = true)]
+    pub null: Option<String>,
+
+    /// Around values
+    #[arg(long, value_name = "CHARACTER")]
+    pub quote: Option<String>,
+
+    /// Before a quote within quotes
+    #[arg(long, value_name = "CHARACTER")]
+    pub escape: Option<String>,
+
+    /// Columns in which a quoted NULL is NULL, too
+    #[arg(long, value_name = "COLUMN,…", value_delimiter = ',')]
+    pub force_null: Vec<String>,
+
+    /// The file's encoding [default: UTF8]
+    #[arg(long, value_name = "ENCODING")]
+    pub encoding: Option<String>,
+
+    /// The columns to copy
+    #[arg(long, value_name = "COLUMN,…", value_delimiter = ',')]
+    pub columns: Vec<String>,
+
+    /// What identifies a row, for merge and upsert [default: the primary key]
+    #[arg(long, value_name = "COLUMN,…", value_delimiter = ',')]
+    pub key: Vec<String>,
+
+    /// Read only rows that satisfy this condition
+    #[arg(long = "where", value_name = "CONDITION")]
+    pub filter: Option<String>,
+
+    /// Publish only if exactly this many rows came
+    #[arg(long, value_name = "N")]
+    pub rows: Option<u64>,
+
+    /// Print the report as one JSON object
     #[arg(long)]
     pub json: bool,
 }

@@ -1,13 +1,14 @@
 //! `tableferry check`: validates the configuration; with `--connect`, also whether each job can run.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::args::CheckArgs;
 use super::out::{complain, print_text};
 use super::{Exit, print_error};
-use crate::config::spec::{Config, History, ServerSpec};
-use crate::error::{Error, Result, Side};
+use crate::config::spec::{Config, History, ServerPlace, ServerSpec};
+use crate::error::{Error, ErrorKind, Phase, Result, Side};
 use crate::pg::session::{Session, SessionSettings};
 use crate::plan;
 use crate::report::log::LogListener;
@@ -33,7 +34,7 @@ pub(super) async fn run(config: &Config, wanted: CheckArgs) -> Exit {
     let mut exit = Exit::Done;
     for server in config.servers.values() {
         match login(server).await {
-            Ok(version) => print_text(&format!("server `{}`: logged in, {version}", server.name)),
+            Ok(found) => print_text(&format!("server `{}`: {found}", server.name)),
             Err(error) => {
                 exit = Exit::Failed;
                 complain(server, &error);
@@ -81,14 +82,30 @@ fn complain(server: &ServerSpec, error: &Error) {
 }
 
 async fn login(server: &ServerSpec) -> Result<String> {
+    if let ServerPlace::Directory(path) = &server.place {
+        return reachable(server, path);
+    }
     let session = open(server, Side::Local).await?;
     let version = session.version();
     session.close(CLOSE_WAIT).await;
     Ok(format!(
-        "PostgreSQL {}.{}",
+        "logged in, PostgreSQL {}.{}",
         version / 10_000,
         version % 10_000
     ))
+}
+
+/// Can the directory be listed?
+fn reachable(server: &ServerSpec, path: &Path) -> Result<String> {
+    match std::fs::read_dir(path) {
+        Ok(_) => Ok(format!("directory {}", path.display())),
+        Err(error) => {
+            let message = format!("{}: {error}", path.display());
+            let kind = ErrorKind::Unreachable;
+            let error = Error::new(kind, Phase::Connect, Side::Local, message).caused_by(error);
+            Err(error.at(&server.name))
+        }
+    }
 }
 
 async fn open(server: &ServerSpec, side: Side) -> Result<Session> {
@@ -105,7 +122,7 @@ fn ledger_servers(config: &Config) -> impl Iterator<Item = &ServerSpec> {
     let is_target = |name: &str| config.jobs.values().any(|job| job.target == name);
     let recorded = config.daemon.history == History::Target;
     let servers = config.servers.values();
-    servers.filter(move |server| recorded && is_target(&server.name))
+    servers.filter(move |server| recorded && server.is_database() && is_target(&server.name))
 }
 
 async fn check_ledger(server: &ServerSpec) -> Result<Readiness> {

@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use super::args::HistoryArgs;
 use super::out::{PlainTable, complain, in_short, print_json};
 use super::{Exit, chosen};
-use crate::config::spec::{Config, History};
+use crate::config::spec::{Config, History, ServerSpec};
 use crate::error::{Error, Result, Side};
 use crate::pg::session::{Session, SessionSettings};
 use crate::run::bounds::CLOSE_WAIT;
@@ -34,7 +34,24 @@ pub(super) async fn run(config: &Config, wanted: HistoryArgs) -> Exit {
             }
         },
         History::Target => {
-            for server in targets(config, job) {
+            let (databases, directories): (Vec<_>, Vec<_>) =
+                targets(config, job).into_iter().partition(|name| {
+                    config
+                        .servers
+                        .get(name)
+                        .is_some_and(ServerSpec::is_database)
+                });
+            // A directory has no place for a ledger.
+            if !directories.is_empty() {
+                match local::read(&config.daemon.state_dir, job, wanted.limit) {
+                    Ok(found) => entries.extend(found),
+                    Err(error) => {
+                        exit = Exit::Failed;
+                        complain(&error);
+                    }
+                }
+            }
+            for server in databases {
                 match of_target(config, &server, job, wanted.limit).await {
                     Ok(Some(found)) => entries.extend(found),
                     Ok(None) => complain!("tableferry: there is no ledger on `{server}` yet"),

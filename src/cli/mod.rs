@@ -4,6 +4,7 @@
 
 mod args;
 mod check;
+mod copy;
 mod daemon;
 mod history;
 mod jobs;
@@ -90,6 +91,10 @@ fn with_config(file: Option<PathBuf>, log_level: Option<String>, command: args::
         args::Command::Trigger(wanted) => return runtime.block_on(trigger::run(&daemon(), wanted)),
         args::Command::Reload => return runtime.block_on(trigger::reload(&daemon())),
         args::Command::Status(wanted) => return runtime.block_on(status::run(&daemon(), wanted)),
+        args::Command::Copy(wanted) => {
+            logging::start(log_level, "warn");
+            return runtime.block_on(copy::run(&request, *wanted));
+        }
         command => command,
     };
     let config = match config::load(&request) {
@@ -122,6 +127,7 @@ fn with_config(file: Option<PathBuf>, log_level: Option<String>, command: args::
             args::Command::History(wanted) => history::run(&config, wanted).await,
             args::Command::Trigger(_)
             | args::Command::Reload
+            | args::Command::Copy(_)
             | args::Command::Status(_)
             | args::Command::Schema
             | args::Command::Completions { .. }

@@ -25,10 +25,7 @@ pub(super) async fn run(config: &Config, wanted: RunArgs) -> Exit {
     let Some(_watch) = InterruptWatch::start(canceller) else {
         return Exit::Failed;
     };
-    let listener: Arc<dyn Listener> = Arc::new(Foreground {
-        log: LogListener,
-        progress: progress::for_stderr(),
-    });
+    let listener: Arc<dyn Listener> = Arc::new(Foreground::new());
     let mut worst = Exit::Done;
     for job in &jobs {
         let exit = match one(config, job, &listener, &cancelled, &wanted).await {
@@ -56,15 +53,20 @@ async fn one(
     let mut run = RunContext::new(config, job, RunTrigger::Manual, Arc::clone(listener))?;
     run.context.full = wanted.full;
     let report = run::run(&run, cancelled).await;
-    if wanted.json {
-        print_json(&report);
-    } else {
-        print_summary(&report);
+    Ok(finish(&report, wanted.json, false))
+}
+
+/// Prints what became of a run. `is_quiet`: its rows went to stdout.
+pub(super) fn finish(report: &RunReport, json: bool, is_quiet: bool) -> Exit {
+    if json {
+        print_json(report);
+    } else if !is_quiet {
+        print_summary(report);
     }
     if let Some(error) = &report.error {
-        print_failure(&report, error);
+        print_failure(report, error);
     }
-    Ok(exit_of(report.outcome))
+    exit_of(report.outcome)
 }
 
 fn print_summary(report: &RunReport) {
@@ -151,9 +153,18 @@ fn print_failure(report: &RunReport, error: &ErrorReport) {
 }
 
 /// The log and the progress display. The log's own last line would repeat the summary.
-struct Foreground {
+pub(super) struct Foreground {
     log: LogListener,
     progress: Box<dyn Listener>,
+}
+
+impl Foreground {
+    pub(super) fn new() -> Self {
+        Foreground {
+            log: LogListener,
+            progress: progress::for_stderr(),
+        }
+    }
 }
 
 impl Listener for Foreground {

@@ -7,7 +7,7 @@ use super::error::KeyPath;
 use super::merge::Stacks;
 use super::raw::{RawJob, RawServer};
 use super::spec::{Compare, JobSpec, Mode, OnError, TableInput, TablePattern};
-use super::{connections, not_yet, schedule, table};
+use super::{connections, files, not_yet, schedule, table};
 use crate::wording::nearest;
 
 /// All jobs that could be made sense of.
@@ -37,13 +37,14 @@ pub(super) fn jobs(
         not_yet::of_job(&raw, &path, diagnostics);
         if let Some(mut job) = job(name.clone(), raw, &path, diagnostics) {
             connections::fit(&mut job, servers, &path, diagnostics);
+            files::check(&job, servers, &path, diagnostics);
             jobs.insert(name, job);
         }
     }
     Ok(jobs)
 }
 
-fn job(
+pub(super) fn job(
     name: String,
     raw: RawJob,
     path: &KeyPath,
@@ -81,6 +82,7 @@ fn job(
         recreate_views: raw.recreate_views,
         compare: raw.compare,
         max_snapshot_age: raw.max_snapshot_age,
+        csv: files::options(raw.csv, &path.child("csv"), diagnostics),
     };
     check_itself(&job, path, diagnostics);
     Some(job)

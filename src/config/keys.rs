@@ -53,6 +53,7 @@ pub(super) const KEYS: &[Key] = &[
     key("daemon.history",          Choice(&["target", "local", "off"]), Some("target"), "where runs are recorded"),
     key("daemon.history_keep",     Text(&SOME_DURATION), Some("90d"), "how long the ledger keeps a run"),
 
+    key("servers.<server>.dir",                 Text(&TEXT),        None,      "instead of `conninfo`: a directory whose files are its tables"),
     key("servers.<server>.conninfo",            Secret(&CONNINFO),  None,      "how to connect, as libpq reads it"),
     key("servers.<server>.password_file",       Text(&TEXT),        None,      "a file whose first line is the password"),
     key("servers.<server>.password_env",        Text(&TEXT),        None,      "the environment variable that holds the password"),
@@ -102,6 +103,13 @@ pub(super) const KEYS: &[Key] = &[
     key("jobs.<job>.recreate_views",    Bool,                                   Some("false"), "recreate views on a swapped table"),
     key("jobs.<job>.compare",           Choice(&["auto", "changed", "stream", "full"]), Some("auto"), "how merge and upsert find differences"),
     key("jobs.<job>.max_snapshot_age",  Text(&SOME_DURATION),                   None,          "how long the source's snapshot may be held"),
+    key("jobs.<job>.csv.header",     Bool,                                 None, "a file's first line names its columns"),
+    key("jobs.<job>.csv.delimiter",  Text(&ONE_BYTE),                      None, "between two values"),
+    key("jobs.<job>.csv.null",       Text(&ANY_TEXT),                      None, "what NULL is written as"),
+    key("jobs.<job>.csv.quote",      Text(&ONE_BYTE),                      None, "around values"),
+    key("jobs.<job>.csv.escape",     Text(&ONE_BYTE),                      None, "before a quote within quotes"),
+    key("jobs.<job>.csv.force_null", Texts { each: &COLUMN, min: 1 },      None, "columns in which a quoted NULL is NULL, too"),
+    key("jobs.<job>.csv.encoding",   Text(&ENCODING),                      None, "of a file"),
 
     key("jobs.<job>.table.<relation>.source",            Text(&RELATION),                   None,          "the relation that is read"),
     key("jobs.<job>.table.<relation>.query",             Text(&TEXT),                       None,          "the query that is read"),
@@ -113,6 +121,14 @@ pub(super) const KEYS: &[Key] = &[
     key("jobs.<job>.table.<relation>.watermark_overlap", TextOrNumber(&DURATION_OR_NUMBER), None,          "read again this much of what was read"),
     key("jobs.<job>.table.<relation>.scope",             Choice(&["table", "where"]),       Some("table"), "where merge may delete"),
     key("jobs.<job>.table.<relation>.lossy",             Bool,                              Some("false"), "allow pairs of types that lose something"),
+    key("jobs.<job>.table.<relation>.file",              Text(&FILE),                       None,          "its file, where a server is a directory"),
+    key("jobs.<job>.table.<relation>.csv.header",     Bool,                                 None, "a file's first line names its columns"),
+    key("jobs.<job>.table.<relation>.csv.delimiter",  Text(&ONE_BYTE),                      None, "between two values"),
+    key("jobs.<job>.table.<relation>.csv.null",       Text(&ANY_TEXT),                      None, "what NULL is written as"),
+    key("jobs.<job>.table.<relation>.csv.quote",      Text(&ONE_BYTE),                      None, "around values"),
+    key("jobs.<job>.table.<relation>.csv.escape",     Text(&ONE_BYTE),                      None, "before a quote within quotes"),
+    key("jobs.<job>.table.<relation>.csv.force_null", Texts { each: &COLUMN, min: 1 },      None, "columns in which a quoted NULL is NULL, too"),
+    key("jobs.<job>.table.<relation>.csv.encoding",   Text(&ENCODING),                      None, "of a file"),
     key("jobs.<job>.table.<relation>.set.<column>",      Text(&TEXT),                       None,          "an expression over the source's columns"),
 ];
 

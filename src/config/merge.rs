@@ -53,6 +53,11 @@ impl Stacks {
             .collect()
     }
 
+    /// A job of which nothing is set.
+    pub fn job_of_defaults(&self) -> Result<RawJob, ConfigError> {
+        typed(self.defaults.of("jobs.<job>"), Stack::new())
+    }
+
     /// The jobs' names.
     pub fn job_names(&self) -> BTreeSet<String> {
         self.jobs.keys().cloned().collect()

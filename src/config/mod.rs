@@ -15,6 +15,7 @@ mod diagnostics;
 mod error;
 #[cfg(test)]
 mod example;
+pub mod files;
 mod job;
 mod keys;
 mod kind;
@@ -23,6 +24,7 @@ mod load;
 mod locate;
 mod merge;
 mod not_yet;
+pub mod one_off;
 mod password;
 mod pattern;
 mod raw;

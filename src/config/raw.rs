@@ -36,6 +36,7 @@ pub(super) struct RawDaemon {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct RawServer {
+    pub dir: Option<PathBuf>,
     pub conninfo: Option<String>,
     pub password_file: Option<PathBuf>,
     pub password_env: Option<String>,
@@ -97,6 +98,20 @@ pub(super) struct RawJob {
     pub compare: Compare,
     #[serde(default, deserialize_with = "some_duration")]
     pub max_snapshot_age: Option<Duration>,
+    #[serde(default)]
+    pub csv: RawCsv,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RawCsv {
+    pub header: Option<bool>,
+    pub delimiter: Option<String>,
+    pub null: Option<String>,
+    pub quote: Option<String>,
+    pub escape: Option<String>,
+    pub force_null: Option<Vec<String>>,
+    pub encoding: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -113,6 +128,9 @@ pub(super) struct RawTable {
     pub watermark_overlap: Option<String>,
     pub scope: Scope,
     pub lossy: bool,
+    pub file: Option<String>,
+    #[serde(default)]
+    pub csv: RawCsv,
     #[serde(default)]
     pub set: BTreeMap<String, String>,
 }

@@ -1,12 +1,14 @@
 //! `[servers.NAME]`.
 
+use std::path::PathBuf;
+
 use secrecy::SecretString;
 
 use super::diagnostics::Diagnostics;
 use super::error::KeyPath;
 use super::password::has_password;
 use super::raw::RawServer;
-use super::spec::{PasswordSource, ServerSpec};
+use super::spec::{PasswordSource, ServerPlace, ServerSpec};
 use crate::pg::conninfo::{self, Conninfo, ConninfoError, Outside};
 use crate::pg::login::misgivings;
 
@@ -19,6 +21,9 @@ pub(super) fn server(
 ) -> Option<ServerSpec> {
     let path = KeyPath::from("servers").child(&name);
     let password = password_source(&raw, &path, diagnostics);
+    if let Some(directory) = raw.dir.clone() {
+        return Some(files(name, directory, &raw, &path, diagnostics));
+    }
     let key = path.child("conninfo");
     let conninfo = diagnostics.require(&key, raw.conninfo)?;
     match resolve(&conninfo, outside) {
@@ -32,11 +37,49 @@ pub(super) fn server(
     }
     Some(ServerSpec {
         name,
+        place: ServerPlace::Database,
         conninfo: SecretString::from(conninfo),
         password,
         max_connections: raw.max_connections,
         encoding: raw.encoding,
     })
+}
+
+/// A server that is a directory. What only a database has is an error beside it.
+fn files(
+    name: String,
+    directory: PathBuf,
+    raw: &RawServer,
+    path: &KeyPath,
+    diagnostics: &mut Diagnostics,
+) -> ServerSpec {
+    let of_databases = [
+        "conninfo",
+        "password_file",
+        "password_env",
+        "password_credential",
+        "passfile",
+        "encoding",
+        "max_connections",
+    ];
+    for key in of_databases {
+        let key = path.child(key);
+        if diagnostics.is_set(&key) {
+            diagnostics.error(&key, "excludes `dir`: a directory is no database");
+        }
+    }
+    if !directory.is_absolute() {
+        let message = "must be an absolute path: the daemon and you start in different directories";
+        diagnostics.error(&path.child("dir"), message);
+    }
+    ServerSpec {
+        name,
+        place: ServerPlace::Directory(directory),
+        conninfo: SecretString::from(String::new()),
+        password: PasswordSource::Libpq,
+        max_connections: raw.max_connections,
+        encoding: None,
+    }
 }
 
 /// The first source that is given; any other is an error.

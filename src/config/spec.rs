@@ -7,6 +7,7 @@ use std::time::Duration;
 use secrecy::SecretString;
 
 pub use super::pattern::{PatternPart, TablePattern};
+use crate::files::layout::{FileFormat, FileOptions, Layout};
 use crate::pg::ident::{Ident, QualifiedName};
 
 /// The whole configuration.
@@ -127,7 +128,9 @@ pub enum History {
 pub struct ServerSpec {
     /// Its name in the configuration.
     pub name: String,
-    /// URI or key=value. A secret, because it may hold a password.
+    /// What it is.
+    pub place: ServerPlace,
+    /// URI or key=value; empty unless it is a database. A secret, because it may hold a password.
     pub conninfo: SecretString,
     /// Where else the password is.
     pub password: PasswordSource,
@@ -135,6 +138,24 @@ pub struct ServerSpec {
     pub max_connections: u32,
     /// `client_encoding` of both ends of its copies, for a SQL_ASCII database.
     pub encoding: Option<String>,
+}
+
+/// What stands behind the name of a server.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ServerPlace {
+    /// A database of a PostgreSQL server.
+    Database,
+    /// A directory with files.
+    Directory(PathBuf),
+    /// The standard input or output of `tableferry copy`.
+    Standard,
+}
+
+impl ServerSpec {
+    /// It is a database, and not files.
+    pub fn is_database(&self) -> bool {
+        self.place == ServerPlace::Database
+    }
 }
 
 /// Where a server's password is, besides the conninfo.
@@ -209,6 +230,8 @@ pub struct JobSpec {
     pub compare: Compare,
     /// Give up a run that holds the source's snapshot longer.
     pub max_snapshot_age: Option<Duration>,
+    /// How the job's files are written.
+    pub csv: FileOptions,
 }
 
 /// When a job runs. `cron` and `every` exclude each other; neither: on demand only.
@@ -311,6 +334,28 @@ pub struct TableSpec {
     pub lossy: bool,
     /// Expressions over the source's columns, by target column.
     pub set: BTreeMap<Ident, String>,
+    /// Its file, on a server that is a directory.
+    pub file: FileSpec,
+}
+
+impl TableSpec {
+    /// The name of its file beneath `dir`.
+    pub fn file_name(&self) -> String {
+        let QualifiedName { schema, name } = &self.target;
+        let default = || format!("{}.{}.csv", schema.as_str(), name.as_str());
+        self.file.name.clone().unwrap_or_else(default)
+    }
+}
+
+/// `file` and `csv` of a table.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct FileSpec {
+    /// Its name beneath `dir`; default: `schema.table.csv`.
+    pub name: Option<String>,
+    /// Its format, where that is not its name's ending.
+    pub format: Option<FileFormat>,
+    /// How it is written, over what the job says.
+    pub options: FileOptions,
 }
 
 impl TableSpec {
@@ -328,6 +373,7 @@ impl TableSpec {
             scope: Scope::Table,
             lossy: false,
             set: BTreeMap::new(),
+            file: FileSpec::default(),
         }
     }
 }
@@ -339,6 +385,17 @@ pub enum TableInput {
     Relation(QualifiedName),
     /// A query.
     Query(String),
+    /// A file. The configuration names none here: a run finds that its source is a directory.
+    File(FileInput),
+}
+
+/// A file that is read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FileInput {
+    /// Its name, for people.
+    pub name: String,
+    /// How it is written.
+    pub layout: Layout,
 }
 
 /// Where merge may delete.

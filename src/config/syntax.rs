@@ -26,6 +26,21 @@ pub(super) const TEXT: Syntax = Syntax {
         false => Ok(()),
     },
 };
+/// Any text at all.
+pub(super) const ANY_TEXT: Syntax = Syntax {
+    expected: "a text",
+    check: |_| Ok(()),
+};
+/// What COPY takes for a delimiter, a quote or an escape.
+pub(super) const ONE_BYTE: Syntax = Syntax {
+    expected: "one ASCII character such as \";\"",
+    check: |text| plain(text.len() == 1 && text.is_ascii()),
+};
+/// A file beneath a directory.
+pub(super) const FILE: Syntax = Syntax {
+    expected: "the name of a file beneath the server's `dir`, such as \"orders.csv.zst\"",
+    check: |text| crate::files::directory::check_name(text),
+};
 /// Where a database is; `pg` reads it.
 pub(super) const CONNINFO: Syntax = Syntax {
     expected: "a text such as \"postgresql://user@host/database\"",

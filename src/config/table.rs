@@ -4,8 +4,9 @@ use std::collections::BTreeMap;
 
 use super::diagnostics::Diagnostics;
 use super::error::KeyPath;
+use super::files;
 use super::raw::RawTable;
-use super::spec::{Mode, Scope, TableInput, TableSpec};
+use super::spec::{FileSpec, Mode, Scope, TableInput, TableSpec};
 use crate::pg::ident::{Ident, QualifiedName};
 
 /// All tables of a job, by target relation.
@@ -84,11 +85,16 @@ fn table(
         scope: raw.scope,
         lossy: raw.lossy,
         set: set(raw.set, &path.child("set"), diagnostics),
+        file: FileSpec {
+            name: raw.file,
+            format: None,
+            options: files::options(raw.csv, &path.child("csv"), diagnostics),
+        },
     }
 }
 
 /// Column names, folded, each once. Those that do not parse were reported with their layer.
-fn idents(
+pub(super) fn idents(
     names: Option<Vec<String>>,
     path: &KeyPath,
     diagnostics: &mut Diagnostics,

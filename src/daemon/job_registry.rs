@@ -67,7 +67,10 @@ fn due(scheduled: &ScheduledConfig, now: Timestamp) -> Targets {
     }
     by_target
         .into_iter()
-        .filter_map(|(target, jobs)| Some((config.servers.get(target)?.clone(), jobs)))
+        .filter_map(|(target, jobs)| {
+            let server = config.servers.get(target)?;
+            server.is_database().then(|| (server.clone(), jobs))
+        })
         .collect()
 }
 

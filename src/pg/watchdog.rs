@@ -157,6 +157,11 @@ impl Silence {
         self.next_check = self.check_times.first();
     }
 
+    /// How long it has lasted.
+    pub fn lasts(&self) -> Duration {
+        self.since.elapsed()
+    }
+
     fn left(&self) -> Duration {
         self.next_check.saturating_sub(self.since.elapsed())
     }

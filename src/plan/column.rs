@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use crate::files::layout::{FileFormat, Layout};
 use crate::pg::ident::Ident;
 
 /// One column of a plan.
@@ -26,6 +27,8 @@ pub enum CopyFormat {
     Binary,
     /// `FORMAT text`, because of this.
     Text(FormatReason),
+    /// That of a file, with COPY's options for it.
+    File(Layout),
 }
 
 /// Why text and not binary.
@@ -101,19 +104,45 @@ impl fmt::Display for FormatReason {
 }
 
 impl CopyFormat {
-    /// `binary` or `text`, as in SQL and in reports.
+    /// `binary`, `text` or `csv`, as in SQL and in reports.
     pub fn as_str(&self) -> &'static str {
         match self {
             CopyFormat::Binary => "binary",
             CopyFormat::Text(_) => "text",
+            CopyFormat::File(layout) => layout.format.as_str(),
         }
     }
 
     /// Why text, where it is text.
     pub fn reason(&self) -> Option<&FormatReason> {
         match self {
-            CopyFormat::Binary => None,
             CopyFormat::Text(reason) => Some(reason),
+            CopyFormat::Binary | CopyFormat::File(_) => None,
+        }
+    }
+
+    /// The options of COPY, in parentheses.
+    pub fn options(&self) -> String {
+        match self {
+            CopyFormat::File(layout) => layout.options(),
+            CopyFormat::Binary | CopyFormat::Text(_) => format!("(FORMAT {})", self.as_str()),
+        }
+    }
+
+    /// Its data are binary, which ends with a trailer.
+    pub fn is_binary(&self) -> bool {
+        match self {
+            CopyFormat::Binary => true,
+            CopyFormat::Text(_) => false,
+            CopyFormat::File(layout) => layout.format == FileFormat::Binary,
+        }
+    }
+
+    /// Messages with which a server's COPY TO STDOUT sends no row: the trailer of binary, or a header.
+    pub fn frames_that_are_no_rows(&self) -> u64 {
+        match self {
+            CopyFormat::File(layout) => u64::from(layout.header || self.is_binary()),
+            CopyFormat::Binary | CopyFormat::Text(_) => u64::from(self.is_binary()),
         }
     }
 }

@@ -282,6 +282,7 @@ fn no_place(target: &RelationDesc, column: &ColumnDesc) -> Refusal {
 pub fn what_is_read(source: &RelationDesc) -> String {
     match source.kind {
         RelationKind::Query => "the query".to_owned(),
+        RelationKind::File => "the file".to_owned(),
         _ => format!("the source {}", source.name),
     }
 }

@@ -149,7 +149,7 @@ fn forms(
     let lost_as_text = conversion
         .lossy_as_text
         .iter()
-        .filter(|_| *format != CopyFormat::Binary);
+        .filter(|_| !format.is_binary());
     if let Some(what) = conversion.lossy.iter().chain(lost_as_text).next() {
         return Err(what.clone());
     }

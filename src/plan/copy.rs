@@ -73,6 +73,8 @@ pub struct CopyPlan {
     pub source_kind: RelationKind,
     /// The relation that is written.
     pub target: QualifiedName,
+    /// The file that is written instead.
+    pub target_file: Option<String>,
     /// What the target is.
     pub target_kind: RelationKind,
     /// Triggers on the target fire.
@@ -123,6 +125,12 @@ impl CopyPlan {
     /// that it feeds.
     pub fn read_relation(&self) -> &QualifiedName {
         self.source_relation.as_ref().unwrap_or(&self.target)
+    }
+
+    /// What is written, for people: the relation's name, or the file's.
+    pub fn target_name(&self) -> String {
+        let relation = || self.target.to_string();
+        self.target_file.clone().unwrap_or_else(relation)
     }
 
     /// The rows of the target that a refresh would replace, after FROM.
@@ -197,7 +205,8 @@ impl CopyPlan {
             | RelationKind::View
             | RelationKind::MaterializedView
             | RelationKind::Foreign
-            | RelationKind::Query => self.target.sql(),
+            | RelationKind::Query
+            | RelationKind::File => self.target.sql(),
         }
     }
 }

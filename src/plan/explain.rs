@@ -5,6 +5,7 @@ use serde::Serialize;
 use crate::config::spec::{JobSpec, Mode};
 use crate::error::Side;
 use crate::plan::checksum::{self, Alphabet};
+use crate::plan::column::CopyFormat;
 use crate::plan::copy::{CopyPlan, JobPlan, Load};
 use crate::plan::form::Writer;
 use crate::plan::lock::{self, Lock};
@@ -94,7 +95,7 @@ pub fn explain(plan: &JobPlan, job: &JobSpec) -> Explanation {
 fn table(plan: &CopyPlan) -> TableExplanation {
     TableExplanation {
         source: plan.source.clone(),
-        target: plan.target.to_string(),
+        target: plan.target_name(),
         format: plan.format.as_str(),
         format_reason: plan.format.reason().map(ToString::to_string),
         compare: plan.compare(),
@@ -108,7 +109,11 @@ fn table(plan: &CopyPlan) -> TableExplanation {
                 source_type: column.source_type.clone(),
                 target_type: column.target_type.clone(),
                 expression: column.expression.clone(),
-                format: column.needs_text.as_ref().map_or("binary", |_| "text"),
+                format: match (&plan.format, &column.needs_text) {
+                    (CopyFormat::File(layout), _) => layout.format.as_str(),
+                    (_, Some(_)) => "text",
+                    (_, None) => "binary",
+                },
                 format_reason: column.needs_text.as_ref().map(ToString::to_string),
             })
             .collect(),
@@ -144,7 +149,9 @@ fn statements(plan: &JobPlan, job: &JobSpec) -> Vec<Statement> {
         for step in &transaction.steps {
             list.step(step, tables, plan.workers);
         }
-        list.target("COMMIT");
+        if !transaction.steps.contains(&Step::PublishFiles) {
+            list.target("COMMIT");
+        }
         for run in &transaction.after {
             list.target(&run.sql);
         }
@@ -234,6 +241,9 @@ impl Statements {
             Step::CompareChecksums => self.checksums(tables),
             Step::Record => self.target("-- writes the run's record"),
             Step::WaitForSnapshots => self.target("-- waits until the noted snapshots are gone"),
+            Step::PublishFiles => {
+                self.target("-- syncs the files, renames them to their names, syncs the directory");
+            }
             Step::ReplaceTargets => {
                 self.target("-- in attempts with a budget of time for all locks together:");
                 let publish = swap::publish(tables);

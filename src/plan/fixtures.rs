@@ -268,5 +268,6 @@ pub fn job(mode: Mode) -> JobSpec {
         recreate_views: false,
         compare: Compare::Auto,
         max_snapshot_age: None,
+        csv: Default::default(),
     }
 }

@@ -25,7 +25,7 @@ pub(super) fn check(job: &JobSpec, tables: &[Inspected], refusals: &mut Vec<Refu
         .iter()
         .filter_map(|entry| match &entry.spec.input {
             TableInput::Relation(name) => Some(name),
-            TableInput::Query(_) => None,
+            TableInput::Query(_) | TableInput::File(_) => None,
         })
         .collect();
     let written: BTreeSet<&QualifiedName> = tables.iter().map(|t| &t.spec.target).collect();

@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
+use crate::catalog::desc::RelationKind;
 use crate::config::spec::{JobSpec, Mode};
 use crate::error::Side;
 use crate::pg::ident::QualifiedName;
@@ -73,6 +74,10 @@ pub fn locks(plan: &JobPlan, job: &JobSpec) -> Vec<Lock> {
     };
     let mut list: Vec<Lock> = source.into_iter().map(reads).collect();
 
+    let into_files = |table: &CopyPlan| table.target_kind == RelationKind::File;
+    if plan.tables.iter().any(into_files) {
+        return list;
+    }
     let kind = match job.mode {
         Mode::Truncate => EVERYBODY,
         Mode::Swap => SWAPPED,

@@ -11,6 +11,8 @@ pub mod copy;
 pub(crate) mod ctid_ranges;
 pub(crate) mod effects;
 pub(crate) mod explain;
+pub(crate) mod export;
+pub(crate) mod file;
 #[cfg(test)]
 pub(crate) mod fixtures;
 pub mod form;

@@ -21,6 +21,7 @@ pub fn from_item(input: &TableInput, kind: RelationKind) -> String {
         TableInput::Relation(name) => name.sql(),
         // The line break keeps a comment at the query's end from swallowing the parenthesis.
         TableInput::Query(query) => format!("({query}\n) AS \"source\""),
+        TableInput::File(file) => format!("file {}", file.name),
     }
 }
 
@@ -58,7 +59,7 @@ pub fn closed(text: &str) -> String {
 
 /// `COPY (SELECT …) TO STDOUT (…)`.
 pub fn copy_out(select: &str, format: &CopyFormat) -> String {
-    format!("COPY ({select}) TO STDOUT (FORMAT {})", format.as_str())
+    format!("COPY ({select}) TO STDOUT {}", format.options())
 }
 
 /// `COPY … FROM STDIN (…)`. Without columns there is no list, because `()` is no SQL: then all
@@ -71,9 +72,9 @@ pub fn copy_in(target: &QualifiedName, columns: &[ColumnPlan], format: &CopyForm
         format!(" ({})", names.join(", "))
     };
     format!(
-        "COPY {}{list} FROM STDIN (FORMAT {})",
+        "COPY {}{list} FROM STDIN {}",
         target.sql(),
-        format.as_str()
+        format.options()
     )
 }
 
@@ -96,7 +97,7 @@ pub fn copy_in_with(
 
 /// COPY into a table that was made in the same transaction, with rows that need no VACUUM.
 pub fn frozen(copy_in: &str) -> String {
-    format!("{}, FREEZE)", copy_in.trim_end_matches(')'))
+    format!("{}, FREEZE)", copy_in.strip_suffix(')').unwrap_or(copy_in))
 }
 
 /// Moves a sequence past its column's values, in the direction in which it counts and never back.

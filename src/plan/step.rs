@@ -65,6 +65,8 @@ pub enum Step {
     WaitForSnapshots,
     /// Puts shadows into the places of their targets.
     ReplaceTargets,
+    /// Puts files into their places.
+    PublishFiles,
 }
 
 /// One statement on the target.

@@ -28,7 +28,19 @@ pub fn plan(
     refuse_itself(inspected, setting, refusals);
     checks::source(source, refusals, &mut warnings);
     checks::target(job, target, refusals, &mut warnings);
-    let pairs = columns::pair(inspected, source, target, refusals, &mut warnings);
+    let mut pairs = columns::pair(inspected, source, target, refusals, &mut warnings);
+    let file = match &spec.input {
+        TableInput::File(file) => Some(file),
+        TableInput::Relation(_) | TableInput::Query(_) => None,
+    };
+    if file.is_some() {
+        // Values stand in a file in its own order.
+        let place = |pair: &ColumnPair<'_>| {
+            let mut columns = source.columns.iter();
+            columns.position(|column| column.name == pair.source.name)
+        };
+        pairs.sort_by_key(place);
+    }
     checks::privileges(source, target, &pairs, refusals);
     let ends = ServerFacts {
         target_version: target.server_version,
@@ -40,8 +52,17 @@ pub fn plan(
         pairs.iter().map(of).collect()
     };
     let judged: Vec<(&ColumnPair<'_>, Conversion)> = pairs.iter().zip(judge(&pairs)).collect();
-    let format = choose(job, inspected, &judged, refusals, &mut warnings);
-    let planned: Vec<ColumnPlan> = judged.iter().map(column_plan).collect();
+    let format = match file {
+        Some(file) => CopyFormat::File(file.layout.clone()),
+        None => choose(job, inspected, &judged, refusals, &mut warnings),
+    };
+    let mut planned: Vec<ColumnPlan> = judged.iter().map(column_plan).collect();
+    if file.is_some() {
+        // The target reads its own type's text.
+        planned
+            .iter_mut()
+            .for_each(|column| column.needs_text = None);
+    }
     let sequences = sequences(job, target, &pairs, refusals);
     let load = if staged::is_staged(job, spec) {
         let columns = pairs.iter().map(|pair| pair.target).collect();
@@ -125,17 +146,25 @@ pub fn plan(
     }
     let source_relation = match &spec.input {
         TableInput::Relation(name) => Some(name),
-        TableInput::Query(_) => None,
+        TableInput::Query(_) | TableInput::File(_) => None,
     };
     let names: Vec<&Ident> = pairs.iter().map(|pair| &pair.target.name).collect();
     let key = spec.key.as_ref().unwrap_or(&target.primary_key);
     Some(CopyPlan {
-        source: source_relation.map_or_else(|| "(query)".to_owned(), ToString::to_string),
+        source: match (file, source_relation) {
+            (Some(file), _) => file.name.clone(),
+            (None, Some(name)) => name.to_string(),
+            (None, None) => "(query)".to_owned(),
+        },
         source_relation: source_relation.cloned(),
         source_kind: source.kind,
         target: target.name.clone(),
+        target_file: None,
         target_kind: target.kind,
-        copy_out: sql::copy_out(&select, &format),
+        copy_out: match file {
+            Some(file) => format!("-- reads file {} {}", file.name, format.options()),
+            None => sql::copy_out(&select, &format),
+        },
         ctid_ranges,
         // How much a view or a query reads is not known.
         bytes_estimate: (source.bytes_estimate > 0 || source.blocks.is_some())
@@ -191,6 +220,7 @@ fn both_exist<'a>(
         let name = match &spec.input {
             TableInput::Relation(name) => name.to_string(),
             TableInput::Query(_) => "the query".to_owned(),
+            TableInput::File(file) => file.name.clone(),
         };
         refusals.push(
             Refusal::mismatch(Side::Source, name, "does not exist on the source")

@@ -59,6 +59,8 @@ pub struct TableProgress {
     pub bytes: u64,
     /// Rows expected, from the source's statistics.
     pub rows_estimate: Option<u64>,
+    /// Thousandths of the file that were read, where a file of known size is read.
+    pub permille: Option<u16>,
 }
 
 /// Takes note of events. Called in the run's own task: must not block.

@@ -87,7 +87,10 @@ impl Bars {
             row.bar.set_length(table.rows);
         }
         row.bar.set_position(table.rows);
-        row.bar.set_prefix(ByteSize(table.bytes).to_string());
+        row.bar.set_prefix(match table.permille {
+            Some(permille) => format!("{}, {} % of the file", ByteSize(table.bytes), permille / 10),
+            None => ByteSize(table.bytes).to_string(),
+        });
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<Uuid, Vec<Bar>>> {
@@ -236,12 +239,16 @@ fn line(job: &str, table: &TableProgress, elapsed: Duration) -> String {
         counted(table.rows, "row"),
         ByteSize(table.bytes)
     );
-    if let Some(estimate) = table
-        .rows_estimate
-        .filter(|rows| *rows >= table.rows && *rows > 0)
-    {
-        let share = table.rows as f64 / estimate as f64;
-        text.push_str(&format!(", about {:.0} %", share * 100.0));
+    let estimate = table.rows_estimate;
+    let estimate = estimate.filter(|rows| *rows >= table.rows && *rows > 0);
+    let of_file = table.permille.map(|permille| f64::from(permille) / 1000.0);
+    let share = of_file.or_else(|| Some(table.rows as f64 / estimate? as f64));
+    if let Some(share) = share {
+        let (about, what) = match of_file {
+            Some(_) => ("", " of the file"),
+            None => ("about ", ""),
+        };
+        text.push_str(&format!(", {about}{:.0} %{what}", share * 100.0));
         if share > 0.01 {
             text.push_str(&format!(", {:.0} s left", seconds / share - seconds));
         }
@@ -257,12 +264,23 @@ mod tests {
     #[rstest]
     #[case(
         Some(2000),
+        None,
         "orders: 1/2 public.orders: 1000 rows, 9.8 KiB, 4.9 KiB/s, about 50 %, 2 s left"
     )]
-    #[case(Some(500), "orders: 1/2 public.orders: 1000 rows, 9.8 KiB, 4.9 KiB/s")]
-    #[case(None, "orders: 1/2 public.orders: 1000 rows, 9.8 KiB, 4.9 KiB/s")]
+    #[case(
+        None,
+        Some(500),
+        "orders: 1/2 public.orders: 1000 rows, 9.8 KiB, 4.9 KiB/s, 50 % of the file, 2 s left"
+    )]
+    #[case(
+        Some(500),
+        None,
+        "orders: 1/2 public.orders: 1000 rows, 9.8 KiB, 4.9 KiB/s"
+    )]
+    #[case(None, None, "orders: 1/2 public.orders: 1000 rows, 9.8 KiB, 4.9 KiB/s")]
     fn a_line_tells_rows_bytes_rate_and_what_is_left(
         #[case] rows_estimate: Option<u64>,
+        #[case] permille: Option<u16>,
         #[case] text: &str,
     ) {
         let table = TableProgress {
@@ -272,6 +290,7 @@ mod tests {
             rows: 1000,
             bytes: 10_000,
             rows_estimate,
+            permille,
         };
         assert_eq!(line("orders", &table, Duration::from_secs(2)), text);
     }

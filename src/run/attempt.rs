@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use super::bounds::ABORT_WAIT;
 use super::commit_resolution::{self, CommitLookup};
+use super::files::FileSource;
 use super::inspect::{self, Inspection};
 use super::ledger::FireClaim;
 use super::pipe::RateLimit;
@@ -14,7 +15,8 @@ use super::snapshot_age::{self, SnapshotAge};
 use super::steps;
 use super::transaction::{PlannedRelations, TransactionContext};
 use super::{
-    Cancelled, JobContext, RunContext, StopReason, advisory_lock, ledger, leftovers, preflight,
+    Cancelled, JobContext, RunContext, StopReason, advisory_lock, export, ledger, leftovers,
+    preflight,
 };
 use crate::error::{Error, ErrorKind, Phase, Result, Side};
 use crate::plan::copy::JobPlan;
@@ -45,13 +47,16 @@ pub(super) async fn attempt(
     progress: &mut RunProgress,
 ) -> Result<AttemptEnd> {
     let mut sides = Sides::default();
-    let done = run_attempt(run, &mut sides, cancelled, progress).await;
+    let done = match run.context.target.is_database() {
+        true => run_attempt(run, &mut sides, cancelled, progress).await,
+        false => export::run_attempt(run, &mut sides, cancelled, progress).await,
+    };
     match &done {
         Ok(_) => sides.close().await,
         Err(error) => {
             sides.abort().await;
             // A transaction in doubt may still commit and publish these tables.
-            if error.kind() != ErrorKind::InDoubt {
+            if error.kind() != ErrorKind::InDoubt && run.context.target.is_database() {
                 leftovers::clean_up(&run.context, &sides.pool.created_tables).await;
             }
         }
@@ -146,17 +151,26 @@ async fn begin(
     snapshot_age: &SnapshotAge,
     progress: &mut RunProgress,
 ) -> Result<(JobPlan, PlannedRelations)> {
-    let source = &*sides
-        .source
-        .insert(inspect::open(&run.context, Side::Source).await?);
-    let target = opened(&sides.target, Side::Target)?;
+    let context = &run.context;
     let number = progress.attempt_number();
+    let target = opened(&sides.target, Side::Target)?;
+    let (source, inspection) = if context.source.is_database() {
+        let source = &*sides
+            .source
+            .insert(inspect::open(context, Side::Source).await?);
+        let inspection = inspect::inspect(context, source, target, snapshot_age, number).await?;
+        (Some(source), inspection)
+    } else {
+        let files = &*sides.files.insert(FileSource::new(&context.source));
+        let inspection = inspect::inspect_files(context, files, target, number).await?;
+        (None, inspection)
+    };
     let Inspection {
         plan,
         target: planned,
         snapshot,
-    } = inspect::inspect(&run.context, source, target, snapshot_age, number).await?;
-    progress.snapshot = Some(snapshot);
+    } = inspection;
+    progress.snapshot = snapshot;
     let mut plan = plan.map_err(|refusals| plan::to_error(&refusals))?;
     let refusals = preflight::check(&run.context, source, target, &mut plan).await?;
     if !refusals.is_empty() {
@@ -228,15 +242,15 @@ async fn after(
 }
 
 /// Ends the work when the run is cancelled, its `timeout` is over, or the snapshot is too old.
-struct AttemptBounds<'a> {
-    context: &'a JobContext,
-    cancelled: &'a Cancelled,
-    began: Instant,
-    snapshot_age: &'a SnapshotAge,
+pub(super) struct AttemptBounds<'a> {
+    pub context: &'a JobContext,
+    pub cancelled: &'a Cancelled,
+    pub began: Instant,
+    pub snapshot_age: &'a SnapshotAge,
 }
 
 impl AttemptBounds<'_> {
-    async fn of<T>(&self, work: impl Future<Output = Result<T>>) -> Result<T> {
+    pub async fn of<T>(&self, work: impl Future<Output = Result<T>>) -> Result<T> {
         let job = &self.context.job;
         let time_is_up = async {
             match job.timeout {

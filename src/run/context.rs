@@ -33,6 +33,8 @@ pub struct JobContext {
     pub run_id: Uuid,
     /// Read all rows, also of tables with a watermark.
     pub full: bool,
+    /// Publish only if this many rows came, over all tables.
+    pub rows: Option<u64>,
     /// Receives the run's events.
     pub listener: Arc<dyn Listener>,
     /// What the run is doing.
@@ -101,13 +103,20 @@ impl RunContext {
                 .get(name)
                 .ok_or_else(|| missing("server", name))
         };
+        let target = server(&job.target)?.clone();
+        let history = match config.daemon.history {
+            // A directory has no place for a ledger.
+            History::Target if !target.is_database() => History::Local,
+            other => other,
+        };
         Ok(RunContext {
             context: JobContext {
                 source: server(&job.source)?.clone(),
-                target: server(&job.target)?.clone(),
+                target,
                 job: job.clone(),
                 run_id: Uuid::now_v7(),
                 full: false,
+                rows: None,
                 listener,
                 phase: CurrentPhase::default(),
             },
@@ -119,11 +128,47 @@ impl RunContext {
                 started_at: Timestamp::now(),
             },
             ledger: LedgerSettings {
-                history: config.daemon.history,
+                history,
                 keep: config.daemon.history_keep,
                 state_dir: config.daemon.state_dir.clone(),
             },
         })
+    }
+}
+
+impl RunContext {
+    /// A run of a job that no configuration has, and no ledger records.
+    pub fn one_off(
+        job: JobSpec,
+        source: ServerSpec,
+        target: ServerSpec,
+        rows: Option<u64>,
+        listener: Arc<dyn Listener>,
+    ) -> Self {
+        RunContext {
+            context: JobContext {
+                job,
+                source,
+                target,
+                run_id: Uuid::now_v7(),
+                full: false,
+                rows,
+                listener,
+                phase: CurrentPhase::default(),
+            },
+            start: RunStart {
+                trigger: RunTrigger::Manual,
+                due_at: None,
+                orphan: None,
+                next_due: NextDue::Unknown,
+                started_at: Timestamp::now(),
+            },
+            ledger: LedgerSettings {
+                history: History::Off,
+                keep: Duration::ZERO,
+                state_dir: PathBuf::new(),
+            },
+        }
     }
 }
 

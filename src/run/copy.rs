@@ -9,8 +9,9 @@ use futures_util::future::try_join_all;
 
 use super::ledger::Quarantined;
 use super::modes;
-use super::pipe::{self, Copied, Pace, Totals};
+use super::pipe::{self, Copied, Origin, Pace, Totals};
 use super::run_progress::RunProgress;
+use super::sides::SourceEnd;
 use super::transaction::TransactionContext;
 use super::worker_pool::SessionPair;
 use super::{JobContext, advisory_lock, watermark};
@@ -31,7 +32,7 @@ const TARGET_CHECK_EVERY: Duration = Duration::from_secs(1);
 pub(super) async fn all(
     context: &JobContext,
     pairs: &[SessionPair<'_>],
-    (source, target, reader): (&Session, &Session, Option<&Session>),
+    (source, target, reader): (SourceEnd<'_>, &Session, Option<&Session>),
     current: TransactionContext<'_>,
     progress: &mut RunProgress,
 ) -> Result<()> {
@@ -46,6 +47,9 @@ pub(super) async fn all(
     };
     progress.tables.extend(work.reports());
     done?;
+    let SourceEnd::Server(source) = source else {
+        return Ok(());
+    };
     for table in current.tables() {
         let reached = watermark::reached(source, table).await?;
         progress.reached.extend(reached);
@@ -151,7 +155,7 @@ impl<'a> CopyWork<'a> {
             let copied = match (table.stream(), self.reader) {
                 (Some(stream), Some(reader)) => {
                     let sessions = pipe::stream::Sessions {
-                        source: pair.source,
+                        source: pair.source.session()?,
                         reader,
                         target: pair.target,
                     };
@@ -162,8 +166,11 @@ impl<'a> CopyWork<'a> {
                         run_id: self.context.run_id,
                         job: &self.context.job.name,
                     };
-                    let (source, target) = (pair.source, pair.target);
-                    pipe::copy(source, target, table, range.copy_out, quarantined, pace).await?
+                    let origin = match pair.source {
+                        SourceEnd::Server(source) => Origin::Server(source, range.copy_out),
+                        SourceEnd::Files(files) => Origin::File(files.reader(table).await?),
+                    };
+                    pipe::copy(origin, pair.target, table, quarantined, pace).await?
                 }
             };
             self.end(number, range.table, table, copied);
@@ -196,6 +203,7 @@ impl<'a> CopyWork<'a> {
         let read = Totals {
             rows: copied.rows_read,
             bytes: copied.bytes,
+            permille: None,
         };
         moving.read.insert(number, read);
         moving.rows_written += copied.rows_written;
@@ -217,6 +225,7 @@ impl<'a> CopyWork<'a> {
             rows: moved.rows,
             bytes: moved.bytes,
             rows_estimate: table.rows_estimate,
+            permille: moved.permille,
         }
     }
 
@@ -236,6 +245,7 @@ impl TableCopy {
         Totals {
             rows: self.read.values().map(|read| read.rows).sum(),
             bytes: self.read.values().map(|read| read.bytes).sum(),
+            permille: self.read.values().find_map(|read| read.permille),
         }
     }
 }

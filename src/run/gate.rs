@@ -2,8 +2,9 @@
 
 use std::collections::BTreeMap;
 
+use super::JobContext;
 use crate::catalog::desc::RelationDesc;
-use crate::config::spec::{GuardSpec, JobSpec, Mode, Verify};
+use crate::config::spec::{GuardSpec, Mode, Verify};
 use crate::error::{Error, ErrorKind, Phase, Result, Side};
 use crate::pg::ident::QualifiedName;
 use crate::pg::session::Session;
@@ -46,11 +47,22 @@ fn replaces_all(mode: Mode) -> bool {
 
 /// Refuses to publish if the counts of both sides differ, or if the guard refuses.
 pub(super) fn check(
-    job: &JobSpec,
-    target: &Session,
+    context: &JobContext,
+    server: &str,
     before: &RowsBefore,
     tables: &mut [TableReport],
 ) -> Result<()> {
+    let job = &context.job;
+    if let Some(wanted) = context.rows {
+        let came: u64 = tables.iter().map(|table| table.rows_read).sum();
+        if came != wanted {
+            let message = format!("{} came, and `--rows` wants {wanted}", counted(came, "row"));
+            return Err(
+                Error::new(ErrorKind::Guard, Phase::Gate, Side::Source, message)
+                    .hinted("the source is not whole, or `--rows` is wrong"),
+            );
+        }
+    }
     for table in tables {
         let counted_before = before.get(&table.target).copied();
         let rows_before = counted_before.or(table.rows_compared);
@@ -58,7 +70,7 @@ pub(super) fn check(
         let refused = |kind, message: String, hint: String| {
             let relation = QualifiedName::parse(&table.target).ok();
             let error = Error::new(kind, Phase::Gate, Side::Target, message)
-                .at(target.server())
+                .at(server)
                 .hinted(hint);
             match relation {
                 Some(relation) => error.on(&relation),
@@ -95,6 +107,7 @@ pub(super) fn check(
         let kept = table.rows_read.saturating_sub(rejected);
         let judged = match rows_before {
             Some(rows) => guard(&job.guard, rows, kept),
+            None if !context.target.is_database() => enough(&job.guard, table.rows_read),
             None if !replaces_all(job.mode) => Ok(()),
             None if job.guard.compares() => {
                 let message = "the rows that would be replaced were not counted".to_owned();

@@ -5,12 +5,14 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 
 use super::bounds::CLOSE_WAIT;
+use super::files::{self, FileSource};
 use super::snapshot_age::SnapshotAge;
-use super::{JobContext, RunContext, ledger, modes, preflight, watermark};
+use super::{JobContext, RunContext, export, ledger, modes, preflight, watermark};
 use crate::catalog;
+use crate::catalog::attachments::Attachments;
 use crate::catalog::desc::{KeyActions, RelationDesc, RelationKind};
 use crate::catalog::{Expanded, LockTarget};
-use crate::config::spec::{Mode, OnError, ServerSpec, TableInput, TableSpec, Triggers};
+use crate::config::spec::{JobSpec, Mode, OnError, ServerSpec, TableInput, TableSpec, Triggers};
 use crate::error::{Phase, Result, Side};
 use crate::pg::ident::QualifiedName;
 use crate::pg::session::{Session, SessionSettings};
@@ -30,7 +32,8 @@ pub struct Inspection {
     pub plan: Result<JobPlan, Vec<Refusal>>,
     /// The target's relations as the plan saw them.
     pub target: BTreeMap<QualifiedName, RelationDesc>,
-    pub snapshot: Snapshot,
+    /// The source's snapshot; files have none.
+    pub snapshot: Option<Snapshot>,
 }
 
 /// Opens a session on one side of a job.
@@ -66,16 +69,8 @@ pub async fn inspect(
     attempt: u32,
 ) -> Result<Inspection> {
     let job = &context.job;
-    source.begin_reading(Phase::Inspect).await?;
-    let Expanded { tables, warnings } = catalog::expand(source, job).await?;
-    let locks = catalog::lock_list(source, &tables).await?;
-    source.end_reading(Phase::Inspect).await?;
-    source.begin(Phase::Lock, SNAPSHOT).await?;
-    catalog::lock(source, &locks).await?;
-    snapshot_age.begin();
-    let snapshot = snapshot(source).await?;
-    // A pooler may have given the transaction a backend without the pinned settings.
-    source.verify(Phase::Inspect).await?;
+    let (Expanded { tables, warnings }, locks, snapshot) =
+        begin_snapshot(context, source, snapshot_age).await?;
 
     target.begin_reading(Phase::Inspect).await?;
     let same_place = place(source).await? == place(target).await?;
@@ -85,10 +80,7 @@ pub async fn inspect(
         catalog::read(source, &source_names),
         catalog::read(target, &target_names)
     )?;
-    let mut attachments = match job.mode {
-        Mode::Swap => catalog::attachments(target, &target_names).await?,
-        _ => BTreeMap::new(),
-    };
+    let (mut attachments, actions) = attached(target, job, &target_names).await?;
     let judged: Vec<QualifiedName> = target_names
         .iter()
         .filter(|name| job.on_error == OnError::Quarantine || is_in_partitions(to.get(name)))
@@ -99,15 +91,11 @@ pub async fn inspect(
         _ if judged.is_empty() => BTreeMap::new(),
         _ => catalog::constraints(target, &judged).await?,
     };
-    let actions = match job.mode {
-        Mode::Merge | Mode::Upsert => catalog::key_actions(target, &target_names).await?,
-        Mode::Append | Mode::Truncate | Mode::Swap => KeyActions::default(),
-    };
     let mut inspected = Vec::with_capacity(tables.len());
     for spec in tables {
         let source_desc = match &spec.input {
             TableInput::Relation(name) => from.get(name).cloned(),
-            TableInput::Query(_) => None,
+            TableInput::Query(_) | TableInput::File(_) => None,
         };
         let mut entry = Inspected::new(source, spec, source_desc, &to).await?;
         entry.attachments = attachments.remove(&entry.spec.target);
@@ -116,29 +104,139 @@ pub async fn inspect(
         inspected.push(entry);
     }
     watermark::resume(context, source, target, &mut inspected).await?;
-    let refusal = ledger::refuse_stages(target, job).await?;
+    let refused = ledger::refuse_stages(target, job).await?;
     target.end_reading(Phase::Inspect).await?;
-    let attempt = Attempt {
-        run_id: context.run_id,
-        number: attempt,
-    };
-    let mut plan = plan::job(job, inspected, same_place, attempt, &actions);
-    if let Some(refusal) = refusal {
-        match &mut plan {
-            Ok(_) => plan = Err(vec![refusal]),
-            Err(refusals) => refusals.push(refusal),
-        }
-    }
+    let refused = refused.into_iter().collect();
+    let mut plan = planned(context, inspected, (same_place, attempt), &actions, refused);
     if let Ok(plan) = &mut plan {
-        plan.snapshot.push(format!("BEGIN {SNAPSHOT}"));
-        plan.snapshot.extend(catalog::lock_statement(&locks));
-        plan.warnings.extend(warnings);
-        plan.warnings.extend(locks.iter().filter_map(unlocked));
+        note(plan, &locks, warnings);
     }
     Ok(Inspection {
         plan,
         target: to,
-        snapshot,
+        snapshot: Some(snapshot),
+    })
+}
+
+/// The same where the target is files. They are known by their names alone.
+pub(super) async fn inspect_export(
+    context: &JobContext,
+    source: &Session,
+    snapshot_age: &SnapshotAge,
+) -> Result<(Result<JobPlan, Vec<Refusal>>, Snapshot)> {
+    let (Expanded { tables, warnings }, locks, snapshot) =
+        begin_snapshot(context, source, snapshot_age).await?;
+    let from = catalog::read(source, &names(&tables, Side::Source)).await?;
+    let mut inspected = Vec::with_capacity(tables.len());
+    for spec in tables {
+        let source_desc = match &spec.input {
+            TableInput::Relation(name) => from.get(name).cloned(),
+            TableInput::Query(_) | TableInput::File(_) => None,
+        };
+        inspected.push(Inspected::new(source, spec, source_desc, &BTreeMap::new()).await?);
+    }
+    let mut plan = export::planned(context, inspected);
+    if let Ok(plan) = &mut plan {
+        note(plan, &locks, warnings);
+    }
+    Ok((plan, snapshot))
+}
+
+fn note(plan: &mut JobPlan, locks: &[LockTarget], warnings: Vec<String>) {
+    plan.snapshot.push(format!("BEGIN {SNAPSHOT}"));
+    plan.snapshot.extend(catalog::lock_statement(locks));
+    plan.warnings.extend(warnings);
+    plan.warnings.extend(locks.iter().filter_map(unlocked));
+}
+
+/// Begins the source's snapshot transaction, with its locks.
+async fn begin_snapshot(
+    context: &JobContext,
+    source: &Session,
+    snapshot_age: &SnapshotAge,
+) -> Result<(Expanded, Vec<LockTarget>, Snapshot)> {
+    source.begin_reading(Phase::Inspect).await?;
+    let expanded = catalog::expand(source, &context.job).await?;
+    let locks = catalog::lock_list(source, &expanded.tables).await?;
+    source.end_reading(Phase::Inspect).await?;
+    source.begin(Phase::Lock, SNAPSHOT).await?;
+    catalog::lock(source, &locks).await?;
+    snapshot_age.begin();
+    let snapshot = snapshot(source).await?;
+    // A pooler may have given the transaction a backend that never saw our settings.
+    source.verify(Phase::Inspect).await?;
+    Ok((expanded, locks, snapshot))
+}
+
+/// What is attached to the targets, and which foreign keys may change rows, as far as the mode asks.
+async fn attached(
+    target: &Session,
+    job: &JobSpec,
+    names: &[QualifiedName],
+) -> Result<(BTreeMap<QualifiedName, Attachments>, KeyActions)> {
+    Ok(match job.mode {
+        Mode::Swap => (
+            catalog::attachments(target, names).await?,
+            KeyActions::default(),
+        ),
+        Mode::Merge | Mode::Upsert => {
+            let actions = catalog::key_actions(target, names).await?;
+            (BTreeMap::new(), actions)
+        }
+        Mode::Append | Mode::Truncate => (BTreeMap::new(), KeyActions::default()),
+    })
+}
+
+/// The plan, unless something was refused before it.
+fn planned(
+    context: &JobContext,
+    inspected: Vec<Inspected>,
+    (same_place, number): (bool, u32),
+    actions: &KeyActions,
+    mut refused: Vec<Refusal>,
+) -> Result<JobPlan, Vec<Refusal>> {
+    let attempt = Attempt {
+        run_id: context.run_id,
+        number,
+    };
+    match plan::job(&context.job, inspected, same_place, attempt, actions) {
+        Ok(plan) if refused.is_empty() => Ok(plan),
+        Ok(_) => Err(refused),
+        Err(refusals) => {
+            refused.extend(refusals);
+            Err(refused)
+        }
+    }
+}
+
+/// The same where the source is files: what their headers name is paired with the target's columns.
+pub(super) async fn inspect_files(
+    context: &JobContext,
+    files: &FileSource,
+    target: &Session,
+    attempt: u32,
+) -> Result<Inspection> {
+    let job = &context.job;
+    context.phase.enter(Phase::Inspect);
+    let tables = files::tables(job);
+    let names: Vec<QualifiedName> = tables.iter().map(|table| table.target.clone()).collect();
+    target.begin_reading(Phase::Inspect).await?;
+    let to = catalog::read(target, &names).await?;
+    let (mut attachments, actions) = attached(target, job, &names).await?;
+    let mut refused = Vec::from_iter(ledger::refuse_stages(target, job).await?);
+    // A program that writes to the standard input may take its time.
+    target.end_reading(Phase::Inspect).await?;
+    let mut inspected = Vec::with_capacity(tables.len());
+    for spec in tables {
+        let desc = to.get(&spec.target);
+        let mut entry = files.describe(job, spec, desc, &mut refused).await?;
+        entry.attachments = attachments.remove(&entry.spec.target);
+        inspected.push(entry);
+    }
+    Ok(Inspection {
+        plan: planned(context, inspected, (false, attempt), &actions, refused),
+        target: to,
+        snapshot: None,
     })
 }
 
@@ -162,7 +260,7 @@ fn names(tables: &[TableSpec], side: Side) -> Vec<QualifiedName> {
         .filter_map(|spec| match (side, &spec.input) {
             (Side::Target | Side::Local, _) => Some(spec.target.clone()),
             (Side::Source, TableInput::Relation(name)) => Some(name.clone()),
-            (Side::Source, TableInput::Query(_)) => None,
+            (Side::Source, TableInput::Query(_) | TableInput::File(_)) => None,
         })
         .collect()
 }
@@ -196,11 +294,42 @@ pub(super) async fn place(session: &Session) -> Result<(String, String)> {
 
 /// Connects to both servers and plans. Moves no rows, and locks nothing on the target.
 pub async fn plan_only(run: &RunContext) -> Result<Result<JobPlan, Vec<Refusal>>> {
-    let source = open(&run.context, Side::Source).await?;
-    let target = open(&run.context, Side::Target).await?;
+    let context = &run.context;
+    if !context.target.is_database() {
+        return plan_export(context).await;
+    }
+    let target = open(context, Side::Target).await?;
+    if !context.source.is_database() {
+        let planned = plan_files(run, &target).await;
+        target.close(CLOSE_WAIT).await;
+        return planned;
+    }
+    let source = open(context, Side::Source).await?;
     let planned = plan_with(run, &source, &target).await;
     tokio::join!(source.close(CLOSE_WAIT), target.close(CLOSE_WAIT));
     planned
+}
+
+async fn plan_export(context: &JobContext) -> Result<Result<JobPlan, Vec<Refusal>>> {
+    let source = open(context, Side::Source).await?;
+    let planned = async {
+        let (mut plan, _) = inspect_export(context, &source, &SnapshotAge::default()).await?;
+        if let Ok(plan) = &mut plan {
+            preflight::check_source(context, &source, plan).await?;
+            plan.seen_locks.source = catalog::locked(&source).await?;
+        }
+        Ok(plan)
+    };
+    let planned = planned.await;
+    source.close(CLOSE_WAIT).await;
+    planned
+}
+
+async fn plan_files(run: &RunContext, target: &Session) -> Result<Result<JobPlan, Vec<Refusal>>> {
+    let context = &run.context;
+    let files = FileSource::new(&context.source);
+    let inspected = inspect_files(context, &files, target, 1).await?;
+    refuse(run, None, target, inspected.plan).await
 }
 
 async fn plan_with(
@@ -209,13 +338,26 @@ async fn plan_with(
     target: &Session,
 ) -> Result<Result<JobPlan, Vec<Refusal>>> {
     let inspected = inspect(&run.context, source, target, &SnapshotAge::default(), 1).await?;
+    refuse(run, Some(source), target, inspected.plan).await
+}
+
+/// Adds what the servers would refuse.
+async fn refuse(
+    run: &RunContext,
+    source: Option<&Session>,
+    target: &Session,
+    plan: Result<JobPlan, Vec<Refusal>>,
+) -> Result<Result<JobPlan, Vec<Refusal>>> {
     let unwritable = preflight::unwritable(run, target).await?;
-    Ok(match inspected.plan {
+    Ok(match plan {
         Ok(mut plan) => {
             let mut refusals = preflight::check(&run.context, source, target, &mut plan).await?;
             refusals.extend(unwritable);
             plan.seen_locks = SeenLocks {
-                source: catalog::locked(source).await?,
+                source: match source {
+                    Some(source) => catalog::locked(source).await?,
+                    None => Vec::new(),
+                },
                 partitions: catalog::partitions(target, &lock::partitioned_candidates(&plan))
                     .await?,
             };

@@ -8,6 +8,8 @@ mod checksum;
 mod commit_resolution;
 mod context;
 mod copy;
+mod export;
+mod files;
 mod gate;
 pub mod inspect;
 pub mod ledger;

@@ -15,16 +15,12 @@ use crate::plan::{self, Refusal};
 /// *Errors:* the source's own, for example about a function that the role may not execute.
 pub(super) async fn check(
     context: &JobContext,
-    source: &Session,
+    source: Option<&Session>,
     target: &Session,
     plan: &mut JobPlan,
 ) -> Result<Vec<Refusal>> {
-    let computed = |table: &&CopyPlan| is_computed(&context.job, table);
-    for table in plan.tables.iter().filter(computed) {
-        // Starts the statement, which checks privileges, and reads no row.
-        let sql = format!("({}) LIMIT 0", table.comparison.source);
-        let begun = source.query(Phase::Inspect, &sql, &[]).await;
-        begun.map_err(|error| error.on(table.read_relation()))?;
+    if let Some(source) = source {
+        check_source(context, source, plan).await?;
     }
     let tables = plan.tables.iter();
     let columns = tables.flat_map(|table| {
@@ -36,6 +32,22 @@ pub(super) async fn check(
     let found = obstacles(target, &columns).await?;
     target.end_reading(Phase::Inspect).await?;
     Ok(plan::obstacles::judge(&context.job, plan, &found))
+}
+
+/// Starts a query on the source for each view, query or computed column, which checks privileges.
+pub(super) async fn check_source(
+    context: &JobContext,
+    source: &Session,
+    plan: &JobPlan,
+) -> Result<()> {
+    let computed = |table: &&CopyPlan| is_computed(&context.job, table);
+    for table in plan.tables.iter().filter(computed) {
+        // Reads no row.
+        let sql = format!("({}) LIMIT 0", table.comparison.source);
+        let begun = source.query(Phase::Inspect, &sql, &[]).await;
+        begun.map_err(|error| error.on(table.read_relation()))?;
+    }
+    Ok(())
 }
 
 /// Does its SELECT contain more than the columns of a table?

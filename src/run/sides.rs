@@ -4,6 +4,7 @@
 use futures_util::future::join_all;
 
 use super::bounds::{ABORT_WAIT, CLOSE_WAIT};
+use super::files::FileSource;
 use super::worker_pool::WorkerPool;
 use crate::error::{Error, ErrorKind, Phase, Result, Side};
 use crate::pg::session::Session;
@@ -12,6 +13,8 @@ use crate::pg::session::Session;
 #[derive(Default)]
 pub(super) struct Sides {
     pub source: Option<Session>,
+    /// The source, where it is files.
+    pub files: Option<FileSource>,
     pub target: Option<Session>,
     /// Holds the job's advisory lock if there are several transactions on the target.
     pub job_lock: Option<Session>,
@@ -50,4 +53,25 @@ pub(super) fn opened(session: &Option<Session>, side: Side) -> Result<&Session> 
     let what = "the session is gone";
     let gone = || Error::new(ErrorKind::Bug, Phase::Commit, side, what);
     session.as_ref().ok_or_else(gone)
+}
+
+/// What rows are read from.
+#[derive(Clone, Copy)]
+pub(super) enum SourceEnd<'a> {
+    Server(&'a Session),
+    Files(&'a FileSource),
+}
+
+impl<'a> SourceEnd<'a> {
+    /// The session. *Errors:* `Bug`, because plans of files have no step that needs one.
+    pub fn session(self) -> Result<&'a Session> {
+        match self {
+            SourceEnd::Server(session) => Ok(session),
+            SourceEnd::Files(files) => {
+                let what = "a step needs a session on a source that is files";
+                let error = Error::new(ErrorKind::Bug, Phase::CopyOut, Side::Local, what);
+                Err(error.at(files.server()))
+            }
+        }
+    }
 }

@@ -4,7 +4,7 @@ use super::commit_resolution::{self, CommitLookup};
 use super::gate::RowsBefore;
 use super::modes::{self, snapshot_wait::OlderSnapshots};
 use super::run_progress::RunProgress;
-use super::sides::{Sides, opened};
+use super::sides::{Sides, SourceEnd, opened};
 use super::transaction::TransactionContext;
 use super::{
     RunContext, advisory_lock, checksum, copy, gate, inspect, ledger, leftovers, watermark,
@@ -59,10 +59,12 @@ async fn carry_out_step(
 ) -> Result<()> {
     let job = &run.context.job;
     let (tables, workers) = (current.tables(), current.plan.workers);
-    let (source, target) = (
-        opened(&sides.source, Side::Source)?,
-        opened(&sides.target, Side::Target)?,
-    );
+    let target = opened(&sides.target, Side::Target)?;
+    // Not by a method of `Sides`, which would borrow the pool, too.
+    let source = match (&sides.files, &sides.source) {
+        (Some(files), _) => SourceEnd::Files(files),
+        (None, source) => SourceEnd::Server(opened(source, Side::Source)?),
+    };
     let pool = &mut sides.pool;
     let first = results.first_table;
     match step {
@@ -85,7 +87,8 @@ async fn carry_out_step(
         Step::FreeNames => modes::swap::free_names(target, tables).await,
         Step::CompareDefinitions => advisory_lock::unchanged(target, tables, current.planned).await,
         Step::OpenWorkers => {
-            pool.open(&run.context, source, current.workers).await?;
+            pool.open(&run.context, source.session()?, current.workers)
+                .await?;
             pool.created_tables = tables.iter().map(|t| t.written().clone()).collect();
             Ok(())
         }
@@ -127,24 +130,29 @@ async fn carry_out_step(
             modes::staging::judge(target, job, quarantined, tables, reports).await
         }
         Step::NoteSnapshots => {
-            let mut own = pool.readers(&run.context, source);
+            let mut own = pool.readers(&run.context, source.session()?);
             own.extend(sides.job_lock.as_ref().map(Session::pid));
             results.older_snapshots = modes::snapshot_wait::find_older(target, &own).await?;
             Ok(())
         }
         Step::EndSnapshot => {
             pool.release().await;
-            source.run(Phase::CopyOut, "COMMIT").await?;
+            source.session()?.run(Phase::CopyOut, "COMMIT").await?;
             current.snapshot_age.end();
             Ok(())
         }
-        Step::Gate => gate::check(job, target, &results.before, &mut progress.tables[first..]),
+        Step::Gate => {
+            let tables = &mut progress.tables[first..];
+            gate::check(&run.context, target.server(), &results.before, tables)
+        }
         Step::CheckKeys => modes::staging::check(target, job, tables).await,
         Step::Apply => {
             modes::rounds::apply(target, job, tables, &mut progress.tables[first..]).await
         }
         Step::BuildIndexes => modes::swap::index(target, pool.targets(), tables).await,
-        Step::CompareChecksums => checksum::check(&run.context, source, target, tables).await,
+        Step::CompareChecksums => {
+            checksum::check(&run.context, source.session()?, target, tables).await
+        }
         Step::Record => {
             run.context.tell(Event::Publishing);
             let reached = &progress.reached[results.first_reached..];
@@ -156,6 +164,11 @@ async fn carry_out_step(
         }
         Step::WaitForSnapshots => {
             modes::snapshot_wait::wait(target, job, &results.older_snapshots).await
+        }
+        Step::PublishFiles => {
+            let what = "files are published by an attempt of their own";
+            let (kind, phase) = (ErrorKind::Bug, Phase::Publish);
+            Err(Error::new(kind, phase, Side::Local, what))
         }
         Step::ReplaceTargets => modes::swap::publish(target, job, tables).await,
     }

@@ -3,6 +3,7 @@
 use futures_util::future::{join_all, try_join_all};
 
 use super::bounds::CLOSE_WAIT;
+use super::sides::SourceEnd;
 use super::{JobContext, inspect};
 use crate::error::{Error, ErrorKind, Phase, Result, Side};
 use crate::pg::ident::{QualifiedName, quote_literal};
@@ -23,7 +24,7 @@ pub(super) struct WorkerPool {
 /// The source and target session of one worker.
 #[derive(Clone, Copy)]
 pub(super) struct SessionPair<'a> {
-    pub source: &'a Session,
+    pub source: SourceEnd<'a>,
     pub target: &'a Session,
 }
 
@@ -64,11 +65,12 @@ impl WorkerPool {
     }
 
     /// One pair for each worker. With an empty pool, the run's own two sessions are the only pair.
-    pub fn pairs<'a>(&'a self, source: &'a Session, target: &'a Session) -> Vec<SessionPair<'a>> {
+    pub fn pairs<'a>(&'a self, source: SourceEnd<'a>, target: &'a Session) -> Vec<SessionPair<'a>> {
         if self.targets.is_empty() {
             return vec![SessionPair { source, target }];
         }
-        let sources = std::iter::once(source).chain(&self.sources);
+        let others = self.sources.iter().map(SourceEnd::Server);
+        let sources = std::iter::once(source).chain(others);
         let pair = |(source, target)| SessionPair { source, target };
         sources.zip(&self.targets).map(pair).collect()
     }

@@ -18,6 +18,7 @@ mod daemon;
 mod errors;
 mod failover;
 mod faults;
+mod files;
 mod foreign_keys;
 mod fuzz;
 mod generated;

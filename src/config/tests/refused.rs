@@ -30,7 +30,7 @@ fn what_is_not_toml_is_reported_with_line_and_column(#[case] text: &str, #[case]
 #[rstest]
 #[case(
     "log = 1",
-    "t.toml:5: servers.mart.log: unknown key; known here: conninfo, password_file, password_env, password_credential, passfile, max_connections, encoding"
+    "t.toml:5: servers.mart.log: unknown key; known here: dir, conninfo, password_file, password_env, password_credential, passfile, max_connections, encoding"
 )]
 #[case("[job.x]", "t.toml:5: job: unknown key; did you mean `jobs`?")]
 #[case(

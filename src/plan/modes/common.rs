@@ -1,8 +1,10 @@
 //! Steps that several modes share.
 
 use super::Facts;
+use crate::catalog::desc::RelationKind;
 use crate::config::spec::{Mode, OnError, Verify};
 use crate::error::Phase;
+use crate::plan::copy::CopyPlan;
 use crate::plan::step::{Run, Step};
 
 const IMMEDIATE: &str = "SET CONSTRAINTS ALL IMMEDIATE";
@@ -69,7 +71,9 @@ pub fn judge(facts: &Facts<'_>) -> Vec<Step> {
 /// The snapshot holds back the source's vacuum: it ends before the target does its part, unless it is
 /// needed for checksums.
 pub fn end_snapshot(facts: &Facts<'_>) -> Option<Step> {
-    (facts.is_last() && !compares(facts)).then_some(Step::EndSnapshot)
+    let from_files = |table: &CopyPlan| table.source_kind == RelationKind::File;
+    let has_snapshot = !facts.all.iter().any(from_files);
+    (has_snapshot && facts.is_last() && !compares(facts)).then_some(Step::EndSnapshot)
 }
 
 /// Compares checksums where the job asks for it.

@@ -176,6 +176,9 @@ fn costly(facts: &Facts<'_>, index: &UniqueIndex) -> Option<String> {
         target,
         ..
     } = *facts;
+    if source.kind == RelationKind::File {
+        return Some("the source is a file, which has no order".to_owned());
+    }
     if target.rows_estimate == Some(0) {
         return Some("the target is empty".to_owned());
     }

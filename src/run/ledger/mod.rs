@@ -80,6 +80,14 @@ pub(super) async fn begin(
     }
 }
 
+/// Can a run be recorded whose target is no database?
+pub(super) fn ready(run: &RunContext) -> Result<()> {
+    match run.ledger.history {
+        History::Target | History::Off => Ok(()),
+        History::Local => local::ready(&run.ledger.state_dir),
+    }
+}
+
 async fn begin_on_target(
     run: &RunContext,
     target: &Session,

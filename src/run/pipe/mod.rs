@@ -5,6 +5,8 @@
 //! each side proceed at its own speed.
 
 pub mod channel;
+mod file_sink;
+mod file_source;
 mod judge;
 pub mod limit;
 mod rows;
@@ -13,13 +15,18 @@ mod source;
 pub mod stream;
 mod watch;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::error::{Phase, Result};
+use crate::files::reader::FileReader;
+use crate::files::writer::{FileWriter, Unpublished};
 use crate::pg::session::Session;
 use crate::plan::copy::CopyPlan;
 use crate::run::ledger::Quarantined;
 
+pub use file_sink::failed as write_error;
+pub use file_source::failed as file_error;
 pub use limit::RateLimit;
 
 /// The rows and bytes that a COPY has moved.
@@ -29,6 +36,16 @@ pub struct Totals {
     pub rows: u64,
     /// Bytes of COPY data, framing included.
     pub bytes: u64,
+    /// Thousandths of the file that were read, where its size is known.
+    pub permille: Option<u16>,
+}
+
+/// What rows are read from.
+pub enum Origin<'a> {
+    /// What this COPY gives on a server.
+    Server(&'a Session, &'a str),
+    /// A file.
+    File(FileReader),
 }
 
 /// Both sides' counts of one table.
@@ -56,33 +73,42 @@ pub struct Pace<'a> {
     pub on_progress: &'a (dyn Fn(Totals) + Sync),
 }
 
-/// Moves the rows that `copy_out` reads, of a table or of one of its ranges. Returns the counts of both
-/// sides.
+/// Moves the rows of the origin, which are those of a table or of one of its ranges. Returns the counts of
+/// both sides.
 ///
 /// *Errors:* the first error; the other side would only fail because of it. After an error, neither session
 /// may be used again: abort both. *Cancellation:* dropping this future leaves both COPYs open; abort both
 /// sessions.
 pub(super) async fn copy(
-    source: &Session,
+    origin: Origin<'_>,
     target: &Session,
     plan: &CopyPlan,
-    copy_out: &str,
     quarantined: Quarantined<'_>,
     pace: Pace<'_>,
 ) -> Result<Copied> {
-    let meter = watch::Meter::new(source.tap(), target.tap(), plan);
+    let counters;
+    let (source, meter) = match &origin {
+        Origin::Server(source, _) => {
+            let meter = watch::Meter::new(source.tap(), target.tap(), plan);
+            (Some(*source), meter)
+        }
+        Origin::File(reader) => {
+            counters = Arc::clone(reader.counters());
+            (None, watch::Meter::of_file(&counters, target.tap()))
+        }
+    };
     let (blocks, incoming) = channel::bounded(channel::CHANNEL_BYTES_MAX);
     target.enter(Phase::CopyIn);
     let moving = async {
         tokio::try_join!(
-            source::pump(source, plan, copy_out, &meter, pace.limit, blocks),
+            read(origin, plan, &meter, pace.limit, blocks),
             take(target, plan, quarantined, &meter, incoming),
         )
     };
     let (totals, judged) = tokio::select! {
         biased;
         moved = moving => moved?,
-        stalled = meter.watch(source, target, &pace) => return Err(stalled.on(&plan.target)),
+        stalled = meter.watch(source, Some(target), &pace) => return Err(stalled.on(&plan.target)),
     };
     Ok(Copied {
         rows_read: totals.rows,
@@ -109,5 +135,45 @@ async fn take(
             written: sink::pump(target, plan, meter, incoming).await?,
             rejected: 0,
         }),
+    }
+}
+
+/// Moves the rows of `plan.copy_out` into a file, which is on disk then and not in its place.
+///
+/// *Errors and cancellation:* as for [`copy`]; the file is removed.
+pub async fn copy_to_file(
+    source: &Session,
+    writer: FileWriter,
+    plan: &CopyPlan,
+    pace: Pace<'_>,
+) -> Result<(Totals, Unpublished)> {
+    let written = Arc::clone(writer.written());
+    let meter = watch::Meter::into_file(source.tap(), &written, plan);
+    let (blocks, incoming) = channel::bounded(channel::CHANNEL_BYTES_MAX);
+    let moving = async {
+        tokio::try_join!(
+            source::pump(source, plan, &plan.copy_out, &meter, pace.limit, blocks),
+            file_sink::pump(writer, plan, &meter, incoming),
+        )
+    };
+    tokio::select! {
+        biased;
+        moved = moving => moved,
+        stalled = meter.watch(Some(source), None, &pace) => Err(stalled),
+    }
+}
+
+async fn read(
+    origin: Origin<'_>,
+    plan: &CopyPlan,
+    meter: &watch::Meter<'_>,
+    limit: Option<&RateLimit>,
+    blocks: channel::Sender,
+) -> Result<Totals> {
+    match origin {
+        Origin::Server(source, copy_out) => {
+            source::pump(source, plan, copy_out, meter, limit, blocks).await
+        }
+        Origin::File(reader) => file_source::pump(reader, plan, meter, limit, blocks).await,
     }
 }

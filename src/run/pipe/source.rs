@@ -8,7 +8,6 @@ use super::limit::{self, RateLimit};
 use super::watch::{Meter, Waiting};
 use crate::error::{Error, ErrorKind, Phase, Result, Side};
 use crate::pg::session::Session;
-use crate::plan::column::CopyFormat;
 use crate::plan::copy::CopyPlan;
 
 /// The two bytes that end binary COPY data: a field count of -1.
@@ -40,7 +39,7 @@ pub(super) async fn pump(
         meter.waits_for(Waiting::Source);
     }
     // The stream ends only after CopyDone. A broken connection is an error above.
-    if plan.format == CopyFormat::Binary && tail != BINARY_TRAILER {
+    if plan.format.is_binary() && tail != BINARY_TRAILER {
         return Err(Error::new(
             ErrorKind::Truncated,
             Phase::CopyOut,
@@ -59,7 +58,7 @@ pub(super) async fn pump(
 }
 
 /// Never returns: the target's side has failed, and its error ends the copy.
-async fn superseded<T>() -> Result<T> {
+pub(super) async fn superseded<T>() -> Result<T> {
     std::future::pending().await
 }
 

@@ -1,16 +1,16 @@
 //! Reports the progress of a copy, and ends a copy that has stalled.
 
-use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use std::time::Duration;
 
 use tokio::time::MissedTickBehavior;
 
 use super::{Pace, Totals};
-use crate::error::{Error, Phase};
+use crate::error::{Error, ErrorKind, Phase, Side};
+use crate::files::reader::Counters;
 use crate::pg::session::Session;
 use crate::pg::tap::TapState;
 use crate::pg::watchdog::Silence;
-use crate::plan::column::CopyFormat;
 use crate::plan::copy::CopyPlan;
 
 /// The interval of progress events and of stall checks.
@@ -28,36 +28,83 @@ pub(super) enum Waiting {
     Limit = 2,
 }
 
-/// Reads the counters of both taps, relative to the start of the copy.
+/// Reads the counters of both ends, relative to the start of the copy.
 pub(super) struct Meter<'a> {
-    source: &'a TapState,
-    target: &'a TapState,
+    source: Reading<'a>,
+    target: Writing<'a>,
     waiting: AtomicU8,
-    messages_before: u64,
-    bytes_before: u64,
-    frames_that_are_no_rows: u64,
+}
+
+enum Writing<'a> {
+    Server(&'a TapState),
+    File(&'a AtomicU64),
+}
+
+enum Reading<'a> {
+    Server {
+        tap: &'a TapState,
+        messages_before: u64,
+        bytes_before: u64,
+        frames_that_are_no_rows: u64,
+    },
+    File(&'a Counters),
+}
+
+impl<'a> Reading<'a> {
+    fn server(tap: &'a TapState, plan: &CopyPlan) -> Self {
+        Reading::Server {
+            tap,
+            messages_before: tap.copy_messages(),
+            bytes_before: tap.copy_bytes(),
+            // The server sends one message a row; in binary the header rides with the first row,
+            // and the trailer is a message of its own.
+            frames_that_are_no_rows: plan.format.frames_that_are_no_rows(),
+        }
+    }
 }
 
 impl<'a> Meter<'a> {
     pub(super) fn new(source: &'a TapState, target: &'a TapState, plan: &CopyPlan) -> Self {
+        Meter::of(Reading::server(source, plan), Writing::Server(target))
+    }
+
+    pub(super) fn of_file(counters: &'a Counters, target: &'a TapState) -> Self {
+        Meter::of(Reading::File(counters), Writing::Server(target))
+    }
+
+    pub(super) fn into_file(source: &'a TapState, written: &'a AtomicU64, plan: &CopyPlan) -> Self {
+        Meter::of(Reading::server(source, plan), Writing::File(written))
+    }
+
+    fn of(source: Reading<'a>, target: Writing<'a>) -> Self {
         Meter {
             source,
             target,
             waiting: AtomicU8::new(Waiting::Source as u8),
-            messages_before: source.copy_messages(),
-            bytes_before: source.copy_bytes(),
-            // The server sends one message for each row. In binary format, the header comes with the first
-            // row, and the trailer is a message of its own.
-            frames_that_are_no_rows: u64::from(plan.format == CopyFormat::Binary),
         }
     }
 
     /// Rows and bytes that have come from the source since the copy began.
     pub(super) fn read_so_far(&self) -> Totals {
-        let messages = self.source.copy_messages() - self.messages_before;
-        Totals {
-            rows: messages.saturating_sub(self.frames_that_are_no_rows),
-            bytes: self.source.copy_bytes() - self.bytes_before,
+        match &self.source {
+            Reading::Server {
+                tap,
+                messages_before,
+                bytes_before,
+                frames_that_are_no_rows,
+            } => {
+                let messages = tap.copy_messages() - messages_before;
+                Totals {
+                    rows: messages.saturating_sub(*frames_that_are_no_rows),
+                    bytes: tap.copy_bytes() - bytes_before,
+                    permille: None,
+                }
+            }
+            Reading::File(counters) => Totals {
+                rows: counters.rows(),
+                bytes: counters.bytes(),
+                permille: counters.permille(),
+            },
         }
     }
 
@@ -70,11 +117,19 @@ impl<'a> Meter<'a> {
         self.waiting.store(whom as u8, Ordering::Relaxed);
     }
 
-    /// Reports progress. Returns only if no bytes move and the server that is waited for is not working.
-    pub(super) async fn watch(&self, source: &Session, target: &Session, pace: &Pace<'_>) -> Error {
+    /// Reports progress. Returns only if no bytes move and the side that is waited for is not working.
+    pub(super) async fn watch(
+        &self,
+        source: Option<&Session>,
+        target: Option<&Session>,
+        pace: &Pace<'_>,
+    ) -> Error {
+        let Some(watched) = target.or(source) else {
+            return std::future::pending().await;
+        };
         let mut ticks = tokio::time::interval(TICK);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let mut silence = Silence::new(target.watchdog(), pace.stall_timeout, self.moved());
+        let mut silence = Silence::new(watched.watchdog(), pace.stall_timeout, self.moved());
         loop {
             ticks.tick().await;
             (pace.on_progress)(self.read_so_far());
@@ -89,6 +144,12 @@ impl<'a> Meter<'a> {
                 true => (source, Phase::CopyOut),
                 false => (target, Phase::CopyIn),
             };
+            let Some(silent) = silent else {
+                match silence.lasts() >= pace.stall_timeout {
+                    true => return silent_file(phase, pace),
+                    false => continue,
+                }
+            };
             let checked = silence
                 .check(silent.watchdog(), phase, || self.moved())
                 .await;
@@ -99,6 +160,35 @@ impl<'a> Meter<'a> {
     }
 
     fn moved(&self) -> (u64, u64) {
-        (self.source.received(), self.target.sent())
+        let received = match &self.source {
+            Reading::Server { tap, .. } => tap.received(),
+            Reading::File(counters) => counters.raw(),
+        };
+        let sent = match self.target {
+            Writing::Server(tap) => tap.sent(),
+            Writing::File(written) => written.load(Ordering::Relaxed),
+        };
+        (received, sent)
     }
+}
+
+/// Nobody can be asked what a disk, or the program at the other end of a pipe, is doing.
+fn silent_file(phase: Phase, pace: &Pace<'_>) -> Error {
+    let seconds = pace.stall_timeout.as_secs_f64();
+    let (side, what) = match phase {
+        Phase::CopyOut => (
+            Side::Source,
+            "nothing came from the file or the program that writes it",
+        ),
+        _ => (
+            Side::Target,
+            "the file, or the program that reads it, took nothing",
+        ),
+    };
+    Error::new(
+        ErrorKind::Stalled,
+        phase,
+        side,
+        format!("{what} for {seconds} s"),
+    )
 }

@@ -43,6 +43,15 @@ pub async fn verify(
     cancelled: &Cancelled,
     watcher: &dyn Watcher,
 ) -> Result<bool> {
+    if !context.source.is_database() || !context.target.is_database() {
+        let message = "`verify` compares two databases, and a server of this job is a directory";
+        return Err(Error::new(
+            ErrorKind::Config,
+            Phase::Verify,
+            Side::Local,
+            message,
+        ));
+    }
     let source = inspect::open(context, Side::Source).await?;
     let target = inspect::open(context, Side::Target).await?;
     let result = tokio::select! {

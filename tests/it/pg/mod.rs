@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use secrecy::SecretString;
-use tableferry::config::spec::{PasswordSource, ServerSpec};
+use tableferry::config::spec::{PasswordSource, ServerPlace, ServerSpec};
 use tableferry::error::{Error, Side};
 use tableferry::pg::{Session, SessionSettings};
 
@@ -19,6 +19,7 @@ mod tls;
 fn server(conninfo: &str) -> ServerSpec {
     ServerSpec {
         name: "shop".to_owned(),
+        place: ServerPlace::Database,
         conninfo: SecretString::from(conninfo),
         password: PasswordSource::Libpq,
         max_connections: 4,

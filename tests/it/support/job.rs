@@ -93,9 +93,21 @@ impl Job {
         self.spawn(arguments).wait(PATIENCE)
     }
 
+    /// Runs the binary to its end with this file as its standard input.
+    #[track_caller]
+    pub fn run_fed(&self, arguments: &[&str], stdin: impl Into<Stdio>) -> Outcome {
+        self.spawn_fed(arguments, stdin.into()).wait(PATIENCE)
+    }
+
     /// Starts the binary in the background.
     #[track_caller]
     pub fn spawn(&self, arguments: &[&str]) -> Running {
+        self.spawn_fed(arguments, Stdio::null())
+    }
+
+    /// The same with a standard input.
+    #[track_caller]
+    pub fn spawn_fed(&self, arguments: &[&str], stdin: Stdio) -> Running {
         let number = self.runs.replace(self.runs.get() + 1);
         // Files, not pipes: nobody reads while it runs, and a full pipe would stop it.
         let stdout = self.directory().join(format!("stdout.{number}"));
@@ -113,7 +125,7 @@ impl Job {
             .envs(self.environment.iter().map(|(name, value)| (name, value)))
             .args(arguments)
             .current_dir(self.directory())
-            .stdin(Stdio::null())
+            .stdin(stdin)
             .stdout(File::create(&stdout).unwrap())
             .stderr(File::create(&stderr).unwrap())
             .spawn()

@@ -6,7 +6,7 @@ use std::time::Duration;
 use secrecy::SecretString;
 use tableferry::catalog;
 use tableferry::catalog::desc::{Inspected, KeyActions, RelationDesc};
-use tableferry::config::spec::{JobSpec, PasswordSource, ServerSpec, TableInput};
+use tableferry::config::spec::{JobSpec, PasswordSource, ServerPlace, ServerSpec, TableInput};
 use tableferry::error::{Error, Phase, Side};
 use tableferry::pg::ident::QualifiedName;
 use tableferry::pg::session::{Session, SessionSettings};
@@ -23,6 +23,7 @@ pub async fn session(conninfo: &str, side: Side) -> Session {
             Side::Source => "source".to_owned(),
             Side::Target | Side::Local => "target".to_owned(),
         },
+        place: ServerPlace::Database,
         conninfo: SecretString::from(conninfo.to_owned()),
         password: PasswordSource::Libpq,
         max_connections: 4,
@@ -104,7 +105,7 @@ async fn inspect(
         .iter()
         .filter_map(|table| match &table.input {
             TableInput::Relation(name) => Some(name.clone()),
-            TableInput::Query(_) => None,
+            TableInput::Query(_) | TableInput::File(_) => None,
         })
         .collect();
     let written_names: Vec<QualifiedName> = tables.iter().map(|t| t.target.clone()).collect();
@@ -114,7 +115,7 @@ async fn inspect(
     for spec in tables {
         let desc = match &spec.input {
             TableInput::Relation(name) => from.remove(name),
-            TableInput::Query(_) => None,
+            TableInput::Query(_) | TableInput::File(_) => None,
         };
         inspected.push(Inspected::new(source, spec, desc, &to).await?);
     }

@@ -8,7 +8,9 @@ use jiff::tz::TimeZone;
 use secrecy::SecretString;
 
 use super::*;
-use crate::config::spec::{Config, DaemonSpec, History, Mode, Overlap, PasswordSource, ServerSpec};
+use crate::config::spec::{
+    Config, DaemonSpec, History, Mode, Overlap, PasswordSource, ServerPlace, ServerSpec,
+};
 use crate::plan::fixtures;
 
 /// A job that copies from server `s` to server `t`, on demand only.
@@ -51,6 +53,7 @@ pub(super) fn config(max_running_jobs: usize, jobs: Vec<JobSpec>) -> Config {
     let server = |name: &str, max_connections| {
         let spec = ServerSpec {
             name: name.to_owned(),
+            place: ServerPlace::Database,
             conninfo: SecretString::from(""),
             password: PasswordSource::Libpq,
             max_connections,

@@ -1,0 +1,128 @@
+//! A directory whose files a job reads or writes, and nothing outside of it.
+
+use std::fs;
+use std::io;
+use std::path::{Component, Path, PathBuf};
+
+/// Why a file of a directory cannot be used: a sentence without the file's name.
+#[derive(Debug)]
+pub enum Refused {
+    /// The configuration, or what stands in the directory, has to change.
+    Misplaced(String),
+    /// The system's own words.
+    Io(io::Error),
+}
+
+impl std::fmt::Display for Refused {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Refused::Misplaced(why) => f.write_str(why),
+            Refused::Io(error) => error.fmt(f),
+        }
+    }
+}
+
+impl From<io::Error> for Refused {
+    fn from(error: io::Error) -> Self {
+        Refused::Io(error)
+    }
+}
+
+/// Is this the name of a file in a directory or below it? *Errors:* why not.
+pub fn check_name(name: &str) -> Result<(), String> {
+    let path = Path::new(name);
+    if name.is_empty() || name.ends_with('/') || path.file_name().is_none() {
+        return Err("is no file name".to_owned());
+    }
+    if name.contains('\0') {
+        return Err("contains a NUL byte".to_owned());
+    }
+    let stays = |part: Component<'_>| matches!(part, Component::Normal(_));
+    match path.components().all(stays) {
+        true => Ok(()),
+        false => Err("leaves the server's `dir`: name a file beneath it, without `..`".to_owned()),
+    }
+}
+
+/// The file to read. Symbolic links are followed as long as they stay beneath the directory.
+pub fn source(directory: &Path, name: &str) -> Result<PathBuf, Refused> {
+    check_name(name).map_err(Refused::Misplaced)?;
+    let directory = fs::canonicalize(directory)?;
+    let path = fs::canonicalize(directory.join(name))?;
+    beneath(&directory, &path)?;
+    Ok(path)
+}
+
+/// The place to write a file. What is there must be a regular file, because it will be replaced.
+pub fn target(directory: &Path, name: &str) -> Result<PathBuf, Refused> {
+    check_name(name).map_err(Refused::Misplaced)?;
+    let directory = fs::canonicalize(directory)?;
+    let path = directory.join(name);
+    let parent = fs::canonicalize(path.parent().unwrap_or(&directory))?;
+    beneath(&directory, &parent)?;
+    let path = match path.file_name() {
+        Some(file) => parent.join(file),
+        None => path,
+    };
+    match fs::symlink_metadata(&path) {
+        Ok(found) if found.is_symlink() => Err(Refused::Misplaced(
+            "is a symbolic link, which would be replaced: name the file itself".to_owned(),
+        )),
+        Ok(found) if !found.is_file() => {
+            Err(Refused::Misplaced("is not a regular file".to_owned()))
+        }
+        Ok(_) => Ok(path),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(path),
+        Err(error) => Err(error.into()),
+    }
+}
+
+fn beneath(directory: &Path, path: &Path) -> Result<(), Refused> {
+    match path.starts_with(directory) {
+        true => Ok(()),
+        false => Err(Refused::Misplaced(
+            "is reached by a symbolic link that leaves the server's `dir`".to_owned(),
+        )),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::symlink;
+
+    #[test]
+    fn files_stay_beneath_the_directory() {
+        let outside = tempfile::tempdir().unwrap();
+        let inside = tempfile::tempdir().unwrap();
+        let dir = inside.path();
+        fs::write(outside.path().join("secret.csv"), "x").unwrap();
+        fs::write(dir.join("a.csv"), "x").unwrap();
+        fs::create_dir(dir.join("sub")).unwrap();
+        fs::write(dir.join("sub/b.csv"), "x").unwrap();
+        symlink(outside.path(), dir.join("out")).unwrap();
+        symlink(outside.path().join("secret.csv"), dir.join("s.csv")).unwrap();
+        symlink("sub/b.csv", dir.join("b.csv")).unwrap();
+
+        for name in ["a.csv", "sub/b.csv", "b.csv"] {
+            assert!(source(dir, name).is_ok(), "{name}");
+        }
+        for name in [
+            "../a.csv",
+            "/etc/passwd",
+            "out/secret.csv",
+            "s.csv",
+            "",
+            "sub/",
+            ".",
+        ] {
+            assert!(source(dir, name).is_err(), "{name}");
+        }
+        for name in ["a.csv", "sub/c.csv", "new.csv"] {
+            assert!(target(dir, name).is_ok(), "{name}");
+        }
+        for name in ["../a.csv", "out/c.csv", "s.csv", "b.csv", "sub", "no/c.csv"] {
+            assert!(target(dir, name).is_err(), "{name}");
+        }
+    }
+}

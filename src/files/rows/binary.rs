@@ -1,0 +1,161 @@
+//! COPY's binary format: signature, flags, extension; rows of counted fields; a trailer.
+
+use super::Fault;
+
+const SIGNATURE: &[u8; 11] = b"PGCOPY\n\xff\r\n\0";
+
+/// Critical flags: bit 16 said that rows have OIDs, which no server writes any more.
+const CRITICAL_FLAGS: u32 = 0xffff_0000;
+
+/// What comes next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Next {
+    Signature,
+    Flags,
+    ExtensionLength,
+    /// A row's number of fields, or the trailer.
+    Fields,
+    FieldLength,
+    Nothing,
+}
+
+/// Where the finder stands.
+#[derive(Clone, Debug)]
+pub struct Binary {
+    next: Next,
+    /// What was read of a number or of the signature.
+    word: [u8; 11],
+    read: usize,
+    /// Bytes to pass over before it.
+    skip: u64,
+    /// Fields of the row that are yet to come.
+    fields: u16,
+    /// The row's last field is being passed over.
+    last_field: bool,
+    pub(super) rows: u64,
+}
+
+impl Default for Binary {
+    fn default() -> Self {
+        Binary {
+            next: Next::Signature,
+            word: [0; 11],
+            read: 0,
+            skip: 0,
+            fields: 0,
+            last_field: false,
+            rows: 0,
+        }
+    }
+}
+
+impl Binary {
+    pub fn next_end(&mut self, bytes: &[u8]) -> Result<Option<usize>, Fault> {
+        let mut at = 0;
+        loop {
+            let passed = (bytes.len() - at).min(usize::try_from(self.skip).unwrap_or(usize::MAX));
+            at += passed;
+            self.skip -= passed as u64;
+            if self.skip > 0 {
+                return Ok(None);
+            }
+            if std::mem::take(&mut self.last_field) {
+                self.rows += 1;
+                return Ok(Some(at));
+            }
+            if at == bytes.len() {
+                return Ok(None);
+            }
+            let length = match self.next {
+                Next::Signature => SIGNATURE.len(),
+                Next::Flags | Next::ExtensionLength | Next::FieldLength => 4,
+                Next::Fields => 2,
+                Next::Nothing => {
+                    return Err(Fault::Malformed(format!(
+                        "data after the trailer, behind row {}",
+                        self.rows
+                    )));
+                }
+            };
+            let taken = (length - self.read).min(bytes.len() - at);
+            self.word[self.read..self.read + taken].copy_from_slice(&bytes[at..at + taken]);
+            self.read += taken;
+            at += taken;
+            if self.read < length {
+                return Ok(None);
+            }
+            self.read = 0;
+            self.understand()?;
+        }
+    }
+
+    fn understand(&mut self) -> Result<(), Fault> {
+        let [a, b, c, d, ..] = self.word;
+        let number = i32::from_be_bytes([a, b, c, d]);
+        match self.next {
+            Next::Signature if self.word == *SIGNATURE => self.next = Next::Flags,
+            Next::Signature => {
+                let message = "the data does not begin with the signature of binary COPY";
+                return Err(Fault::Malformed(message.to_owned()));
+            }
+            Next::Flags if number.cast_unsigned() & CRITICAL_FLAGS == 0 => {
+                self.next = Next::ExtensionLength;
+            }
+            Next::Flags => {
+                let message = "the header has critical flags that are not known";
+                return Err(Fault::Malformed(message.to_owned()));
+            }
+            Next::ExtensionLength => {
+                let message = "the header's extension has a negative length";
+                self.skip =
+                    u64::try_from(number).map_err(|_| Fault::Malformed(message.to_owned()))?;
+                self.next = Next::Fields;
+            }
+            Next::Fields => match i16::from_be_bytes([a, b]) {
+                -1 => self.next = Next::Nothing,
+                count => {
+                    self.fields = u16::try_from(count)
+                        .map_err(|_| self.malformed("a negative number of fields"))?;
+                    self.go_on();
+                }
+            },
+            Next::FieldLength => {
+                self.skip = match number {
+                    -1 => 0,
+                    length => {
+                        u64::try_from(length).map_err(|_| self.malformed("a negative length"))?
+                    }
+                };
+                self.fields -= 1;
+                self.go_on();
+            }
+            Next::Nothing => {}
+        }
+        Ok(())
+    }
+
+    fn go_on(&mut self) {
+        self.last_field = self.fields == 0;
+        self.next = match self.last_field {
+            true => Next::Fields,
+            false => Next::FieldLength,
+        };
+    }
+
+    fn malformed(&self, what: &str) -> Fault {
+        Fault::Malformed(format!("row {}: {what}", self.rows + 1))
+    }
+
+    pub fn finish(&mut self) -> Result<(), Fault> {
+        match self.next {
+            Next::Nothing => Ok(()),
+            Next::Signature | Next::Flags | Next::ExtensionLength => Err(Fault::Truncated(
+                "the data ends within the header of binary COPY".to_owned(),
+            )),
+            Next::Fields | Next::FieldLength => Err(Fault::Truncated(format!(
+                "the data ends behind row {}, without the trailer of binary COPY",
+                self.rows
+            ))),
+        }
+    }
+}

@@ -1,0 +1,175 @@
+//! CSV, as PostgreSQL's `CopyReadLineText` cuts it into lines: the same states, so that the same rows
+//! are found also in strange input.
+
+use memchr::{memchr, memchr2, memchr3};
+
+use super::{Eol, Fault};
+
+/// Where the finder stands.
+#[derive(Clone, Debug)]
+pub struct Csv {
+    quote: u8,
+    /// None where it is the quote: then two quotes in a row need no special care.
+    escape: Option<u8>,
+    eol: Eol,
+    in_quote: bool,
+    last_was_escape: bool,
+    /// A carriage return came last, and the next byte says what it is.
+    after_cr: bool,
+    /// The row has at least one byte.
+    begun: bool,
+    /// The line that is being read.
+    line: u64,
+    pub(super) row_line: u64,
+    pub(super) rows: u64,
+}
+
+impl Csv {
+    pub fn new(quote: u8, escape: u8) -> Self {
+        Csv {
+            quote,
+            escape: (escape != quote).then_some(escape),
+            eol: Eol::Unknown,
+            in_quote: false,
+            last_was_escape: false,
+            after_cr: false,
+            begun: false,
+            line: 1,
+            row_line: 1,
+            rows: 0,
+        }
+    }
+
+    pub fn next_end(&mut self, bytes: &[u8]) -> Result<Option<usize>, Fault> {
+        let mut at = 0;
+        while at < bytes.len() {
+            if self.after_cr {
+                self.after_cr = false;
+                if bytes[at] == b'\n' {
+                    self.eol = Eol::CrLf;
+                    return Ok(Some(self.end(at + 1)));
+                }
+                if self.eol == Eol::CrLf {
+                    return Err(self.mixed("carriage return"));
+                }
+                self.eol = Eol::Cr;
+                return Ok(Some(self.end(at)));
+            }
+            let rest = &bytes[at..];
+            self.begun = true;
+            if self.in_quote {
+                at += self.pass_quoted(rest);
+                continue;
+            }
+            // Outside of quotes an escape that is not the quote is a byte like any other.
+            let Some(found) = memchr3(self.quote, b'\n', b'\r', rest) else {
+                self.last_was_escape = false;
+                return Ok(None);
+            };
+            at += found + 1;
+            match rest[found] {
+                b'\n' => match self.eol {
+                    Eol::Unknown | Eol::Lf => {
+                        self.eol = Eol::Lf;
+                        return Ok(Some(self.end(at)));
+                    }
+                    Eol::Cr | Eol::CrLf => return Err(self.mixed("newline")),
+                },
+                b'\r' => match self.eol {
+                    Eol::Unknown | Eol::CrLf => self.after_cr = true,
+                    Eol::Cr => return Ok(Some(self.end(at))),
+                    Eol::Lf => return Err(self.mixed("carriage return")),
+                },
+                _ => {
+                    self.in_quote = true;
+                    self.last_was_escape = false;
+                }
+            }
+        }
+        Ok(None)
+    }
+
+    /// Passes over bytes within quotes, up to the closing quote if it is there. Gives their number.
+    fn pass_quoted(&mut self, bytes: &[u8]) -> usize {
+        let mut at = 0;
+        while at < bytes.len() {
+            let rest = &bytes[at..];
+            let found = match self.escape {
+                None => memchr(self.quote, rest),
+                Some(_) if self.last_was_escape => Some(0),
+                Some(escape) => memchr2(self.quote, escape, rest),
+            };
+            let passed = found.unwrap_or(rest.len());
+            self.count_lines(&rest[..passed]);
+            let Some(found) = found else {
+                return bytes.len();
+            };
+            at += found + 1;
+            let byte = rest[found];
+            let is_escape = self.escape == Some(byte);
+            if is_escape {
+                self.last_was_escape = !self.last_was_escape;
+            }
+            if byte == self.quote && !self.last_was_escape {
+                self.in_quote = false;
+                return at;
+            }
+            self.count_lines(&rest[found..=found]);
+            if !is_escape {
+                self.last_was_escape = false;
+            }
+        }
+        at
+    }
+
+    fn count_lines(&mut self, quoted: &[u8]) {
+        let ends = match self.eol {
+            Eol::Lf => b'\n',
+            // The server's way; before the first line's end it looks for carriage returns, too.
+            Eol::Unknown | Eol::Cr | Eol::CrLf => b'\r',
+        };
+        self.line += memchr::memchr_iter(ends, quoted).count() as u64;
+    }
+
+    fn end(&mut self, at: usize) -> usize {
+        self.rows += 1;
+        self.line += 1;
+        self.row_line = self.line;
+        self.begun = false;
+        at
+    }
+
+    pub fn finish(&mut self) -> Result<bool, Fault> {
+        if self.in_quote {
+            return Err(Fault::Truncated(format!(
+                "line {}: the last value has no closing quote",
+                self.row_line
+            )));
+        }
+        if self.after_cr {
+            // A carriage return at the very end: a line of its own kind, or half of the last newline.
+            if self.eol == Eol::CrLf {
+                return Err(Fault::Truncated(format!(
+                    "line {}: the last newline is incomplete",
+                    self.row_line
+                )));
+            }
+            self.eol = Eol::Cr;
+            self.after_cr = false;
+            self.end(0);
+            return Ok(false);
+        }
+        if self.begun {
+            self.end(0);
+            return Ok(true);
+        }
+        Ok(false)
+    }
+
+    fn mixed(&self, what: &str) -> Fault {
+        Fault::Malformed(format!(
+            "line {}: an unquoted {what} where lines end otherwise",
+            self.line
+        ))
+    }
+}

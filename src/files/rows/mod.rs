@@ -1,0 +1,110 @@
+//! Where rows end in COPY data of each format: streaming, in bounded memory, and as the server sees it.
+//! The server parses the values.
+
+mod binary;
+mod csv;
+mod text;
+
+use std::fmt;
+
+use super::layout::{FileFormat, Layout};
+
+/// Finds row ends in bytes that come piece by piece.
+#[derive(Clone, Debug)]
+pub enum RowFinder {
+    /// `FORMAT csv`.
+    Csv(csv::Csv),
+    /// `FORMAT text`.
+    Text(text::Text),
+    /// `FORMAT binary`.
+    Binary(binary::Binary),
+}
+
+/// Why the bytes are no rows.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Fault {
+    /// They end within a row, or before the end that the format demands.
+    Truncated(String),
+    /// They are not of the format.
+    Malformed(String),
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Fault::Truncated(what) | Fault::Malformed(what) => f.write_str(what),
+        }
+    }
+}
+
+/// How a line ends. The first line decides, as on the server.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Eol {
+    #[default]
+    Unknown,
+    Lf,
+    CrLf,
+    Cr,
+}
+
+impl RowFinder {
+    /// For data of this layout.
+    pub fn new(layout: &Layout) -> Self {
+        match layout.format {
+            FileFormat::Csv => RowFinder::Csv(csv::Csv::new(layout.quote(), layout.escape())),
+            FileFormat::Text => RowFinder::Text(text::Text::default()),
+            FileFormat::Binary => RowFinder::Binary(binary::Binary::default()),
+        }
+    }
+
+    /// Passes over bytes that continue those before. `Some(n)`: a row ends before byte `n`, and the rest
+    /// is yet to be passed over. `None`: all were passed over, and no row ends in them. In binary, the
+    /// file's header belongs to the first row.
+    ///
+    /// *Errors:* the bytes are not of the format; the message has the line, or the row in binary.
+    pub fn next_end(&mut self, bytes: &[u8]) -> Result<Option<usize>, Fault> {
+        match self {
+            RowFinder::Csv(csv) => csv.next_end(bytes),
+            RowFinder::Text(text) => text.next_end(bytes),
+            RowFinder::Binary(binary) => binary.next_end(bytes),
+        }
+    }
+
+    /// The bytes are over. Gives true if they end with a row that has no newline.
+    ///
+    /// *Errors:* `Truncated`.
+    pub fn finish(&mut self) -> Result<bool, Fault> {
+        match self {
+            RowFinder::Csv(csv) => csv.finish(),
+            RowFinder::Text(text) => text.finish(),
+            RowFinder::Binary(binary) => binary.finish().map(|()| false),
+        }
+    }
+
+    /// Rows whose end was passed, with the header's.
+    pub fn rows(&self) -> u64 {
+        match self {
+            RowFinder::Csv(csv) => csv.rows,
+            RowFinder::Text(text) => text.rows,
+            RowFinder::Binary(binary) => binary.rows,
+        }
+    }
+
+    /// The line in which the row begins that comes next, from 1; in binary the row.
+    pub fn line(&self) -> u64 {
+        match self {
+            RowFinder::Csv(csv) => csv.row_line,
+            RowFinder::Text(text) => text.row_line,
+            RowFinder::Binary(binary) => binary.rows + 1,
+        }
+    }
+}
+
+/// A row without its newline.
+pub fn without_newline(row: &[u8]) -> &[u8] {
+    let row = row.strip_suffix(b"\n").unwrap_or(row);
+    row.strip_suffix(b"\r").unwrap_or(row)
+}
+
+#[cfg(test)]
+mod tests;

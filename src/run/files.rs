@@ -1,0 +1,179 @@
+//! A source that is a directory, or the standard input: which files a job means, and their readers.
+
+use std::collections::BTreeMap;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use super::pipe::file_error;
+use crate::catalog::desc::{Inspected, RelationDesc};
+use crate::config::files::layout;
+use crate::config::spec::{FileInput, JobSpec, ServerPlace, ServerSpec};
+use crate::config::spec::{TableInput, TableSpec};
+use crate::error::{Error, ErrorKind, Phase, Result, Side};
+use crate::files::directory::{self, Refused};
+use crate::files::layout::Layout;
+use crate::files::reader::{FileReader, Input, ReadError};
+use crate::pg::ident::QualifiedName;
+use crate::plan::Refusal;
+use crate::plan::column::CopyFormat;
+use crate::plan::copy::CopyPlan;
+use crate::plan::file;
+
+/// The files of a run's source.
+pub(super) struct FileSource {
+    server: String,
+    place: ServerPlace,
+    /// The headers that the plan was made from.
+    headers: Mutex<BTreeMap<QualifiedName, Vec<String>>>,
+    /// The standard input can be opened only once.
+    stdin: Mutex<Option<FileReader>>,
+}
+
+impl FileSource {
+    pub fn new(server: &ServerSpec) -> Self {
+        FileSource {
+            server: server.name.clone(),
+            place: server.place.clone(),
+            headers: Mutex::default(),
+            stdin: Mutex::default(),
+        }
+    }
+
+    /// The server's name in the configuration.
+    pub fn server(&self) -> &str {
+        &self.server
+    }
+
+    /// What the plan has to know of one table and its file.
+    ///
+    /// *Errors:* the file cannot be read, or has no header.
+    pub async fn describe(
+        &self,
+        job: &JobSpec,
+        mut spec: TableSpec,
+        target: Option<&RelationDesc>,
+        refusals: &mut Vec<Refusal>,
+    ) -> Result<Inspected> {
+        let name = spec.file_name();
+        let layout = match layout(job, &spec) {
+            Ok(layout) => layout,
+            Err(message) => {
+                refusals.push(
+                    Refusal::mismatch(Side::Source, &name, message).of_kind(ErrorKind::Config),
+                );
+                Layout::new(crate::files::layout::FileFormat::Csv)
+            }
+        };
+        let file = FileInput { name, layout };
+        let header = match refusals.is_empty() {
+            true => self.header(&spec, &file).await?,
+            false => None,
+        };
+        let source = target.map(|target| {
+            let header = header.as_deref();
+            file::describe(&spec, &file, header, target, refusals)
+        });
+        spec.input = TableInput::File(file);
+        Ok(Inspected {
+            target: target.cloned(),
+            source,
+            attachments: None,
+            constraints: Default::default(),
+            set: BTreeMap::new(),
+            progress: None,
+            spec,
+        })
+    }
+
+    /// Reads the header, where there is one.
+    async fn header(&self, spec: &TableSpec, file: &FileInput) -> Result<Option<Vec<String>>> {
+        let mut reader = self.open(&file.name, &file.layout)?;
+        let header = match file.layout.header {
+            true => {
+                let names = reader.header().await;
+                let failed = |error| file_error(&file.name, error).in_phase(Phase::Inspect);
+                Some(names.map_err(|error| failed(error).at(&self.server))?)
+            }
+            false => None,
+        };
+        if let Some(names) = &header {
+            lock(&self.headers).insert(spec.target.clone(), names.clone());
+        }
+        if self.place == ServerPlace::Standard {
+            *lock(&self.stdin) = Some(reader);
+        }
+        Ok(header)
+    }
+
+    fn open(&self, name: &str, layout: &Layout) -> Result<FileReader> {
+        let input = match &self.place {
+            ServerPlace::Directory(path) => {
+                let path = directory::source(path, name).map_err(|refused| {
+                    refusal(Phase::CopyOut, Side::Source, name, refused).at(&self.server)
+                })?;
+                Input::File(path)
+            }
+            ServerPlace::Standard | ServerPlace::Database => Input::Stdin,
+        };
+        let started = FileReader::start(input, layout.clone());
+        started.map_err(|error| file_error(name, ReadError::Io(error)))
+    }
+
+    /// Opens a table's file to read its rows. *Errors:* its header is not what was planned for.
+    pub async fn reader(&self, table: &CopyPlan) -> Result<FileReader> {
+        if let Some(reader) = lock(&self.stdin).take() {
+            return Ok(reader);
+        }
+        let CopyFormat::File(layout) = &table.format else {
+            let message = "a file was planned without its format";
+            return Err(Error::new(
+                ErrorKind::Bug,
+                Phase::CopyOut,
+                Side::Local,
+                message,
+            ));
+        };
+        let mut reader = self.open(&table.source, layout)?;
+        if layout.header {
+            let planned = lock(&self.headers).get(&table.target).cloned();
+            let failed = |error| {
+                file_error(&table.source, error)
+                    .at(&self.server)
+                    .on(&table.target)
+            };
+            let names = reader.header().await.map_err(failed)?;
+            if planned != Some(names) {
+                let what = "was replaced while the copy was being planned".to_owned();
+                return Err(failed(ReadError::Changed(what)));
+            }
+        }
+        Ok(reader)
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// The error of a file that may not, or cannot, be opened.
+pub(super) fn refusal(phase: Phase, side: Side, name: &str, refused: Refused) -> Error {
+    let kind = match &refused {
+        Refused::Misplaced(_) => ErrorKind::Config,
+        Refused::Io(error) => match error.kind() {
+            std::io::ErrorKind::PermissionDenied => ErrorKind::Permission,
+            std::io::ErrorKind::NotFound => ErrorKind::SchemaMismatch,
+            _ => ErrorKind::Unreachable,
+        },
+    };
+    Error::new(kind, phase, side, format!("{name}: {refused}"))
+}
+
+/// The tables of a job whose source is a directory: each is named.
+pub(super) fn tables(job: &JobSpec) -> Vec<TableSpec> {
+    let named = job.tables.iter().filter_map(|pattern| pattern.literal());
+    let mut tables: BTreeMap<QualifiedName, TableSpec> = named
+        .map(|name| (name.clone(), TableSpec::whole(&name)))
+        .collect();
+    let own = job.table.iter();
+    tables.extend(own.map(|(name, spec)| (name.clone(), spec.clone())));
+    tables.into_values().collect()
+}
