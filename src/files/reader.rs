@@ -22,9 +22,9 @@ const BLOCK_BYTES_MAX: usize = 64 << 10;
 /// Blocks that are read ahead.
 const BLOCKS_AHEAD: usize = 4;
 
-/// The logarithm of the largest window of a zstd frame: 128 MiB. A frame's writer chooses its window, and
+/// The largest window of a zstd frame, a power of two. A frame's writer chooses its window, and
 /// with it the memory that reading takes.
-const ZSTD_WINDOW_LOG_MAX: u32 = 27;
+const ZSTD_WINDOW_BYTES_MAX: u32 = 128 << 20;
 
 /// What is read.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -451,7 +451,7 @@ fn decompressed<'a>(
         Compression::Gzip => Box::new(MultiGzDecoder::new(raw)),
         Compression::Zstd => {
             let mut decoder = zstd::Decoder::with_buffer(raw)?;
-            decoder.window_log_max(ZSTD_WINDOW_LOG_MAX)?;
+            decoder.window_log_max(ZSTD_WINDOW_BYTES_MAX.ilog2())?;
             Box::new(decoder)
         }
         Compression::Plain => Box::new(raw),
