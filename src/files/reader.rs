@@ -12,12 +12,10 @@ use bytes::Bytes;
 use flate2::bufread::MultiGzDecoder;
 use tokio::sync::mpsc;
 
+use super::cutter::{BLOCK_BYTES_MAX, Cutter};
 use super::header;
 use super::layout::{Compression, FileFormat, Layout};
-use super::rows::{Fault, RowFinder, without_newline};
-
-/// Bytes of one block, and of the longest header. A block ends where a row ends, unless the row is longer.
-const BLOCK_BYTES_MAX: usize = 64 << 10;
+use super::rows::{Fault, RowFinder};
 
 /// Blocks that are read ahead.
 const BLOCKS_AHEAD: usize = 4;
@@ -305,99 +303,6 @@ impl Reading<'_> {
         self.sender
             .blocking_send(Ok(item))
             .map_err(|_| Stop::Unwanted)
-    }
-}
-
-/// Cuts blocks where rows end, and mends rows that servers take for the end of the data.
-struct Cutter {
-    quote: Option<u8>,
-    is_text: bool,
-    wants_header: bool,
-    header: Option<Vec<u8>>,
-    /// The begin of a row whose end is yet to come; the finder has passed it.
-    tail: Vec<u8>,
-    /// The row that is being read began in a block that is gone.
-    begun_before: bool,
-}
-
-impl Cutter {
-    fn new(layout: &Layout) -> Self {
-        Cutter {
-            quote: (layout.format == FileFormat::Csv).then(|| layout.quote()),
-            is_text: layout.format == FileFormat::Text,
-            wants_header: layout.header,
-            header: None,
-            tail: Vec::new(),
-            begun_before: false,
-        }
-    }
-
-    fn take_tail(&mut self) -> Vec<u8> {
-        let mut buffer = Vec::with_capacity(BLOCK_BYTES_MAX);
-        buffer.append(&mut self.tail);
-        buffer
-    }
-
-    /// Passes over what was not passed yet, from `at` on. Gives what may be sent.
-    fn pass(
-        &mut self,
-        finder: &mut RowFinder,
-        mut buffer: Vec<u8>,
-        mut at: usize,
-    ) -> Result<Vec<u8>, Fault> {
-        let mut start = 0;
-        while let Some(end) = finder.next_end(&buffer[at..])? {
-            at += end;
-            if std::mem::take(&mut self.wants_header) {
-                self.header = Some(buffer[start..at].to_vec());
-            }
-            if !std::mem::take(&mut self.begun_before) {
-                at = self.mend(&mut buffer, start, at);
-            }
-            start = at;
-        }
-        if start == 0 && buffer.len() >= BLOCK_BYTES_MAX {
-            // A row that is longer than a block goes in pieces.
-            self.begun_before = true;
-            return Ok(buffer);
-        }
-        self.tail = buffer.split_off(start);
-        Ok(buffer)
-    }
-
-    /// The data is over: what is left is the last row, or nothing.
-    fn last(&mut self, mut ready: Vec<u8>) -> Vec<u8> {
-        let mut tail = std::mem::take(&mut self.tail);
-        let length = tail.len();
-        if length > 0 {
-            if std::mem::take(&mut self.wants_header) {
-                self.header = Some(tail.clone());
-            }
-            if !self.begun_before {
-                self.mend(&mut tail, 0, length);
-            }
-        }
-        ready.append(&mut tail);
-        ready
-    }
-
-    /// A row `\.` of CSV is data, which servers before 18 take for the end and leave out what follows:
-    /// quotes do not change its value. In text it is the end, which needs no saying. Gives the row's end.
-    fn mend(&self, buffer: &mut Vec<u8>, start: usize, end: usize) -> usize {
-        if end - start > 4 || without_newline(&buffer[start..end]) != b"\\." {
-            return end;
-        }
-        match self.quote {
-            Some(quote) => {
-                buffer.splice(start..start + 2, [quote, b'\\', b'.', quote]);
-                end + 2
-            }
-            None if self.is_text => {
-                buffer.drain(start..end);
-                start
-            }
-            None => end,
-        }
     }
 }
 

@@ -1,7 +1,7 @@
 //! A file as the source of a table: its columns are those of the target that its header names, for the
 //! target's server reads the values.
 
-use crate::catalog::desc::{ColumnDesc, Privileges, RelationDesc, RelationKind};
+use crate::catalog::desc::{ColumnDesc, RelationDesc, RelationKind};
 use crate::config::spec::{FileInput, TableSpec};
 use crate::error::Side;
 use crate::files::layout::FileFormat;
@@ -34,29 +34,11 @@ pub fn describe(
         let message = "PostgreSQL 14 and older read no header in the text format";
         refusals.push(refuse(file, message).hinted("use CSV, or a file without a header"));
     }
+    let columns = columns.into_iter().map(given).collect();
+    let (name, monetary) = (target.name.clone(), target.lc_monetary.clone());
     RelationDesc {
-        name: target.name.clone(),
         kind: RelationKind::File,
-        server_version: target.server_version,
-        columns: columns.into_iter().map(given).collect(),
-        primary_key: Vec::new(),
-        unique_indexes: Vec::new(),
-        foreign_keys: Vec::new(),
-        referenced_by: Vec::new(),
-        rules: Vec::new(),
-        triggers: Vec::new(),
-        row_security_applies: false,
-        children: Vec::new(),
-        ancestors: Vec::new(),
-        rows_estimate: None,
-        bytes_estimate: 0,
-        blocks: None,
-        privileges: Privileges {
-            select: true,
-            usage: true,
-            ..Privileges::default()
-        },
-        lc_monetary: target.lc_monetary.clone(),
+        ..RelationDesc::query(name, target.server_version, columns, monetary)
     }
 }
 

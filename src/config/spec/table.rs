@@ -1,0 +1,103 @@
+//! A table of a job.
+
+use std::collections::BTreeMap;
+
+use crate::files::layout::{FileFormat, FileOptions, Layout};
+use crate::pg::ident::{Ident, QualifiedName};
+
+/// `[jobs.NAME.table."schema.name"]`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TableSpec {
+    /// The target relation.
+    pub target: QualifiedName,
+    /// What is read.
+    pub input: TableInput,
+    /// Read the rows of the relation's inheritance children, too.
+    pub children: bool,
+    /// The target's columns that are written; default: all that the source has.
+    pub columns: Option<Vec<Ident>>,
+    /// A condition over the source's columns.
+    pub filter: Option<String>,
+    /// What identifies a row; default: the target's primary key.
+    pub key: Option<Vec<Ident>>,
+    /// Read only what is newer.
+    pub watermark: Option<Ident>,
+    /// Read again this much of what was read: a duration or a number, as written.
+    pub watermark_overlap: Option<String>,
+    /// Where merge may delete.
+    pub scope: Scope,
+    /// Allow pairs of types that lose something.
+    pub lossy: bool,
+    /// Expressions over the source's columns, by target column.
+    pub set: BTreeMap<Ident, String>,
+    /// Its file, on a server that is a directory.
+    pub file: FileSpec,
+}
+
+impl TableSpec {
+    /// Copies a relation into one of the same name, without any option.
+    pub fn whole(name: &QualifiedName) -> Self {
+        TableSpec {
+            target: name.clone(),
+            input: TableInput::Relation(name.clone()),
+            children: false,
+            columns: None,
+            filter: None,
+            key: None,
+            watermark: None,
+            watermark_overlap: None,
+            scope: Scope::Table,
+            lossy: false,
+            set: BTreeMap::new(),
+            file: FileSpec::default(),
+        }
+    }
+
+    /// The name of its file beneath `dir`.
+    pub fn file_name(&self) -> String {
+        let QualifiedName { schema, name } = &self.target;
+        let default = || format!("{}.{}.csv", schema.as_str(), name.as_str());
+        self.file.name.clone().unwrap_or_else(default)
+    }
+}
+
+/// `file` and `csv` of a table.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct FileSpec {
+    /// Its name beneath `dir`; default: `schema.table.csv`.
+    pub name: Option<String>,
+    /// Its format, where that is not its name's ending.
+    pub format: Option<FileFormat>,
+    /// How it is written, over what the job says.
+    pub options: FileOptions,
+}
+
+/// What is read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum TableInput {
+    /// A relation of the source.
+    Relation(QualifiedName),
+    /// A query.
+    Query(String),
+    /// A file. The configuration names none here: a run finds that its source is a directory.
+    File(FileInput),
+}
+
+/// A file that is read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FileInput {
+    /// Its name, for people.
+    pub name: String,
+    /// How it is written.
+    pub layout: Layout,
+}
+
+/// Where merge may delete.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Scope {
+    /// In the whole table.
+    Table,
+    /// Only within `where`.
+    Where,
+}
