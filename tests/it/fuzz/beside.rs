@@ -9,6 +9,9 @@ use super::schema::{Filled, Schema, Table, list, quoted};
 use crate::support::dice::Dice;
 use crate::support::{Connection, Databases};
 
+/// Deleted rows of which each is tried with and without it.
+const DELETED_MAX: usize = 6;
+
 /// One transaction of one other session: rows go, then a row comes.
 #[derive(Clone, Debug)]
 pub struct Beside {
@@ -164,19 +167,31 @@ impl Beside {
         done
     }
 
-    /// The target as it would be without the transaction, if that came after the run.
-    pub fn without(&self, done: &Done, after: &Reading) -> Reading {
-        let mut reading: BTreeMap<_, _> = after.clone();
-        if let Some(rows) = reading.get_mut(&self.table) {
-            for row in &done.inserted {
-                if let Some(at) = rows.iter().position(|other| other == row) {
-                    rows.remove(at);
-                }
+    /// The target as it would be without the transaction, if that came after the run. A row that it deleted may
+    /// be one that the run was about to delete: then the run found it gone, and it isn't put back.
+    pub fn without(&self, done: &Done, after: &Reading) -> Vec<Reading> {
+        let mut less: BTreeMap<_, _> = after.clone();
+        let Some(rows) = less.get_mut(&self.table) else {
+            return vec![less];
+        };
+        for row in &done.inserted {
+            if let Some(at) = rows.iter().position(|other| other == row) {
+                rows.remove(at);
             }
-            rows.extend(done.deleted.iter().cloned());
-            rows.sort();
         }
-        reading
+        let deleted = &done.deleted;
+        let all = 1usize << deleted.len().min(DELETED_MAX);
+        let some = (0..all).rev().map(|subset| {
+            let mut reading = less.clone();
+            let back = deleted.iter().enumerate();
+            let back = back.filter(|(at, _)| *at >= DELETED_MAX || subset & (1 << at) != 0);
+            if let Some(rows) = reading.get_mut(&self.table) {
+                rows.extend(back.map(|(_, row)| row.clone()));
+                rows.sort();
+            }
+            reading
+        });
+        some.collect()
     }
 
     pub fn describe(&self, schema: &Schema) -> String {

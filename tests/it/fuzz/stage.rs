@@ -165,8 +165,9 @@ fn run(
     if done.committed
         && let Some(beside) = beside.filter(|b| b.place == Place::Target)
     {
-        let without = beside.without(&done, &after);
-        judged = judged.or_else(|first| judge(&now, &without).map_err(|_| first));
+        for without in beside.without(&done, &after) {
+            judged = judged.or_else(|first| judge(&now, &without).map_err(|_| first));
+        }
     }
     let judged = judged.and_then(|()| {
         shape_before.compare(&Shape::of(db, wanted))?;
