@@ -1,27 +1,12 @@
-//! Jobs whose source or target is a directory: `dir`, `file`, `csv`, and the keys that mean nothing there.
+//! Checks jobs whose source or target is a directory: `file`, `csv`, and the keys that are refused there.
 
 use std::collections::BTreeMap;
 
 use super::diagnostics::Diagnostics;
 use super::error::KeyPath;
-use super::raw::{RawCsv, RawServer};
+use super::raw::RawServer;
 use super::spec::{Compare, FormatChoice, JobSpec, Mode, OnError, TableSpec, Verify};
-use super::table::idents;
-use crate::files::layout::{FileOptions, Layout, format_of};
-
-/// The options of COPY. Values that do not fit were reported with their layer.
-pub(super) fn options(raw: RawCsv, path: &KeyPath, diagnostics: &mut Diagnostics) -> FileOptions {
-    let byte = |text: Option<String>| text.and_then(|text| text.bytes().next());
-    FileOptions {
-        header: raw.header,
-        delimiter: byte(raw.delimiter),
-        null: raw.null,
-        quote: byte(raw.quote),
-        escape: byte(raw.escape),
-        force_null: idents(raw.force_null, &path.child("force_null"), diagnostics),
-        encoding: raw.encoding,
-    }
-}
+use crate::files::layout::{Layout, format_of};
 
 /// Keys of a job, and of its tables, that mean nothing where the source is a directory.
 const NOT_FROM_FILES: [(&str, &str); 2] = [

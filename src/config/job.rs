@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use super::csv;
 use super::diagnostics::Diagnostics;
 use super::error::KeyPath;
 use super::merge::Stacks;
@@ -82,7 +83,7 @@ pub(super) fn job(
         recreate_views: raw.recreate_views,
         compare: raw.compare,
         max_snapshot_age: raw.max_snapshot_age,
-        csv: files::options(raw.csv, &path.child("csv"), diagnostics),
+        csv: csv::options(raw.csv, &path.child("csv"), diagnostics),
     };
     check_itself(&job, path, diagnostics);
     Some(job)

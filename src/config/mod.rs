@@ -9,8 +9,10 @@
 //! ```
 //! No stage stops at its first error: all of them are reported together.
 
+mod columns;
 mod connections;
 mod cron;
+mod csv;
 mod diagnostics;
 mod error;
 #[cfg(test)]

@@ -2,9 +2,10 @@
 
 use std::collections::BTreeMap;
 
+use super::columns::column_names;
+use super::csv;
 use super::diagnostics::Diagnostics;
 use super::error::KeyPath;
-use super::files;
 use super::raw::RawTable;
 use super::spec::{FileSpec, Mode, Scope, TableInput, TableSpec};
 use crate::pg::ident::{Ident, QualifiedName};
@@ -77,9 +78,9 @@ fn table(
         },
         target,
         children: raw.children,
-        columns: idents(raw.columns, &path.child("columns"), diagnostics),
+        columns: column_names(raw.columns, &path.child("columns"), diagnostics),
         filter: raw.filter,
-        key: idents(raw.key, &path.child("key"), diagnostics),
+        key: column_names(raw.key, &path.child("key"), diagnostics),
         watermark: raw.watermark.and_then(|name| Ident::parse(&name).ok()),
         watermark_overlap: raw.watermark_overlap,
         scope: raw.scope,
@@ -88,25 +89,9 @@ fn table(
         file: FileSpec {
             name: raw.file,
             format: None,
-            options: files::options(raw.csv, &path.child("csv"), diagnostics),
+            options: csv::options(raw.csv, &path.child("csv"), diagnostics),
         },
     }
-}
-
-/// Column names, folded, each once. Those that do not parse were reported with their layer.
-pub(super) fn idents(
-    names: Option<Vec<String>>,
-    path: &KeyPath,
-    diagnostics: &mut Diagnostics,
-) -> Option<Vec<Ident>> {
-    let mut idents = Vec::new();
-    for ident in names?.iter().flat_map(|name| Ident::parse(name)) {
-        if idents.contains(&ident) {
-            diagnostics.error(path, format!("names {ident} twice"));
-        }
-        idents.push(ident);
-    }
-    Some(idents)
 }
 
 fn set(
