@@ -73,7 +73,7 @@ pub struct Attachments {
     /// Its live columns.
     pub columns: Vec<Column>,
     /// CHECK constraints, and since version 18 NOT NULL ones.
-    pub checks: Vec<Check>,
+    pub checks: Vec<CheckOrNotNull>,
     /// Its own foreign keys.
     pub foreign_keys: Vec<AttachedForeignKey>,
     /// Its valid indexes.
@@ -235,7 +235,7 @@ pub struct OwnedSequence {
 
 /// A CHECK or NOT NULL constraint.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
-pub struct Check {
+pub struct CheckOrNotNull {
     /// Its name.
     pub name: String,
     /// `CHECK (…) NOT VALID`.

@@ -16,7 +16,7 @@ pub struct Constraints {
     /// Triggers that fire once for each statement that inserts.
     pub statement_triggers: Vec<String>,
     /// CHECK constraints.
-    pub checks: Vec<Check>,
+    pub checks: Vec<CheckConstraint>,
     /// Unique indexes and exclusion constraints.
     pub uniques: Vec<Unique>,
     /// The conditions of the partitions that hold rows, of a partitioned table or a partition; None for one that
@@ -25,14 +25,14 @@ pub struct Constraints {
     /// The columns of the partition keys, at all levels; None where a key has an expression.
     pub partition_columns: Option<Vec<String>>,
     /// Its own foreign keys.
-    pub foreign_keys: Vec<Reference>,
+    pub foreign_keys: Vec<ForeignKeyLookup>,
     /// Constraints, unique indexes and NOT NULL columns that only its partitions have.
     pub of_partitions: Vec<String>,
 }
 
 /// A CHECK constraint.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
-pub struct Check {
+pub struct CheckConstraint {
     /// Its name.
     pub name: String,
     /// The columns that it reads.
@@ -52,7 +52,7 @@ pub struct Unique {
 
 /// A foreign key, with what finds the row that it refers to.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
-pub struct Reference {
+pub struct ForeignKeyLookup {
     /// The constraint's name.
     pub name: String,
     schema: String,
@@ -82,7 +82,7 @@ pub struct ReferenceColumn {
     pub equal: bool,
 }
 
-impl Reference {
+impl ForeignKeyLookup {
     /// The table that it points to.
     pub fn to(&self) -> QualifiedName {
         QualifiedName::new(&self.schema, &self.table)

@@ -41,7 +41,7 @@ pub(super) async fn run(config: &Config, wanted: PlanArgs) -> Exit {
             Ok((_, Err(refusals))) => {
                 exit = Exit::Failed;
                 if wanted.json {
-                    print_json(&Refused {
+                    print_json(&RefusedJob {
                         job,
                         refusals: &refusals,
                     });
@@ -59,7 +59,7 @@ pub(super) async fn run(config: &Config, wanted: PlanArgs) -> Exit {
 }
 
 #[derive(serde::Serialize)]
-struct Refused<'a> {
+struct RefusedJob<'a> {
     job: &'a str,
     refusals: &'a [Refusal],
 }

@@ -15,7 +15,7 @@ use super::syntax::*;
 use crate::wording::nearest;
 
 /// One key.
-pub(super) struct Key {
+pub(super) struct ConfigKey {
     /// Its place; a segment in angle brackets is a name that the user chooses.
     pub path: &'static str,
     /// What may stand behind it.
@@ -31,8 +31,8 @@ const fn key(
     kind: Kind,
     default: Option<&'static str>,
     doc: &'static str,
-) -> Key {
-    Key {
+) -> ConfigKey {
+    ConfigKey {
         path,
         kind,
         default,
@@ -42,7 +42,7 @@ const fn key(
 
 /// The table.
 #[rustfmt::skip]
-pub(super) const KEYS: &[Key] = &[
+pub(super) const KEYS: &[ConfigKey] = &[
     key("daemon.max_running_jobs", Integer { min: 1 },  Some("4"),   "runs at once"),
     key("daemon.shutdown_grace",   Text(&DURATION),     Some("60s"), "how long running jobs may continue after the first SIGTERM"),
     key("daemon.runtime_dir",      Text(&TEXT),         None,        "pid file, trigger spool, control socket"),
@@ -132,7 +132,7 @@ pub(super) const KEYS: &[Key] = &[
     key("jobs.<job>.table.<relation>.set.<column>",      Text(&TEXT),                       None,          "an expression over the source's columns"),
 ];
 
-impl Key {
+impl ConfigKey {
     /// The key's own name.
     pub fn name(&self) -> &'static str {
         self.path.rsplit('.').next().unwrap_or(self.path)
@@ -164,7 +164,7 @@ pub(super) struct Crons(BTreeSet<String>);
 
 impl Crons {
     /// The same as [`Kind::check`], where this key's value was not seen before.
-    pub fn check(&mut self, key: &Key, value: &Spanned<DeValue>) -> Result<Value, Misfit> {
+    pub fn check(&mut self, key: &ConfigKey, value: &Spanned<DeValue>) -> Result<Value, Misfit> {
         let cron = value.get_ref().as_str().filter(|_| key.name() == "cron");
         if let Some(text) = cron
             && self.0.contains(text)
@@ -181,7 +181,7 @@ impl Crons {
 #[derive(Clone, Copy)]
 pub(super) enum Known {
     /// A key with a value.
-    Key(&'static Key),
+    Key(&'static ConfigKey),
     /// A table of keys.
     Table,
     /// Nothing.
@@ -192,7 +192,7 @@ pub(super) enum Known {
 pub(super) struct Node {
     /// Its last segment.
     segment: &'static str,
-    key: Option<&'static Key>,
+    key: Option<&'static ConfigKey>,
     below: Vec<Node>,
 }
 
@@ -271,7 +271,7 @@ pub(super) fn unknown(path: &KeyPath) -> String {
     let mut elsewhere: Vec<String> = KEYS
         .iter()
         .filter(|key| key.name() == path.last())
-        .map(Key::header)
+        .map(ConfigKey::header)
         .collect();
     elsewhere.dedup();
     if !elsewhere.is_empty() {

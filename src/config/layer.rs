@@ -16,12 +16,12 @@ use super::unquoted::key_without_quotes;
 pub(super) type Origins = BTreeMap<KeyPath, Origin>;
 
 /// A table of values.
-pub(super) type Values = Map<String, Value>;
+pub(super) type ConfigTable = Map<String, Value>;
 
 /// What one layer sets. Values that do not fit are left out, and stand in `errors`.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Layer {
-    pub values: Values,
+    pub values: ConfigTable,
     pub origins: Origins,
     pub errors: Vec<ConfigError>,
     /// The file is not TOML: what it would have set is not known.
@@ -148,7 +148,7 @@ impl Layer {
                 }
                 Known::Table => match value.into_inner() {
                     DeValue::Table(inner) => {
-                        self.set(&path, Values::new().into());
+                        self.set(&path, ConfigTable::new().into());
                         self.read_table(inner, node, &path, file);
                         self.origins.insert(path, origin);
                     }
@@ -223,7 +223,7 @@ impl Layer {
 
 /// Puts a value where the path leads, and makes the tables on the way.
 pub(super) fn set_in<'n>(
-    mut table: &mut Values,
+    mut table: &mut ConfigTable,
     path: impl DoubleEndedIterator<Item = &'n str>,
     value: Value,
 ) {
@@ -233,7 +233,7 @@ pub(super) fn set_in<'n>(
     };
     for name in names {
         let inner = table.entry(name.to_owned());
-        let inner = inner.or_insert_with(|| Values::new().into());
+        let inner = inner.or_insert_with(|| ConfigTable::new().into());
         match &mut inner.kind {
             ValueKind::Table(inner) => table = inner,
             _ => return,

@@ -7,11 +7,11 @@ use config::{Config, ConfigError, Value, ValueKind};
 use serde::de::DeserializeOwned;
 
 use super::keys::KEYS;
-use super::layer::{Values, set_in};
+use super::layer::{ConfigTable, set_in};
 use super::raw::{RawJob, RawRoot, RawServer};
 
 /// What the layers set in one table, the last layer last.
-type Stack = Vec<Values>;
+type Stack = Vec<ConfigTable>;
 
 /// All that the layers set, by table.
 pub(super) struct Stacks {
@@ -23,7 +23,7 @@ pub(super) struct Stacks {
 
 impl Stacks {
     /// Sorts the layers' values by table.
-    pub fn new(layers: impl IntoIterator<Item = Values>) -> Stacks {
+    pub fn new(layers: impl IntoIterator<Item = ConfigTable>) -> Stacks {
         let mut stacks = Stacks {
             defaults: Defaults::new(),
             root: Stack::new(),
@@ -68,7 +68,7 @@ impl Stacks {
         let (name, stack) = self.jobs.pop_first()?;
         let mut defaults = self.defaults.of("jobs.<job>");
         for layer in &stack {
-            for relation in table(layer.get("table")).flat_map(Values::keys) {
+            for relation in table(layer.get("table")).flat_map(ConfigTable::keys) {
                 let inner = self.defaults.of("jobs.<job>.table.<relation>");
                 set_in(&mut defaults, ["table", relation].into_iter(), inner.into());
             }
@@ -89,14 +89,14 @@ fn push_all(stacks: &mut BTreeMap<String, Stack>, tables: Option<Value>) {
     }
 }
 
-fn table(value: Option<&Value>) -> impl Iterator<Item = &Values> {
+fn table(value: Option<&Value>) -> impl Iterator<Item = &ConfigTable> {
     value.into_iter().filter_map(|value| match &value.kind {
         ValueKind::Table(table) => Some(table),
         _ => None,
     })
 }
 
-fn typed<T: DeserializeOwned>(defaults: Values, stack: Stack) -> Result<T, ConfigError> {
+fn typed<T: DeserializeOwned>(defaults: ConfigTable, stack: Stack) -> Result<T, ConfigError> {
     let bottom = Config::builder().add_source(Source(defaults));
     stack
         .into_iter()
@@ -106,24 +106,24 @@ fn typed<T: DeserializeOwned>(defaults: Values, stack: Stack) -> Result<T, Confi
 }
 
 #[derive(Clone, Debug)]
-struct Source(Values);
+struct Source(ConfigTable);
 
 impl config::Source for Source {
     fn clone_into_box(&self) -> Box<dyn config::Source + Send + Sync> {
         Box::new(self.clone())
     }
 
-    fn collect(&self) -> Result<Values, ConfigError> {
+    fn collect(&self) -> Result<ConfigTable, ConfigError> {
         Ok(self.0.clone())
     }
 }
 
 /// The defaults, by the path up to the last name that the user chooses.
-struct Defaults(BTreeMap<&'static str, Values>);
+struct Defaults(BTreeMap<&'static str, ConfigTable>);
 
 impl Defaults {
     fn new() -> Defaults {
-        let mut tables: BTreeMap<&str, Values> = BTreeMap::new();
+        let mut tables: BTreeMap<&str, ConfigTable> = BTreeMap::new();
         for key in KEYS {
             if let Some(value) = key.default.and_then(|text| key.kind.check_text(text).ok()) {
                 let (place, rest) = key.split();
@@ -133,7 +133,7 @@ impl Defaults {
         Defaults(tables)
     }
 
-    fn of(&self, place: &str) -> Values {
+    fn of(&self, place: &str) -> ConfigTable {
         self.0.get(place).cloned().unwrap_or_default()
     }
 }

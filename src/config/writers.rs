@@ -9,21 +9,21 @@ use crate::pg::ident::QualifiedName;
 
 /// A job, and whether it removes rows that it did not write.
 #[derive(Clone, Copy)]
-struct Writer<'j> {
+struct WritingJob<'j> {
     job: &'j str,
     replaces: bool,
 }
 
 /// What is written on one server, by name and by wildcard.
 #[derive(Default)]
-struct Written<'j> {
-    tables: BTreeMap<QualifiedName, Vec<Writer<'j>>>,
+struct WrittenTables<'j> {
+    tables: BTreeMap<QualifiedName, Vec<WritingJob<'j>>>,
     wildcards: BTreeMap<&'j str, Vec<(&'j TablePattern, &'j JobSpec)>>,
 }
 
 /// Warns of them. Servers are told apart by name; two wildcards are compared by their text.
 pub(super) fn check(jobs: &BTreeMap<String, JobSpec>, diagnostics: &mut Diagnostics) {
-    let mut servers: BTreeMap<&str, Written> = BTreeMap::new();
+    let mut servers: BTreeMap<&str, WrittenTables> = BTreeMap::new();
     for job in jobs.values() {
         let written = servers.entry(&job.target).or_default();
         for name in job.table.keys() {
@@ -54,9 +54,9 @@ pub(super) fn check(jobs: &BTreeMap<String, JobSpec>, diagnostics: &mut Diagnost
             note(&mut pairs, &all, &name.to_string(), server);
         }
         for (text, jobs) in &written.wildcards {
-            let all: Vec<Writer> = jobs
+            let all: Vec<WritingJob> = jobs
                 .iter()
-                .map(|(_, job)| Writer {
+                .map(|(_, job)| WritingJob {
                     job: &job.name,
                     replaces: replaces(job.mode),
                 })
@@ -74,17 +74,17 @@ pub(super) fn check(jobs: &BTreeMap<String, JobSpec>, diagnostics: &mut Diagnost
     }
 }
 
-fn add<'j>(written: &mut Written<'j>, name: QualifiedName, job: &'j JobSpec) {
+fn add<'j>(written: &mut WrittenTables<'j>, name: QualifiedName, job: &'j JobSpec) {
     let writer = writer(job, &name);
     written.tables.entry(name).or_default().push(writer);
 }
 
-fn writer<'j>(job: &'j JobSpec, name: &QualifiedName) -> Writer<'j> {
+fn writer<'j>(job: &'j JobSpec, name: &QualifiedName) -> WritingJob<'j> {
     let is_part = job
         .table
         .get(name)
         .is_some_and(|table| table.scope == Scope::Where);
-    Writer {
+    WritingJob {
         job: &job.name,
         replaces: replaces(job.mode) && !is_part,
     }
@@ -96,7 +96,7 @@ fn replaces(mode: Mode) -> bool {
 
 fn note<'j>(
     pairs: &mut BTreeMap<(&'j str, &'j str), (String, &'j str)>,
-    writers: &[Writer<'j>],
+    writers: &[WritingJob<'j>],
     table: &str,
     server: &'j str,
 ) {

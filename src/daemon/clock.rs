@@ -30,12 +30,12 @@ const NEVER_SECONDS: i64 = 1 << 40;
 #[derive(Debug)]
 pub struct Clock {
     notice: Option<AsyncFd<File>>,
-    seen: Option<Reading>,
+    seen: Option<ClockReading>,
 }
 
 /// Both clocks at one moment.
 #[derive(Clone, Copy, Debug)]
-struct Reading {
+struct ClockReading {
     wall: Timestamp,
     /// Time since the machine started, including suspension. It cannot be set.
     boot: SignedDuration,
@@ -50,7 +50,7 @@ impl Clock {
         });
         Clock {
             notice: notice.ok(),
-            seen: Reading::take(),
+            seen: ClockReading::take(),
         }
     }
 
@@ -75,7 +75,7 @@ impl Clock {
     /// The time, and by how much the clock was set since the last call: negative if it was set back. `None`:
     /// only small corrections.
     pub fn read(&mut self) -> (Timestamp, Option<SignedDuration>) {
-        let Some(now) = Reading::take() else {
+        let Some(now) = ClockReading::take() else {
             return (Timestamp::now(), None);
         };
         let step = self.seen.and_then(|seen| seen.step_to(now));
@@ -84,7 +84,7 @@ impl Clock {
     }
 }
 
-impl Reading {
+impl ClockReading {
     /// If the process is stopped between the two reads, it would see a step that did not happen.
     fn take() -> Option<Self> {
         let boot = || {
@@ -94,13 +94,13 @@ impl Reading {
         for _ in 0..READINGS_MAX {
             let (before, wall, boot) = (boot()?, Timestamp::now(), boot()?);
             if boot - before <= READ_WITHIN {
-                return Some(Reading { wall, boot });
+                return Some(ClockReading { wall, boot });
             }
         }
         None
     }
 
-    fn step_to(self, now: Reading) -> Option<SignedDuration> {
+    fn step_to(self, now: ClockReading) -> Option<SignedDuration> {
         let passed = now.boot.checked_sub(self.boot)?;
         let step = now.wall.duration_since(self.wall).checked_sub(passed)?;
         (step.abs() >= STEP_MIN).then_some(step)
@@ -140,11 +140,11 @@ mod tests {
         #[case] expected: Option<f64>,
     ) {
         let seconds = SignedDuration::from_secs_f64;
-        let start = Reading {
+        let start = ClockReading {
             wall: "2026-11-21T10:00Z".parse().unwrap(),
             boot: seconds(1000.0),
         };
-        let now = Reading {
+        let now = ClockReading {
             wall: start.wall + seconds(wall_seconds),
             boot: start.boot + seconds(boot_seconds),
         };

@@ -6,25 +6,25 @@ use std::path::{Component, Path, PathBuf};
 
 /// Why a file of a directory cannot be used: a sentence without the file's name.
 #[derive(Debug)]
-pub enum Refused {
+pub enum UnusablePath {
     /// The configuration, or what stands in the directory, has to change.
     Misplaced(String),
     /// The system's own words.
     Io(io::Error),
 }
 
-impl std::fmt::Display for Refused {
+impl std::fmt::Display for UnusablePath {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
-            Refused::Misplaced(why) => f.write_str(why),
-            Refused::Io(error) => error.fmt(f),
+            UnusablePath::Misplaced(why) => f.write_str(why),
+            UnusablePath::Io(error) => error.fmt(f),
         }
     }
 }
 
-impl From<io::Error> for Refused {
+impl From<io::Error> for UnusablePath {
     fn from(error: io::Error) -> Self {
-        Refused::Io(error)
+        UnusablePath::Io(error)
     }
 }
 
@@ -45,8 +45,8 @@ pub fn check_name(name: &str) -> Result<(), String> {
 }
 
 /// The file to read. Symbolic links are followed as long as they stay beneath the directory.
-pub fn source(directory: &Path, name: &str) -> Result<PathBuf, Refused> {
-    check_name(name).map_err(Refused::Misplaced)?;
+pub fn source(directory: &Path, name: &str) -> Result<PathBuf, UnusablePath> {
+    check_name(name).map_err(UnusablePath::Misplaced)?;
     let directory = fs::canonicalize(directory)?;
     let path = fs::canonicalize(directory.join(name))?;
     beneath(&directory, &path)?;
@@ -54,8 +54,8 @@ pub fn source(directory: &Path, name: &str) -> Result<PathBuf, Refused> {
 }
 
 /// The place to write a file. What is there must be a regular file, because it will be replaced.
-pub fn target(directory: &Path, name: &str) -> Result<PathBuf, Refused> {
-    check_name(name).map_err(Refused::Misplaced)?;
+pub fn target(directory: &Path, name: &str) -> Result<PathBuf, UnusablePath> {
+    check_name(name).map_err(UnusablePath::Misplaced)?;
     let directory = fs::canonicalize(directory)?;
     let path = directory.join(name);
     let parent = fs::canonicalize(path.parent().unwrap_or(&directory))?;
@@ -65,11 +65,11 @@ pub fn target(directory: &Path, name: &str) -> Result<PathBuf, Refused> {
         None => path,
     };
     match fs::symlink_metadata(&path) {
-        Ok(found) if found.is_symlink() => Err(Refused::Misplaced(
+        Ok(found) if found.is_symlink() => Err(UnusablePath::Misplaced(
             "is a symbolic link, which would be replaced: name the file itself".to_owned(),
         )),
         Ok(found) if !found.is_file() => {
-            Err(Refused::Misplaced("is not a regular file".to_owned()))
+            Err(UnusablePath::Misplaced("is not a regular file".to_owned()))
         }
         Ok(_) => Ok(path),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(path),
@@ -77,10 +77,10 @@ pub fn target(directory: &Path, name: &str) -> Result<PathBuf, Refused> {
     }
 }
 
-fn beneath(directory: &Path, path: &Path) -> Result<(), Refused> {
+fn beneath(directory: &Path, path: &Path) -> Result<(), UnusablePath> {
     match path.starts_with(directory) {
         true => Ok(()),
-        false => Err(Refused::Misplaced(
+        false => Err(UnusablePath::Misplaced(
             "is reached by a symbolic link that leaves the server's `dir`".to_owned(),
         )),
     }

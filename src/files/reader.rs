@@ -45,7 +45,7 @@ pub enum ReadError {
 }
 
 /// What a reader hands over.
-enum Item {
+enum FileItem {
     Header(Vec<String>),
     Block(Bytes),
     End,
@@ -63,11 +63,11 @@ pub struct Counters {
 /// The reading end.
 #[derive(Debug)]
 pub struct FileReader {
-    items: mpsc::Receiver<Result<Item, ReadError>>,
+    items: mpsc::Receiver<Result<FileItem, ReadError>>,
     counters: Arc<Counters>,
 }
 
-impl std::fmt::Debug for Item {
+impl std::fmt::Debug for FileItem {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("Item")
     }
@@ -104,14 +104,14 @@ impl FileReader {
         let counters = Arc::new(Counters::default());
         let counted = Arc::clone(&counters);
         let work = move || {
-            let mut reading = Reading {
+            let mut reading = ReaderThread {
                 layout: &layout,
                 sender: &sender,
                 counters: &counted,
             };
             match reading.all(&input) {
                 Ok(()) => {
-                    let _ = sender.blocking_send(Ok(Item::End));
+                    let _ = sender.blocking_send(Ok(FileItem::End));
                 }
                 Err(Stop::Error(error)) => {
                     let _ = sender.blocking_send(Err(error));
@@ -128,9 +128,9 @@ impl FileReader {
     /// The columns of the header; to be asked first, where the layout has one.
     pub async fn header(&mut self) -> Result<Vec<String>, ReadError> {
         match self.items.recv().await {
-            Some(Ok(Item::Header(names))) => Ok(names),
+            Some(Ok(FileItem::Header(names))) => Ok(names),
             Some(Err(error)) => Err(error),
-            Some(Ok(Item::Block(_) | Item::End)) | None => Err(gone()),
+            Some(Ok(FileItem::Block(_) | FileItem::End)) | None => Err(gone()),
         }
     }
 
@@ -138,9 +138,9 @@ impl FileReader {
     pub async fn next(&mut self) -> Result<Option<Bytes>, ReadError> {
         loop {
             return match self.items.recv().await {
-                Some(Ok(Item::Header(_))) => continue,
-                Some(Ok(Item::Block(block))) => Ok(Some(block)),
-                Some(Ok(Item::End)) => Ok(None),
+                Some(Ok(FileItem::Header(_))) => continue,
+                Some(Ok(FileItem::Block(block))) => Ok(Some(block)),
+                Some(Ok(FileItem::End)) => Ok(None),
                 Some(Err(error)) => Err(error),
                 None => Err(gone()),
             };
@@ -183,18 +183,18 @@ impl From<io::Error> for Stop {
     }
 }
 
-struct Reading<'a> {
+struct ReaderThread<'a> {
     layout: &'a Layout,
-    sender: &'a mpsc::Sender<Result<Item, ReadError>>,
+    sender: &'a mpsc::Sender<Result<FileItem, ReadError>>,
     counters: &'a Arc<Counters>,
 }
 
-impl Reading<'_> {
+impl ReaderThread<'_> {
     fn all(&mut self, input: &Input) -> Result<(), Stop> {
         match input {
             Input::File(path) => {
                 let file = open(path)?;
-                let before = Identity::of(&file.metadata()?);
+                let before = FileIdentity::of(&file.metadata()?);
                 self.counters.size.store(before.size, Ordering::Relaxed);
                 let name = path.to_string_lossy();
                 let raw = self.counted(&file);
@@ -258,7 +258,7 @@ impl Reading<'_> {
             }
             if let Some(header) = cutter.header.take() {
                 let names = header::names(self.layout, &header)?;
-                self.send(Item::Header(names))?;
+                self.send(FileItem::Header(names))?;
             } else if cutter.wants_header && (ended || !ready.is_empty()) {
                 let message = match ended {
                     true => "there is no header: the data is empty".to_owned(),
@@ -272,7 +272,7 @@ impl Reading<'_> {
                 .bytes
                 .fetch_add(ready.len() as u64, Ordering::Relaxed);
             if !ready.is_empty() {
-                self.send(Item::Block(Bytes::from(ready)))?;
+                self.send(FileItem::Block(Bytes::from(ready)))?;
             }
             if ended {
                 return Ok(());
@@ -299,7 +299,7 @@ impl Reading<'_> {
         Ok(())
     }
 
-    fn send(&self, item: Item) -> Result<(), Stop> {
+    fn send(&self, item: FileItem) -> Result<(), Stop> {
         self.sender
             .blocking_send(Ok(item))
             .map_err(|_| Stop::Unwanted)
@@ -380,15 +380,15 @@ fn open(path: &Path) -> Result<File, Stop> {
 
 /// What tells a file from another one, or from what it was before.
 #[derive(PartialEq, Eq)]
-struct Identity {
+struct FileIdentity {
     place: (u64, u64),
     size: u64,
     modified: (i64, i64),
 }
 
-impl Identity {
+impl FileIdentity {
     fn of(found: &std::fs::Metadata) -> Self {
-        Identity {
+        FileIdentity {
             place: (found.dev(), found.ino()),
             size: found.len(),
             modified: (found.mtime(), found.mtime_nsec()),
@@ -397,13 +397,13 @@ impl Identity {
 }
 
 /// Was the file the same all the time that it was read?
-fn unchanged(path: &Path, file: &File, before: &Identity, read: u64) -> Result<(), Stop> {
+fn unchanged(path: &Path, file: &File, before: &FileIdentity, read: u64) -> Result<(), Stop> {
     let changed = |what: &str| Err(Stop::Error(ReadError::Changed(what.to_owned())));
-    if Identity::of(&file.metadata()?) != *before || read != before.size {
+    if FileIdentity::of(&file.metadata()?) != *before || read != before.size {
         return changed("was written to while it was read");
     }
     match std::fs::metadata(path) {
-        Ok(now) if Identity::of(&now).place == before.place => Ok(()),
+        Ok(now) if FileIdentity::of(&now).place == before.place => Ok(()),
         Ok(_) => changed("was replaced while it was read"),
         Err(_) => changed("was removed while it was read"),
     }

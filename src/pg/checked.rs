@@ -10,14 +10,14 @@ use crate::error::{Error, ErrorKind, Phase, Result, Side};
 
 /// What was asked for, and where.
 #[derive(Clone, Debug)]
-struct Asked {
+struct CheckedQuery {
     what: &'static str,
     phase: Phase,
     side: Side,
     server: String,
 }
 
-impl Asked {
+impl CheckedQuery {
     fn error(&self, gave: &str) -> Error {
         let message = format!("the query for {} gave {gave}", self.what);
         Error::new(ErrorKind::Bug, self.phase, self.side, message).at(&self.server)
@@ -28,7 +28,7 @@ impl Asked {
 #[derive(Debug)]
 pub struct CheckedRow {
     row: Row,
-    asked: Asked,
+    asked: CheckedQuery,
 }
 
 impl CheckedRow {
@@ -113,8 +113,8 @@ impl Session {
         }
     }
 
-    fn asked(&self, phase: Phase, what: &'static str) -> Asked {
-        Asked {
+    fn asked(&self, phase: Phase, what: &'static str) -> CheckedQuery {
+        CheckedQuery {
             what,
             phase,
             side: self.side(),

@@ -7,7 +7,7 @@
 
 use crate::pg::ident::quote_literal;
 use crate::plan::compare::Comparison;
-use crate::plan::form::Writer;
+use crate::plan::form::ComparedSide;
 
 /// The second hash's seed: any number but the first's.
 const SECOND_SEED: i64 = 0x7461_626c_6566;
@@ -78,28 +78,28 @@ pub fn aggregates() -> String {
 /// text once for each hash. It does not prevent parallel plans.
 pub fn row_texts(
     comparison: &Comparison,
-    writer: Writer,
+    side: ComparedSide,
     alphabet: &Alphabet,
     target_from: &str,
 ) -> String {
     format!(
         "SELECT {} AS t FROM ({}\n) AS r OFFSET 0",
-        alphabet.spell(&comparison.row_text(writer)),
-        comparison.select(writer, target_from)
+        alphabet.spell(&comparison.row_text(side)),
+        comparison.select(side, target_from)
     )
 }
 
 /// The query for one side's digest: rows, and two sums as text.
 pub fn digest(
     comparison: &Comparison,
-    writer: Writer,
+    side: ComparedSide,
     alphabet: &Alphabet,
     target_from: &str,
 ) -> String {
     format!(
         "SELECT {} FROM ({}) AS s",
         aggregates(),
-        row_texts(comparison, writer, alphabet, target_from)
+        row_texts(comparison, side, alphabet, target_from)
     )
 }
 

@@ -11,8 +11,8 @@ use crate::pg::ident::Ident;
 use crate::plan::column::CopyFormat;
 use crate::plan::columns::ColumnPair;
 use crate::plan::form::{
-    AS_IT_IS, AS_TEXT, CHAR_TO_INT, ComparedColumn, Form, TEXT_TO_FLOAT8, TEXT_TO_JSONB,
-    TEXT_TO_NUMERIC, TEXT_TO_UUID, WITHOUT_BLANKS, WITHOUT_ZEROS, Writer,
+    AS_IT_IS, AS_TEXT, CHAR_TO_INT, ComparedColumn, ComparedSide, Form, TEXT_TO_FLOAT8,
+    TEXT_TO_JSONB, TEXT_TO_NUMERIC, TEXT_TO_UUID, WITHOUT_BLANKS, WITHOUT_ZEROS,
 };
 use crate::plan::format::Conversion;
 use crate::plan::pairs;
@@ -47,8 +47,8 @@ pub struct LeftOut {
 impl Comparison {
     /// The SELECT that reads one side: the source's own, or the target's columns from `target_from`,
     /// which is the relation itself or what stands in for it until it is published.
-    pub fn select(&self, writer: Writer, target_from: &str) -> String {
-        if writer == Writer::Source {
+    pub fn select(&self, side: ComparedSide, target_from: &str) -> String {
+        if side == ComparedSide::Source {
             return self.source.clone();
         }
         let names: Vec<String> = self
@@ -89,11 +89,11 @@ impl Comparison {
     }
 
     /// One text a row. NULL and '' differ in it, and no value can look like two.
-    pub fn row_text(&self, writer: Writer) -> String {
+    pub fn row_text(&self, side: ComparedSide) -> String {
         let list: Vec<String> = self
             .columns
             .iter()
-            .map(|column| column.form(writer).of(&column.name.sql()))
+            .map(|column| column.form(side).of(&column.name.sql()))
             .collect();
         format!("ROW({})::pg_catalog.text", list.join(", "))
     }

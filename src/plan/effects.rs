@@ -67,7 +67,7 @@ pub struct Writes<'a> {
 
 /// Something that happens to a table's rows. Partitions stand for their topmost table.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Change<'a> {
+enum RowChange<'a> {
     Deleted(&'a QualifiedName),
     Updated(&'a QualifiedName, &'a Ident),
 }
@@ -82,10 +82,10 @@ pub fn of(
     warnings: &mut Vec<String>,
 ) -> Effects {
     let top = actions.top(table);
-    let deleted = writes.deletes.then_some(Change::Deleted(top));
-    let updated = writes.updates.iter().map(|at| Change::Updated(top, at));
+    let deleted = writes.deletes.then_some(RowChange::Deleted(top));
+    let updated = writes.updates.iter().map(|at| RowChange::Updated(top, at));
     let by_delete = follow(actions, deleted.into_iter().collect());
-    let moved = (writes.moves && !writes.updates.is_empty()).then_some(Change::Deleted(top));
+    let moved = (writes.moves && !writes.updates.is_empty()).then_some(RowChange::Deleted(top));
     let by_update = follow(actions, updated.chain(moved).collect());
     let here = |reached: &[ReachedKey<'_>]| -> BTreeSet<QualifiedName> {
         let of_job = |at: &&QualifiedName| {
@@ -140,15 +140,15 @@ struct ReachedKey<'a> {
     what: String,
 }
 
-fn follow<'a>(actions: &'a KeyActions, first: Vec<Change<'a>>) -> Vec<ReachedKey<'a>> {
-    let mut seen: BTreeSet<Change<'_>> = first.iter().cloned().collect();
+fn follow<'a>(actions: &'a KeyActions, first: Vec<RowChange<'a>>) -> Vec<ReachedKey<'a>> {
+    let mut seen: BTreeSet<RowChange<'_>> = first.iter().cloned().collect();
     let mut open = first;
     let mut reached = Vec::new();
     while let Some(change) = open.pop() {
         for key in &actions.keys {
             let (event, action) = match &change {
-                Change::Deleted(table) if key.to == **table => ("DELETE", key.on_delete),
-                Change::Updated(table, column) if key.to == **table && key.minds(column) => {
+                RowChange::Deleted(table) if key.to == **table => ("DELETE", key.on_delete),
+                RowChange::Updated(table, column) if key.to == **table && key.minds(column) => {
                     ("UPDATE", key.on_update)
                 }
                 _ => continue,
@@ -161,12 +161,12 @@ fn follow<'a>(actions: &'a KeyActions, first: Vec<Change<'a>>) -> Vec<ReachedKey
             });
             let Some(action) = action else { continue };
             let cascades = event == "DELETE" && action == ReferentialAction::Cascade;
-            let next: Vec<Change<'_>> = match cascades {
-                true => vec![Change::Deleted(&key.from)],
+            let next: Vec<RowChange<'_>> = match cascades {
+                true => vec![RowChange::Deleted(&key.from)],
                 false => key
                     .from_columns
                     .iter()
-                    .map(|column| Change::Updated(&key.from, column))
+                    .map(|column| RowChange::Updated(&key.from, column))
                     .collect(),
             };
             for change in next {

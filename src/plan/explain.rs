@@ -7,7 +7,7 @@ use crate::error::Side;
 use crate::plan::checksum::{self, Alphabet};
 use crate::plan::column::CopyFormat;
 use crate::plan::copy::{CopyPlan, JobPlan, Load};
-use crate::plan::form::Writer;
+use crate::plan::form::ComparedSide;
 use crate::plan::lock::{self, Lock};
 use crate::plan::staged::listing;
 use crate::plan::staged::types::Way;
@@ -152,8 +152,8 @@ fn statements(plan: &JobPlan, job: &JobSpec) -> Vec<Statement> {
         if !transaction.steps.contains(&Step::PublishFiles) {
             list.target("COMMIT");
         }
-        for run in &transaction.after {
-            list.target(&run.sql);
+        for statement in &transaction.after {
+            list.target(&statement.sql);
         }
     }
     list.0
@@ -191,7 +191,7 @@ impl Statements {
             }
             Step::LockTargets => self.target("-- takes the targets' advisory locks"),
             Step::CountReplaced => self.target("-- counts the rows that will be replaced"),
-            Step::Run(run) => self.target(&run.sql),
+            Step::Statement(statement) => self.target(&statement.sql),
             Step::FreeNames => {
                 self.target(
                     "-- drops new tables that a killed run left behind, compares what is attached",
@@ -303,12 +303,12 @@ impl Statements {
     fn checksums(&mut self, tables: &[CopyPlan]) {
         for table in tables {
             // Which encodings they have, only the servers know.
-            let sql = |writer| {
+            let sql = |side| {
                 let from = table.loaded_from();
-                checksum::digest(&table.comparison, writer, &Alphabet::Plain, &from)
+                checksum::digest(&table.comparison, side, &Alphabet::Plain, &from)
             };
-            self.source(&sql(Writer::Source));
-            self.target(&sql(Writer::Target));
+            self.source(&sql(ComparedSide::Source));
+            self.target(&sql(ComparedSide::Target));
         }
     }
 }

@@ -38,7 +38,7 @@ impl Form {
 
 /// Which side writes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Writer {
+pub enum ComparedSide {
     /// The source, from what its SELECT gives.
     Source,
     /// The target, from its columns.
@@ -47,10 +47,10 @@ pub enum Writer {
 
 impl ComparedColumn {
     /// How this side writes it.
-    pub fn form(&self, writer: Writer) -> Form {
-        match writer {
-            Writer::Source => self.source,
-            Writer::Target => self.target,
+    pub fn form(&self, side: ComparedSide) -> Form {
+        match side {
+            ComparedSide::Source => self.source,
+            ComparedSide::Target => self.target,
         }
     }
 }

@@ -28,20 +28,20 @@ pub struct Lock {
 }
 
 /// A lock, and what it blocks.
-type Kind = (&'static str, &'static str);
+type LockKind = (&'static str, &'static str);
 
-const EVERYBODY: Kind = ("ACCESS EXCLUSIVE", "everybody, readers too, until COMMIT");
-const SWAPPED: Kind = (
+const EVERYBODY: LockKind = ("ACCESS EXCLUSIVE", "everybody, readers too, until COMMIT");
+const SWAPPED: LockKind = (
     "SHARE UPDATE EXCLUSIVE, then ACCESS EXCLUSIVE",
     "DDL and VACUUM; everybody for the moment of publishing",
 );
-const ROWS: Kind = (
+const ROWS: LockKind = (
     "ROW EXCLUSIVE",
     "DDL, CREATE INDEX and VACUUM FULL, until COMMIT",
 );
 
 impl Use {
-    fn kind(self) -> Kind {
+    fn kind(self) -> LockKind {
         match self {
             Use::LooksUp => (
                 "ROW SHARE",
@@ -85,7 +85,7 @@ pub fn locks(plan: &JobPlan, job: &JobSpec) -> Vec<Lock> {
     };
     let targets: Vec<&QualifiedName> = with_partitions(plan).collect();
     list.extend(targets.iter().map(|name| on_target(name, kind)));
-    let mut others: BTreeMap<QualifiedName, Kind> = BTreeMap::new();
+    let mut others: BTreeMap<QualifiedName, LockKind> = BTreeMap::new();
     for (relation, does) in used(&plan.tables) {
         let parts = plan.seen_locks.partitions.get(&relation);
         for part in parts.into_iter().flatten() {
@@ -136,7 +136,7 @@ fn used(tables: &[CopyPlan]) -> Used {
     all
 }
 
-fn on_target(relation: &QualifiedName, (lock, blocks): Kind) -> Lock {
+fn on_target(relation: &QualifiedName, (lock, blocks): LockKind) -> Lock {
     Lock {
         side: Side::Target,
         relation: relation.to_string(),

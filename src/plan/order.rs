@@ -16,7 +16,7 @@ pub struct LoadOrder<'a> {
 
 /// One table of the job refers to another one, or to itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Reference<'a> {
+pub struct TableReference<'a> {
     /// Position of the table that refers.
     pub from: usize,
     /// Position of the table that is referred to.
@@ -27,7 +27,7 @@ pub struct Reference<'a> {
 
 /// The foreign keys among targets. A key may be declared on a partition, or point to one: then it
 /// concerns the partition's parents, too (see [`RelationDesc::foreign_keys`]).
-pub fn references<'a>(targets: &[&'a RelationDesc]) -> Vec<Reference<'a>> {
+pub fn references<'a>(targets: &[&'a RelationDesc]) -> Vec<TableReference<'a>> {
     let mut referred: BTreeMap<(&QualifiedName, &str), Vec<usize>> = BTreeMap::new();
     for (at, target) in targets.iter().enumerate() {
         for key in &target.referenced_by {
@@ -38,11 +38,11 @@ pub fn references<'a>(targets: &[&'a RelationDesc]) -> Vec<Reference<'a>> {
     for (from, target) in targets.iter().enumerate() {
         for key in &target.foreign_keys {
             let to = referred.get(&(&key.from, key.name.as_str()));
-            references.extend(
-                to.into_iter()
-                    .flatten()
-                    .map(|to| Reference { from, to: *to, key }),
-            );
+            references.extend(to.into_iter().flatten().map(|to| TableReference {
+                from,
+                to: *to,
+                key,
+            }));
         }
     }
     references
@@ -51,7 +51,7 @@ pub fn references<'a>(targets: &[&'a RelationDesc]) -> Vec<Reference<'a>> {
 /// Orders targets by their foreign keys; otherwise as given.
 pub fn by_foreign_keys<'a>(
     targets: &[&'a RelationDesc],
-    references: &[Reference<'a>],
+    references: &[TableReference<'a>],
 ) -> LoadOrder<'a> {
     let edges: Vec<(usize, usize, &ForeignKey)> = references
         .iter()

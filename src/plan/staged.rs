@@ -104,7 +104,7 @@ fn with(parts: &Parts<'_>, apply: Apply, effects: Effects, shared: Option<&Share
         way: Way::Full {
             why: "nothing else is possible".to_owned(),
         },
-        candidate: None,
+        stream_plan: None,
         create: parts.create(shared),
         same_key: parts.same_as_staged("\"target\""),
         judge: Vec::new(),

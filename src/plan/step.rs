@@ -13,7 +13,7 @@ pub struct Transaction {
     /// What is done, in order, up to COMMIT.
     pub steps: Vec<Step>,
     /// What follows COMMIT and takes nothing back when it fails.
-    pub after: Vec<Run>,
+    pub after: Vec<Statement>,
 }
 
 /// One thing to do for the tables of a transaction.
@@ -28,7 +28,7 @@ pub enum Step {
     /// Counts the rows that will be replaced, for the guard.
     CountReplaced,
     /// Runs one statement on the target.
-    Run(Run),
+    Statement(Statement),
     /// Drops tables that hold the names of shadows, if a dead run left them; compares what is attached to
     /// the targets with what the plan saw.
     FreeNames,
@@ -71,7 +71,7 @@ pub enum Step {
 
 /// One statement on the target.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Run {
+pub struct Statement {
     /// When it runs, for errors.
     pub phase: Phase,
     /// The table that it is about, by its place in the plan.
@@ -80,10 +80,10 @@ pub struct Run {
     pub sql: String,
 }
 
-impl Run {
+impl Statement {
     /// About all tables.
     pub fn of_all(phase: Phase, sql: impl Into<String>) -> Self {
-        Run {
+        Statement {
             phase,
             table: None,
             sql: sql.into(),
@@ -92,9 +92,9 @@ impl Run {
 
     /// About one table.
     pub fn of_table(phase: Phase, table: usize, sql: impl Into<String>) -> Self {
-        Run {
+        Statement {
             table: Some(table),
-            ..Run::of_all(phase, sql)
+            ..Statement::of_all(phase, sql)
         }
     }
 }

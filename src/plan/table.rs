@@ -125,7 +125,7 @@ pub fn plan(
     let everything = sql::select(&from, &read, spec.filter.as_deref());
     let comparison = compare::comparison(spec, &compared, target, &format, everything);
     if let Load::Staged(full) = &mut load {
-        let facts = stream::Facts {
+        let input = stream::StreamInput {
             job,
             spec,
             source,
@@ -136,7 +136,7 @@ pub fn plan(
             select: &select,
             comparison: &comparison,
         };
-        full.candidate = Some(stream::candidate(&facts, full));
+        full.stream_plan = Some(stream::plan(&input, full));
     }
     if job.verify == Verify::Checksum {
         refusals.extend(comparison.refusals(target));

@@ -19,7 +19,7 @@ use crate::plan::sql::closed;
 
 /// What to add to a SELECT's WHERE.
 #[derive(Debug, PartialEq, Eq)]
-pub struct Reading {
+pub struct WatermarkPlan {
     /// The rows to read; None for all.
     pub condition: Option<String>,
     /// For the run.
@@ -42,7 +42,7 @@ pub fn plan(
     progress: &WatermarkState,
     refusals: &mut Vec<Refusal>,
     warnings: &mut Vec<String>,
-) -> Option<Reading> {
+) -> Option<WatermarkPlan> {
     let now = &progress.now;
     let mut refuse = |message: String, hint: &str| {
         let refusal = Refusal::mismatch(Side::Source, &spec.target, message);
@@ -98,11 +98,11 @@ pub fn plan(
     };
     let since = progress.since.as_ref();
     let condition = since.and_then(|since| match start(since, &mark.query, source, now) {
-        Start::Over(why) => {
+        ReadFrom::Over(why) => {
             warnings.push(starts_over(&spec.target, &why));
             None
         }
-        Start::After(new) => {
+        ReadFrom::After(new) => {
             let condition = condition(column, &scale, overlap, since, sees_transactions);
             Some(match new.as_slice() {
                 [] => condition,
@@ -112,26 +112,26 @@ pub fn plan(
         }
     });
     let read_value = read_value(spec, column, &scale, source, from);
-    Some(Reading {
+    Some(WatermarkPlan {
         condition,
         watermark: Watermark { read_value, mark },
     })
 }
 
 /// From where a table is read.
-enum Start {
+enum ReadFrom {
     /// Everything is read again, for this reason.
     Over(String),
     /// What came after the mark, and all of these leaves.
     After(Vec<String>),
 }
 
-fn start(since: &Mark, query: &str, source: &RelationDesc, now: &Present) -> Start {
+fn start(since: &Mark, query: &str, source: &RelationDesc, now: &Present) -> ReadFrom {
     if let Some(why) = since.unlike(now) {
-        return Start::Over(why);
+        return ReadFrom::Over(why);
     }
     if since.query != query {
-        return Start::Over("what is read has changed since the last run".to_owned());
+        return ReadFrom::Over("what is read has changed since the last run".to_owned());
     }
     let new = since.new_leaves(now);
     let names_leaves = matches!(
@@ -139,9 +139,9 @@ fn start(since: &Mark, query: &str, source: &RelationDesc, now: &Present) -> Sta
         RelationKind::Table | RelationKind::Partitioned | RelationKind::Foreign
     ) && source.privileges.select;
     if new.is_empty() || names_leaves && new.len() < now.relation.leaves.len() {
-        return Start::After(new.iter().map(ToString::to_string).collect());
+        return ReadFrom::After(new.iter().map(ToString::to_string).collect());
     }
-    Start::Over(
+    ReadFrom::Over(
         match source.kind {
             RelationKind::MaterializedView => "the materialized view was refreshed",
             RelationKind::View => {

@@ -227,8 +227,8 @@ async fn after(
         return;
     };
     let work = async {
-        for run in &transaction.after {
-            steps::one(target, plan, run).await?;
+        for statement in &transaction.after {
+            steps::execute(target, plan, statement).await?;
         }
         ledger::prune(run, target).await
     };

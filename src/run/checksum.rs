@@ -6,7 +6,7 @@ use crate::pg::checked::CheckedRow;
 use crate::pg::session::Session;
 use crate::plan::checksum::{self, Alphabet};
 use crate::plan::copy::CopyPlan;
-use crate::plan::form::Writer;
+use crate::plan::form::ComparedSide;
 use crate::run::JobContext;
 use crate::wording::counted;
 
@@ -48,9 +48,9 @@ async fn check_table(
     table: &CopyPlan,
 ) -> Result<()> {
     let from = table.loaded_from();
-    let sql = |writer, alphabet| checksum::digest(&table.comparison, writer, alphabet, &from);
-    let source_sql = sql(Writer::Source, &alphabets.source);
-    let target_sql = sql(Writer::Target, &alphabets.target);
+    let sql = |side, alphabet| checksum::digest(&table.comparison, side, alphabet, &from);
+    let source_sql = sql(ComparedSide::Source, &alphabets.source);
+    let target_sql = sql(ComparedSide::Target, &alphabets.target);
     let (sent, taken) = tokio::try_join!(
         digest(source, Phase::Gate, &source_sql),
         digest(target, Phase::Gate, &target_sql),

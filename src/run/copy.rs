@@ -9,7 +9,7 @@ use futures_util::future::try_join_all;
 
 use super::ledger::Quarantined;
 use super::modes;
-use super::pipe::{self, Copied, Origin, Pace, Totals};
+use super::pipe::{self, Copied, Pace, RowSource, Totals};
 use super::run_progress::RunProgress;
 use super::sides::SourceEnd;
 use super::transaction::TransactionContext;
@@ -167,8 +167,8 @@ impl<'a> CopyWork<'a> {
                         job: &self.context.job.name,
                     };
                     let origin = match pair.source {
-                        SourceEnd::Server(source) => Origin::Server(source, range.copy_out),
-                        SourceEnd::Files(files) => Origin::File(files.reader(table).await?),
+                        SourceEnd::Server(source) => RowSource::Server(source, range.copy_out),
+                        SourceEnd::Files(files) => RowSource::File(files.reader(table).await?),
                     };
                     pipe::copy(origin, pair.target, table, quarantined, pace).await?
                 }

@@ -109,7 +109,7 @@ pub(super) fn exported(context: &JobContext, table: Inspected) -> Result<Exporte
     })
 }
 
-type Written = Vec<(String, Unpublished)>;
+type WrittenFiles = Vec<(String, Unpublished)>;
 
 /// Writes all files beside their places, and asks the gate.
 async fn copy_all(
@@ -118,7 +118,7 @@ async fn copy_all(
     plan: &JobPlan,
     snapshot_age: &SnapshotAge,
     run_progress: &mut RunProgress,
-) -> Result<Written> {
+) -> Result<WrittenFiles> {
     let limit = context.job.rate_limit.map(RateLimit::new);
     let mut files = Vec::with_capacity(plan.tables.len());
     for (at, table) in plan.tables.iter().enumerate() {
@@ -202,7 +202,7 @@ async fn copy(
 /// are there.
 async fn publish(
     context: &JobContext,
-    files: Written,
+    files: WrittenFiles,
     run_progress: &mut RunProgress,
 ) -> Result<()> {
     context.phase.enter(Phase::Publish);

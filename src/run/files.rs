@@ -9,7 +9,7 @@ use crate::config::files::layout;
 use crate::config::spec::{FileInput, JobSpec, ServerPlace, ServerSpec};
 use crate::config::spec::{TableInput, TableSpec};
 use crate::error::{Error, ErrorKind, Phase, Result, Side};
-use crate::files::directory::{self, Refused};
+use crate::files::directory::{self, UnusablePath};
 use crate::files::layout::Layout;
 use crate::files::reader::{FileReader, Input, ReadError};
 use crate::pg::ident::QualifiedName;
@@ -155,10 +155,10 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 /// The error of a file that may not, or cannot, be opened.
-pub(super) fn refusal(phase: Phase, side: Side, name: &str, refused: Refused) -> Error {
+pub(super) fn refusal(phase: Phase, side: Side, name: &str, refused: UnusablePath) -> Error {
     let kind = match &refused {
-        Refused::Misplaced(_) => ErrorKind::Config,
-        Refused::Io(error) => match error.kind() {
+        UnusablePath::Misplaced(_) => ErrorKind::Config,
+        UnusablePath::Io(error) => match error.kind() {
             std::io::ErrorKind::PermissionDenied => ErrorKind::Permission,
             std::io::ErrorKind::NotFound => ErrorKind::SchemaMismatch,
             _ => ErrorKind::Unreachable,

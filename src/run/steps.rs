@@ -12,7 +12,7 @@ use super::{
 use crate::error::{Error, ErrorKind, Phase, Result, Side};
 use crate::pg::session::Session;
 use crate::plan::copy::JobPlan;
-use crate::plan::step::{Run, Step};
+use crate::plan::step::{Statement, Step};
 use crate::report::Event;
 
 /// What steps leave for the steps that follow.
@@ -83,7 +83,7 @@ async fn carry_out_step(
             results.before = gate::count_before(target, tables, current.planned).await?;
             Ok(())
         }
-        Step::Run(run) => one(target, current.plan, run).await,
+        Step::Statement(statement) => execute(target, current.plan, statement).await,
         Step::FreeNames => modes::swap::free_names(target, tables).await,
         Step::CompareDefinitions => advisory_lock::unchanged(target, tables, current.planned).await,
         Step::OpenWorkers => {
@@ -175,9 +175,9 @@ async fn carry_out_step(
 }
 
 /// Runs one statement of a plan.
-pub(super) async fn one(target: &Session, plan: &JobPlan, run: &Run) -> Result<()> {
-    let table = run.table.and_then(|at| plan.tables.get(at));
-    let done = target.run(run.phase, &run.sql).await;
+pub(super) async fn execute(target: &Session, plan: &JobPlan, statement: &Statement) -> Result<()> {
+    let table = statement.table.and_then(|at| plan.tables.get(at));
+    let done = target.run(statement.phase, &statement.sql).await;
     done.map_err(|error| match table {
         Some(table) => error.on(&table.target),
         None => error,

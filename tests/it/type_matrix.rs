@@ -12,7 +12,7 @@ use tableferry::pg::session::Session;
 use tableferry::plan::checksum::{self, Alphabet};
 use tableferry::plan::column::CopyFormat;
 use tableferry::plan::copy::CopyPlan;
-use tableferry::plan::form::Writer;
+use tableferry::plan::form::ComparedSide;
 use tableferry::plan::shared::Attempt;
 use tableferry::plan::{self, Refusal};
 
@@ -630,8 +630,8 @@ fn compare_all(db: &Databases<'_>, copies: &[(&Case, CopyPlan)]) -> Vec<String> 
                 wrong.push(format!("{} → {}: {left_out:?}", case.source, case.target));
             }
             let sums = (
-                digest(&source, plan, Writer::Source).await,
-                digest(&target, plan, Writer::Target).await,
+                digest(&source, plan, ComparedSide::Source).await,
+                digest(&target, plan, ComparedSide::Target).await,
             );
             if sums.0.is_err() || sums.0 != sums.1 {
                 wrong.push(format!("{} → {}: {sums:?}", case.source, case.target));

@@ -84,7 +84,7 @@ impl Question {
         Ok((read(session, before), done, read(session, after)))
     }
 
-    async fn rows(&self, session: &Session, names: &[QualifiedName]) -> Asked {
+    async fn rows(&self, session: &Session, names: &[QualifiedName]) -> QueryResult {
         let schemas: Vec<&str> = names.iter().map(|name| name.schema.as_str()).collect();
         let relations: Vec<&str> = names.iter().map(|name| name.name.as_str()).collect();
         let parameters: [&(dyn tokio_postgres::types::ToSql + Sync); 2] = [&schemas, &relations];
@@ -92,9 +92,9 @@ impl Question {
     }
 }
 
-type Asked = std::result::Result<Vec<Row>, tokio_postgres::Error>;
+type QueryResult = std::result::Result<Vec<Row>, tokio_postgres::Error>;
 
-fn read(session: &Session, asked: Asked) -> Result<AttachmentsByTable> {
+fn read(session: &Session, asked: QueryResult) -> Result<AttachmentsByTable> {
     let rows = asked.map_err(|error| session.error(Phase::Inspect, error))?;
     rows.iter()
         .map(|row| {

@@ -3,7 +3,7 @@ use rstest::rstest;
 
 use super::*;
 use crate::config::spec::{Config, History, Missed};
-use crate::daemon::event::{Orphan, Start};
+use crate::daemon::event::{Orphan, RunStart};
 
 mod clock;
 mod elsewhere;

@@ -9,7 +9,7 @@ const CRITICAL_FLAGS: u32 = 0xffff_0000;
 
 /// What comes next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Next {
+enum ExpectedField {
     Signature,
     Flags,
     ExtensionLength,
@@ -22,7 +22,7 @@ enum Next {
 /// Where the finder stands.
 #[derive(Clone, Debug)]
 pub struct Binary {
-    next: Next,
+    next: ExpectedField,
     /// What was read of a number or of the signature.
     word: [u8; 11],
     read: usize,
@@ -38,7 +38,7 @@ pub struct Binary {
 impl Default for Binary {
     fn default() -> Self {
         Binary {
-            next: Next::Signature,
+            next: ExpectedField::Signature,
             word: [0; 11],
             read: 0,
             skip: 0,
@@ -67,10 +67,12 @@ impl Binary {
                 return Ok(None);
             }
             let length = match self.next {
-                Next::Signature => SIGNATURE.len(),
-                Next::Flags | Next::ExtensionLength | Next::FieldLength => 4,
-                Next::Fields => 2,
-                Next::Nothing => {
+                ExpectedField::Signature => SIGNATURE.len(),
+                ExpectedField::Flags
+                | ExpectedField::ExtensionLength
+                | ExpectedField::FieldLength => 4,
+                ExpectedField::Fields => 2,
+                ExpectedField::Nothing => {
                     return Err(Fault::Malformed(format!(
                         "data after the trailer, behind row {}",
                         self.rows
@@ -93,33 +95,33 @@ impl Binary {
         let [a, b, c, d, ..] = self.word;
         let number = i32::from_be_bytes([a, b, c, d]);
         match self.next {
-            Next::Signature if self.word == *SIGNATURE => self.next = Next::Flags,
-            Next::Signature => {
+            ExpectedField::Signature if self.word == *SIGNATURE => self.next = ExpectedField::Flags,
+            ExpectedField::Signature => {
                 let message = "the data does not begin with the signature of binary COPY";
                 return Err(Fault::Malformed(message.to_owned()));
             }
-            Next::Flags if number.cast_unsigned() & CRITICAL_FLAGS == 0 => {
-                self.next = Next::ExtensionLength;
+            ExpectedField::Flags if number.cast_unsigned() & CRITICAL_FLAGS == 0 => {
+                self.next = ExpectedField::ExtensionLength;
             }
-            Next::Flags => {
+            ExpectedField::Flags => {
                 let message = "the header has critical flags that are not known";
                 return Err(Fault::Malformed(message.to_owned()));
             }
-            Next::ExtensionLength => {
+            ExpectedField::ExtensionLength => {
                 let message = "the header's extension has a negative length";
                 self.skip =
                     u64::try_from(number).map_err(|_| Fault::Malformed(message.to_owned()))?;
-                self.next = Next::Fields;
+                self.next = ExpectedField::Fields;
             }
-            Next::Fields => match i16::from_be_bytes([a, b]) {
-                -1 => self.next = Next::Nothing,
+            ExpectedField::Fields => match i16::from_be_bytes([a, b]) {
+                -1 => self.next = ExpectedField::Nothing,
                 count => {
                     self.fields = u16::try_from(count)
                         .map_err(|_| self.malformed("a negative number of fields"))?;
                     self.go_on();
                 }
             },
-            Next::FieldLength => {
+            ExpectedField::FieldLength => {
                 self.skip = match number {
                     -1 => 0,
                     length => {
@@ -129,7 +131,7 @@ impl Binary {
                 self.fields -= 1;
                 self.go_on();
             }
-            Next::Nothing => {}
+            ExpectedField::Nothing => {}
         }
         Ok(())
     }
@@ -137,8 +139,8 @@ impl Binary {
     fn go_on(&mut self) {
         self.last_field = self.fields == 0;
         self.next = match self.last_field {
-            true => Next::Fields,
-            false => Next::FieldLength,
+            true => ExpectedField::Fields,
+            false => ExpectedField::FieldLength,
         };
     }
 
@@ -148,11 +150,13 @@ impl Binary {
 
     pub fn finish(&mut self) -> Result<(), Fault> {
         match self.next {
-            Next::Nothing => Ok(()),
-            Next::Signature | Next::Flags | Next::ExtensionLength => Err(Fault::Truncated(
-                "the data ends within the header of binary COPY".to_owned(),
-            )),
-            Next::Fields | Next::FieldLength => Err(Fault::Truncated(format!(
+            ExpectedField::Nothing => Ok(()),
+            ExpectedField::Signature | ExpectedField::Flags | ExpectedField::ExtensionLength => {
+                Err(Fault::Truncated(
+                    "the data ends within the header of binary COPY".to_owned(),
+                ))
+            }
+            ExpectedField::Fields | ExpectedField::FieldLength => Err(Fault::Truncated(format!(
                 "the data ends behind row {}, without the trailer of binary COPY",
                 self.rows
             ))),

@@ -7,13 +7,13 @@ use secrecy::SecretString;
 use super::error::ConninfoError;
 use super::outside::Outside;
 use super::parameters::{FileChoice, RootCert, SslMode, TlsOptions, TlsVersion};
-use super::values::Values;
+use super::values::NonEmptySettings;
 
 type Result<T> = std::result::Result<T, ConninfoError>;
 
 /// The mode, where one is given, and everything else.
 pub(super) fn tls_options(
-    values: &Values<'_>,
+    values: &NonEmptySettings<'_>,
     outside: &Outside<'_>,
 ) -> Result<(Option<SslMode>, TlsOptions)> {
     if values.get("sslmode") == Some("allow") {
@@ -90,7 +90,7 @@ pub(super) fn tls_options(
     Ok((ssl_mode, options))
 }
 
-fn tls_version(values: &Values<'_>, key: &str) -> Result<Option<TlsVersion>> {
+fn tls_version(values: &NonEmptySettings<'_>, key: &str) -> Result<Option<TlsVersion>> {
     values.choice(
         key,
         &[

@@ -15,7 +15,7 @@ use super::parameters::{
 };
 use super::require_auth::RequireAuth;
 use super::tls::tls_options;
-use super::values::{RawSettings, Values};
+use super::values::{NonEmptySettings, RawSettings};
 
 type Result<T> = std::result::Result<T, ConninfoError>;
 
@@ -26,7 +26,7 @@ const SOCKET_DIRS: [&str; 2] = ["/var/run/postgresql", "/tmp"];
 
 /// Every key is known by now.
 pub(super) fn validate(settings: &RawSettings, outside: &Outside<'_>) -> Result<Conninfo> {
-    let values = Values(settings);
+    let values = NonEmptySettings(settings);
     for (key, harmless) in HARMLESS {
         values.refuse_unless(key, harmless)?;
     }
@@ -93,7 +93,7 @@ pub(super) fn validate(settings: &RawSettings, outside: &Outside<'_>) -> Result<
 }
 
 /// `channel_binding` and `require_auth`.
-fn authentication(values: &Values<'_>) -> Result<(ChannelBinding, Option<RequireAuth>)> {
+fn authentication(values: &NonEmptySettings<'_>) -> Result<(ChannelBinding, Option<RequireAuth>)> {
     let channel_binding = values
         .choice(
             "channel_binding",
@@ -119,7 +119,7 @@ fn authentication(values: &Values<'_>) -> Result<(ChannelBinding, Option<Require
     Ok((channel_binding, require_auth))
 }
 
-fn hosts(values: &Values<'_>, outside: &Outside<'_>) -> Result<Vec<HostSpec>> {
+fn hosts(values: &NonEmptySettings<'_>, outside: &Outside<'_>) -> Result<Vec<HostSpec>> {
     let names = values.list("host");
     let addresses = values.list("hostaddr");
     let ports = values.list("port");
@@ -191,7 +191,7 @@ fn places(name: &str, address: &str, outside: &Outside<'_>) -> Result<Vec<HostPl
     Ok(chosen.into_iter().map(HostPlace::Socket).collect())
 }
 
-fn keepalives(values: &Values<'_>) -> Result<Option<Keepalives>> {
+fn keepalives(values: &NonEmptySettings<'_>) -> Result<Option<Keepalives>> {
     // libpq takes 0 for "the system's value", which is what we replace.
     let seconds = |key, default| -> Result<Duration> {
         Ok(match values.number::<u32>(key)? {

@@ -11,9 +11,9 @@ type Result<T> = std::result::Result<T, ConninfoError>;
 pub(super) type RawSettings = BTreeMap<String, String>;
 
 /// Settings; an empty value is an absent one.
-pub(super) struct Values<'s>(pub &'s RawSettings);
+pub(super) struct NonEmptySettings<'s>(pub &'s RawSettings);
 
-impl<'s> Values<'s> {
+impl<'s> NonEmptySettings<'s> {
     pub fn get(&self, key: &str) -> Option<&'s str> {
         self.0
             .get(key)

@@ -20,7 +20,7 @@ const KEPT_BYTES_MAX: usize = 64 * 1024;
 
 /// The largest merged message. tokio-postgres collects a message in a buffer that starts at 8 KiB and
 /// doubles.
-const RUN_BYTES_MAX: usize = 32 * 1024;
+const BATCH_BYTES_MAX: usize = 32 * 1024;
 
 /// The largest part of a row in one message. A row may have a gigabyte, and tokio-postgres collects a whole
 /// message before it returns it.
@@ -33,16 +33,16 @@ pub(super) struct Framer {
     /// The body of a message that is understood, as far as it has come.
     kept: Vec<u8>,
     copying: bool,
-    run: Run,
+    batch: MessageBatch,
     /// What is left of the announced piece of the current CopyData message.
     piece: usize,
     announced: Announced,
     refused: Option<AuthRefused>,
 }
 
-/// A run of CopyData messages whose common header has been handed on.
+/// CopyData messages in a row whose common header has been handed on.
 #[derive(Clone, Copy, Debug, Default)]
-struct Run {
+struct MessageBatch {
     /// What of the input belongs to it.
     bytes: usize,
     /// What is left of the current message's payload.
@@ -139,12 +139,12 @@ impl Framer {
             if rest.is_empty() {
                 break;
             }
-            at += if self.run.bytes > 0 {
-                self.continue_run(rest, out)
+            at += if self.batch.bytes > 0 {
+                self.continue_batch(rest, out)
             } else if out.remaining() >= HEADER_BYTES
                 && let Some(first) = self.whole_copy_data(rest)
             {
-                self.begin_run(rest, first, out, state)
+                self.begin_batch(rest, first, out, state)
             } else if self.in_copy_header(rest) {
                 // Held back until it is whole: another one is announced in its place.
                 let length = self.one_piece(rest);
@@ -236,9 +236,9 @@ impl Framer {
         }
     }
 
-    /// Announces the run of messages that `bytes` starts with under one header, in place of the
+    /// Announces the batch of messages that `bytes` starts with under one header, in place of the
     /// first one's. The first message has `first` bytes.
-    fn begin_run(
+    fn begin_batch(
         &mut self,
         bytes: &[u8],
         first: usize,
@@ -249,7 +249,7 @@ impl Framer {
         let mut end = first;
         let mut messages = 1;
         while let Some(size) = whole_copy_data(&bytes[end..])
-            && end + size <= RUN_BYTES_MAX
+            && end + size <= BATCH_BYTES_MAX
         {
             end += size;
             messages += 1;
@@ -261,30 +261,30 @@ impl Framer {
             copy_bytes: payload as u64,
             received: end as u64,
         });
-        self.run = Run {
+        self.batch = MessageBatch {
             bytes: end - HEADER_BYTES,
             body: first - HEADER_BYTES,
         };
         HEADER_BYTES
     }
 
-    /// Copies payloads of the run, leaving their headers out.
-    fn continue_run(&mut self, bytes: &[u8], out: &mut ReadBuf<'_>) -> usize {
+    /// Copies payloads of the batch, leaving their headers out.
+    fn continue_batch(&mut self, bytes: &[u8], out: &mut ReadBuf<'_>) -> usize {
         let mut at = 0;
-        while self.run.bytes > 0 {
-            if self.run.body == 0 {
-                // A run is made of messages that are all there.
+        while self.batch.bytes > 0 {
+            if self.batch.body == 0 {
+                // A batch is made of messages that are all there.
                 let size = whole_copy_data(&bytes[at..]).unwrap_or(HEADER_BYTES);
-                self.run.body = size - HEADER_BYTES;
-                self.run.bytes -= HEADER_BYTES;
+                self.batch.body = size - HEADER_BYTES;
+                self.batch.bytes -= HEADER_BYTES;
                 at += HEADER_BYTES;
             }
-            let length = self.run.body.min(out.remaining());
+            let length = self.batch.body.min(out.remaining());
             out.put_slice(&bytes[at..at + length]);
             at += length;
-            self.run.body -= length;
-            self.run.bytes -= length;
-            if self.run.body > 0 {
+            self.batch.body -= length;
+            self.batch.bytes -= length;
+            if self.batch.body > 0 {
                 break;
             }
         }

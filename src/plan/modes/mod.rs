@@ -14,7 +14,7 @@ use crate::plan::copy::CopyPlan;
 use crate::plan::step::{Step, Transaction};
 
 /// What the steps of a transaction are made of.
-pub(super) struct Facts<'a> {
+pub(super) struct TransactionInput<'a> {
     pub job: &'a JobSpec,
     /// All tables of the job.
     pub all: &'a [CopyPlan],
@@ -25,7 +25,7 @@ pub(super) struct Facts<'a> {
     pub circle: bool,
 }
 
-impl<'a> Facts<'a> {
+impl<'a> TransactionInput<'a> {
     /// The tables of the transaction, with their places in the plan.
     fn tables(&self) -> impl Iterator<Item = (usize, &'a CopyPlan)> {
         let tables = self.all.iter().enumerate();
@@ -50,7 +50,7 @@ pub(super) fn transactions(
         false => (0..all.len()).map(|at| at..at + 1).collect(),
     };
     let transaction = |tables: Range<usize>| {
-        let facts = Facts {
+        let input = TransactionInput {
             job,
             all,
             tables: tables.clone(),
@@ -59,19 +59,19 @@ pub(super) fn transactions(
         };
         Transaction {
             tables,
-            steps: steps(&facts),
-            after: common::analyze(&facts),
+            steps: steps(&input),
+            after: common::analyze(&input),
         }
     };
     ranges.into_iter().map(transaction).collect()
 }
 
-fn steps(facts: &Facts<'_>) -> Vec<Step> {
-    match facts.job.mode {
-        Mode::Append => append::steps(facts),
-        Mode::Truncate => truncate::steps(facts),
-        Mode::Swap => swap::steps(facts),
-        Mode::Merge => merge::steps(facts),
-        Mode::Upsert => upsert::steps(facts),
+fn steps(input: &TransactionInput<'_>) -> Vec<Step> {
+    match input.job.mode {
+        Mode::Append => append::steps(input),
+        Mode::Truncate => truncate::steps(input),
+        Mode::Swap => swap::steps(input),
+        Mode::Merge => merge::steps(input),
+        Mode::Upsert => upsert::steps(input),
     }
 }

@@ -1,41 +1,41 @@
 //! Mode `swap`: loads new tables beside the targets, builds all that these have, and puts them into the
 //! targets' places at once.
 
-use super::{Facts, common};
+use super::{TransactionInput, common};
 use crate::error::Phase;
 use crate::plan::copy::{CopyPlan, Load};
-use crate::plan::step::{Run, Step};
+use crate::plan::step::{Statement, Step};
 use crate::plan::swap::OWN_TABLESPACE;
 use crate::plan::swap::types::Shadow;
 
-pub(super) fn steps(facts: &Facts<'_>) -> Vec<Step> {
-    let mut steps = common::begin(facts);
+pub(super) fn steps(input: &TransactionInput<'_>) -> Vec<Step> {
+    let mut steps = common::begin(input);
     steps.push(Step::CountReplaced);
     // A new table is made of what is attached to the old one: no DDL may change that.
-    steps.extend(common::lock(facts, "SHARE UPDATE EXCLUSIVE"));
+    steps.extend(common::lock(input, "SHARE UPDATE EXCLUSIVE"));
     steps.push(Step::FreeNames);
     // What several workers load is made in other transactions; this one's own defaults count for the rest.
-    let own = Run::of_all(Phase::Prepare, OWN_TABLESPACE);
-    steps.push(Step::Run(own));
-    steps.extend(common::load(facts, true));
-    let has_young_rows = shadows(facts).any(|(_, table, shadow)| {
+    let own = Statement::of_all(Phase::Prepare, OWN_TABLESPACE);
+    steps.push(Step::Statement(own));
+    steps.extend(common::load(input, true));
+    let has_young_rows = shadows(input).any(|(_, table, shadow)| {
         // With one worker, only rows of other access methods are young, and nothing helps there.
         !shadow.frozen && !table.ctid_ranges.is_empty()
     });
     if has_young_rows {
         steps.push(Step::NoteSnapshots);
     }
-    steps.extend(common::end_snapshot(facts));
+    steps.extend(common::end_snapshot(input));
     steps.push(Step::Gate);
     steps.push(common::check_constraints());
     steps.push(Step::BuildIndexes);
-    if facts.workers > 1 {
-        steps.extend(lock_shadows(facts));
+    if input.workers > 1 {
+        steps.extend(lock_shadows(input));
     }
-    steps.extend(each(facts, |shadow| &shadow.build));
-    steps.extend(common::sequences(facts));
-    steps.extend(each(facts, |shadow| &shadow.attach));
-    steps.extend(common::checksums(facts));
+    steps.extend(each(input, |shadow| &shadow.build));
+    steps.extend(common::sequences(input));
+    steps.extend(each(input, |shadow| &shadow.attach));
+    steps.extend(common::checksums(input));
     steps.push(Step::Record);
     if has_young_rows {
         steps.push(Step::WaitForSnapshots);
@@ -44,27 +44,29 @@ pub(super) fn steps(facts: &Facts<'_>) -> Vec<Step> {
     steps
 }
 
-fn shadows<'a>(facts: &Facts<'a>) -> impl Iterator<Item = (usize, &'a CopyPlan, &'a Shadow)> {
-    facts.tables().filter_map(|(at, table)| match &table.load {
+fn shadows<'a>(
+    input: &TransactionInput<'a>,
+) -> impl Iterator<Item = (usize, &'a CopyPlan, &'a Shadow)> {
+    input.tables().filter_map(|(at, table)| match &table.load {
         Load::Shadow(shadow) => Some((at, table, &**shadow)),
         Load::Direct | Load::Staged(_) => None,
     })
 }
 
 /// Others can see what several workers have loaded: from here on, nobody else touches it.
-fn lock_shadows(facts: &Facts<'_>) -> Option<Step> {
-    let names: Vec<String> = shadows(facts).map(|(_, _, s)| s.name.sql()).collect();
+fn lock_shadows(input: &TransactionInput<'_>) -> Option<Step> {
+    let names: Vec<String> = shadows(input).map(|(_, _, s)| s.name.sql()).collect();
     let names = names.join(", ");
     let sql = format!("LOCK TABLE {names} IN ACCESS EXCLUSIVE MODE");
-    (!names.is_empty()).then(|| Step::Run(Run::of_all(Phase::Publish, sql)))
+    (!names.is_empty()).then(|| Step::Statement(Statement::of_all(Phase::Publish, sql)))
 }
 
 fn each<'a>(
-    facts: &'a Facts<'a>,
+    input: &'a TransactionInput<'a>,
     statements: impl Fn(&'a Shadow) -> &'a Vec<String> + 'a,
 ) -> impl Iterator<Item = Step> + 'a {
-    shadows(facts).flat_map(move |(at, _, shadow)| {
+    shadows(input).flat_map(move |(at, _, shadow)| {
         let list = statements(shadow).iter();
-        list.map(move |sql| Step::Run(Run::of_table(Phase::Publish, at, sql)))
+        list.map(move |sql| Step::Statement(Statement::of_table(Phase::Publish, at, sql)))
     })
 }

@@ -1,28 +1,28 @@
 //! Mode `truncate`: empties all targets and loads them, in one transaction.
 
-use super::{Facts, common};
+use super::{TransactionInput, common};
 use crate::error::Phase;
-use crate::plan::step::{Run, Step};
+use crate::plan::step::{Statement, Step};
 
-pub(super) fn steps(facts: &Facts<'_>) -> Vec<Step> {
-    let mut steps = common::begin(facts);
+pub(super) fn steps(input: &TransactionInput<'_>) -> Vec<Step> {
+    let mut steps = common::begin(input);
     steps.push(Step::CountReplaced);
-    steps.extend(truncate(facts));
-    steps.extend(common::defer_circle(facts));
-    steps.extend(common::load(facts, false));
-    steps.extend(common::end_snapshot(facts));
+    steps.extend(truncate(input));
+    steps.extend(common::defer_circle(input));
+    steps.extend(common::load(input, false));
+    steps.extend(common::end_snapshot(input));
     steps.push(Step::Gate);
     steps.push(common::check_constraints());
-    steps.extend(common::sequences(facts));
-    steps.extend(common::checksums(facts));
+    steps.extend(common::sequences(input));
+    steps.extend(common::checksums(input));
     steps.push(Step::Record);
     steps
 }
 
 /// One statement, so that foreign keys among the tables are no obstacle. Never CASCADE: it would empty
 /// tables that nobody named.
-fn truncate(facts: &Facts<'_>) -> Option<Step> {
-    let names: Vec<String> = facts.tables().map(|(_, t)| t.target_from()).collect();
+fn truncate(input: &TransactionInput<'_>) -> Option<Step> {
+    let names: Vec<String> = input.tables().map(|(_, t)| t.target_from()).collect();
     let sql = format!("TRUNCATE TABLE {}", names.join(", "));
-    (!names.is_empty()).then(|| Step::Run(Run::of_all(Phase::Prepare, sql)))
+    (!names.is_empty()).then(|| Step::Statement(Statement::of_all(Phase::Prepare, sql)))
 }

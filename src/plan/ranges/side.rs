@@ -4,7 +4,7 @@ use super::{Bound, Range, RangeColumn, RangeOrder, joined};
 use crate::pg::ident::quote_literal;
 use crate::plan::checksum::{self, Alphabet, HASH};
 use crate::plan::compare::Comparison;
-use crate::plan::form::{AS_IT_IS, Form, Writer};
+use crate::plan::form::{AS_IT_IS, ComparedSide, Form};
 
 /// Buckets of a table without a key, by its rows' hashes. A power of two.
 pub const HASH_BUCKETS: usize = 64;
@@ -15,7 +15,7 @@ pub struct SideSql<'a> {
     /// What is compared.
     pub comparison: &'a Comparison,
     /// Which side.
-    pub writer: Writer,
+    pub side: ComparedSide,
     /// How its texts become the same bytes as the other side's.
     pub alphabet: Alphabet,
     /// The target's relation as a FROM item.
@@ -27,7 +27,7 @@ impl SideSql<'_> {
     pub fn digest(&self) -> String {
         checksum::digest(
             self.comparison,
-            self.writer,
+            self.side,
             &self.alphabet,
             &self.target_from,
         )
@@ -43,7 +43,7 @@ impl SideSql<'_> {
                 checksum::aggregates(),
                 checksum::row_texts(
                     self.comparison,
-                    self.writer,
+                    self.side,
                     &self.alphabet,
                     &self.target_from
                 ),
@@ -124,7 +124,7 @@ impl SideSql<'_> {
             hash_bucket(),
             checksum::row_texts(
                 self.comparison,
-                self.writer,
+                self.side,
                 &self.alphabet,
                 &self.target_from
             ),
@@ -133,13 +133,13 @@ impl SideSql<'_> {
     }
 
     fn row_text(&self) -> String {
-        self.alphabet.spell(&self.comparison.row_text(self.writer))
+        self.alphabet.spell(&self.comparison.row_text(self.side))
     }
 
     fn rows(&self) -> String {
         format!(
             "({}\n) AS r",
-            self.comparison.select(self.writer, &self.target_from)
+            self.comparison.select(self.side, &self.target_from)
         )
     }
 
@@ -150,15 +150,15 @@ impl SideSql<'_> {
             .columns
             .iter()
             .find(|one| one.name == column.name);
-        compared.map_or(AS_IT_IS, |one| one.form(self.writer))
+        compared.map_or(AS_IT_IS, |one| one.form(self.side))
     }
 
     /// What each of the key's columns is ordered by.
     fn orders(&self) -> Vec<String> {
         let order = |column: &RangeColumn| {
-            let form = match self.writer {
-                Writer::Source => column.source,
-                Writer::Target => column.target,
+            let form = match self.side {
+                ComparedSide::Source => column.source,
+                ComparedSide::Target => column.target,
             };
             let value = form.of(&column.name.sql());
             match column.order {
@@ -320,7 +320,7 @@ mod tests {
     fn side(comparison: &Comparison) -> SideSql<'_> {
         SideSql {
             comparison,
-            writer: Writer::Target,
+            side: ComparedSide::Target,
             alphabet: Alphabet::Plain,
             target_from: "t".to_owned(),
         }

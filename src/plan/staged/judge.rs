@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 
 use super::parts::{Parts, same_index};
 use super::types::Partitionless;
-use crate::catalog::constraints::{Constraints, Reference};
+use crate::catalog::constraints::{Constraints, ForeignKeyLookup};
 use crate::catalog::desc::{Inspected, RelationDesc, RelationKind, UniqueIndex};
 use crate::config::spec::{JobSpec, Mode, OnError, Triggers};
 use crate::pg::ident::{Ident, QualifiedName, quote_literal};
@@ -99,7 +99,7 @@ pub(super) struct Judging<'a> {
 
 impl Judging<'_> {
     /// The foreign keys that the target checks.
-    pub(super) fn references(&self) -> impl Iterator<Item = &Reference> {
+    pub(super) fn references(&self) -> impl Iterator<Item = &ForeignKeyLookup> {
         let keys = self.constraints.foreign_keys.iter();
         keys.filter(|_| self.job.triggers == Triggers::Fire)
     }
@@ -147,7 +147,7 @@ impl Judging<'_> {
     }
 
     /// Rows without the row that they refer to.
-    fn orphans(&self, key: &Reference) -> String {
+    fn orphans(&self, key: &ForeignKeyLookup) -> String {
         let own = |name: &str| format!("\"row\".{}", Ident::new(name).sql());
         let matches = |alias: &str| -> String {
             let columns = key.columns.iter().map(|column| {

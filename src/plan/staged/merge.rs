@@ -45,7 +45,7 @@ pub struct Merge {
 
 /// One step of merging several tables.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Change {
+pub enum MergeStep {
     /// Delete what is gone.
     Delete,
     /// Update what differs.
@@ -60,7 +60,7 @@ pub enum Change {
 /// Foreign keys want deletes last: a row that refers to a gone one is changed or deleted before. But
 /// another unique index than the key's wants them first, before its values are given to other rows;
 /// then what refers to such a table has to be deleted first, too.
-pub fn steps(merges: &[&Merge]) -> Vec<(usize, Change)> {
+pub fn steps(merges: &[&Merge]) -> Vec<(usize, MergeStep)> {
     let mut first: Vec<bool> = merges.iter().map(|merge| merge.has_other_unique).collect();
     let refers =
         |from: usize, to: usize| from != to && merges[from].refers_to.contains(&merges[to].target);
@@ -71,23 +71,23 @@ pub fn steps(merges: &[&Merge]) -> Vec<(usize, Change)> {
     }
     let deletes = |wanted: bool| {
         let places = (0..merges.len()).rev().filter(|at| first[*at] == wanted);
-        places.map(|at| (at, Change::Delete)).collect::<Vec<_>>()
+        places.map(|at| (at, MergeStep::Delete)).collect::<Vec<_>>()
     };
     let changes = (0..merges.len()).flat_map(|at| match first[at] {
-        true => [(at, Change::Update), (at, Change::Insert)],
+        true => [(at, MergeStep::Update), (at, MergeStep::Insert)],
         // A changed row may refer to a new one of its own table.
-        false => [(at, Change::Insert), (at, Change::Update)],
+        false => [(at, MergeStep::Insert), (at, MergeStep::Update)],
     });
     [deletes(true), changes.collect(), deletes(false)].concat()
 }
 
 impl Merge {
     /// The statements of one step.
-    pub fn statements(&self, step: Change) -> &[String] {
+    pub fn statements(&self, step: MergeStep) -> &[String] {
         match step {
-            Change::Delete => &self.deletes,
-            Change::Update => self.update.as_slice(),
-            Change::Insert => std::slice::from_ref(&self.insert),
+            MergeStep::Delete => &self.deletes,
+            MergeStep::Update => self.update.as_slice(),
+            MergeStep::Insert => std::slice::from_ref(&self.insert),
         }
     }
 }
@@ -223,9 +223,9 @@ mod tests {
             .iter()
             .map(|(at, step)| {
                 let letter = match step {
-                    Change::Delete => 'D',
-                    Change::Update => 'U',
-                    Change::Insert => 'I',
+                    MergeStep::Delete => 'D',
+                    MergeStep::Update => 'U',
+                    MergeStep::Insert => 'I',
                 };
                 format!("{letter}{at}")
             })

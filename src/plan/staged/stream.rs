@@ -10,7 +10,7 @@
 //! rules may change while others are written (`plan/effects.rs`) are staged as a whole.
 
 use super::parts::Parts;
-use super::types::{Candidate, KeyOrder, KeyPart, Staged, Stream, Way};
+use super::types::{KeyOrder, KeyPart, Staged, Stream, StreamPlan, Way};
 use crate::catalog::desc::{RelationDesc, RelationKind, TypeDesc, TypeShape, UniqueIndex};
 use crate::config::spec::{Compare, JobSpec, Mode, OnError, Scope, TableInput, TableSpec};
 use crate::error::Side;
@@ -24,8 +24,8 @@ use crate::plan::form::AS_IT_IS;
 use crate::plan::refusal::Refusal;
 use crate::plan::{pairs, sql};
 
-/// What a candidate is made of.
-pub struct Facts<'a> {
+/// What a comparison by streams is planned from.
+pub struct StreamInput<'a> {
     pub job: &'a JobSpec,
     pub spec: &'a TableSpec,
     pub source: &'a RelationDesc,
@@ -39,13 +39,13 @@ pub struct Facts<'a> {
 }
 
 /// Plans to compare a table by streams, or says why that cannot be done.
-pub(in crate::plan) fn candidate(
-    facts: &Facts<'_>,
+pub(in crate::plan) fn plan(
+    input: &StreamInput<'_>,
     full: &Staged,
-) -> Result<Box<Candidate>, String> {
-    let Facts {
+) -> Result<Box<StreamPlan>, String> {
+    let StreamInput {
         job, spec, target, ..
-    } = *facts;
+    } = *input;
     if spec.watermark.is_some() {
         return Err("a watermark reads only what is new".to_owned());
     }
@@ -56,9 +56,9 @@ pub(in crate::plan) fn candidate(
         return Err("several workers load it".to_owned());
     }
     let index = super::key_index(spec, target).ok_or_else(|| "the target has no key".to_owned())?;
-    let key = key_parts(facts, index)?;
+    let key = key_parts(input, index)?;
     let marks_gone = job.mode == Mode::Merge;
-    let columns = facts.pairs.iter().map(|pair| pair.target).collect();
+    let columns = input.pairs.iter().map(|pair| pair.target).collect();
     let mut parts = Parts {
         spec,
         target,
@@ -70,8 +70,8 @@ pub(in crate::plan) fn candidate(
     };
     parts.gone = marks_gone.then(|| parts.free_name("gone"));
     let copy_in = match &parts.gone {
-        Some(gone) => sql::copy_in_with(&parts.stage, facts.columns, gone, facts.format),
-        None => sql::copy_in(&parts.stage, facts.columns, facts.format),
+        Some(gone) => sql::copy_in_with(&parts.stage, input.columns, gone, input.format),
+        None => sql::copy_in(&parts.stage, input.columns, input.format),
     };
     let order = |of: &dyn Fn(usize) -> String| -> String {
         let terms: Vec<String> = key
@@ -79,7 +79,7 @@ pub(in crate::plan) fn candidate(
             .zip(&index.columns)
             .map(|(part, _)| {
                 let value = of(part.place);
-                match (part.order, is_text(facts.pairs[part.place].target)) {
+                match (part.order, is_text(input.pairs[part.place].target)) {
                     (KeyOrder::Bytes, true) => format!("({value}) COLLATE pg_catalog.\"C\""),
                     _ => value,
                 }
@@ -87,11 +87,11 @@ pub(in crate::plan) fn candidate(
             .collect();
         format!(" ORDER BY {}", terms.join(", "))
     };
-    let source_order = order(&|place| match &facts.columns[place].expression {
+    let source_order = order(&|place| match &input.columns[place].expression {
         Some(expression) => format!("({})", sql::closed(expression)),
-        None => facts.columns[place].name.sql(),
+        None => input.columns[place].name.sql(),
     });
-    let target_order = order(&|place| facts.columns[place].name.sql());
+    let target_order = order(&|place| input.columns[place].name.sql());
     let within = match &spec.filter {
         Some(filter) if spec.scope == Scope::Where => format!(" WHERE ({})", sql::closed(filter)),
         _ => String::new(),
@@ -102,24 +102,24 @@ pub(in crate::plan) fn candidate(
         parts.target_from()
     );
     let stream = Stream {
-        target_out: sql::copy_out(&target_select, facts.format),
+        target_out: sql::copy_out(&target_select, input.format),
         lock: format!("LOCK TABLE {} IN ACCESS SHARE MODE", parts.target_from()),
         key,
         marks_gone,
     };
     let mut staged = super::again(job, &parts, full);
     staged.way = Way::Stream(stream);
-    Ok(Box::new(Candidate {
+    Ok(Box::new(StreamPlan {
         staged,
-        copy_out: sql::copy_out(&format!("{}{source_order}", facts.select), facts.format),
+        copy_out: sql::copy_out(&format!("{}{source_order}", input.select), input.format),
         copy_in,
-        costly: costly(facts, index),
+        costly: costly(input, index),
     }))
 }
 
-fn key_parts(facts: &Facts<'_>, index: &UniqueIndex) -> Result<Vec<KeyPart>, String> {
+fn key_parts(input: &StreamInput<'_>, index: &UniqueIndex) -> Result<Vec<KeyPart>, String> {
     let parts = index.columns.iter().map(|column| {
-        let found = facts.pairs.iter().enumerate();
+        let found = input.pairs.iter().enumerate();
         let (place, pair) = found
             .into_iter()
             .find(|(_, pair)| pair.target.name == column.name)
@@ -128,7 +128,7 @@ fn key_parts(facts: &Facts<'_>, index: &UniqueIndex) -> Result<Vec<KeyPart>, Str
             let name = &column.name;
             return Err(format!("equal values of key column {name} may be written in several ways"));
         }
-        let order = key_order(pair, facts.format).ok_or_else(|| {
+        let order = key_order(pair, input.format).ok_or_else(|| {
             let (name, ty) = (&column.name, &pair.target.type_text);
             format!("no order of {ty}, the type of key column {name}, is known to be the same on both sides")
         })?;
@@ -169,13 +169,13 @@ fn is_text(column: &crate::catalog::desc::ColumnDesc) -> bool {
 }
 
 /// What would make ordered streams cost more than staging all rows.
-fn costly(facts: &Facts<'_>, index: &UniqueIndex) -> Option<String> {
-    let Facts {
+fn costly(input: &StreamInput<'_>, index: &UniqueIndex) -> Option<String> {
+    let StreamInput {
         spec,
         source,
         target,
         ..
-    } = *facts;
+    } = *input;
     if source.kind == RelationKind::File {
         return Some("the source is a file, which has no order".to_owned());
     }
@@ -185,13 +185,13 @@ fn costly(facts: &Facts<'_>, index: &UniqueIndex) -> Option<String> {
     let sorted = |side: &str| Some(format!("the {side} would have to sort its rows by the key"));
     let of_text = |pair: &ColumnPair<'_>| is_text(pair.target) || is_text(pair.source);
     let in_key = |pair: &&ColumnPair<'_>| index.columns.iter().any(|k| k.name == pair.target.name);
-    if facts.pairs.iter().filter(in_key).any(of_text) {
+    if input.pairs.iter().filter(in_key).any(of_text) {
         return sorted("servers");
     }
     let served = matches!(spec.input, TableInput::Relation(_))
         && matches!(source.kind, RelationKind::Table | RelationKind::Partitioned)
         && !spec.children
-        && facts
+        && input
             .pairs
             .iter()
             .filter(in_key)
@@ -209,7 +209,7 @@ fn costly(facts: &Facts<'_>, index: &UniqueIndex) -> Option<String> {
     if !served {
         return sorted("source");
     }
-    let comparison = facts.comparison;
+    let comparison = input.comparison;
     let respelled = comparison
         .columns
         .iter()
@@ -224,9 +224,9 @@ fn costly(facts: &Facts<'_>, index: &UniqueIndex) -> Option<String> {
             "the servers write equal values of column {name} differently"
         ));
     }
-    let binary = *facts.format == CopyFormat::Binary;
+    let binary = *input.format == CopyFormat::Binary;
     let has_oids = |pair: &&ColumnPair<'_>| holds_oids(&pair.target.ty);
-    facts
+    input
         .pairs
         .iter()
         .find(has_oids)
@@ -253,7 +253,6 @@ fn holds_oids(ty: &TypeDesc) -> bool {
 }
 
 /// Decides for each table how differences are found, now that it is known what else may change rows.
-/// `candidates` are by target.
 pub(in crate::plan) fn choose(job: &JobSpec, tables: &mut [CopyPlan], refusals: &mut Vec<Refusal>) {
     let effects: Vec<(QualifiedName, Effects)> = tables
         .iter()
@@ -266,26 +265,26 @@ pub(in crate::plan) fn choose(job: &JobSpec, tables: &mut [CopyPlan], refusals: 
         let Load::Staged(staged) = &mut table.load else {
             continue;
         };
-        let Some(candidate) = staged.candidate.take() else {
+        let Some(stream_plan) = staged.stream_plan.take() else {
             continue;
         };
         let changed_by = effects.iter().find(|(_, e)| e.may_change(&table.target));
-        let why_not = match (candidate, changed_by) {
+        let why_not = match (stream_plan, changed_by) {
             (Err(why), _) => Some((why, true)),
             (Ok(_), Some((by, _))) => Some((
                 format!("foreign keys, triggers or rules may change its rows when {by} is written"),
                 true,
             )),
-            (Ok(candidate), None) => match &candidate.costly {
+            (Ok(stream_plan), None) => match &stream_plan.costly {
                 Some(why) if job.compare != Compare::Stream => Some((why.clone(), false)),
                 _ if !job.may_stream() => {
                     Some(("`compare = \"full\"` is configured".to_owned(), false))
                 }
                 _ => {
-                    let candidate = *candidate;
-                    **staged = candidate.staged;
-                    table.copy_out = candidate.copy_out;
-                    table.copy_in = candidate.copy_in;
+                    let stream_plan = *stream_plan;
+                    **staged = stream_plan.staged;
+                    table.copy_out = stream_plan.copy_out;
+                    table.copy_in = stream_plan.copy_in;
                     None
                 }
             },

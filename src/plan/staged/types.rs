@@ -14,7 +14,7 @@ pub struct Staged {
     /// How the rows that differ are found.
     pub way: Way,
     /// How they would be found by streams, or why that cannot be; until it is decided.
-    pub candidate: Option<Result<Box<Candidate>, String>>,
+    pub stream_plan: Option<Result<Box<StreamPlan>, String>>,
     /// Makes it.
     pub create: Vec<String>,
     /// The same key in rows `"target"` and `"staged"`.
@@ -98,7 +98,7 @@ pub enum KeyOrder {
 
 /// What a table has to be planned with to be compared by streams.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Candidate {
+pub struct StreamPlan {
     /// The statements for a staging table that holds differences only.
     pub staged: Staged,
     /// Reads the source, in the order of the key.

@@ -2,10 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use super::row_counts::{Differing, Written, counts};
+use super::row_counts::{Differing, RowsWritten, counts};
 use crate::error::{Error, ErrorKind, Phase, Result, Side};
 use crate::pg::session::Session;
-use crate::plan::staged::merge::{Change, Merge, steps};
+use crate::plan::staged::merge::{Merge, MergeStep, steps};
 use crate::wording::counted;
 
 /// Finds what differs; `again`, if that has been done before.
@@ -78,18 +78,18 @@ fn fixed(target: &Session, rows: u64) -> Error {
 pub(super) async fn write(
     target: &Session,
     tables: &[(usize, &Merge, Differing)],
-) -> Result<BTreeMap<usize, Written>> {
+) -> Result<BTreeMap<usize, RowsWritten>> {
     let mut all = BTreeMap::new();
     let merges: Vec<&Merge> = tables.iter().map(|(_, merge, _)| *merge).collect();
     for (at, step) in steps(&merges) {
         let Some((place, merge, found)) = tables.get(at) else {
             continue;
         };
-        let done: &mut Written = all.entry(*place).or_default();
+        let done: &mut RowsWritten = all.entry(*place).or_default();
         let (what, rows, total) = match step {
-            Change::Delete => ("deleted", found.gone, &mut done.deleted),
-            Change::Update => ("updated", found.changed, &mut done.updated),
-            Change::Insert => ("inserted", found.new, &mut done.inserted),
+            MergeStep::Delete => ("deleted", found.gone, &mut done.deleted),
+            MergeStep::Update => ("updated", found.changed, &mut done.updated),
+            MergeStep::Insert => ("inserted", found.new, &mut done.inserted),
         };
         if rows == 0 {
             continue;

@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::row_counts::{Differing, Shortage, Written};
+use super::row_counts::{Differing, RowsWritten, Shortage};
 use super::{merge, upsert};
 use crate::config::spec::{JobSpec, Verify};
 use crate::error::{Error, ErrorKind, Phase, Result, Side};
@@ -136,7 +136,7 @@ async fn write(
     target: &Session,
     tables: &[Loaded<'_>],
     wrong: &BTreeMap<usize, Differing>,
-) -> Result<BTreeMap<usize, Written>> {
+) -> Result<BTreeMap<usize, RowsWritten>> {
     let mut merges = Vec::new();
     let mut done = BTreeMap::new();
     for (at, found) in wrong {
@@ -154,7 +154,7 @@ async fn write(
 }
 
 /// The tables whose rows foreign keys may have changed.
-fn reached(tables: &[Loaded<'_>], done: &BTreeMap<usize, Written>) -> BTreeSet<usize> {
+fn reached(tables: &[Loaded<'_>], done: &BTreeMap<usize, RowsWritten>) -> BTreeSet<usize> {
     let mut names = BTreeSet::new();
     for (at, done) in done {
         let effects = &tables[*at].staged.effects;

@@ -18,7 +18,7 @@ pub(super) struct Differing {
 
 /// What was written to a table.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Written {
+pub(super) struct RowsWritten {
     pub deleted: u64,
     pub updated: u64,
     pub inserted: u64,
@@ -35,7 +35,7 @@ pub(super) struct Shortage {
     pub done: u64,
 }
 
-impl Written {
+impl RowsWritten {
     /// Notes what one statement did.
     pub fn note(&mut self, what: &'static str, found: u64, done: u64) {
         if done < found && self.shortage.is_none() {

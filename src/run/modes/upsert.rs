@@ -1,6 +1,6 @@
 //! Mode `upsert`, and `append` with a watermark.
 
-use super::row_counts::{Differing, Written, counts};
+use super::row_counts::{Differing, RowsWritten, counts};
 use crate::error::{Phase, Result};
 use crate::pg::session::Session;
 use crate::plan::staged::upsert::Upsert;
@@ -33,12 +33,16 @@ pub(super) async fn compare(target: &Session, upsert: &Upsert, again: bool) -> R
 }
 
 /// Writes what is new, and what differs.
-pub(super) async fn write(target: &Session, upsert: &Upsert, found: Differing) -> Result<Written> {
+pub(super) async fn write(
+    target: &Session,
+    upsert: &Upsert,
+    found: Differing,
+) -> Result<RowsWritten> {
     let written = target.execute(Phase::Publish, &upsert.insert).await?;
-    let mut done = Written {
+    let mut done = RowsWritten {
         inserted: found.new.min(written),
         updated: written.saturating_sub(found.new),
-        ..Written::default()
+        ..RowsWritten::default()
     };
     done.note("inserted", found.new, written);
     Ok(done)

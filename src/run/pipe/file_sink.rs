@@ -1,7 +1,7 @@
 //! The target's half where it is a file: a writer takes the blocks.
 
 use super::channel::{Item, Receiver};
-use super::watch::{Meter, Waiting};
+use super::watch::{Meter, WaitsFor};
 use crate::error::{Error, ErrorKind, Phase, Result, Side};
 use crate::files::writer::{FileWriter, Unpublished};
 use crate::plan::copy::CopyPlan;
@@ -22,7 +22,7 @@ pub(super) async fn pump(
                 writer.write(bytes).await.map_err(failed)?;
             }
             Some(Item::End) => {
-                meter.waits_for(Waiting::Target);
+                meter.waits_for(WaitsFor::Target);
                 return writer.finish().await.map_err(failed);
             }
             None => {

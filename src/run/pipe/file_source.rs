@@ -4,7 +4,7 @@ use super::Totals;
 use super::channel::Sender;
 use super::limit::{self, RateLimit};
 use super::source::superseded;
-use super::watch::{Meter, Waiting};
+use super::watch::{Meter, WaitsFor};
 use crate::error::{Error, ErrorKind, Phase, Result, Side};
 use crate::files::reader::{FileReader, ReadError};
 use crate::files::rows::Fault;
@@ -19,17 +19,17 @@ pub(super) async fn pump(
     blocks: Sender,
 ) -> Result<Totals> {
     let failed = |error| failed(&plan.source, error).on(&plan.target);
-    meter.waits_for(Waiting::Source);
+    meter.waits_for(WaitsFor::Source);
     while let Some(block) = reader.next().await.map_err(failed)? {
-        limit::pass(limit, block.len(), || meter.waits_for(Waiting::Limit)).await;
-        meter.waits_for(Waiting::Target);
+        limit::pass(limit, block.len(), || meter.waits_for(WaitsFor::Limit)).await;
+        meter.waits_for(WaitsFor::Target);
         if blocks.send(block).await.is_err() {
             return superseded().await;
         }
-        meter.waits_for(Waiting::Source);
+        meter.waits_for(WaitsFor::Source);
     }
     let totals = meter.read_so_far();
-    meter.waits_for(Waiting::Target);
+    meter.waits_for(WaitsFor::Target);
     match blocks.end().await {
         Ok(()) => Ok(totals),
         Err(_) => superseded().await,

@@ -9,8 +9,8 @@ use serde_json::{Map, Value};
 use tokio_postgres::Statement;
 
 use super::channel::{CHANNEL_BYTES_MAX, Item, Receiver};
-use super::rows::{self, Row, Rows, TextRows};
-use super::watch::{Meter, Waiting};
+use super::rows::{self, NumberedRow, NumberedRows, TextRows};
+use super::watch::{Meter, WaitsFor};
 use crate::error::{Error, ErrorKind, Phase, Result, ServerError, Side};
 use crate::pg::session::Session;
 use crate::plan::copy::CopyPlan;
@@ -81,7 +81,7 @@ pub(super) async fn pump(
                 }
             }
             Some(Item::End) if !rows.is_torn() => {
-                meter.waits_for(Waiting::Target);
+                meter.waits_for(WaitsFor::Target);
                 judge.load(&rows.take()).await?;
                 judge.release().await?;
                 let judged = judge.judged;
@@ -129,7 +129,7 @@ struct Judge<'a> {
 }
 
 impl Judge<'_> {
-    async fn load(&mut self, rows: &Rows) -> Result<()> {
+    async fn load(&mut self, rows: &NumberedRows) -> Result<()> {
         let whole: Range<usize> = 0..rows.len();
         let mut open: Vec<Range<usize>> = Vec::new();
         open.extend(Some(whole).filter(|rows| !rows.is_empty()));
@@ -193,7 +193,7 @@ impl Judge<'_> {
         Ok(Err(refused))
     }
 
-    fn reject(&mut self, row: Row<'_>, refused: ServerError) -> Result<()> {
+    fn reject(&mut self, row: NumberedRow<'_>, refused: ServerError) -> Result<()> {
         let name = refused
             .constraint()
             .and_then(|name| self.quarantine.names.get(name));

@@ -41,7 +41,7 @@ pub struct Totals {
 }
 
 /// What rows are read from.
-pub enum Origin<'a> {
+pub enum RowSource<'a> {
     /// What this COPY gives on a server.
     Server(&'a Session, &'a str),
     /// A file.
@@ -80,19 +80,19 @@ pub struct Pace<'a> {
 /// may be used again: abort both. *Cancellation:* dropping this future leaves both COPYs open; abort both
 /// sessions.
 pub(super) async fn copy(
-    origin: Origin<'_>,
+    rows_from: RowSource<'_>,
     target: &Session,
     plan: &CopyPlan,
     quarantined: Quarantined<'_>,
     pace: Pace<'_>,
 ) -> Result<Copied> {
     let counters;
-    let (source, meter) = match &origin {
-        Origin::Server(source, _) => {
+    let (source, meter) = match &rows_from {
+        RowSource::Server(source, _) => {
             let meter = watch::Meter::new(source.tap(), target.tap(), plan);
             (Some(*source), meter)
         }
-        Origin::File(reader) => {
+        RowSource::File(reader) => {
             counters = Arc::clone(reader.counters());
             (None, watch::Meter::of_file(&counters, target.tap()))
         }
@@ -101,7 +101,7 @@ pub(super) async fn copy(
     target.enter(Phase::CopyIn);
     let moving = async {
         tokio::try_join!(
-            read(origin, plan, &meter, pace.limit, blocks),
+            read(rows_from, plan, &meter, pace.limit, blocks),
             take(target, plan, quarantined, &meter, incoming),
         )
     };
@@ -164,16 +164,16 @@ pub async fn copy_to_file(
 }
 
 async fn read(
-    origin: Origin<'_>,
+    rows_from: RowSource<'_>,
     plan: &CopyPlan,
     meter: &watch::Meter<'_>,
     limit: Option<&RateLimit>,
     blocks: channel::Sender,
 ) -> Result<Totals> {
-    match origin {
-        Origin::Server(source, copy_out) => {
+    match rows_from {
+        RowSource::Server(source, copy_out) => {
             source::pump(source, plan, copy_out, meter, limit, blocks).await
         }
-        Origin::File(reader) => file_source::pump(reader, plan, meter, limit, blocks).await,
+        RowSource::File(reader) => file_source::pump(reader, plan, meter, limit, blocks).await,
     }
 }

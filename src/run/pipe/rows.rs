@@ -6,7 +6,7 @@ use bytes::{Bytes, BytesMut};
 
 /// One row, as COPY reads it, and where it comes from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Row<'a> {
+pub struct NumberedRow<'a> {
     /// Its number: of a server's rows the place in the order in which they came, of a file's the line in
     /// which it begins. Counted from 1.
     pub line: u64,
@@ -16,22 +16,22 @@ pub struct Row<'a> {
 
 /// Whole rows, one behind the other.
 #[derive(Debug, Default)]
-pub struct Rows {
+pub struct NumberedRows {
     bytes: Bytes,
     /// Where each row ends, and its line.
     ends: Vec<(usize, u64)>,
 }
 
-impl Rows {
+impl NumberedRows {
     /// How many there are.
     pub fn len(&self) -> usize {
         self.ends.len()
     }
 
     /// One of them.
-    pub fn row(&self, at: usize) -> Row<'_> {
+    pub fn row(&self, at: usize) -> NumberedRow<'_> {
         let bytes = self.range(&(at..at + 1));
-        Row {
+        NumberedRow {
             line: self.ends[at].1,
             text: &self.bytes[bytes],
         }
@@ -88,8 +88,8 @@ impl TextRows {
     }
 
     /// Takes the whole rows.
-    pub fn take(&mut self) -> Rows {
-        Rows {
+    pub fn take(&mut self) -> NumberedRows {
+        NumberedRows {
             bytes: self.bytes.split_to(self.whole_bytes()).freeze(),
             ends: std::mem::take(&mut self.ends),
         }
@@ -142,7 +142,7 @@ mod tests {
         assert_eq!(rows.len(), 3);
         assert_eq!(
             rows.row(1),
-            Row {
+            NumberedRow {
                 line: 2,
                 text: b"2\tb\n"
             }
@@ -154,7 +154,7 @@ mod tests {
         let rows = cut.take();
         assert_eq!(
             rows.row(0),
-            Row {
+            NumberedRow {
                 line: 4,
                 text: b"4\td\n"
             }

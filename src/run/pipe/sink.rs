@@ -6,7 +6,7 @@ use bytes::Bytes;
 use futures_util::{SinkExt, pin_mut};
 
 use super::channel::{Item, Receiver};
-use super::watch::{Meter, Waiting};
+use super::watch::{Meter, WaitsFor};
 use crate::error::{Error, ErrorKind, Phase, Result, Side};
 use crate::pg::session::Session;
 use crate::plan::copy::CopyPlan;
@@ -45,7 +45,7 @@ pub(super) async fn pump(
                 fed = sink.feed(block.bytes.clone()) => fed.map_err(failed)?,
             },
             Some(Item::End) => {
-                meter.waits_for(Waiting::Target);
+                meter.waits_for(WaitsFor::Target);
                 return sink.finish().await.map_err(failed);
             }
             None => {

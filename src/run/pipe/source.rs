@@ -5,7 +5,7 @@ use futures_util::{StreamExt, pin_mut};
 use super::Totals;
 use super::channel::Sender;
 use super::limit::{self, RateLimit};
-use super::watch::{Meter, Waiting};
+use super::watch::{Meter, WaitsFor};
 use crate::error::{Error, ErrorKind, Phase, Result, Side};
 use crate::pg::session::Session;
 use crate::plan::copy::CopyPlan;
@@ -28,15 +28,15 @@ pub(super) async fn pump(
     pin_mut!(stream);
 
     let mut tail = [0_u8; 2];
-    meter.waits_for(Waiting::Source);
+    meter.waits_for(WaitsFor::Source);
     while let Some(chunk) = stream.next().await.transpose().map_err(failed)? {
         tail = last_two(tail, &chunk);
-        limit::pass(limit, chunk.len(), || meter.waits_for(Waiting::Limit)).await;
-        meter.waits_for(Waiting::Target);
+        limit::pass(limit, chunk.len(), || meter.waits_for(WaitsFor::Limit)).await;
+        meter.waits_for(WaitsFor::Target);
         if blocks.send(chunk).await.is_err() {
             return superseded().await;
         }
-        meter.waits_for(Waiting::Source);
+        meter.waits_for(WaitsFor::Source);
     }
     // The stream ends only after CopyDone. A broken connection is an error above.
     if plan.format.is_binary() && tail != BINARY_TRAILER {
@@ -50,7 +50,7 @@ pub(super) async fn pump(
         .on(plan.read_relation()));
     }
     let totals = meter.read_so_far();
-    meter.waits_for(Waiting::Target);
+    meter.waits_for(WaitsFor::Target);
     match blocks.end().await {
         Ok(()) => Ok(totals),
         Err(_) => superseded().await,

@@ -19,7 +19,7 @@ pub(super) const TICK: Duration = Duration::from_millis(200);
 /// Whom the copy waits for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
-pub(super) enum Waiting {
+pub(super) enum WaitsFor {
     /// The source's next message.
     Source = 0,
     /// Room towards the target.
@@ -30,17 +30,17 @@ pub(super) enum Waiting {
 
 /// Reads the counters of both ends, relative to the start of the copy.
 pub(super) struct Meter<'a> {
-    source: Reading<'a>,
-    target: Writing<'a>,
+    source: SourceCounter<'a>,
+    target: TargetCounter<'a>,
     waiting: AtomicU8,
 }
 
-enum Writing<'a> {
+enum TargetCounter<'a> {
     Server(&'a TapState),
     File(&'a AtomicU64),
 }
 
-enum Reading<'a> {
+enum SourceCounter<'a> {
     Server {
         tap: &'a TapState,
         messages_before: u64,
@@ -50,9 +50,9 @@ enum Reading<'a> {
     File(&'a Counters),
 }
 
-impl<'a> Reading<'a> {
+impl<'a> SourceCounter<'a> {
     fn server(tap: &'a TapState, plan: &CopyPlan) -> Self {
-        Reading::Server {
+        SourceCounter::Server {
             tap,
             messages_before: tap.copy_messages(),
             bytes_before: tap.copy_bytes(),
@@ -65,29 +65,35 @@ impl<'a> Reading<'a> {
 
 impl<'a> Meter<'a> {
     pub(super) fn new(source: &'a TapState, target: &'a TapState, plan: &CopyPlan) -> Self {
-        Meter::of(Reading::server(source, plan), Writing::Server(target))
+        Meter::of(
+            SourceCounter::server(source, plan),
+            TargetCounter::Server(target),
+        )
     }
 
     pub(super) fn of_file(counters: &'a Counters, target: &'a TapState) -> Self {
-        Meter::of(Reading::File(counters), Writing::Server(target))
+        Meter::of(SourceCounter::File(counters), TargetCounter::Server(target))
     }
 
     pub(super) fn into_file(source: &'a TapState, written: &'a AtomicU64, plan: &CopyPlan) -> Self {
-        Meter::of(Reading::server(source, plan), Writing::File(written))
+        Meter::of(
+            SourceCounter::server(source, plan),
+            TargetCounter::File(written),
+        )
     }
 
-    fn of(source: Reading<'a>, target: Writing<'a>) -> Self {
+    fn of(source: SourceCounter<'a>, target: TargetCounter<'a>) -> Self {
         Meter {
             source,
             target,
-            waiting: AtomicU8::new(Waiting::Source as u8),
+            waiting: AtomicU8::new(WaitsFor::Source as u8),
         }
     }
 
     /// Rows and bytes that have come from the source since the copy began.
     pub(super) fn read_so_far(&self) -> Totals {
         match &self.source {
-            Reading::Server {
+            SourceCounter::Server {
                 tap,
                 messages_before,
                 bytes_before,
@@ -100,7 +106,7 @@ impl<'a> Meter<'a> {
                     permille: None,
                 }
             }
-            Reading::File(counters) => Totals {
+            SourceCounter::File(counters) => Totals {
                 rows: counters.rows(),
                 bytes: counters.bytes(),
                 permille: counters.permille(),
@@ -110,10 +116,10 @@ impl<'a> Meter<'a> {
 
     /// `rate_limit` holds back what has been read.
     pub(super) fn is_limited(&self) -> bool {
-        self.waiting.load(Ordering::Relaxed) == Waiting::Limit as u8
+        self.waiting.load(Ordering::Relaxed) == WaitsFor::Limit as u8
     }
 
-    pub(super) fn waits_for(&self, whom: Waiting) {
+    pub(super) fn waits_for(&self, whom: WaitsFor) {
         self.waiting.store(whom as u8, Ordering::Relaxed);
     }
 
@@ -140,7 +146,7 @@ impl<'a> Meter<'a> {
             if !silence.is_due(self.moved()) {
                 continue;
             }
-            let (silent, phase) = match waiting == Waiting::Source as u8 {
+            let (silent, phase) = match waiting == WaitsFor::Source as u8 {
                 true => (source, Phase::CopyOut),
                 false => (target, Phase::CopyIn),
             };
@@ -161,12 +167,12 @@ impl<'a> Meter<'a> {
 
     fn moved(&self) -> (u64, u64) {
         let received = match &self.source {
-            Reading::Server { tap, .. } => tap.received(),
-            Reading::File(counters) => counters.raw(),
+            SourceCounter::Server { tap, .. } => tap.received(),
+            SourceCounter::File(counters) => counters.raw(),
         };
         let sent = match self.target {
-            Writing::Server(tap) => tap.sent(),
-            Writing::File(written) => written.load(Ordering::Relaxed),
+            TargetCounter::Server(tap) => tap.sent(),
+            TargetCounter::File(written) => written.load(Ordering::Relaxed),
         };
         (received, sent)
     }

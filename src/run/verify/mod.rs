@@ -22,7 +22,7 @@ use crate::error::{Error, ErrorKind, Phase, Result, Side};
 use crate::pg::session::Session;
 use crate::plan;
 use crate::plan::copy::CopyPlan;
-use crate::plan::form::Writer;
+use crate::plan::form::ComparedSide;
 use crate::plan::ranges::{Range, SideSql};
 use crate::report::difference::{RangeDifference, TableDifference, keeps_promise};
 
@@ -128,9 +128,9 @@ impl<'a> TableSides<'a> {
         alphabets: &Alphabets,
         table: &'a CopyPlan,
     ) -> Self {
-        let side = |writer, alphabet: &_| SideSql {
+        let sql = |side, alphabet: &_| SideSql {
             comparison: &table.comparison,
-            writer,
+            side,
             alphabet: Clone::clone(alphabet),
             target_from: table.target_from(),
         };
@@ -138,8 +138,8 @@ impl<'a> TableSides<'a> {
             table,
             source,
             target,
-            source_sql: side(Writer::Source, &alphabets.source),
-            target_sql: side(Writer::Target, &alphabets.target),
+            source_sql: sql(ComparedSide::Source, &alphabets.source),
+            target_sql: sql(ComparedSide::Target, &alphabets.target),
         }
     }
 

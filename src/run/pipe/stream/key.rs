@@ -17,7 +17,7 @@ pub(super) fn number(bytes: &[u8]) -> Option<i32> {
 
 /// The values of a key, in the order of its columns.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub(super) struct Key(Vec<Value>);
+pub(super) struct RowKey(Vec<Value>);
 
 /// PostgreSQL puts NULL after every value.
 #[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -27,7 +27,7 @@ enum Value {
     Null,
 }
 
-impl Key {
+impl RowKey {
     /// Takes the values out of a row.
     pub fn read(
         &mut self,
@@ -59,7 +59,7 @@ impl Key {
     }
 
     /// The order in which the servers send rows.
-    pub fn order(&self, other: &Key) -> Ordering {
+    pub fn order(&self, other: &RowKey) -> Ordering {
         self.0.cmp(&other.0)
     }
 }
@@ -143,7 +143,7 @@ mod tests {
     use super::*;
     use rstest::rstest;
 
-    fn key(row: &'static [u8], orders: &[KeyOrder]) -> Key {
+    fn key(row: &'static [u8], orders: &[KeyOrder]) -> RowKey {
         let parts: Vec<KeyPart> = orders
             .iter()
             .enumerate()
@@ -152,7 +152,7 @@ mod tests {
                 order: *order,
             })
             .collect();
-        let mut key = Key::default();
+        let mut key = RowKey::default();
         key.read(&Bytes::from_static(row), &parts, false).unwrap();
         key
     }

@@ -4,7 +4,7 @@ use std::cmp::Ordering;
 
 use bytes::{BufMut, Bytes, BytesMut};
 
-use super::rows::Rows;
+use super::rows::RowCutter;
 use crate::plan::column::CopyFormat;
 
 /// Rows are passed on in blocks of about this size.
@@ -22,7 +22,7 @@ pub(super) enum Disorder {
 
 /// What the next step of merging is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Next {
+pub(super) enum NeededRow {
     /// The source's next row is needed.
     Source,
     Target,
@@ -56,9 +56,14 @@ impl Merger {
     }
 
     /// Looks at both current rows, where there are any, writes what differs, and says which side goes on.
-    pub fn step(&mut self, source: &Rows<'_>, target: &Rows<'_>, heads: Heads) -> Next {
+    pub fn step(
+        &mut self,
+        source: &RowCutter<'_>,
+        target: &RowCutter<'_>,
+        heads: Heads,
+    ) -> NeededRow {
         let order = match (heads.source, heads.target) {
-            (false, false) => return Next::Done,
+            (false, false) => return NeededRow::Done,
             (true, false) => Ordering::Less,
             (false, true) => Ordering::Greater,
             (true, true) => source.current.key.order(&target.current.key),
@@ -69,26 +74,26 @@ impl Merger {
                 if self.was_staged {
                     self.out.put(&source.current.bytes, false);
                 }
-                Next::Both
+                NeededRow::Both
             }
             Ordering::Less => {
                 self.was_staged = true;
                 self.out.put(&source.current.bytes, false);
-                Next::Source
+                NeededRow::Source
             }
             Ordering::Greater => {
                 // A key with a NULL finds no row: such rows are deleted apart.
                 if self.marks_gone && !target.current.key.has_null() {
                     self.out.put(&target.current.bytes, true);
                 }
-                Next::Target
+                NeededRow::Target
             }
         }
     }
 
     /// The source has gone on. A key that comes again is staged again, with its first row: staging is
     /// searched for such keys before anything is written.
-    pub fn source_advanced(&mut self, source: &Rows<'_>) -> Result<(), Disorder> {
+    pub fn source_advanced(&mut self, source: &RowCutter<'_>) -> Result<(), Disorder> {
         if source.count < 2 {
             return Ok(());
         }
@@ -105,7 +110,7 @@ impl Merger {
     }
 
     /// The target has gone on.
-    pub fn target_advanced(&self, target: &Rows<'_>) -> Result<(), Disorder> {
+    pub fn target_advanced(&self, target: &RowCutter<'_>) -> Result<(), Disorder> {
         if target.count < 2 {
             return Ok(());
         }
@@ -198,21 +203,21 @@ mod tests {
     ) -> Result<Vec<u8>, Disorder> {
         let mut merger = Merger::new(format, marks_gone);
         let (mut from, mut to) = (
-            Rows::new(format, &FIRST_NUMBER),
-            Rows::new(format, &FIRST_NUMBER),
+            RowCutter::new(format, &FIRST_NUMBER),
+            RowCutter::new(format, &FIRST_NUMBER),
         );
         from.add(Bytes::copy_from_slice(source));
         to.add(Bytes::copy_from_slice(target));
         let mut heads = Heads::default();
-        let mut next = Next::Both;
-        while next != Next::Done {
-            if matches!(next, Next::Source | Next::Both) {
+        let mut next = NeededRow::Both;
+        while next != NeededRow::Done {
+            if matches!(next, NeededRow::Source | NeededRow::Both) {
                 heads.source = from.advance().unwrap();
                 if heads.source {
                     merger.source_advanced(&from)?;
                 }
             }
-            if matches!(next, Next::Target | Next::Both) {
+            if matches!(next, NeededRow::Target | NeededRow::Both) {
                 heads.target = to.advance().unwrap();
                 if heads.target {
                     merger.target_advanced(&to)?;

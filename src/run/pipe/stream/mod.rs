@@ -10,8 +10,8 @@ use std::cell::Cell;
 use tokio::time::MissedTickBehavior;
 
 use self::key::Malformed;
-use self::merge::{Disorder, Heads, Merger, Next};
-use self::rows::Rows;
+use self::merge::{Disorder, Heads, Merger, NeededRow};
+use self::rows::RowCutter;
 use super::channel::{self, Item, Receiver, Sender};
 use super::watch::{Meter, TICK};
 use super::{Copied, Pace, sink, source};
@@ -34,7 +34,7 @@ pub struct Sessions<'a> {
 
 /// Whose next move the merger waits for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Waiting {
+enum MergerWaitsFor {
     Source,
     Reader,
     Target,
@@ -62,7 +62,7 @@ pub async fn copy(
     let (staged, incoming) = channel::bounded(room);
     let read = Meter::new(source.tap(), target.tap(), plan);
     let compared = Meter::new(reader.tap(), target.tap(), plan);
-    let waiting = Cell::new(Waiting::Source);
+    let waiting = Cell::new(MergerWaitsFor::Source);
     target.enter(Phase::CopyIn);
     let moving = async {
         tokio::try_join!(
@@ -104,7 +104,7 @@ pub async fn copy(
 /// One side's rows as they come.
 struct Incoming<'a> {
     blocks: Receiver,
-    rows: Rows<'a>,
+    rows: RowCutter<'a>,
 }
 
 impl Incoming<'_> {
@@ -131,19 +131,19 @@ async fn merge(
     stream: &Stream,
     (of_source, of_target): (Receiver, Receiver),
     staged: Sender,
-    waiting: &Cell<Waiting>,
+    waiting: &Cell<MergerWaitsFor>,
 ) -> Result<u64> {
     let incoming = |blocks| Incoming {
         blocks,
-        rows: Rows::new(&plan.format, &stream.key),
+        rows: RowCutter::new(&plan.format, &stream.key),
     };
     let (mut source, mut target) = (incoming(of_source), incoming(of_target));
     let mut merger = Merger::new(&plan.format, stream.marks_gone);
     let mut heads = Heads::default();
-    let mut next = Next::Both;
-    while next != Next::Done {
-        if matches!(next, Next::Source | Next::Both) {
-            waiting.set(Waiting::Source);
+    let mut next = NeededRow::Both;
+    while next != NeededRow::Done {
+        if matches!(next, NeededRow::Source | NeededRow::Both) {
+            waiting.set(MergerWaitsFor::Source);
             let more = source.advance().await;
             heads.source = more.map_err(|Malformed| malformed(plan, Side::Source))?;
             if heads.source {
@@ -151,8 +151,8 @@ async fn merge(
                 in_order.map_err(|why| disorder(plan, why))?;
             }
         }
-        if matches!(next, Next::Target | Next::Both) {
-            waiting.set(Waiting::Reader);
+        if matches!(next, NeededRow::Target | NeededRow::Both) {
+            waiting.set(MergerWaitsFor::Reader);
             let more = target.advance().await;
             heads.target = more.map_err(|Malformed| malformed(plan, Side::Target))?;
             if heads.target {
@@ -162,13 +162,13 @@ async fn merge(
         }
         next = merger.step(&source.rows, &target.rows, heads);
         if let Some(block) = merger.block() {
-            waiting.set(Waiting::Target);
+            waiting.set(MergerWaitsFor::Target);
             if staged.send(block).await.is_err() {
                 return superseded().await;
             }
         }
     }
-    waiting.set(Waiting::Target);
+    waiting.set(MergerWaitsFor::Target);
     let (block, rows) = merger.end();
     if (!block.is_empty() && staged.send(block).await.is_err()) || staged.end().await.is_err() {
         return superseded().await;
@@ -214,7 +214,7 @@ fn disorder(plan: &CopyPlan, why: Disorder) -> Error {
 async fn watch(
     sessions: Sessions<'_>,
     (read, compared): (&Meter<'_>, &Meter<'_>),
-    waiting: &Cell<Waiting>,
+    waiting: &Cell<MergerWaitsFor>,
     pace: &Pace<'_>,
 ) -> Error {
     let Sessions {
@@ -239,9 +239,9 @@ async fn watch(
             continue;
         }
         let (silent, phase) = match waiting.get() {
-            Waiting::Source => (source, Phase::CopyOut),
-            Waiting::Reader => (reader, Phase::CopyOut),
-            Waiting::Target => (target, Phase::CopyIn),
+            MergerWaitsFor::Source => (source, Phase::CopyOut),
+            MergerWaitsFor::Reader => (reader, Phase::CopyOut),
+            MergerWaitsFor::Target => (target, Phase::CopyIn),
         };
         let checked = silence.check(silent.watchdog(), phase, moved).await;
         if let Some(error) = checked {

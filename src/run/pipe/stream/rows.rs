@@ -1,8 +1,8 @@
-//! Rows out of the blocks of a COPY, one after the other, in binary or text.
+//! RowCutter out of the blocks of a COPY, one after the other, in binary or text.
 
 use bytes::{Buf, Bytes, BytesMut};
 
-use super::key::{Key, Malformed, number};
+use super::key::{Malformed, RowKey, number};
 use crate::plan::column::CopyFormat;
 use crate::plan::staged::types::KeyPart;
 
@@ -12,15 +12,15 @@ const HEADER_BYTES: usize = SIGNATURE.len() + 8;
 
 /// A row, and where its key is.
 #[derive(Debug, Default)]
-pub(super) struct Row {
+pub(super) struct KeyedRow {
     /// In binary from its number of fields on, in text up to its newline.
     pub bytes: Bytes,
     /// The values of its key.
-    pub key: Key,
+    pub key: RowKey,
 }
 
 /// Cuts rows out of blocks. Keeps the current row and the one before it.
-pub(super) struct Rows<'a> {
+pub(super) struct RowCutter<'a> {
     parts: &'a [KeyPart],
     is_binary: bool,
     /// What is not yet cut.
@@ -31,24 +31,24 @@ pub(super) struct Rows<'a> {
     begun: bool,
     /// The trailer has been read: no row follows.
     ended: bool,
-    pub current: Row,
-    pub previous: Row,
+    pub current: KeyedRow,
+    pub previous: KeyedRow,
     /// How many rows have been cut.
     pub count: u64,
 }
 
-impl<'a> Rows<'a> {
+impl<'a> RowCutter<'a> {
     pub fn new(format: &CopyFormat, parts: &'a [KeyPart]) -> Self {
         let is_binary = *format == CopyFormat::Binary;
-        Rows {
+        RowCutter {
             parts,
             is_binary,
             open: Bytes::new(),
             searched: 0,
             begun: !is_binary,
             ended: false,
-            current: Row::default(),
-            previous: Row::default(),
+            current: KeyedRow::default(),
+            previous: KeyedRow::default(),
             count: 0,
         }
     }
@@ -105,7 +105,7 @@ impl<'a> Rows<'a> {
         if !self.is_binary {
             self.open.advance(1);
         }
-        let Row { bytes, key } = &mut self.current;
+        let KeyedRow { bytes, key } = &mut self.current;
         key.read(bytes, self.parts, self.is_binary)?;
         self.count += 1;
         Ok(true)
@@ -198,7 +198,7 @@ pub(super) mod tests {
     }
 
     fn cut(data: &[u8], at: &[usize], format: &CopyFormat) -> Result<Vec<Bytes>, Malformed> {
-        let mut rows = Rows::new(format, &FIRST_NUMBER);
+        let mut rows = RowCutter::new(format, &FIRST_NUMBER);
         let mut found = Vec::new();
         let mut from = 0;
         for to in at
