@@ -161,7 +161,7 @@ impl Error {
         };
         let mut made = Error::new(kind, phase, side, error.public_message());
         made.inner.sqlstate = Some(error.code.clone());
-        made.inner.detail = Some(error.all_words());
+        made.inner.detail = Some(error.full_text());
         made.inner.hint = error.hint.clone();
         made
     }

@@ -1,4 +1,4 @@
-//! Creates the program's own directories and files for its user only, whatever the umask is.
+//! Permissions of files. The program creates its own directories and files for its user only, whatever the umask is.
 
 use std::fs::{DirBuilder, OpenOptions};
 use std::io;
@@ -7,6 +7,7 @@ use std::path::Path;
 
 const GROUP_MAY_WRITE: u32 = 0o020;
 const OTHERS_MAY_WRITE: u32 = 0o002;
+const GROUP_OR_OTHERS_MAY_READ: u32 = 0o044;
 
 /// Who else may write to a directory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,6 +23,11 @@ pub enum Writers {
 pub fn make_directory(path: &Path) -> io::Result<Writers> {
     DirBuilder::new().recursive(true).mode(0o700).create(path)?;
     writers(path)
+}
+
+/// Can users other than the owner read the file?
+pub fn is_read_by_others(path: &Path) -> bool {
+    std::fs::metadata(path).is_ok_and(|found| found.mode() & GROUP_OR_OTHERS_MAY_READ != 0)
 }
 
 /// Who may write to the directory. *Errors:* all users may; file system errors.

@@ -2,6 +2,9 @@
 
 use std::fmt::Display;
 
+/// How many lock holders an error names.
+pub const HOLDERS_NAMED_MAX: usize = 3;
+
 /// `1 row`, `2 rows`: the noun takes an s.
 pub fn counted<N: Display + PartialEq + From<u8>>(number: N, noun: &str) -> String {
     let s = if number == N::from(1) { "" } else { "s" };

@@ -2,7 +2,6 @@
 
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
 
 use super::args::CheckArgs;
 use super::out::{complain, print_text};
@@ -13,13 +12,10 @@ use crate::pg::session::{Session, SessionSettings};
 use crate::plan;
 use crate::report::log::LogListener;
 use crate::report::{Listener, RunTrigger};
-use crate::run::bounds::CLOSE_WAIT;
+use crate::run::bounds::{CLOSE_WAIT, COMMAND_LOCK_TIMEOUT};
 use crate::run::ledger::{self, Readiness};
 use crate::run::{RunContext, inspect};
 use crate::wording::counted;
-
-/// How long to wait for a lock on a catalog.
-const LOCK_TIMEOUT: Duration = Duration::from_secs(5);
 
 pub(super) async fn run(config: &Config, wanted: CheckArgs) -> Exit {
     print_text(&format!(
@@ -111,7 +107,7 @@ fn reachable(server: &ServerSpec, path: &Path) -> Result<String> {
 async fn open(server: &ServerSpec, side: Side) -> Result<Session> {
     let settings = SessionSettings {
         encoding: server.encoding.clone(),
-        lock_timeout: LOCK_TIMEOUT,
+        lock_timeout: COMMAND_LOCK_TIMEOUT,
         application_name: "tableferry check".to_owned(),
         replica: false,
     };

@@ -1,7 +1,6 @@
 //! `tableferry history` lists runs, newest first. `tableferry schema` prints the DDL of the ledger.
 
 use std::collections::BTreeSet;
-use std::time::Duration;
 
 use jiff::Timestamp;
 
@@ -11,11 +10,8 @@ use super::{Exit, chosen};
 use crate::config::spec::{Config, History, ServerSpec};
 use crate::error::{Error, Result, Side};
 use crate::pg::session::{Session, SessionSettings};
-use crate::run::bounds::CLOSE_WAIT;
+use crate::run::bounds::{CLOSE_WAIT, COMMAND_LOCK_TIMEOUT};
 use crate::run::ledger::{self, RunRecord, local};
-
-/// How long to wait for a lock on the ledger.
-const LOCK_TIMEOUT: Duration = Duration::from_secs(5);
 
 pub(super) async fn run(config: &Config, wanted: HistoryArgs) -> Exit {
     let job = wanted.job.as_deref();
@@ -110,7 +106,7 @@ async fn of_target(
     };
     let settings = SessionSettings {
         encoding: None,
-        lock_timeout: LOCK_TIMEOUT,
+        lock_timeout: COMMAND_LOCK_TIMEOUT,
         application_name: "tableferry history".to_owned(),
         replica: false,
     };

@@ -133,18 +133,18 @@ fn what_was_written(report: &RunReport, staged: bool) -> String {
 }
 
 fn print_failure(report: &RunReport, error: &ErrorReport) {
-    let published = report.published_alone();
+    let committed = report.committed_tables();
     let mut state = match report.outcome {
         Outcome::InDoubt => "it is not known whether the target was changed",
         Outcome::Committed => "the target was changed",
-        Outcome::RolledBack | Outcome::Cancelled | Outcome::Skipped if published.is_empty() => {
+        Outcome::RolledBack | Outcome::Cancelled | Outcome::Skipped if committed.is_empty() => {
             "the target is as it was"
         }
         Outcome::RolledBack | Outcome::Cancelled | Outcome::Skipped => "the rest is as it was",
     }
     .to_owned();
-    if !published.is_empty() {
-        state = format!("published before that: {}; {state}", published.join(", "));
+    if !committed.is_empty() {
+        state = format!("published before that: {}; {state}", committed.join(", "));
     }
     complain!("job `{}`: {}; {state}", report.job, error.message);
     if let Some(hint) = &error.hint {

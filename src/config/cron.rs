@@ -49,7 +49,7 @@ struct Field {
     first: u32,
     last: u32,
     /// From `first` on.
-    words: &'static [&'static str],
+    names: &'static [&'static str],
 }
 
 const MONTHS: [&str; 12] = [
@@ -57,12 +57,12 @@ const MONTHS: [&str; 12] = [
 ];
 const DAYS: [&str; 7] = ["sun", "mon", "tue", "wed", "thu", "fri", "sat"];
 
-const fn field(name: &'static str, first: u32, last: u32, words: &'static [&'static str]) -> Field {
+const fn field(name: &'static str, first: u32, last: u32, names: &'static [&'static str]) -> Field {
     Field {
         name,
         first,
         last,
-        words,
+        names,
     }
 }
 
@@ -78,7 +78,7 @@ impl Field {
     /// A number, or a name of a month or a day. Sunday is 0 and 7.
     fn value(&self, text: &str) -> Option<u32> {
         let lower = text.to_ascii_lowercase();
-        if let Some(at) = self.words.iter().position(|word| *word == lower) {
+        if let Some(at) = self.names.iter().position(|word| *word == lower) {
             return Some(self.first + u32::try_from(at).ok()?);
         }
         let digits = !text.is_empty() && text.chars().all(|c| c.is_ascii_digit());

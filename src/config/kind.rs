@@ -41,8 +41,8 @@ impl Kind {
         match self {
             Kind::Bool => "true or false".to_owned(),
             Kind::Integer { min } => format!("a whole number from {min} to {INTEGER_MAX}"),
-            Kind::Choice(words) => {
-                let quoted: Vec<_> = words.iter().map(|word| format!("\"{word}\"")).collect();
+            Kind::Choice(choices) => {
+                let quoted: Vec<_> = choices.iter().map(|word| format!("\"{word}\"")).collect();
                 format!("one of {}", quoted.join(", "))
             }
             Kind::Text(syntax) | Kind::TextOrNumber(syntax) | Kind::Secret(syntax) => {
@@ -61,7 +61,7 @@ impl Kind {
             {
                 integer(number).into()
             }
-            (Kind::Choice(words), DeValue::String(word)) if words.contains(&word.as_ref()) => {
+            (Kind::Choice(choices), DeValue::String(word)) if choices.contains(&word.as_ref()) => {
                 word.as_ref().into()
             }
             (

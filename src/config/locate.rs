@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use super::error::{ConfigError, KeyPath};
 use super::request::Request;
+use crate::private::is_read_by_others;
 
 /// Where the file is looked for when neither flag nor environment names it.
 const PLACES: [&str; 2] = ["/etc/tableferry/tableferry.toml", "config/tableferry.toml"];
@@ -72,12 +73,9 @@ fn is_layer(path: &Path) -> bool {
 }
 
 fn read_one(path: PathBuf) -> FileText {
-    use std::os::unix::fs::PermissionsExt;
-    const READ_BY_GROUP_OR_OTHERS: u32 = 0o044;
     FileText {
         text: fs::read_to_string(&path),
-        is_shared: fs::metadata(&path)
-            .is_ok_and(|found| found.permissions().mode() & READ_BY_GROUP_OR_OTHERS != 0),
+        is_shared: is_read_by_others(&path),
         path,
     }
 }

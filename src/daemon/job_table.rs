@@ -157,7 +157,7 @@ impl JobTable {
             if let Some(last) = of(name).due_at {
                 table.catch_up(name, schedule.catch_up(last, now), now, &mut actions);
             }
-            table.arm(name, schedule, start_of(schedule, of(name), now));
+            table.set_next_fire(name, schedule, start_of(schedule, of(name), now));
             for dependency in &spec.schedule.after {
                 if of(dependency).committed_at > of(name).started_at
                     && let Some(entry) = table.jobs.get_mut(name)

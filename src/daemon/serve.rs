@@ -38,14 +38,14 @@ const CLOCK_CHECK_EVERY: Duration = Duration::from_secs(60);
 const SLEEP_MAX: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// Requests that wait for the loop's attention.
-const ASKED_MAX: usize = 64;
+const REQUESTS_MAX: usize = 64;
 
 /// Failed attempts that the loop has not read yet. `status` does not show more.
-const RETRIES_MAX: usize = 64;
+const RETRY_REPORTS_MAX: usize = 64;
 
 /// The time beyond the next turn of the loop that systemd is asked to wait while stopping. Cancelling runs
 /// may take this long.
-const CANCEL_WAIT: Duration = Duration::from_secs(45);
+const CANCEL_STOP_EXTENSION: Duration = Duration::from_secs(45);
 
 /// Called with every new configuration, but not with the first one.
 pub type InForce = Box<dyn Fn(&Config)>;
@@ -61,8 +61,8 @@ pub async fn serve(
     in_force: InForce,
 ) -> Result<(), StartError> {
     let (ended_tx, mut ended) = mpsc::channel(config.daemon.max_running_jobs.max(1));
-    let (asked_tx, mut asked) = mpsc::channel(ASKED_MAX);
-    let (retrying_tx, mut retrying) = mpsc::channel(RETRIES_MAX);
+    let (asked_tx, mut asked) = mpsc::channel(REQUESTS_MAX);
+    let (retrying_tx, mut retrying) = mpsc::channel(RETRY_REPORTS_MAX);
     let mut signals = SignalEvents::listen().map_err(StartError::Signals)?;
     let mut daemon = Daemon::start(
         config,
@@ -218,7 +218,7 @@ impl Daemon {
                 step_seconds = by.as_secs_f64(),
                 "the clock was set {way} by {}; schedules follow it, but a fixed time that has run \
                  does not run again",
-                in_words(by)
+                describe_step(by)
             );
             let actions = self.table.handle(DaemonEvent::ClockSet { by }, now);
             self.act(actions);
@@ -236,7 +236,7 @@ impl Daemon {
         }
         if self.table.is_stopping() {
             // Repeatedly, because systemd grants at most 71 minutes at a time.
-            let wait = self.time_to_wake() + CANCEL_WAIT;
+            let wait = self.time_to_wake() + CANCEL_STOP_EXTENSION;
             return self.tell(self.supervisor.extend_timeout(wait));
         }
         let line = status::line(&self.table);
@@ -253,7 +253,7 @@ impl Daemon {
     }
 }
 
-fn in_words(step: SignedDuration) -> String {
+fn describe_step(step: SignedDuration) -> String {
     let rounded = SignedDurationRound::new().smallest(Unit::Millisecond);
     let step = step.abs();
     format!("{:#}", step.round(rounded).unwrap_or(step))

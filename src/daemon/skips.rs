@@ -9,7 +9,7 @@ use super::event::SkipReason;
 use super::scheduled_config::JobName;
 
 /// Refusals of one kind that are logged; more are counted.
-pub const NAMED_MAX: usize = 10;
+pub const REFUSALS_LOGGED_MAX: usize = 10;
 
 /// Fires that were skipped during an active run.
 #[derive(Debug, Default)]
@@ -24,7 +24,7 @@ impl Skips {
                 SkipReason::StillRunning | SkipReason::StillWaiting => self.is_first(job),
                 SkipReason::Unknown => {
                     unknown += 1;
-                    unknown <= NAMED_MAX
+                    unknown <= REFUSALS_LOGGED_MAX
                 }
                 _ => true,
             };
@@ -33,8 +33,8 @@ impl Skips {
                 tracing::warn!(job = &**job, due_at, "not run: {why}");
             }
         }
-        if unknown > NAMED_MAX {
-            let more = unknown - NAMED_MAX;
+        if unknown > REFUSALS_LOGGED_MAX {
+            let more = unknown - REFUSALS_LOGGED_MAX;
             tracing::warn!("not run: {more} more names of jobs that do not exist");
         }
     }

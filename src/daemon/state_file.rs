@@ -21,7 +21,7 @@ use crate::private;
 mod reading;
 
 /// The version of the format. A file of another version is from a newer tableferry.
-const VERSION: u32 = 1;
+const STATE_FILE_VERSION: u32 = 1;
 
 /// Outdated lines that the file may hold before it is rewritten.
 const OUTDATED_MAX: usize = 10_000;
@@ -145,7 +145,10 @@ impl StateFile {
 fn write_anew(path: &Path, jobs: &BTreeMap<String, SavedJob>) -> io::Result<File> {
     let temporary = path.with_extension("jsonl.new");
     let failed = |why| io::Error::other(format!("{}: {why}", temporary.display()));
-    let mut text = serde_json::to_vec(&Header { version: VERSION }).map_err(io::Error::other)?;
+    let mut text = serde_json::to_vec(&Header {
+        version: STATE_FILE_VERSION,
+    })
+    .map_err(io::Error::other)?;
     text.push(b'\n');
     text.extend(lines(jobs)?);
     // A daemon that was killed while it wrote may have left one.

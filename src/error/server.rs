@@ -95,7 +95,7 @@ impl ServerError {
     }
 
     /// All that the server said: may hold cell values.
-    pub(super) fn all_words(&self) -> String {
+    pub(super) fn full_text(&self) -> String {
         let mut words = self.message.clone();
         for (label, text) in [("detail", &self.detail), ("context", &self.context)] {
             if let Some(text) = text {
@@ -262,7 +262,7 @@ mod tests {
         #[test]
         fn any_bytes_are_read_without_a_panic(body: Vec<u8>) {
             let error = ServerError::parse(&body);
-            let _ = (error.kind(), error.public_message(), error.all_words());
+            let _ = (error.kind(), error.public_message(), error.full_text());
         }
     }
 }

@@ -4,7 +4,7 @@ use super::layout::{FileFormat, Layout};
 use super::rows::{Fault, RowFinder, without_newline};
 
 /// Bytes of one block, and of the longest header. A block ends where a row ends, unless the row is longer.
-pub(super) const BLOCK_BYTES_MAX: usize = 64 << 10;
+pub(super) const FILE_BLOCK_BYTES_MAX: usize = 64 << 10;
 
 /// The rows of a block that may be sent, and the begin of a row that may not yet.
 pub(super) struct Cutter {
@@ -33,7 +33,7 @@ impl Cutter {
     }
 
     pub fn take_tail(&mut self) -> Vec<u8> {
-        let mut buffer = Vec::with_capacity(BLOCK_BYTES_MAX);
+        let mut buffer = Vec::with_capacity(FILE_BLOCK_BYTES_MAX);
         buffer.append(&mut self.tail);
         buffer
     }
@@ -56,7 +56,7 @@ impl Cutter {
             }
             start = at;
         }
-        if start == 0 && buffer.len() >= BLOCK_BYTES_MAX {
+        if start == 0 && buffer.len() >= FILE_BLOCK_BYTES_MAX {
             // A row that is longer than a block goes in pieces.
             self.begun_before = true;
             return Ok(buffer);

@@ -12,7 +12,7 @@ use bytes::Bytes;
 use flate2::bufread::MultiGzDecoder;
 use tokio::sync::mpsc;
 
-use super::cutter::{BLOCK_BYTES_MAX, Cutter};
+use super::cutter::{Cutter, FILE_BLOCK_BYTES_MAX};
 use super::header;
 use super::layout::{Compression, FileFormat, Layout};
 use super::rows::{Fault, RowFinder};
@@ -236,7 +236,7 @@ impl ReaderThread<'_> {
             let enough = match (strict, is_first) {
                 (true, true) => 4,
                 (true, false) => scanned + 1,
-                (false, _) => BLOCK_BYTES_MAX,
+                (false, _) => FILE_BLOCK_BYTES_MAX,
             };
             let ended = fill(data, &mut buffer, enough)?;
             let mut from = scanned;
@@ -262,7 +262,9 @@ impl ReaderThread<'_> {
             } else if cutter.wants_header && (ended || !ready.is_empty()) {
                 let message = match ended {
                     true => "there is no header: the data is empty".to_owned(),
-                    false => format!("line 1: the header is longer than {BLOCK_BYTES_MAX} bytes"),
+                    false => {
+                        format!("line 1: the header is longer than {FILE_BLOCK_BYTES_MAX} bytes")
+                    }
                 };
                 return Err(Fault::Truncated(message).into());
             }
@@ -309,7 +311,7 @@ impl ReaderThread<'_> {
 /// Fills the buffer, with `enough` bytes at least; true: the data is over.
 fn fill(data: &mut dyn Read, buffer: &mut Vec<u8>, enough: usize) -> io::Result<bool> {
     let mut at = buffer.len();
-    buffer.resize(BLOCK_BYTES_MAX.max(at), 0);
+    buffer.resize(FILE_BLOCK_BYTES_MAX.max(at), 0);
     while at < buffer.len().min(enough) {
         match data.read(&mut buffer[at..]) {
             Ok(0) => {
@@ -343,7 +345,7 @@ fn decompressed<'a>(
     compression: Compression,
 ) -> Result<Box<dyn Read + 'a>, Stop> {
     use std::io::BufRead as _;
-    let mut raw = BufReader::with_capacity(BLOCK_BYTES_MAX, raw);
+    let mut raw = BufReader::with_capacity(FILE_BLOCK_BYTES_MAX, raw);
     if compression == Compression::Plain {
         return Ok(Box::new(raw));
     }

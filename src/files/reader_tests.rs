@@ -112,7 +112,7 @@ fn what_is_no_file_of_rows(#[case] bytes: &[u8], #[case] message: &str) {
 
 #[test]
 fn a_row_longer_than_a_block_goes_in_pieces() {
-    let big = "x".repeat(3 * BLOCK_BYTES_MAX);
+    let big = "x".repeat(3 * FILE_BLOCK_BYTES_MAX);
     let data = format!("a\n{big}\n\\.\n\"{big}\n{big}\"\nlast");
     let (_, all, rows) = read("f", data.as_bytes(), &headless()).unwrap();
     assert_eq!(rows, 5);

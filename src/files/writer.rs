@@ -19,8 +19,8 @@ use super::layout::Compression;
 const BLOCKS_WAITING: usize = 4;
 
 /// Around the temporary names.
-const PREFIX: &str = ".tableferry-";
-const SUFFIX: &str = ".tmp";
+const TEMPORARY_PREFIX: &str = ".tableferry-";
+const TEMPORARY_SUFFIX: &str = ".tmp";
 
 /// Where the bytes go.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -164,7 +164,7 @@ impl Temporary {
     fn make(place: &Path, name: &str) -> io::Result<(Self, File)> {
         let directory = place.parent().unwrap_or(Path::new("."));
         clean(directory);
-        let path = directory.join(format!("{PREFIX}{name}{SUFFIX}"));
+        let path = directory.join(format!("{TEMPORARY_PREFIX}{name}{TEMPORARY_SUFFIX}"));
         let file = File::options().write(true).create_new(true).open(&path)?;
         if let Ok(old) = fs::metadata(place) {
             file.set_permissions(old.permissions())?;
@@ -206,7 +206,7 @@ pub fn clean(directory: &Path) {
         let name = entry.file_name();
         let name = name.to_string_lossy();
         let is_file = entry.file_type().is_ok_and(|kind| kind.is_file());
-        if !is_file || !name.starts_with(PREFIX) || !name.ends_with(SUFFIX) {
+        if !is_file || !name.starts_with(TEMPORARY_PREFIX) || !name.ends_with(TEMPORARY_SUFFIX) {
             continue;
         }
         let locked = File::options().write(true).open(entry.path()).ok();

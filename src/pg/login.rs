@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 use std::env;
 use std::fs;
 use std::io;
-use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use nix::unistd::{Uid, User, geteuid};
@@ -18,6 +17,7 @@ use super::conninfo::{
 use super::tls;
 use crate::config::spec::{PasswordSource, ServerSpec};
 use crate::error::{Error, ErrorKind, Phase, Result, Side};
+use crate::private::is_read_by_others;
 
 /// A conninfo, and where its passwords come from.
 pub struct Login {
@@ -189,11 +189,6 @@ fn modes_with_files(conninfo: &Conninfo) -> impl Iterator<Item = SslMode> {
         SslMode::VerifyCa => true,
         SslMode::Prefer | SslMode::Require | SslMode::VerifyFull => named,
     })
-}
-
-fn is_read_by_others(path: &Path) -> bool {
-    const READ_BY_GROUP_OR_OTHERS: u32 = 0o044;
-    fs::metadata(path).is_ok_and(|found| found.permissions().mode() & READ_BY_GROUP_OR_OTHERS != 0)
 }
 
 fn read_by_others(path: &Path) -> Error {

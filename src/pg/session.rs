@@ -230,11 +230,11 @@ impl Session {
     /// An error of the client, with side and server. If the client only knows that the connection is closed,
     /// the error is what the server sent before it closed the connection.
     pub fn error(&self, phase: Phase, error: tokio_postgres::Error) -> Error {
-        let last_words = match error.as_db_error() {
+        let final_error = match error.as_db_error() {
             Some(_) => None,
             None => self.tap.last_error(),
         };
-        let error = match last_words {
+        let error = match final_error {
             Some(body) => {
                 Error::reported(phase, self.side, &ServerError::parse(&body)).caused_by(error)
             }

@@ -20,8 +20,8 @@ mod backend;
 
 pub use backend::Backend;
 
-/// How often it is noticed that something has moved.
-const TICK: Duration = Duration::from_millis(200);
+/// The interval of the checks for silence, and of progress events.
+pub const SILENCE_CHECK_EVERY: Duration = Duration::from_millis(200);
 
 /// For sessions that belong to no job.
 const STALL_TIMEOUT: Duration = Duration::from_secs(300);
@@ -80,7 +80,7 @@ impl Watchdog {
         let mut silence = Silence::new(self, self.stall_timeout, moved());
         *self.holder_slot() = None;
         loop {
-            sleep(silence.left().min(TICK)).await;
+            sleep(silence.left().min(SILENCE_CHECK_EVERY)).await;
             if silence.is_due(moved())
                 && let Some(error) = silence.check(self, phase, moved).await
             {

@@ -146,11 +146,11 @@ fn forms(
     conversion: &Conversion,
     format: &CopyFormat,
 ) -> Result<(Form, Form), String> {
-    let lost_as_text = conversion
+    let lossy_as_text = conversion
         .lossy_as_text
         .iter()
         .filter(|_| !format.is_binary());
-    if let Some(what) = conversion.lossy.iter().chain(lost_as_text).next() {
+    if let Some(what) = conversion.lossy.iter().chain(lossy_as_text).next() {
         return Err(what.clone());
     }
     let from = based(&source.ty, source.typmod);

@@ -30,7 +30,7 @@ pub struct JobPlan {
 }
 
 /// Tables that one warning names.
-const NAMED_MAX: usize = 20;
+const TABLES_NAMED_MAX: usize = 20;
 
 impl JobPlan {
     /// The tables that a transaction publishes.
@@ -51,10 +51,13 @@ impl JobPlan {
             }
         }
         let of_tables = of_tables.iter().map(|(warning, tables)| {
-            let shown = tables.iter().take(NAMED_MAX).map(ToString::to_string);
+            let shown = tables
+                .iter()
+                .take(TABLES_NAMED_MAX)
+                .map(ToString::to_string);
             let mut names = shown.collect::<Vec<_>>().join(", ");
-            if tables.len() > NAMED_MAX {
-                names.push_str(&format!(" and {} more", tables.len() - NAMED_MAX));
+            if tables.len() > TABLES_NAMED_MAX {
+                names.push_str(&format!(" and {} more", tables.len() - TABLES_NAMED_MAX));
             }
             format!("{names}: {warning}")
         });

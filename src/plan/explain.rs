@@ -246,7 +246,7 @@ impl Statements {
             }
             Step::ReplaceTargets => {
                 self.target("-- in attempts with a budget of time for all locks together:");
-                let publish = swap::publish(tables);
+                let publish = swap::publish_sql(tables);
                 if !publish.keys.is_empty() {
                     self.target(
                         "-- if foreign keys are added to tables that are large, this comes first:",

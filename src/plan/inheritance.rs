@@ -16,7 +16,7 @@ use crate::pg::ident::QualifiedName;
 use crate::plan::refusal::Refusal;
 
 /// Children that a message names.
-const NAMED_MAX: usize = 5;
+const CHILDREN_NAMED_MAX: usize = 5;
 
 /// Refuses a source whose rows would be left behind in children, and a target whose children would
 /// show rows that the source does not have.
@@ -119,10 +119,10 @@ fn check_partition(target: &RelationDesc, written: &BTreeSet<&QualifiedName>) ->
 fn list(names: &[&QualifiedName]) -> String {
     let shown: Vec<String> = names
         .iter()
-        .take(NAMED_MAX)
+        .take(CHILDREN_NAMED_MAX)
         .map(ToString::to_string)
         .collect();
-    match names.len().checked_sub(NAMED_MAX) {
+    match names.len().checked_sub(CHILDREN_NAMED_MAX) {
         None | Some(0) => shown.join(", "),
         Some(more) => format!("{} and {more} more", shown.join(", ")),
     }

@@ -61,10 +61,10 @@ fn judge_one(job: &JobSpec, table: &CopyPlan, obstacle: &Obstacle) -> Judgement 
         }
         // The statements are refused even where they change nothing.
         ObstacleKind::DeletionsPublished if job.mode == Mode::Merge => {
-            published(table, name, "deletions", "delete from it")
+            refused_by_publication(table, name, "deletions", "delete from it")
         }
         ObstacleKind::UpdatesPublished if updates(job, table) => {
-            published(table, name, "updates", "update it")
+            refused_by_publication(table, name, "updates", "update it")
         }
         ObstacleKind::UpdatesPublished if job.mode == Mode::Merge => Judgement::Warned(format!(
             "publication {name} publishes its updates, and it has no replica identity: PostgreSQL refuses a run \
@@ -79,7 +79,7 @@ fn updates(job: &JobSpec, table: &CopyPlan) -> bool {
     job.mode == Mode::Upsert && table.columns.len() > table.comparison.key.len()
 }
 
-fn published(table: &CopyPlan, name: &str, what: &str, refused: &str) -> Judgement {
+fn refused_by_publication(table: &CopyPlan, name: &str, what: &str, refused: &str) -> Judgement {
     let message = format!(
         "publication {name} publishes {what}, and the table has no replica identity: PostgreSQL refuses to \
          {refused}"

@@ -90,7 +90,7 @@ impl RejectLimit {
     }
 
     /// What to say then, after the number of rows.
-    pub fn words(self) -> String {
+    pub fn describe(self) -> String {
         match self {
             RejectLimit::Rows(rows) if rows <= REJECTED_MAX => {
                 format!("more than `reject_limit` = {rows}")
@@ -118,10 +118,10 @@ impl Reasons {
     }
 
     /// The most frequent ones, for a person.
-    pub fn words(&self) -> String {
+    pub fn describe(&self) -> String {
         let mut all: Vec<_> = self.0.iter().collect();
         all.sort_by_key(|(_, rows)| std::cmp::Reverse(**rows));
-        let mut words: Vec<String> = all
+        let mut described: Vec<String> = all
             .iter()
             .take(REASONS_MAX)
             .map(|((sqlstate, reason), rows)| {
@@ -129,9 +129,9 @@ impl Reasons {
             })
             .collect();
         if all.len() > REASONS_MAX {
-            words.push(format!("{} more reasons", all.len() - REASONS_MAX));
+            described.push(format!("{} more reasons", all.len() - REASONS_MAX));
         }
-        words.join("; ")
+        described.join("; ")
     }
 }
 
@@ -318,7 +318,7 @@ mod tests {
             reasons.add("23502", "null");
         }
         assert_eq!(
-            reasons.words(),
+            reasons.describe(),
             "2 rows (23502): null; 1 row (22P02): invalid"
         );
     }

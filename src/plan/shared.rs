@@ -10,7 +10,7 @@ use crate::config::spec::{JobSpec, Mode};
 use crate::pg::ident::{Ident, QualifiedName, fnv1a};
 
 /// What the names of all tables begin with that are not published yet.
-pub const PREFIX: &str = "tableferry_";
+pub const TABLE_PREFIX: &str = "tableferry_";
 
 /// What the comment of a shadow begins with.
 pub const SHADOW_MARK: &str = "tableferry: shadow of ";
@@ -71,7 +71,7 @@ impl Shared {
     fn name(&self, what: &str, target: &QualifiedName) -> Ident {
         let Attempt { run_id, number } = self.attempt;
         let digest = fnv1a(format!("{} {run_id} {number}", target.sql()).as_bytes());
-        Ident::new(format!("{PREFIX}{what}_{digest:016x}"))
+        Ident::new(format!("{TABLE_PREFIX}{what}_{digest:016x}"))
     }
 
     /// The comment of the staging table.
@@ -104,7 +104,7 @@ pub fn is_leftover(name: &str, comment: &str, job: &str) -> bool {
         .strip_suffix(&of_job(job))
         .and_then(|text| text.rsplit_once(", by run "));
     let has_run = made_by.is_some_and(|(_, run_id)| run_id.parse::<Uuid>().is_ok());
-    name.starts_with(PREFIX) && marked && has_run
+    name.starts_with(TABLE_PREFIX) && marked && has_run
 }
 
 #[cfg(test)]

@@ -276,8 +276,8 @@ fn choose(
     };
     let as_text = format != CopyFormat::Binary;
     for (pair, conversion) in judged {
-        let lost_as_text = conversion.lossy_as_text.iter().filter(|_| as_text);
-        for what in conversion.lossy.iter().chain(lost_as_text) {
+        let lossy_as_text = conversion.lossy_as_text.iter().filter(|_| as_text);
+        for what in conversion.lossy.iter().chain(lossy_as_text) {
             if spec.lossy {
                 warnings.push(what.clone());
             } else {

@@ -246,14 +246,14 @@ impl RunReport {
     }
 
     /// Tables that were published although the run as a whole was not, with `atomic = false`.
-    pub fn published_alone(&self) -> Vec<&str> {
-        let published = |table: &&TableReport| table.committed == Some(true);
+    pub fn committed_tables(&self) -> Vec<&str> {
+        let committed = |table: &&TableReport| table.committed == Some(true);
         match self.outcome {
             Outcome::Committed => Vec::new(),
             _ => self
                 .tables
                 .iter()
-                .filter(published)
+                .filter(committed)
                 .map(|table| table.target.as_str())
                 .collect(),
         }

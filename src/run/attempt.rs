@@ -78,9 +78,9 @@ async fn run_attempt(
         snapshot_age: &snapshot_age,
     };
     match bounds.of(claim_fire(run, sides, progress)).await? {
-        FireClaim::Ours(published) => {
+        FireClaim::Ours(committed) => {
             progress.started(run);
-            progress.published_before = published;
+            progress.committed_before = committed;
         }
         FireClaim::Theirs(elsewhere, who) => return Ok(AttemptEnd::Elsewhere(elsewhere, who)),
     }
@@ -89,7 +89,7 @@ async fn run_attempt(
         .await?;
     let limit = run.context.job.rate_limit.map(RateLimit::new);
     let mut transactions: Vec<&Transaction> = plan.transactions.iter().collect();
-    transactions.retain(|transaction| !progress.are_published(plan.tables_of(transaction)));
+    transactions.retain(|transaction| !progress.are_committed(plan.tables_of(transaction)));
     let count = transactions.len();
     let useful = transactions
         .iter()

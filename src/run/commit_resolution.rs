@@ -89,7 +89,7 @@ pub(super) async fn resolve(
 /// Was it committed? `None` if it is not decided yet, or if this server does not know.
 async fn ask(run: &RunContext, lookup: &CommitLookup) -> Result<Option<bool>> {
     match lookup {
-        CommitLookup::Ledger(relation) => ledger::is_published(run, relation).await.map(Some),
+        CommitLookup::Ledger(relation) => ledger::is_committed(run, relation).await.map(Some),
         CommitLookup::Transaction { xid, server } => xact_status(run, xid, server).await,
     }
 }

@@ -43,7 +43,7 @@ pub(super) async fn all(
         biased;
         done = copied => done.map(drop),
         // Otherwise the loss would be noticed only after all rows are loaded.
-        error = target_lost(target), if current.plan.workers > 1 => Err(error),
+        error = target_connection_error(target), if current.plan.workers > 1 => Err(error),
     };
     progress.tables.extend(work.reports());
     done?;
@@ -58,7 +58,7 @@ pub(super) async fn all(
 }
 
 /// Returns an error when the connection of the session that publishes is lost.
-async fn target_lost(target: &Session) -> Error {
+async fn target_connection_error(target: &Session) -> Error {
     let mut checks = tokio::time::interval(TARGET_CHECK_EVERY);
     loop {
         checks.tick().await;

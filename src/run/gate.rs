@@ -81,7 +81,7 @@ pub(super) fn check(
         if rejected > 0 && job.reject_limit.is_exceeded_by(rejected, table.rows_read) {
             let rows = counted(rejected, "row");
             let read = counted(table.rows_read, "row");
-            let limit = job.reject_limit.words();
+            let limit = job.reject_limit.describe();
             return Err(refused(
                 ErrorKind::DataRejected,
                 format!("{rows} of {read} are rejected, {limit}"),
@@ -135,11 +135,11 @@ fn guard(guard: &GuardSpec, before: u64, rows: u64) -> Result<(), (String, Strin
         ));
     }
     enough(guard, rows)?;
-    let lost = before.saturating_sub(rows);
+    let removed = before.saturating_sub(rows);
     // If an empty source is allowed, `max_shrink` does not apply to it.
     let allowed_empty = rows == 0 && guard.allow_empty;
-    if !allowed_empty && lost as f64 > before as f64 * guard.max_shrink {
-        let percent = lost as f64 / before as f64 * 100.0;
+    if !allowed_empty && removed as f64 > before as f64 * guard.max_shrink {
+        let percent = removed as f64 / before as f64 * 100.0;
         return Err((
             format!(
                 "the source has {} and the target has {before}: {percent:.1} % less",

@@ -47,7 +47,7 @@ async fn find(context: &JobContext, target: &Session) -> Result<Vec<QualifiedNam
                WHERE d.classoid = 'pg_catalog.pg_class'::pg_catalog.regclass AND d.objsubid = 0 \
                  AND pg_catalog.starts_with(c.relname::pg_catalog.text, $1)";
     let rows = target
-        .query(Phase::Prepare, sql, &[&shared::PREFIX])
+        .query(Phase::Prepare, sql, &[&shared::TABLE_PREFIX])
         .await?;
     let job = &context.job.name;
     Ok(rows

@@ -17,7 +17,7 @@ pub(super) struct RunProgress {
     /// The ledger has told which run the fire belongs to.
     pub fire_claimed: bool,
     /// With `atomic = false`: the tables that an earlier run of the same fire has published.
-    pub published_before: BTreeSet<String>,
+    pub committed_before: BTreeSet<String>,
     /// The listener has been told that the run has started.
     is_told: bool,
     /// The source's snapshot in this attempt.
@@ -57,15 +57,15 @@ impl RunProgress {
     }
 
     /// Have this run and earlier runs of its fire published all of these tables?
-    pub fn are_published(&self, tables: &[CopyPlan]) -> bool {
+    pub fn are_committed(&self, tables: &[CopyPlan]) -> bool {
         tables
             .iter()
-            .all(|t| self.is_published(&t.target.to_string()))
+            .all(|t| self.is_committed(&t.target.to_string()))
     }
 
-    fn is_published(&self, target: &str) -> bool {
-        let published = |table: &TableReport| table.committed == Some(true);
-        let in_this_run = |table: &TableReport| table.target == target && published(table);
-        self.published_before.contains(target) || self.tables.iter().any(in_this_run)
+    fn is_committed(&self, target: &str) -> bool {
+        let committed = |table: &TableReport| table.committed == Some(true);
+        let in_this_run = |table: &TableReport| table.target == target && committed(table);
+        self.committed_before.contains(target) || self.tables.iter().any(in_this_run)
     }
 }

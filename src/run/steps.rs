@@ -170,7 +170,7 @@ async fn carry_out_step(
             let (kind, phase) = (ErrorKind::Bug, Phase::Publish);
             Err(Error::new(kind, phase, Side::Local, what))
         }
-        Step::ReplaceTargets => modes::swap::publish(target, job, tables).await,
+        Step::ReplaceTargets => modes::swap::replace_targets(target, job, tables).await,
     }
 }
 

@@ -17,7 +17,7 @@ use super::{ControlRequest, LINE_BYTES_MAX, Reply, SOCKET_NAME};
 const CLIENTS_MAX: usize = 64;
 
 /// Clients that have sent no request yet.
-const SILENT_MAX: usize = 64;
+const SILENT_CLIENTS_MAX: usize = 64;
 
 /// How long a client may take to send its request, or to read an answer.
 const CLIENT_WAIT: Duration = Duration::from_secs(10);
@@ -90,13 +90,13 @@ async fn accept(
     loop {
         while talks.try_join_next().is_some() {}
         silent.retain(|task| !task.is_finished());
-        if silent.len() >= SILENT_MAX
+        if silent.len() >= SILENT_CLIENTS_MAX
             && let Some(oldest) = silent.pop_front()
         {
             oldest.abort();
         }
         // Limits the clients that have sent a request.
-        let is_full = hearing.len() - silent.len() >= SILENT_MAX;
+        let is_full = hearing.len() - silent.len() >= SILENT_CLIENTS_MAX;
         tokio::select! {
             accepted = listener.accept(), if !is_full => match accepted {
                 Ok((stream, _)) => silent.push_back(hearing.spawn(hear(stream))),

@@ -57,16 +57,16 @@ impl JobTable {
                 && schedule.follows_clock()
                 && !is_as_good(schedule, by, now)
             {
-                self.arm_anew(name, schedule, now);
+                self.reset_next_fire(name, schedule, now);
             }
         }
     }
 
     /// Computes the next fire time from now on, unless a fire is due already.
-    pub(super) fn arm_anew(&mut self, job: &JobName, schedule: &Schedule, now: Timestamp) {
+    pub(super) fn reset_next_fire(&mut self, job: &JobName, schedule: &Schedule, now: Timestamp) {
         let next = self.jobs.get(job).and_then(|entry| entry.next_fire);
         if next.is_some_and(|next| next > now) {
-            self.arm(job, schedule, now);
+            self.set_next_fire(job, schedule, now);
         }
     }
 

@@ -16,7 +16,7 @@ use crate::report::RunTrigger;
 const FIRES_AT_ONCE: usize = 256;
 
 impl JobTable {
-    pub(super) fn arm(&mut self, job: &JobName, schedule: &Schedule, after: Timestamp) {
+    pub(super) fn set_next_fire(&mut self, job: &JobName, schedule: &Schedule, after: Timestamp) {
         let Some(entry) = self.jobs.get_mut(job) else {
             return;
         };
@@ -38,7 +38,7 @@ impl JobTable {
             self.latest = now;
             for name in scheduled.names() {
                 if let Some((_, schedule)) = scheduled.job(name) {
-                    self.arm(name, schedule, now);
+                    self.set_next_fire(name, schedule, now);
                 }
             }
         }
@@ -63,7 +63,7 @@ impl JobTable {
                 let before = before.unwrap_or(due);
                 self.catch_up(&job, schedule.catch_up(before, now), now, actions);
             }
-            self.arm(&job, schedule, now);
+            self.set_next_fire(&job, schedule, now);
         }
     }
 

@@ -26,9 +26,9 @@ impl JobTable {
                 changes.changed.push(job.clone());
             }
             if !old.same_schedule(&scheduled, &job) {
-                self.arm(&job, schedule, now);
+                self.set_next_fire(&job, schedule, now);
             } else if schedule.follows_clock() {
-                self.arm_anew(&job, schedule, now);
+                self.reset_next_fire(&job, schedule, now);
             }
             if let Some(entry) = self.jobs.get_mut(&job) {
                 entry
@@ -41,7 +41,7 @@ impl JobTable {
                 && !self.jobs.contains_key(job)
             {
                 self.jobs.insert(job.clone(), JobEntry::default());
-                self.arm(job, schedule, now);
+                self.set_next_fire(job, schedule, now);
                 changes.added.push(job.clone());
             }
         }

@@ -9,7 +9,7 @@ use crate::daemon::clients::Clients;
 use crate::daemon::control::{ControlRequest, Reply};
 use crate::daemon::event::{DaemonEvent, Outcome, RunTrigger, SkipReason};
 use crate::daemon::signals::SignalEvent;
-use crate::daemon::skips::NAMED_MAX;
+use crate::daemon::skips::REFUSALS_LOGGED_MAX;
 use crate::daemon::spool::{BareSignal, SpoolScan};
 use crate::daemon::{reload, status};
 use crate::wording::counted;
@@ -109,7 +109,7 @@ impl Daemon {
         };
         for (name, why) in &taken.rejected {
             open.refused += 1;
-            if open.refused <= NAMED_MAX {
+            if open.refused <= REFUSALS_LOGGED_MAX {
                 tracing::warn!("trigger file `{name}` is refused: {why}");
             }
         }
@@ -127,8 +127,8 @@ impl Daemon {
             self.open_scan = Some(open);
             return;
         }
-        if open.refused > NAMED_MAX {
-            let more = open.refused - NAMED_MAX;
+        if open.refused > REFUSALS_LOGGED_MAX {
+            let more = open.refused - REFUSALS_LOGGED_MAX;
             tracing::warn!("{more} more trigger files are refused");
         }
         if open.signalled && !open.scan.has_found() {

@@ -6,11 +6,11 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use super::{Header, Line, VERSION};
+use super::{Header, Line, STATE_FILE_VERSION};
 use crate::daemon::job_table::SavedJob;
 
 /// Damaged files that are kept; the oldest is deleted.
-const ASIDE_MAX: usize = 5;
+const DAMAGED_FILES_MAX: usize = 5;
 
 /// Which lines of a file cannot be read.
 #[derive(Debug, PartialEq, Eq)]
@@ -77,10 +77,12 @@ fn parse(text: &[u8]) -> Result<(BTreeMap<String, SavedJob>, Option<Damage>), St
     match lines.next() {
         None => damaged(0, "there is no whole line".to_owned()),
         Some((index, first)) => match serde_json::from_slice(first) {
-            Ok(Header { version: VERSION }) => {}
+            Ok(Header {
+                version: STATE_FILE_VERSION,
+            }) => {}
             Ok(Header { version }) => {
                 return Err(format!(
-                    "another version of tableferry has written it (its format is {version}, not {VERSION})"
+                    "another version of tableferry has written it (its format is {version}, not {STATE_FILE_VERSION})"
                 ));
             }
             Err(error) => damaged(index, error.to_string()),
@@ -100,7 +102,7 @@ fn parse(text: &[u8]) -> Result<(BTreeMap<String, SavedJob>, Option<Damage>), St
 /// Gives the file another name; the first of these is the newest.
 fn set_aside(path: &Path) -> io::Result<PathBuf> {
     let aside = |n: usize| path.with_extension(format!("jsonl.damaged.{n}"));
-    for n in (1..ASIDE_MAX).rev() {
+    for n in (1..DAMAGED_FILES_MAX).rev() {
         match fs::rename(aside(n), aside(n + 1)) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
             _ => {}
@@ -154,16 +156,19 @@ mod tests {
     fn damaged_files_are_kept_and_not_more_than_a_few() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("past.jsonl");
-        for n in 0..=ASIDE_MAX {
+        for n in 0..=DAMAGED_FILES_MAX {
             fs::write(&path, format!("{HEADER}{n}\n{A}")).unwrap();
             assert_eq!(load(&path).unwrap().len(), 1);
             assert!(!path.exists());
         }
         let kept =
             |n: usize| fs::read_to_string(dir.path().join(format!("past.jsonl.damaged.{n}")));
-        assert_eq!(kept(1).unwrap(), format!("{HEADER}{ASIDE_MAX}\n{A}"));
-        assert_eq!(kept(ASIDE_MAX).unwrap(), format!("{HEADER}1\n{A}"));
-        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), ASIDE_MAX);
+        assert_eq!(
+            kept(1).unwrap(),
+            format!("{HEADER}{DAMAGED_FILES_MAX}\n{A}")
+        );
+        assert_eq!(kept(DAMAGED_FILES_MAX).unwrap(), format!("{HEADER}1\n{A}"));
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), DAMAGED_FILES_MAX);
     }
 
     #[test]

@@ -2,7 +2,8 @@
 
 use super::Fault;
 
-const SIGNATURE: &[u8; 11] = b"PGCOPY\n\xff\r\n\0";
+/// What COPY in binary format begins with.
+pub const SIGNATURE: &[u8; 11] = b"PGCOPY\n\xff\r\n\0";
 
 /// Critical flags: bit 16 said that rows have OIDs, which no server writes any more.
 const CRITICAL_FLAGS: u32 = 0xffff_0000;

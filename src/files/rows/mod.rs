@@ -9,6 +9,8 @@ use std::fmt;
 
 use super::layout::{FileFormat, Layout};
 
+pub use binary::SIGNATURE;
+
 /// Finds row ends in bytes that come piece by piece.
 #[derive(Clone, Debug)]
 pub enum RowFinder {

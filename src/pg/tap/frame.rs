@@ -8,7 +8,7 @@ use tokio::io::ReadBuf;
 use super::state::{FrameCounts, TapState};
 use crate::pg::conninfo::AuthRefused;
 
-const HEADER_BYTES: usize = 5;
+const MESSAGE_HEADER_BYTES: usize = 5;
 const COPY_DATA: u8 = b'd';
 const ERROR_RESPONSE: u8 = b'E';
 const COMMAND_COMPLETE: u8 = b'C';
@@ -52,15 +52,15 @@ struct MessageBatch {
 /// A header that takes the place of the server's, as far as it has not been handed on.
 #[derive(Clone, Copy, Debug, Default)]
 struct Announced {
-    bytes: [u8; HEADER_BYTES],
+    bytes: [u8; MESSAGE_HEADER_BYTES],
     left: usize,
 }
 
 impl Announced {
-    fn new(bytes: [u8; HEADER_BYTES]) -> Self {
+    fn new(bytes: [u8; MESSAGE_HEADER_BYTES]) -> Self {
         Announced {
             bytes,
-            left: HEADER_BYTES,
+            left: MESSAGE_HEADER_BYTES,
         }
     }
 
@@ -75,7 +75,7 @@ impl Announced {
 enum Place {
     /// In a header of which `have` bytes have passed.
     Header {
-        bytes: [u8; HEADER_BYTES],
+        bytes: [u8; MESSAGE_HEADER_BYTES],
         have: usize,
     },
     /// In a body of which `left` bytes, at least one, are to come.
@@ -92,7 +92,7 @@ impl Default for Place {
 
 impl Place {
     const BETWEEN: Place = Place::Header {
-        bytes: [0; HEADER_BYTES],
+        bytes: [0; MESSAGE_HEADER_BYTES],
         have: 0,
     };
 }
@@ -120,7 +120,7 @@ impl Framer {
     pub fn announce(&mut self, out: &mut ReadBuf<'_>) -> bool {
         let Announced { bytes, left } = self.announced;
         let length = left.min(out.remaining());
-        let begin = HEADER_BYTES - left;
+        let begin = MESSAGE_HEADER_BYTES - left;
         out.put_slice(&bytes[begin..begin + length]);
         self.announced.left -= length;
         length > 0
@@ -141,7 +141,7 @@ impl Framer {
             }
             at += if self.batch.bytes > 0 {
                 self.continue_batch(rest, out)
-            } else if out.remaining() >= HEADER_BYTES
+            } else if out.remaining() >= MESSAGE_HEADER_BYTES
                 && let Some(first) = self.whole_copy_data(rest)
             {
                 self.begin_batch(rest, first, out, state)
@@ -175,7 +175,7 @@ impl Framer {
                 Place::Header { bytes, have } => {
                     bytes[*have..*have + piece.len()].copy_from_slice(piece);
                     *have += piece.len();
-                    if *have == HEADER_BYTES {
+                    if *have == MESSAGE_HEADER_BYTES {
                         let header = *bytes;
                         self.begin(header, state, &mut seen);
                     }
@@ -205,7 +205,7 @@ impl Framer {
     /// How many of these bytes belong to the current header or body.
     fn one_piece(&self, bytes: &[u8]) -> usize {
         let left = match self.place {
-            Place::Header { have, .. } => HEADER_BYTES - have,
+            Place::Header { have, .. } => MESSAGE_HEADER_BYTES - have,
             Place::Body { kind, left } => self.of_piece(kind, left),
             Place::Lost => bytes.len(),
         };
@@ -254,7 +254,7 @@ impl Framer {
             end += size;
             messages += 1;
         }
-        let payload = end - messages * HEADER_BYTES;
+        let payload = end - messages * MESSAGE_HEADER_BYTES;
         out.put_slice(&Announced::copy_data(payload).bytes);
         state.add(FrameCounts {
             copy_messages: messages as u64,
@@ -262,10 +262,10 @@ impl Framer {
             received: end as u64,
         });
         self.batch = MessageBatch {
-            bytes: end - HEADER_BYTES,
-            body: first - HEADER_BYTES,
+            bytes: end - MESSAGE_HEADER_BYTES,
+            body: first - MESSAGE_HEADER_BYTES,
         };
-        HEADER_BYTES
+        MESSAGE_HEADER_BYTES
     }
 
     /// Copies payloads of the batch, leaving their headers out.
@@ -274,10 +274,10 @@ impl Framer {
         while self.batch.bytes > 0 {
             if self.batch.body == 0 {
                 // A batch is made of messages that are all there.
-                let size = whole_copy_data(&bytes[at..]).unwrap_or(HEADER_BYTES);
-                self.batch.body = size - HEADER_BYTES;
-                self.batch.bytes -= HEADER_BYTES;
-                at += HEADER_BYTES;
+                let size = whole_copy_data(&bytes[at..]).unwrap_or(MESSAGE_HEADER_BYTES);
+                self.batch.body = size - MESSAGE_HEADER_BYTES;
+                self.batch.bytes -= MESSAGE_HEADER_BYTES;
+                at += MESSAGE_HEADER_BYTES;
             }
             let length = self.batch.body.min(out.remaining());
             out.put_slice(&bytes[at..at + length]);
@@ -291,7 +291,12 @@ impl Framer {
         at
     }
 
-    fn begin(&mut self, header: [u8; HEADER_BYTES], state: &TapState, seen: &mut FrameCounts) {
+    fn begin(
+        &mut self,
+        header: [u8; MESSAGE_HEADER_BYTES],
+        state: &TapState,
+        seen: &mut FrameCounts,
+    ) {
         let kind = header[0];
         let Some(left) = body_length(header) else {
             self.place = Place::Lost;
@@ -342,15 +347,15 @@ fn is_kept(kind: u8) -> bool {
 }
 
 fn whole_copy_data(bytes: &[u8]) -> Option<usize> {
-    let header = *bytes.first_chunk::<HEADER_BYTES>()?;
+    let header = *bytes.first_chunk::<MESSAGE_HEADER_BYTES>()?;
     if header[0] != COPY_DATA {
         return None;
     }
-    let size = HEADER_BYTES + body_length(header)?;
+    let size = MESSAGE_HEADER_BYTES + body_length(header)?;
     (size <= bytes.len()).then_some(size)
 }
 
-fn body_length(header: [u8; HEADER_BYTES]) -> Option<usize> {
+fn body_length(header: [u8; MESSAGE_HEADER_BYTES]) -> Option<usize> {
     let length = u32::from_be_bytes([header[1], header[2], header[3], header[4]]);
     if length > i32::MAX as u32 {
         return None;

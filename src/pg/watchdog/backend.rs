@@ -12,15 +12,13 @@ use tracing::debug;
 use crate::config::spec::ServerSpec;
 use crate::error::{Error, Phase, Result, Side};
 use crate::pg::dial::{self, Dialled, ServerAddress};
+use crate::wording::HOLDERS_NAMED_MAX;
 
 /// How long a check may take. A server that does not answer in this time is taken for dead.
 const CHECK_WAIT: Duration = Duration::from_secs(5);
 
 /// How long the look's own session may take to end.
-const CLOSE_WAIT: Duration = Duration::from_millis(500);
-
-/// How many lock holders an error names.
-const HOLDERS_MAX: usize = 3;
+const CHECK_CLOSE_WAIT: Duration = Duration::from_millis(500);
 
 const CHECK_SQL: &str = "\
     SELECT a.state, a.wait_event_type, a.wait_event, \
@@ -133,7 +131,7 @@ impl Backend {
             dial::dial_again(&self.server, self.side, &self.application_name, &self.place).await?;
         let rows = client.query_typed(sql, &[(&self.pid(), Type::INT4)]).await;
         drop(client);
-        task.end(CLOSE_WAIT).await;
+        task.end(CHECK_CLOSE_WAIT).await;
         rows.map_err(|error| Error::pg(Phase::Connect, self.side, error))
     }
 }
@@ -157,11 +155,11 @@ fn doing(
 ) -> Doing {
     if let Some((first, more)) = holders.split_first() {
         let mut named = first.clone();
-        for holder in more.iter().take(HOLDERS_MAX - 1) {
+        for holder in more.iter().take(HOLDERS_NAMED_MAX - 1) {
             let _ = write!(named, ", {holder}");
         }
-        if holders.len() > HOLDERS_MAX {
-            let _ = write!(named, " and {} more", holders.len() - HOLDERS_MAX);
+        if holders.len() > HOLDERS_NAMED_MAX {
+            let _ = write!(named, " and {} more", holders.len() - HOLDERS_NAMED_MAX);
         }
         return Doing::Locked { holders: named };
     }

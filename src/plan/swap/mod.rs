@@ -48,7 +48,7 @@ use crate::plan::sql;
 
 pub use compare::differences;
 pub use make::OWN_TABLESPACE;
-pub use publish::{other_locks, publish};
+pub use publish::{other_locks, publish_sql};
 
 use types::Shadow;
 

@@ -13,7 +13,7 @@ use crate::pg::ident::QualifiedName;
 use crate::plan::copy::{CopyPlan, Load};
 
 /// The publishing moment of all of a job's tables that load a shadow.
-pub fn publish(tables: &[CopyPlan]) -> PublishSql {
+pub fn publish_sql(tables: &[CopyPlan]) -> PublishSql {
     let swapped: Vec<(&CopyPlan, &Shadow)> = tables
         .iter()
         .filter_map(|table| match &table.load {
@@ -50,7 +50,7 @@ pub fn publish(tables: &[CopyPlan]) -> PublishSql {
 
 /// The locks on what is no target of the job, each with what it blocks.
 pub fn other_locks(tables: &[CopyPlan]) -> BTreeMap<QualifiedName, (&'static str, &'static str)> {
-    let parts = publish(tables);
+    let parts = publish_sql(tables);
     let moment = (
         "ACCESS EXCLUSIVE",
         "everybody, for the moment of publishing",

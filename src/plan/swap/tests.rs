@@ -72,7 +72,7 @@ fn all(plan: &JobPlan) -> Vec<String> {
     list.extend(of(|shadow| shadow.indexes.concat()));
     list.extend(of(|shadow| shadow.build.clone()));
     list.extend(of(|shadow| shadow.attach.clone()));
-    let publish = publish(&plan.tables);
+    let publish = publish_sql(&plan.tables);
     list.extend(
         publish
             .lock
@@ -206,7 +206,7 @@ fn a_view_is_replaced_once_and_locked_before_the_tables() {
                                   "options": ["security_barrier=true"], "definition": " SELECT 1;"}]});
     let entries = || vec![entry("t", &views), entry("u", &views)];
     assert_eq!(planned(entries(), false).unwrap_err().len(), 2);
-    let publish = publish(&planned(entries(), true).unwrap().tables);
+    let publish = publish_sql(&planned(entries(), true).unwrap().tables);
     assert_eq!(publish.lock.len(), 3, "{publish:?}");
     assert!(publish.lock[0].1.starts_with("ALTER VIEW"), "{publish:?}");
     let replaced =

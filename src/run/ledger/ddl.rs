@@ -6,7 +6,7 @@ use crate::pg::session::Session;
 use crate::run::advisory_lock::lock_key;
 
 /// The version of the tables. Increase it with every change to them.
-const VERSION: i32 = 3;
+const SCHEMA_VERSION: i32 = 3;
 
 /// All objects of the schema. The script can be run repeatedly and upgrades tables of older versions.
 const TABLES: &str = include_str!("schema.sql");
@@ -22,7 +22,7 @@ fn guard() -> String {
         "DO $$
 BEGIN
     IF pg_catalog.to_regclass('tableferry.ledger') IS NOT NULL THEN
-        IF EXISTS (SELECT FROM tableferry.ledger WHERE version > {VERSION}) THEN
+        IF EXISTS (SELECT FROM tableferry.ledger WHERE version > {SCHEMA_VERSION}) THEN
             RAISE EXCEPTION 'the ledger was made by a newer version of tableferry';
         END IF;
     END IF;
@@ -48,7 +48,7 @@ const GRANTS: &str = "\
 pub fn script() -> String {
     let (lock, guard) = (lock_key(LOCK), guard());
     format!(
-        "-- tableferry's ledger, version {VERSION}: run this in each target database.\n\
+        "-- tableferry's ledger, version {SCHEMA_VERSION}: run this in each target database.\n\
          -- Running it again changes nothing.\n--\n\
          {GRANTS}\nBEGIN;\n\
          SET LOCAL client_min_messages = warning;\n\
@@ -102,17 +102,17 @@ async fn known_version(target: &Session) -> Result<LedgerState> {
         None => 0,
     };
     match version {
-        VERSION => return Ok(LedgerState::Ready),
-        1..VERSION => return Ok(LedgerState::Outdated),
+        SCHEMA_VERSION => return Ok(LedgerState::Ready),
+        1..SCHEMA_VERSION => return Ok(LedgerState::Outdated),
         _ => {}
     }
-    let (made_by, advice) = if version > VERSION {
+    let (made_by, advice) = if version > SCHEMA_VERSION {
         ("a newer", "use that version here, too")
     } else {
         ("no", "restore its row, or drop the schema")
     };
     let message = format!(
-        "the ledger has version {version}, made by {made_by} tableferry; this one knows {VERSION}"
+        "the ledger has version {version}, made by {made_by} tableferry; this one knows {SCHEMA_VERSION}"
     );
     Err(about_ledger(
         Error::new(
@@ -157,7 +157,7 @@ pub(super) async fn make(target: &Session) -> Result<()> {
     let server = target.server();
     match found {
         LedgerState::Outdated => {
-            tracing::info!(server, "the ledger is upgraded to version {VERSION}")
+            tracing::info!(server, "the ledger is upgraded to version {SCHEMA_VERSION}")
         }
         _ => tracing::info!(
             server,

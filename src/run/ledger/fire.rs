@@ -74,7 +74,7 @@ pub(super) async fn claim(
     }
     lost.extend(declare_silent_lost(run, target).await?);
     let Some(due_at) = run.start.due_at.map(|due| due.to_string()) else {
-        return Ok(FireClaim::Ours(published(run, target).await?));
+        return Ok(FireClaim::Ours(committed_before(run, target).await?));
     };
     loop {
         let Some(run_id) = claimed_by(run, target, &due_at).await? else {
@@ -111,7 +111,7 @@ pub(super) async fn claim(
             }
         }
     }
-    Ok(FireClaim::Ours(published(run, target).await?))
+    Ok(FireClaim::Ours(committed_before(run, target).await?))
 }
 
 async fn insert(run: &RunContext, target: &Session, due_at: &str) -> Result<bool> {
@@ -181,7 +181,7 @@ async fn at_work(run: &RunContext, target: &Session) -> Result<Option<String>> {
 
 /// The tables that earlier runs of the same fire have published. With `atomic = false`, a lost run may have
 /// published some of its tables.
-async fn published(run: &RunContext, target: &Session) -> Result<BTreeSet<String>> {
+async fn committed_before(run: &RunContext, target: &Session) -> Result<BTreeSet<String>> {
     let sql = "SELECT DISTINCT t.target FROM tableferry.run_table AS t \
                JOIN tableferry.run AS r ON r.run_id = t.run_id \
                WHERE r.job = $1 AND r.run_id <> $2::pg_catalog.text::pg_catalog.uuid \

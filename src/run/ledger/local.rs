@@ -11,13 +11,14 @@ use crate::private;
 /// A larger file is renamed to the old one, which is replaced.
 const FILE_BYTES_MAX: u64 = 16 * 1024 * 1024;
 
-const FILE: &str = "history.jsonl";
-const OLD_FILE: &str = "history.jsonl.1";
-const LOCK_FILE: &str = "history.lock";
+const HISTORY_FILE: &str = "history.jsonl";
+const OLD_HISTORY_FILE: &str = "history.jsonl.1";
+const HISTORY_LOCK_FILE: &str = "history.lock";
 
 /// Can the history be written? Called before a run.
 pub(super) fn ready(state_dir: &Path) -> Result<()> {
-    let opened = private::make_directory(state_dir).and_then(|_| open(&state_dir.join(FILE)));
+    let opened =
+        private::make_directory(state_dir).and_then(|_| open(&state_dir.join(HISTORY_FILE)));
     opened
         .map(drop)
         .map_err(|why| failed(state_dir, "written", &why))
@@ -32,12 +33,12 @@ fn append_line(state_dir: &Path, entry: &RunRecord) -> io::Result<()> {
     let mut line = serde_json::to_vec(entry)?;
     line.push(b'\n');
     // Several processes may share the directory. The lock prevents writing to a file that is being renamed.
-    let lock = open(&state_dir.join(LOCK_FILE))?;
+    let lock = open(&state_dir.join(HISTORY_LOCK_FILE))?;
     lock.lock()?;
-    let path = state_dir.join(FILE);
+    let path = state_dir.join(HISTORY_FILE);
     let mut file = open(&path)?;
     if file.metadata()?.len() + line.len() as u64 > FILE_BYTES_MAX {
-        fs::rename(&path, state_dir.join(OLD_FILE))?;
+        fs::rename(&path, state_dir.join(OLD_HISTORY_FILE))?;
         file = open(&path)?;
     }
     if !ends_with_newline(&mut file)? {
@@ -70,7 +71,7 @@ fn ends_with_newline(file: &mut File) -> io::Result<bool> {
 /// The newest `limit` runs of one job or of all, newest first. Unreadable lines are skipped.
 pub fn read(state_dir: &Path, job: Option<&str>, limit: usize) -> Result<Vec<RunRecord>> {
     let mut entries = Vec::new();
-    for name in [OLD_FILE, FILE] {
+    for name in [OLD_HISTORY_FILE, HISTORY_FILE] {
         let path = state_dir.join(name);
         read_file(&path, job, &mut entries).map_err(|why| failed(state_dir, "read", &why))?;
     }
@@ -95,7 +96,7 @@ fn read_file(path: &PathBuf, job: Option<&str>, entries: &mut Vec<RunRecord>) ->
 }
 
 fn failed(state_dir: &Path, what: &str, why: &io::Error) -> Error {
-    let path = state_dir.join(FILE);
+    let path = state_dir.join(HISTORY_FILE);
     let message = format!("the history {} cannot be {what}: {why}", path.display());
     Error::new(ErrorKind::Config, Phase::Prepare, Side::Local, message)
         .hinted("set `state_dir`, or `history = \"target\"` or \"off\"")
@@ -153,7 +154,7 @@ mod tests {
     fn a_line_that_was_cut_off_costs_itself_only() {
         let dir = tempfile::tempdir().unwrap();
         append(dir.path(), &entry(1, 1)).unwrap();
-        let path = dir.path().join(FILE);
+        let path = dir.path().join(HISTORY_FILE);
         let whole = fs::read(&path).unwrap();
         fs::write(&path, [&whole[..], &whole[..whole.len() / 2]].concat()).unwrap();
         append(dir.path(), &entry(2, 1)).unwrap();
@@ -168,7 +169,7 @@ mod tests {
             append(dir.path(), &entry(second, large)).unwrap();
         }
         assert_eq!(seconds(&read(dir.path(), None, 10).unwrap()), [7, 6, 5, 4]);
-        for name in [FILE, OLD_FILE] {
+        for name in [HISTORY_FILE, OLD_HISTORY_FILE] {
             assert!(fs::metadata(dir.path().join(name)).unwrap().len() <= FILE_BYTES_MAX);
         }
     }

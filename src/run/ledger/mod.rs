@@ -175,11 +175,11 @@ pub(super) async fn record_transaction(
 
 /// Has the transaction that published `relation` in this run been committed? Waits for a limited time until
 /// it is decided. *Errors:* `Locked` if it is not.
-pub(super) async fn is_published(run: &RunContext, relation: &str) -> Result<bool> {
+pub(super) async fn is_committed(run: &RunContext, relation: &str) -> Result<bool> {
     let target = open(run, RESOLVE_LOCK_TIMEOUT).await?;
-    let published = writes::is_published(&target, run.context.run_id, relation).await;
+    let committed = writes::is_committed(&target, run.context.run_id, relation).await;
     target.close(CLOSE_WAIT).await;
-    published
+    committed
 }
 
 /// Deletes old runs. A failure affects nothing else.

@@ -167,7 +167,7 @@ impl RunRecord {
             Outcome::InDoubt => RunState::Lost,
         };
         // With `atomic = false` some tables may be published although the run failed.
-        let published =
+        let committed =
             |table: &&TableReport| state == RunState::Committed || table.committed == Some(true);
         RunRecord {
             state,
@@ -176,7 +176,7 @@ impl RunRecord {
             tables: report
                 .tables
                 .iter()
-                .filter(published)
+                .filter(committed)
                 .map(TableRecord::new)
                 .collect(),
             ..RunRecord::running(run, failures).read(report.snapshot.as_ref())

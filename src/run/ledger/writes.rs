@@ -75,7 +75,7 @@ pub(super) async fn tables(target: &Session, run_id: Uuid, tables: &[TableRecord
 ///
 /// A SELECT would find nothing while a COMMIT hangs. *Errors:* `Locked` if it is not decided within the
 /// `lock_timeout` of the session.
-pub(super) async fn is_published(target: &Session, run_id: Uuid, relation: &str) -> Result<bool> {
+pub(super) async fn is_committed(target: &Session, run_id: Uuid, relation: &str) -> Result<bool> {
     let sql = "INSERT INTO tableferry.run_table (run_id, target, source, mode, format, rows_read, \
                    rows_written, rows_inserted, rows_updated, rows_deleted, bytes) VALUES \
                ($1::pg_catalog.text::pg_catalog.uuid, $2, '', '', '', 0, 0, 0, 0, 0, 0) \

@@ -7,12 +7,10 @@ use tokio::time::Instant;
 use crate::error::{ErrorKind, Phase, Result};
 use crate::pg::ident::QualifiedName;
 use crate::pg::session::Session;
-
-/// How many lock holders an error names.
-const HOLDERS_MAX: usize = 3;
+use crate::wording::HOLDERS_NAMED_MAX;
 
 /// Until it is looked again which relations are free, and how long a lock is waited for that was seen free.
-const LOOK_AGAIN: Duration = Duration::from_millis(2);
+const FREE_CHECK_EVERY: Duration = Duration::from_millis(2);
 
 /// Takes locks by these statements, in one round trip. All together wait no longer than `budget`, and
 /// whatever waits for a lock later in the transaction, for what is left of it.
@@ -58,14 +56,14 @@ pub(super) async fn catch(
         let (free, busy) = free_of(target, left).await?;
         left = busy;
         if free.is_empty() {
-            tokio::time::sleep(LOOK_AGAIN).await;
+            tokio::time::sleep(FREE_CHECK_EVERY).await;
             continue;
         }
         // Somebody may have come since: then all of these are tried again.
         target
             .run(Phase::Publish, "SAVEPOINT tableferry_lock")
             .await?;
-        match take(target, &free, LOOK_AGAIN).await {
+        match take(target, &free, FREE_CHECK_EVERY).await {
             Ok(()) => {}
             Err(error) if error.kind() == ErrorKind::Locked => {
                 target
@@ -121,8 +119,8 @@ pub(super) async fn holders(
                 ORDER BY a.xact_start LIMIT 4";
     let rows = target.query(Phase::Publish, sql, &[&names]).await?;
     let mut found: Vec<String> = rows.iter().map(|row| row.get(0)).collect();
-    let many = found.len() > HOLDERS_MAX;
-    found.truncate(HOLDERS_MAX);
+    let many = found.len() > HOLDERS_NAMED_MAX;
+    found.truncate(HOLDERS_NAMED_MAX);
     let more = if many { " and others" } else { "" };
     Ok((!found.is_empty()).then(|| {
         let found = found.join(", ");

@@ -16,8 +16,8 @@ use crate::pg::param::Param;
 use crate::pg::session::Session;
 
 /// The shortest and the longest pause between two queries for older snapshots.
-const PAUSE_MIN: Duration = Duration::from_millis(20);
-const PAUSE_MAX: Duration = Duration::from_secs(1);
+const SNAPSHOT_PAUSE_MIN: Duration = Duration::from_millis(20);
+const SNAPSHOT_PAUSE_MAX: Duration = Duration::from_secs(1);
 
 /// Transactions whose snapshots may not see the rows.
 #[derive(Debug, Default)]
@@ -78,7 +78,7 @@ pub(in crate::run) async fn wait(
     let (none, pids): (&[i32], &[i32]) = (&[], &older.pids);
     let transactions: Vec<&str> = older.transactions.iter().map(String::as_str).collect();
     let began = Instant::now();
-    let mut pause = PAUSE_MIN;
+    let mut pause = SNAPSHOT_PAUSE_MIN;
     loop {
         let parameters: [&dyn Param; 4] = [&older.xmax, &none, &pids, &transactions];
         let rows = target.query(Phase::Publish, &sql, &parameters).await?;
@@ -102,6 +102,6 @@ pub(in crate::run) async fn wait(
                 ));
         }
         tokio::time::sleep(pause).await;
-        pause = (pause * 2).min(PAUSE_MAX);
+        pause = (pause * 2).min(SNAPSHOT_PAUSE_MAX);
     }
 }

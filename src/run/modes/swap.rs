@@ -26,12 +26,12 @@ const LOCK_BUDGET_MAX: Duration = Duration::from_millis(80);
 /// of larger ones are checked before, while only writers of the tables that they point to wait.
 const CHECKED_BYTES_MAX: i64 = 2 << 20;
 
-const NOBODY_NOW: &str = "each of the locks was free at times, but not all of them within 80 ms; \
+const NOT_ALL_FREE: &str = "each of the locks was free at times, but not all of them within 80 ms; \
                           `lock_timeout` says how long to try";
 
 /// Between two attempts to get the locks: readers that queued must get through.
-const PAUSE_MIN: Duration = Duration::from_millis(50);
-const PAUSE_MAX: Duration = Duration::from_secs(1);
+const LOCK_PAUSE_MIN: Duration = Duration::from_millis(50);
+const LOCK_PAUSE_MAX: Duration = Duration::from_secs(1);
 
 /// Is what is attached still what was planned for, and are the names free?
 pub(in crate::run) async fn free_names(target: &Session, tables: &[CopyPlan]) -> Result<()> {
@@ -122,12 +122,12 @@ pub(in crate::run) async fn index(
 
 /// Puts the shadows into their targets' places. COMMIT has to follow at once: from here on
 /// readers wait.
-pub(in crate::run) async fn publish(
+pub(in crate::run) async fn replace_targets(
     target: &Session,
     job: &JobSpec,
     tables: &[CopyPlan],
 ) -> Result<()> {
-    let publish = swap::publish(tables);
+    let publish = swap::publish_sql(tables);
     if publish.swap.is_empty() {
         return Ok(());
     }
@@ -144,7 +144,7 @@ pub(in crate::run) async fn publish(
     target.run(Phase::Publish, planned).await?;
     let keys_first = !are_small(target, &publish.keys_read).await?;
     let began = Instant::now();
-    let mut pause = PAUSE_MIN;
+    let mut pause = LOCK_PAUSE_MIN;
     let mut number = 0_u64;
     loop {
         let attempt = Instant::now();
@@ -153,7 +153,7 @@ pub(in crate::run) async fn publish(
             0 => How::Wait,
             _ => How::Catch,
         };
-        let done = publish_now(target, tables, &publish, &question, keys_first, how).await;
+        let done = try_to_replace(target, tables, &publish, &question, keys_first, how).await;
         let error = match done {
             Ok(()) => return Ok(()),
             Err(error) => error,
@@ -168,7 +168,7 @@ pub(in crate::run) async fn publish(
         if !patient {
             let mut hint = locks::holders(target, &publish.lock)
                 .await?
-                .unwrap_or_else(|| NOBODY_NOW.to_owned());
+                .unwrap_or_else(|| NOT_ALL_FREE.to_owned());
             if tables.len() > 1 {
                 hint.push_str("; `atomic = false` publishes the tables one by one");
             }
@@ -176,7 +176,7 @@ pub(in crate::run) async fn publish(
         }
         // Whoever waited for a check of foreign keys gets as much time as that took.
         tokio::time::sleep(pause.max(attempt.elapsed())).await;
-        pause = (pause * 5 / 4).min(PAUSE_MAX);
+        pause = (pause * 5 / 4).min(LOCK_PAUSE_MAX);
         number += 1;
     }
 }
@@ -209,7 +209,7 @@ enum How {
 }
 
 /// One attempt. *Errors:* `Locked` when the locks were not to be had within the budget.
-async fn publish_now(
+async fn try_to_replace(
     target: &Session,
     tables: &[CopyPlan],
     publish: &PublishSql,

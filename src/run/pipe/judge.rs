@@ -18,7 +18,7 @@ use crate::plan::quarantine::{self, Quarantine, Reasons};
 use crate::run::ledger::{Quarantined, Rejection};
 
 /// The rows of a block, or one row that is longer: what the channel holds meanwhile is the next one.
-pub const BLOCK_BYTES_MAX: usize = CHANNEL_BYTES_MAX;
+pub const JUDGED_BLOCK_BYTES_MAX: usize = CHANNEL_BYTES_MAX;
 
 /// The longest row that is kept; of a longer one only the key is.
 const ROW_BYTES_MAX: usize = 1 << 20;
@@ -74,7 +74,7 @@ pub(super) async fn pump(
         match item {
             Some(Item::Block(block)) => {
                 rows.push(&block.bytes);
-                if rows.whole_bytes() >= BLOCK_BYTES_MAX {
+                if rows.whole_bytes() >= JUDGED_BLOCK_BYTES_MAX {
                     // Its room in the channel is for the next block's rows.
                     drop(block);
                     judge.load(&rows.take()).await?;
@@ -230,8 +230,8 @@ impl Judge<'_> {
         let message = format!(
             "{} rows are rejected, {}: {}",
             self.judged.rejected,
-            self.quarantine.limit.words(),
-            self.reasons.words()
+            self.quarantine.limit.describe(),
+            self.reasons.describe()
         );
         Error::new(
             ErrorKind::DataRejected,

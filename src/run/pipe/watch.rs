@@ -1,7 +1,6 @@
 //! Reports the progress of a copy, and ends a copy that has stalled.
 
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
-use std::time::Duration;
 
 use tokio::time::MissedTickBehavior;
 
@@ -10,11 +9,8 @@ use crate::error::{Error, ErrorKind, Phase, Side};
 use crate::files::reader::Counters;
 use crate::pg::session::Session;
 use crate::pg::tap::TapState;
-use crate::pg::watchdog::Silence;
+use crate::pg::watchdog::{SILENCE_CHECK_EVERY, Silence};
 use crate::plan::copy::CopyPlan;
-
-/// The interval of progress events and of stall checks.
-pub(super) const TICK: Duration = Duration::from_millis(200);
 
 /// Whom the copy waits for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -133,7 +129,7 @@ impl<'a> Meter<'a> {
         let Some(watched) = target.or(source) else {
             return std::future::pending().await;
         };
-        let mut ticks = tokio::time::interval(TICK);
+        let mut ticks = tokio::time::interval(SILENCE_CHECK_EVERY);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut silence = Silence::new(watched.watchdog(), pace.stall_timeout, self.moved());
         loop {

@@ -26,9 +26,9 @@ fn encode(messages: &[Message]) -> Vec<u8> {
 
 fn decode(mut bytes: &[u8]) -> Vec<Message> {
     let mut messages = Vec::new();
-    while let Some(header) = bytes.first_chunk::<HEADER_BYTES>() {
-        let end = HEADER_BYTES + body_length(*header).unwrap();
-        messages.push((header[0], bytes[HEADER_BYTES..end].to_vec()));
+    while let Some(header) = bytes.first_chunk::<MESSAGE_HEADER_BYTES>() {
+        let end = MESSAGE_HEADER_BYTES + body_length(*header).unwrap();
+        messages.push((header[0], bytes[MESSAGE_HEADER_BYTES..end].to_vec()));
         bytes = &bytes[end..];
     }
     assert!(bytes.is_empty(), "the stream ends within a message");

@@ -8,7 +8,7 @@ use super::rows::RowCutter;
 use crate::plan::column::CopyFormat;
 
 /// Rows are passed on in blocks of about this size.
-const BLOCK_BYTES: usize = 64 << 10;
+const MERGED_BLOCK_BYTES: usize = 64 << 10;
 
 /// Something about the order of rows that must not be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -124,7 +124,7 @@ impl Merger {
 
     /// A block, once there is enough for one.
     pub fn block(&mut self) -> Option<Bytes> {
-        (self.out.buffer.len() >= BLOCK_BYTES).then(|| self.out.take())
+        (self.out.buffer.len() >= MERGED_BLOCK_BYTES).then(|| self.out.take())
     }
 
     /// The last block, and how many rows were written in all.
@@ -147,7 +147,7 @@ struct Out {
 
 impl Out {
     fn new(is_binary: bool, is_marked: bool) -> Self {
-        let mut buffer = BytesMut::with_capacity(BLOCK_BYTES);
+        let mut buffer = BytesMut::with_capacity(MERGED_BLOCK_BYTES);
         if is_binary {
             buffer.put_slice(b"PGCOPY\n\xff\r\n\0");
             buffer.put_slice(&[0; 8]);

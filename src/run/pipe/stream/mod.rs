@@ -13,11 +13,11 @@ use self::key::Malformed;
 use self::merge::{Disorder, Heads, Merger, NeededRow};
 use self::rows::RowCutter;
 use super::channel::{self, Item, Receiver, Sender};
-use super::watch::{Meter, TICK};
+use super::watch::Meter;
 use super::{Copied, Pace, sink, source};
 use crate::error::{Error, ErrorKind, Phase, Result, Side};
 use crate::pg::session::Session;
-use crate::pg::watchdog::Silence;
+use crate::pg::watchdog::{SILENCE_CHECK_EVERY, Silence};
 use crate::plan::copy::CopyPlan;
 use crate::plan::staged::types::Stream;
 
@@ -226,7 +226,7 @@ async fn watch(
         let received = source.tap().received() + reader.tap().received();
         (received, target.tap().sent())
     };
-    let mut ticks = tokio::time::interval(TICK);
+    let mut ticks = tokio::time::interval(SILENCE_CHECK_EVERY);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut silence = Silence::new(target.watchdog(), pace.stall_timeout, moved());
     loop {

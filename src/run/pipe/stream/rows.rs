@@ -3,12 +3,12 @@
 use bytes::{Buf, Bytes, BytesMut};
 
 use super::key::{Malformed, RowKey, number};
+use crate::files::rows::SIGNATURE;
 use crate::plan::column::CopyFormat;
 use crate::plan::staged::types::KeyPart;
 
 /// What begins binary COPY data; flags and the length of an extension follow, four bytes each.
-const SIGNATURE: &[u8] = b"PGCOPY\n\xff\r\n\0";
-const HEADER_BYTES: usize = SIGNATURE.len() + 8;
+const COPY_HEADER_BYTES: usize = SIGNATURE.len() + 8;
 
 /// A row, and where its key is.
 #[derive(Debug, Default)]
@@ -136,11 +136,11 @@ fn header(data: &[u8]) -> Result<Option<usize>, Malformed> {
     if data[..seen] != SIGNATURE[..seen] {
         return Err(Malformed);
     }
-    let Some(extension) = data.get(SIGNATURE.len() + 4..HEADER_BYTES) else {
+    let Some(extension) = data.get(SIGNATURE.len() + 4..COPY_HEADER_BYTES) else {
         return Ok(None);
     };
     let extension = number(extension).ok_or(Malformed)?;
-    let whole = HEADER_BYTES + usize::try_from(extension).map_err(|_| Malformed)?;
+    let whole = COPY_HEADER_BYTES + usize::try_from(extension).map_err(|_| Malformed)?;
     Ok((data.len() >= whole).then_some(whole))
 }
 
@@ -180,7 +180,7 @@ pub(super) mod tests {
 
     /// COPY data as PostgreSQL's documentation describes it.
     pub fn binary(rows: &[(i32, Option<&[u8]>)]) -> Vec<u8> {
-        let mut data = [SIGNATURE, &[0; 8]].concat();
+        let mut data = [&SIGNATURE[..], &[0; 8]].concat();
         for (key, value) in rows {
             data.extend(2_i16.to_be_bytes());
             data.extend(4_i32.to_be_bytes());
