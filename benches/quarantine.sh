@@ -1,6 +1,6 @@
 #!/bin/sh
-# Compares loads with `on_error = "quarantine"` with the same loads with "abort", on two throw-away servers: wall time with
-# no bad row and with 0.01 % of bad rows, in turn.
+# Compares loads with `on_error = "quarantine"` with the same loads with "abort", on two throw-away servers, from a table and
+# from a CSV file: wall time with no bad row and with 0.01 % of bad rows, in turn.
 #
 #   sh benches/quarantine.sh
 #
@@ -19,14 +19,20 @@ job() {
     printf '[jobs.%s]\nsource = "source"\ntarget = "target"\nmode = "%s"\nanalyze = false\n%s\n' "$1" "$2" "$4"
     printf '[jobs.%s.table."public.t"]\nsource = "public.%s"\n' "$1" "$3"
 }
+# file_job NAME MODE TABLE MORE: the same from the table's file
+file_job() { job "$@" | sed 's/^source = "source"/source = "files"/; s/^source = "public.\(.*\)"/file = "\1.csv"/'; }
 quarantine='on_error = "quarantine"
 reject_limit = "1%"'
 {
     write_servers
+    printf '[servers.files]\ndir = "%s"\n' "$WORK"
     for mode in truncate merge; do
         job "plain_$mode" "$mode" good ''
         job "good_$mode" "$mode" good "$quarantine"
         job "bad_$mode" "$mode" bad "$quarantine"
+        file_job "plain_csv_$mode" "$mode" good ''
+        file_job "good_csv_$mode" "$mode" good "$quarantine"
+        file_job "bad_csv_$mode" "$mode" bad "$quarantine"
     done
 } >"$WORK/tableferry.toml"
 export TABLEFERRY_CONFIG="$WORK/tableferry.toml"
@@ -38,6 +44,8 @@ for table in good bad; do
         timestamptz '2026-01-01' + i * interval '1 s' FROM generate_series(1, $ROWS) i"
 done
 on source -c "UPDATE bad SET n = -1 WHERE id % 10000 = 5000" -c "VACUUM FULL ANALYZE bad" -c "VACUUM ANALYZE good"
+
+for table in good bad; do on source -c "\\copy $table to '$WORK/$table.csv' (format csv, header)"; done
 
 # one JOB: seconds. The target is empty before a merge, so that it writes every row.
 one() {
@@ -54,7 +62,7 @@ one plain_truncate >/dev/null # makes the ledger
 : >"$WORK/rounds"
 round=1
 while [ "$round" -le "$ROUNDS" ]; do
-    for mode in truncate merge; do
+    for mode in truncate merge csv_truncate csv_merge; do
         plain=$(one "plain_$mode")
         good=$(one "good_$mode")
         echo "$mode $plain $good $(one "bad_$mode")" >>"$WORK/rounds"
@@ -66,11 +74,11 @@ printf '\n%s, %s rows, %s rounds; seconds, and ratios to "abort": medians of the
 python3 - "$WORK/rounds" <<'PYTHON'
 import statistics, sys
 rounds = [line.split() for line in open(sys.argv[1])]
-print("%-10s %8s %8s %8s %12s %12s" % ("", "abort", "no bad", "0.01 %", "no bad, x", "0.01 %, x"))
-for mode in ("truncate", "merge"):
+print("%-12s %8s %8s %8s %12s %12s" % ("", "abort", "no bad", "0.01 %", "no bad, x", "0.01 %, x"))
+for mode in ("truncate", "merge", "csv_truncate", "csv_merge"):
     of = [[float(word) for word in words[1:]] for words in rounds if words[0] == mode]
     median = lambda pick: statistics.median([pick(r) for r in of])
-    print("%-10s %8.2f %8.2f %8.2f %12.2f %12.2f" % (
+    print("%-12s %8.2f %8.2f %8.2f %12.2f %12.2f" % (
         mode, *(median(lambda r, at=at: r[at]) for at in range(3)),
         median(lambda r: r[1] / r[0]), median(lambda r: r[2] / r[0])))
 PYTHON

@@ -141,6 +141,14 @@ pub(super) struct CopyArgs {
     #[arg(long, value_name = "N")]
     pub rows: Option<u64>,
 
+    /// What happens to rows that the target rejects: abort, or quarantine to put them into tableferry.rejected
+    #[arg(long, value_name = "abort|quarantine")]
+    pub on_error: Option<String>,
+
+    /// With `--on-error quarantine`: more rejected rows fail the copy; a number, or a share like 0.1% [default: 100]
+    #[arg(long, value_name = "N")]
+    pub reject_limit: Option<String>,
+
     /// Print the report as one JSON object
     #[arg(long)]
     pub json: bool,

@@ -8,7 +8,7 @@ use super::out::complain;
 use super::run::{Foreground, finish};
 use super::signals::InterruptWatch;
 use super::{Exit, complain_of};
-use crate::config::spec::{FileSpec, Mode, ServerPlace, ServerSpec};
+use crate::config::spec::{FileSpec, JobSpec, Mode, OnError, ServerPlace, ServerSpec};
 use crate::config::spec::{TableInput, TableSpec};
 use crate::config::{self, Request, is_name, one_off};
 use crate::files::layout::{FileFormat, FileOptions, format_of};
@@ -126,6 +126,7 @@ fn planned_run(request: &Request, wanted: CopyArgs) -> Result<RunContext, Wrong>
     let name = format!("copy {}", table.target);
     let job = one_off::job(name, mode, table);
     let mut job = job.map_err(|error| error.to_string())?;
+    set_aside(&wanted, &mut job)?;
     if source.place == ServerPlace::Standard {
         // What has been read cannot be read again.
         job.retry.max = 0;
@@ -203,6 +204,8 @@ fn check(wanted: &CopyArgs, reads_file: bool, writes_file: bool) -> Result<(), S
     let into_tables = [
         ("--key", !wanted.key.is_empty()),
         ("--force-null", !wanted.force_null.is_empty()),
+        ("--on-error", wanted.on_error.is_some()),
+        ("--reject-limit", wanted.reject_limit.is_some()),
     ];
     let is_given = |options: &[(&'static str, bool)]| {
         let mut given = options.iter().filter(|(_, given)| *given);
@@ -267,6 +270,25 @@ fn server(
             }
         }
     })
+}
+
+/// What happens to rows that the target rejects.
+fn set_aside(wanted: &CopyArgs, job: &mut JobSpec) -> Result<(), String> {
+    job.on_error = match wanted.on_error.as_deref() {
+        None | Some("abort") => OnError::Abort,
+        Some("quarantine") => OnError::Quarantine,
+        Some(other) => return Err(format!("`--on-error {other}` is none of abort, quarantine")),
+    };
+    let Some(limit) = &wanted.reject_limit else {
+        return Ok(());
+    };
+    if job.on_error == OnError::Abort {
+        return Err("`--reject-limit` needs `--on-error quarantine`".to_owned());
+    }
+    job.reject_limit = config::reject_limit(limit).map_err(|_| {
+        format!("`--reject-limit {limit}` is neither a number of rows nor a share like 0.1%")
+    })?;
+    Ok(())
 }
 
 fn mode_of(mode: &str) -> Result<Mode, String> {

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::diagnostics::Diagnostics;
 use super::error::KeyPath;
 use super::raw::RawServer;
-use super::spec::{Compare, FormatChoice, JobSpec, Mode, OnError, TableSpec, Verify};
+use super::spec::{Compare, FormatChoice, JobSpec, Mode, TableSpec, Verify};
 use crate::files::layout::{Layout, format_of};
 
 /// Keys of a job, and of its tables, that mean nothing where the source is a directory.
@@ -25,7 +25,9 @@ const NOT_OF_A_FILE: [(&str, &str); 8] = [
 ];
 
 /// The same for the target.
-const NOT_INTO_FILES: [(&str, &str); 7] = [
+const NOT_INTO_FILES: [(&str, &str); 9] = [
+    ("on_error", "a file takes every row"),
+    ("reject_limit", "a file takes every row"),
     ("triggers", "files have no triggers"),
     ("sequences", "files have no sequences"),
     ("analyze", "files are not analysed"),
@@ -108,11 +110,6 @@ fn both(job: &JobSpec, path: &KeyPath, diagnostics: &mut Diagnostics) {
     if job.compare == Compare::Stream {
         let message = "`stream` needs two databases";
         diagnostics.error(&path.child("compare"), message);
-    }
-    if job.on_error != OnError::Abort {
-        let message =
-            "`quarantine` is not available in this version where source or target is a directory";
-        diagnostics.error(&path.child("on_error"), message);
     }
     if job.format != FormatChoice::Auto {
         let message = "must be \"auto\" where source or target is a directory: the ending of `file` says \

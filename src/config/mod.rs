@@ -49,4 +49,4 @@ pub use error::{ConfigError, ConfigErrors, KeyPath, Origin};
 pub use load::{load, runtime_dir};
 pub use pattern::PatternError;
 pub use request::Request;
-pub use syntax::{duration, is_name};
+pub use syntax::{duration, is_name, reject_limit};

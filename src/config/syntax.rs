@@ -202,8 +202,8 @@ pub(super) fn share(text: &str) -> Result<f64, String> {
     }
 }
 
-/// `100` or `0.1%`.
-pub(super) fn reject_limit(text: &str) -> Result<RejectLimit, String> {
+/// `100` or `0.1%`. *Errors:* what is wrong with a share, else nothing.
+pub fn reject_limit(text: &str) -> Result<RejectLimit, String> {
     match text.ends_with('%') {
         true => share(text).map(RejectLimit::Share),
         false => text

@@ -17,6 +17,10 @@ pub struct ServerError {
     constraint: Option<String>,
 }
 
+/// What COPY says of a row with too few and with too many values.
+const MISSING: &str = "missing data for column \"";
+const EXTRA: &str = "extra data after last expected column";
+
 impl From<&DbError> for ServerError {
     fn from(db: &DbError) -> Self {
         let owned = |text: Option<&str>| text.map(str::to_owned);
@@ -132,7 +136,14 @@ impl ServerError {
     /// The column that it is about.
     pub fn column_name(&self) -> Option<&str> {
         let in_context = || self.context.as_deref().and_then(copy_column);
-        self.column.as_deref().or_else(in_context)
+        let column = self.column.as_deref().or_else(in_context);
+        column.or_else(|| self.missing_column())
+    }
+
+    /// The first column for which a row of COPY has no value.
+    fn missing_column(&self) -> Option<&str> {
+        let quoted = self.message.strip_prefix(MISSING)?.strip_suffix('"')?;
+        (self.code == "22P04").then_some(quoted)
     }
 
     /// The same about a constraint that has another name, if any.
@@ -153,6 +164,9 @@ impl ServerError {
         let mut text = match (self.code.as_str(), &self.constraint) {
             // Any other violation names its constraint.
             ("23514", None) => "a row does not fit the partitions of the table".to_owned(),
+            ("22P04", _) if self.message == EXTRA || self.missing_column().is_some() => {
+                return self.message.clone();
+            }
             (code, _) => condition(code).to_owned(),
         };
         if let Some(constraint) = &self.constraint {
@@ -244,6 +258,16 @@ mod tests {
     #[case(
         &[(b'C', "ZZ001"), (b'M', "customer 31337 is bad"), (b'H', "see 31337")],
         "the server reported an error",
+        ErrorKind::DataRejected
+    )]
+    #[case(
+        &[(b'C', "22P04"), (b'M', "missing data for column \"a b\""), (b'W', "COPY t, line 2: \"secret\"")],
+        "missing data for column \"a b\" at line 2",
+        ErrorKind::DataRejected
+    )]
+    #[case(
+        &[(b'C', "22P04"), (b'M', "extra data after last expected column"), (b'W', "COPY t, line 2: \"secret\"")],
+        "extra data after last expected column at line 2",
         ErrorKind::DataRejected
     )]
     #[case(&[], "the server reported an error", ErrorKind::DataRejected)]

@@ -7,4 +7,5 @@ pub mod header;
 pub mod layout;
 pub mod reader;
 pub mod rows;
+pub mod values;
 pub mod writer;

@@ -10,9 +10,14 @@ use std::collections::BTreeMap;
 use std::ops::Range;
 
 use crate::catalog::desc::{Inspected, RelationDesc};
-use crate::config::spec::{FormatChoice, JobSpec, Mode, OnError, RejectLimit, Triggers, Verify};
+use crate::config::spec::{
+    FormatChoice, JobSpec, Mode, OnError, RejectLimit, TableInput, Triggers, Verify,
+};
 use crate::error::{ErrorKind, Side};
+use crate::files::layout::{FileFormat, Layout};
 use crate::pg::ident::Ident;
+use crate::plan::column::CopyFormat;
+use crate::plan::copy::Load;
 use crate::plan::refusal::Refusal;
 use crate::wording::counted;
 
@@ -32,21 +37,62 @@ pub struct Quarantine {
     pub key: Vec<usize>,
     /// Keep whole rows, not only their keys.
     pub log_values: bool,
+    /// The column of the staging table that gets each row's line, before the others: rows are rejected there
+    /// after the load, too.
+    pub line: Option<Ident>,
     /// The target's names of unique indexes that have other ones on the table that COPY writes.
     pub names: BTreeMap<String, String>,
 }
 
 /// Plans it for one table, if the job asks for it. `columns` are those that are copied, `key` is what
 /// identifies a row.
-pub fn plan(job: &JobSpec, columns: &[&Ident], key: &[Ident]) -> Option<Quarantine> {
+pub fn plan(
+    job: &JobSpec,
+    columns: &[&Ident],
+    key: &[Ident],
+    line: Option<Ident>,
+) -> Option<Quarantine> {
     let place = |name: &Ident| columns.iter().position(|column| *column == name);
     let key: Option<Vec<usize>> = key.iter().map(place).collect();
     (job.on_error == OnError::Quarantine).then(|| Quarantine {
         limit: job.reject_limit,
         key: key.unwrap_or_default(),
         log_values: job.log_values,
+        line,
         names: BTreeMap::new(),
     })
+}
+
+/// The column of a staging table that holds the lines; no column of the target has its name.
+pub fn line_column(target: &RelationDesc) -> Ident {
+    let mut name = "tableferry_line".to_owned();
+    while target.column(&Ident::new(name.as_str())).is_some() {
+        name.push('_');
+    }
+    Ident::new(name)
+}
+
+/// The column to which COPY writes the lines, if rows are staged and a number can stand before their values.
+pub fn written_line(load: &Load, target: &RelationDesc, format: &CopyFormat) -> Option<Ident> {
+    let has_digits = match format {
+        CopyFormat::File(layout) => {
+            let special = [layout.delimiter(), layout.quote(), layout.escape()];
+            special.iter().any(|byte| b" 0123456789".contains(byte))
+        }
+        CopyFormat::Text(_) | CopyFormat::Binary => false,
+    };
+    (matches!(load, Load::Staged(_)) && !has_digits).then(|| line_column(target))
+}
+
+/// The format in which blocks of rows are written: without a header.
+pub fn written_format(format: &CopyFormat) -> CopyFormat {
+    match format {
+        CopyFormat::File(layout) => CopyFormat::File(Layout {
+            header: false,
+            ..layout.clone()
+        }),
+        other => other.clone(),
+    }
 }
 
 /// Can an error with this SQLSTATE be about a row? Values (class 22), constraints (class 23), an index
@@ -170,6 +216,15 @@ pub fn check(
         );
     }
     for inspected in tables {
+        if let TableInput::File(file) = &inspected.spec.input
+            && file.layout.format == FileFormat::Binary
+        {
+            let message =
+                "`on_error = \"quarantine\"` reads no binary files: rejected rows are kept as text";
+            let refusal = Refusal::mismatch(Side::Source, &file.name, message);
+            let hint = "use CSV or text, or `on_error = \"abort\"`";
+            refusals.push(refusal.of_kind(ErrorKind::Config).hinted(hint));
+        }
         if let Some(target) = &inspected.target {
             check_table(job, inspected, target, refusals);
         }

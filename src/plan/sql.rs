@@ -65,7 +65,18 @@ pub fn copy_out(select: &str, format: &CopyFormat) -> String {
 /// `COPY … FROM STDIN (…)`. Without columns there is no list, because `()` is no SQL: then all
 /// columns of the target are generated, or it has none, and COPY's own list is empty too.
 pub fn copy_in(target: &QualifiedName, columns: &[ColumnPlan], format: &CopyFormat) -> String {
-    let names: Vec<String> = columns.iter().map(|column| column.name.sql()).collect();
+    copy_numbered_in(target, None, columns, format)
+}
+
+/// The same with a column before the others, which gets the number of each row.
+pub fn copy_numbered_in(
+    target: &QualifiedName,
+    number: Option<&Ident>,
+    columns: &[ColumnPlan],
+    format: &CopyFormat,
+) -> String {
+    let columns = columns.iter().map(|column| &column.name);
+    let names: Vec<String> = number.into_iter().chain(columns).map(Ident::sql).collect();
     let list = if names.is_empty() {
         String::new()
     } else {

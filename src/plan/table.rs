@@ -103,7 +103,15 @@ pub fn plan(
         Load::Staged(staged) => &staged.stage,
         Load::Shadow(shadow) => &shadow.name,
     };
-    let copy_in = sql::copy_in(written, &planned, &format);
+    let line = quarantine::written_line(&load, target, &format);
+    let line = line.filter(|_| job.on_error == OnError::Quarantine);
+    let copy_in = match job.on_error {
+        OnError::Abort => sql::copy_in(written, &planned, &format),
+        OnError::Quarantine => {
+            let format = quarantine::written_format(&format);
+            sql::copy_numbered_in(written, line.as_ref(), &planned, &format)
+        }
+    };
     let condition = reading
         .as_ref()
         .and_then(|reading| reading.condition.as_deref());
@@ -172,7 +180,7 @@ pub fn plan(
         copy_in,
         target_has_triggers: !target.triggers.is_empty(),
         load,
-        quarantine: quarantine::plan(job, &names, key),
+        quarantine: quarantine::plan(job, &names, key, line),
         comparison,
         used: used(job, target, setting, &pairs, &sequences),
         columns: planned,

@@ -10,6 +10,7 @@ use super::snapshot_age::SnapshotAge;
 use super::{JobContext, RunContext, export, ledger, modes, preflight, watermark};
 use crate::catalog;
 use crate::catalog::attachments::Attachments;
+use crate::catalog::constraints::Constraints;
 use crate::catalog::desc::{KeyActions, RelationDesc, RelationKind};
 use crate::catalog::{Expanded, LockTarget};
 use crate::config::spec::{JobSpec, Mode, OnError, ServerSpec, TableInput, TableSpec, Triggers};
@@ -81,16 +82,7 @@ pub async fn inspect(
         catalog::read(target, &target_names)
     )?;
     let (mut attachments, actions) = attached(target, job, &target_names).await?;
-    let judged: Vec<QualifiedName> = target_names
-        .iter()
-        .filter(|name| job.on_error == OnError::Quarantine || is_in_partitions(to.get(name)))
-        .cloned()
-        .collect();
-    let mut constraints = match job.mode {
-        Mode::Swap => BTreeMap::new(),
-        _ if judged.is_empty() => BTreeMap::new(),
-        _ => catalog::constraints(target, &judged).await?,
-    };
+    let mut constraints = constraints(target, job, &target_names, &to).await?;
     let mut inspected = Vec::with_capacity(tables.len());
     for spec in tables {
         let source_desc = match &spec.input {
@@ -187,6 +179,24 @@ async fn attached(
     })
 }
 
+/// What decides which rows the targets take, as far as rows are judged before they are written.
+async fn constraints(
+    target: &Session,
+    job: &JobSpec,
+    names: &[QualifiedName],
+    to: &BTreeMap<QualifiedName, RelationDesc>,
+) -> Result<BTreeMap<QualifiedName, Constraints>> {
+    let judged = |name: &&QualifiedName| {
+        job.on_error == OnError::Quarantine || is_in_partitions(to.get(name))
+    };
+    let judged: Vec<QualifiedName> = names.iter().filter(judged).cloned().collect();
+    match job.mode {
+        Mode::Swap => Ok(BTreeMap::new()),
+        _ if judged.is_empty() => Ok(BTreeMap::new()),
+        _ => catalog::constraints(target, &judged).await,
+    }
+}
+
 /// The plan, unless something was refused before it.
 fn planned(
     context: &JobContext,
@@ -223,6 +233,7 @@ pub(super) async fn inspect_files(
     target.begin_reading(Phase::Inspect).await?;
     let to = catalog::read(target, &names).await?;
     let (mut attachments, actions) = attached(target, job, &names).await?;
+    let mut constraints = constraints(target, job, &names, &to).await?;
     let mut refused = Vec::from_iter(ledger::refuse_stages(target, job).await?);
     // A program that writes to the standard input may take its time.
     target.end_reading(Phase::Inspect).await?;
@@ -231,6 +242,7 @@ pub(super) async fn inspect_files(
         let desc = to.get(&spec.target);
         let mut entry = files.describe(job, spec, desc, &mut refused).await?;
         entry.attachments = attachments.remove(&entry.spec.target);
+        entry.constraints = constraints.remove(&entry.spec.target);
         inspected.push(entry);
     }
     Ok(Inspection {

@@ -14,7 +14,7 @@ use crate::catalog::desc::{Inspected, RelationDesc, RelationKind, UniqueIndex};
 use crate::config::spec::{JobSpec, Mode, OnError, Triggers};
 use crate::pg::ident::{Ident, QualifiedName, quote_literal};
 use crate::plan::copy::{CopyPlan, Load};
-use crate::plan::quarantine::Quarantine;
+use crate::plan::quarantine::{Quarantine, line_column};
 use crate::plan::refusal::Refusal;
 
 /// A table of the job whose rows are staged in the same transaction.
@@ -253,11 +253,14 @@ impl Judging<'_> {
             None => reason.to_owned(),
         };
         format!(
-            "WITH bad AS (DELETE FROM {} AS \"row\" WHERE {condition} RETURNING {} AS \"key\", {} AS \"shown\"), \
-             kept AS (INSERT INTO tableferry.rejected (run_id, job, target, key, column_name, constraint_name, \
-             sqlstate, reason, \"row\") SELECT $1::pg_catalog.text::pg_catalog.uuid, $2, {}, bad.\"key\", {}, {}, \
-             {}, {}, bad.\"shown\" FROM bad RETURNING 1) SELECT pg_catalog.count(*) FROM kept",
+            "WITH bad AS (DELETE FROM {} AS \"row\" WHERE {condition} RETURNING \"row\".{} AS \"line\", \
+             {} AS \"key\", {} AS \"shown\"), \
+             kept AS (INSERT INTO tableferry.rejected (run_id, job, target, line, key, column_name, constraint_name, \
+             sqlstate, reason, \"row\") SELECT $1::pg_catalog.text::pg_catalog.uuid, $2, {}, bad.\"line\", \
+             bad.\"key\", {}, {}, {}, {}, bad.\"shown\" FROM bad RETURNING 1) \
+             SELECT pg_catalog.count(*) FROM kept",
             self.stage.sql(),
+            line_column(self.target).sql(),
             object(&key),
             object(shown),
             text(&self.target.name.to_string()),
@@ -340,8 +343,9 @@ pub(super) fn create(
 ) -> Vec<String> {
     let name = stage.sql();
     let mut list = vec![format!(
-        "CREATE TEMPORARY TABLE {name} (LIKE {} INCLUDING CONSTRAINTS INCLUDING DEFAULTS INCLUDING GENERATED \
-         INCLUDING IDENTITY) ON COMMIT DROP",
+        "CREATE TEMPORARY TABLE {name} ({} pg_catalog.int8, LIKE {} INCLUDING CONSTRAINTS INCLUDING DEFAULTS \
+         INCLUDING GENERATED INCLUDING IDENTITY) ON COMMIT DROP",
+        line_column(target).sql(),
         target.name.sql()
     )];
     let is_nullable = |name: &&Ident| target.column(name).is_none_or(|column| !column.not_null);

@@ -9,10 +9,17 @@ use serde_json::{Map, Value};
 use tokio_postgres::Statement;
 
 use super::channel::{CHANNEL_BYTES_MAX, Item, Receiver};
-use super::rows::{self, NumberedRow, NumberedRows, TextRows};
+use super::file_error;
+use super::rows::{NumberedRow, NumberedRowCutter, NumberedRows};
 use super::watch::{Meter, WaitsFor};
 use crate::error::{Error, ErrorKind, Phase, Result, ServerError, Side};
+use crate::files::layout::{FileFormat, Layout};
+use crate::files::reader::ReadError;
+use crate::files::rows::Fault;
+use crate::files::values::values;
+use crate::pg::ident::Ident;
 use crate::pg::session::Session;
+use crate::plan::column::CopyFormat;
 use crate::plan::copy::CopyPlan;
 use crate::plan::quarantine::{self, Quarantine, Reasons};
 use crate::run::ledger::{Quarantined, Rejection};
@@ -22,6 +29,9 @@ pub const JUDGED_BLOCK_BYTES_MAX: usize = CHANNEL_BYTES_MAX;
 
 /// The longest row that is kept; of a longer one only the key is.
 const ROW_BYTES_MAX: usize = 1 << 20;
+
+/// The longest row of a file: with a quote too many, what follows it may be one row up to the file's end.
+const FILE_ROW_BYTES_MAX: usize = 64 << 20;
 
 /// Before each attempt; the one before has been successful.
 const NEXT: &str = "RELEASE SAVEPOINT tableferry_rows; SAVEPOINT tableferry_rows";
@@ -47,9 +57,15 @@ pub(super) async fn pump(
     let prepared = target.client().prepare(&plan.copy_in).await;
     let statement =
         prepared.map_err(|error| target.error(Phase::CopyIn, error).on(&plan.target))?;
+    let (layout, from_file) = match &plan.format {
+        CopyFormat::File(layout) => (layout.clone(), true),
+        CopyFormat::Text(_) | CopyFormat::Binary => (Layout::new(FileFormat::Text), false),
+    };
+    let mut rows = NumberedRowCutter::new(&layout);
     let mut judge = Judge {
         target,
         plan,
+        layout,
         quarantine,
         quarantined,
         statement,
@@ -58,7 +74,7 @@ pub(super) async fn pump(
         reasons: Reasons::default(),
         judged: Judged::default(),
     };
-    let mut rows = TextRows::default();
+    let torn = |fault| file_error(&plan.source, ReadError::Rows(fault)).on(&plan.target);
     target.tap().forget_error();
     loop {
         let item = tokio::select! {
@@ -73,21 +89,25 @@ pub(super) async fn pump(
         };
         match item {
             Some(Item::Block(block)) => {
-                rows.push(&block.bytes);
+                rows.push(&block.bytes).map_err(torn)?;
                 if rows.whole_bytes() >= JUDGED_BLOCK_BYTES_MAX {
                     // Its room in the channel is for the next block's rows.
                     drop(block);
                     judge.load(&rows.take()).await?;
                 }
+                if from_file && rows.open_bytes() > FILE_ROW_BYTES_MAX {
+                    return Err(too_long(plan, rows.open_line()));
+                }
             }
-            Some(Item::End) if !rows.is_torn() => {
+            // A file's last row may lack its newline.
+            Some(Item::End) if !rows.finish().map_err(torn)? || from_file => {
                 meter.waits_for(WaitsFor::Target);
                 judge.load(&rows.take()).await?;
                 judge.release().await?;
                 let judged = judge.judged;
                 match quarantine
                     .limit
-                    .is_exceeded_by(judged.rejected, rows.lines())
+                    .is_exceeded_by(judged.rejected, rows.rows())
                 {
                     true => return Err(judge.too_many()),
                     false => return Ok(judged),
@@ -106,6 +126,15 @@ pub(super) async fn pump(
     }
 }
 
+fn too_long(plan: &CopyPlan, line: u64) -> Error {
+    let mib = FILE_ROW_BYTES_MAX >> 20;
+    let what = format!("line {line}: the row that begins here is longer than {mib} MiB");
+    let error = file_error(&plan.source, ReadError::Rows(Fault::Malformed(what)));
+    error
+        .on(&plan.target)
+        .hinted("is a quote missing, or one too many? `on_error = \"abort\"` loads longer rows")
+}
+
 enum Savepoint {
     /// There is none.
     None,
@@ -118,6 +147,7 @@ enum Savepoint {
 struct Judge<'a> {
     target: &'a Session,
     plan: &'a CopyPlan,
+    layout: Layout,
     quarantine: &'a Quarantine,
     quarantined: Quarantined<'a>,
     statement: Statement,
@@ -134,11 +164,16 @@ impl Judge<'_> {
         let mut open: Vec<Range<usize>> = Vec::new();
         open.extend(Some(whole).filter(|rows| !rows.is_empty()));
         while let Some(part) = open.pop() {
-            match self.attempt(rows.part(&part)).await? {
+            let bytes = match &self.quarantine.line {
+                Some(_) => rows.numbered(&part, self.layout.delimiter()),
+                None => rows.part(&part),
+            };
+            match self.attempt(bytes).await? {
                 Ok(written) => self.judged.written += written,
                 Err(refused) if part.len() == 1 => self.reject(rows.row(part.start), refused)?,
                 Err(refused) => {
-                    let parts = quarantine::parts(&part, refused.line());
+                    let named = refused.line().and_then(|line| rows.at_line(&part, line));
+                    let parts = quarantine::parts(&part, named);
                     open.extend(parts.into_iter().rev());
                 }
             }
@@ -204,13 +239,16 @@ impl Judge<'_> {
         if self.quarantine.limit.is_exceeded(self.judged.rejected) {
             return Err(self.too_many());
         }
-        let values = rows::values(row.text);
+        let columns: Vec<&Ident> = self.plan.columns.iter().map(|c| &c.name).collect();
+        let values = values(&self.layout, &columns, row.text);
         let named = |at: usize| {
-            let name = self.plan.columns.get(at)?.name.as_str().to_owned();
-            Some((
-                name,
-                values.get(at)?.clone().map_or(Value::Null, Value::String),
-            ))
+            let name = columns.get(at)?.as_str().to_owned();
+            let value = values.get(at)?.clone();
+            // A key of a megabyte is none.
+            let fits = value
+                .as_ref()
+                .is_none_or(|text| text.len() <= ROW_BYTES_MAX);
+            fits.then(|| (name, value.map_or(Value::Null, Value::String)))
         };
         let object = |places: &mut dyn Iterator<Item = usize>| -> Map<String, Value> {
             places.filter_map(named).collect()

@@ -1,14 +1,17 @@
-//! Rows with their origins: what is cut out of a stream of blocks, and tried again when it fails.
+//! Rows with their origins: cut out of a stream of blocks, and tried again when they fail.
 
 use std::ops::Range;
 
-use bytes::{Bytes, BytesMut};
+use bytes::{Buf, BufMut, Bytes, BytesMut};
+
+use crate::files::layout::Layout;
+use crate::files::rows::{Fault, RowFinder};
 
 /// One row, as COPY reads it, and where it comes from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct NumberedRow<'a> {
-    /// Its number: of a server's rows the place in the order in which they came, of a file's the line in
-    /// which it begins. Counted from 1.
+    /// The line in which it begins, counted from 1, a file's header included; a server's text has one row in
+    /// each line.
     pub line: u64,
     /// Its bytes, with its end.
     pub text: &'a [u8],
@@ -42,6 +45,26 @@ impl NumberedRows {
         self.bytes.slice(self.range(rows))
     }
 
+    /// The same, each row with its line as its first value.
+    pub fn numbered(&self, rows: &Range<usize>, delimiter: u8) -> Bytes {
+        let mut bytes = BytesMut::with_capacity(self.range(rows).len() + rows.len() * 12);
+        for row in rows.clone().map(|at| self.row(at)) {
+            // The blank, because no NULL looks like it.
+            bytes.put_slice(format!(" {}", row.line).as_bytes());
+            bytes.put_u8(delimiter);
+            bytes.put_slice(row.text);
+        }
+        bytes.freeze()
+    }
+
+    /// The row, counted from 1, to which line `line` of some of them belongs.
+    pub fn at_line(&self, rows: &Range<usize>, line: usize) -> Option<usize> {
+        let rows = self.ends.get(rows.clone())?;
+        let first = rows.first()?.1;
+        let line = first.saturating_add(line as u64).checked_sub(1)?;
+        Some(rows.partition_point(|(_, begins)| *begins <= line))
+    }
+
     fn range(&self, rows: &Range<usize>) -> Range<usize> {
         let end_of = |count: usize| match count {
             0 => 0,
@@ -51,30 +74,67 @@ impl NumberedRows {
     }
 }
 
-/// Cuts COPY's text format into rows: a line feed ends each, and stands nowhere else.
-#[derive(Debug, Default)]
-pub struct TextRows {
+/// Cuts COPY data into rows.
+#[derive(Debug)]
+pub struct NumberedRowCutter {
+    finder: RowFinder,
     bytes: BytesMut,
     ends: Vec<(usize, u64)>,
-    lines: u64,
+    /// The line of the row that comes next.
+    line: u64,
+    /// The first row names the columns.
+    skips_header: bool,
+    rows: u64,
 }
 
-impl TextRows {
-    /// Takes the next block, which may hold a piece of a row.
-    pub fn push(&mut self, block: &[u8]) {
-        let before = self.bytes.len();
-        self.bytes.extend_from_slice(block);
-        for (at, byte) in block.iter().enumerate() {
-            if *byte == b'\n' {
-                self.lines += 1;
-                self.ends.push((before + at + 1, self.lines));
-            }
+impl NumberedRowCutter {
+    /// For data of this layout.
+    pub fn new(layout: &Layout) -> Self {
+        let finder = RowFinder::new(layout);
+        NumberedRowCutter {
+            line: finder.line(),
+            finder,
+            bytes: BytesMut::new(),
+            ends: Vec::new(),
+            skips_header: layout.header,
+            rows: 0,
         }
     }
 
+    /// Takes the next block, which may hold a piece of a row.
+    pub fn push(&mut self, block: &[u8]) -> Result<(), Fault> {
+        let mut at = self.bytes.len();
+        self.bytes.extend_from_slice(block);
+        while let Some(passed) = self.finder.next_end(&self.bytes[at..])? {
+            at = self.end(at + passed);
+        }
+        Ok(())
+    }
+
+    /// The data is over. Gives true if the last row lacks its newline.
+    pub fn finish(&mut self) -> Result<bool, Fault> {
+        let open = self.finder.finish()?;
+        if self.open_bytes() > 0 {
+            self.end(self.bytes.len());
+        }
+        Ok(open)
+    }
+
+    /// A row ends before this byte. Gives its place, which is another one if the row is left out.
+    fn end(&mut self, at: usize) -> usize {
+        let line = std::mem::replace(&mut self.line, self.finder.line());
+        if std::mem::take(&mut self.skips_header) {
+            self.bytes.advance(at);
+            return 0;
+        }
+        self.rows += 1;
+        self.ends.push((at, line));
+        at
+    }
+
     /// Whole rows so far, those that were taken included.
-    pub fn lines(&self) -> u64 {
-        self.lines
+    pub fn rows(&self) -> u64 {
+        self.rows
     }
 
     /// Bytes of whole rows.
@@ -82,9 +142,14 @@ impl TextRows {
         self.ends.last().map_or(0, |(end, _)| *end)
     }
 
-    /// Begins a row that has not ended?
-    pub fn is_torn(&self) -> bool {
-        self.whole_bytes() < self.bytes.len()
+    /// Bytes of the row that has not ended.
+    pub fn open_bytes(&self) -> usize {
+        self.bytes.len() - self.whole_bytes()
+    }
+
+    /// The line in which that row begins.
+    pub fn open_line(&self) -> u64 {
+        self.line
     }
 
     /// Takes the whole rows.
@@ -96,96 +161,76 @@ impl TextRows {
     }
 }
 
-/// The values of a row in COPY's text format; None is NULL.
-pub fn values(row: &[u8]) -> Vec<Option<String>> {
-    let row = row.strip_suffix(b"\n").unwrap_or(row);
-    row.split(|byte| *byte == b'\t').map(value).collect()
-}
-
-fn value(field: &[u8]) -> Option<String> {
-    if field == b"\\N" {
-        return None;
-    }
-    let mut bytes = Vec::with_capacity(field.len());
-    let mut rest = field.iter();
-    while let Some(byte) = rest.next() {
-        bytes.push(match byte {
-            b'\\' => match rest.next() {
-                Some(b'b') => 8,
-                Some(b'f') => 12,
-                Some(b'n') => b'\n',
-                Some(b'r') => b'\r',
-                Some(b't') => b'\t',
-                Some(b'v') => 11,
-                Some(other) => *other,
-                None => b'\\',
-            },
-            other => *other,
-        });
-    }
-    Some(String::from_utf8_lossy(&bytes).into_owned())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use rstest::rstest;
+    use crate::files::layout::FileFormat;
+
+    fn text() -> NumberedRowCutter {
+        NumberedRowCutter::new(&Layout::new(FileFormat::Text))
+    }
 
     #[test]
     fn rows_are_found_across_blocks() {
-        let mut cut = TextRows::default();
-        cut.push(b"1\ta\n2\t");
+        let mut cut = text();
+        cut.push(b"1\ta\n2\t").unwrap();
         assert_eq!(cut.whole_bytes(), 4);
-        assert!(cut.is_torn());
-        cut.push(b"b\n3\tc\n4");
+        assert_eq!((cut.open_bytes(), cut.open_line()), (2, 2));
+        cut.push(b"b\n3\tc\n4").unwrap();
         let rows = cut.take();
         assert_eq!(rows.len(), 3);
-        assert_eq!(
-            rows.row(1),
-            NumberedRow {
-                line: 2,
-                text: b"2\tb\n"
-            }
-        );
+        let second = NumberedRow {
+            line: 2,
+            text: b"2\tb\n",
+        };
+        assert_eq!(rows.row(1), second);
         assert_eq!(&rows.part(&(1..3))[..], b"2\tb\n3\tc\n");
         assert_eq!(&rows.part(&(0..0))[..], b"");
-        cut.push(b"\td\n");
-        assert!(!cut.is_torn());
+        assert_eq!(&rows.numbered(&(1..3), b'\t')[..], b" 2\t2\tb\n 3\t3\tc\n");
+        cut.push(b"\td\n").unwrap();
+        assert!(!cut.finish().unwrap());
         let rows = cut.take();
-        assert_eq!(
-            rows.row(0),
-            NumberedRow {
-                line: 4,
-                text: b"4\td\n"
-            }
-        );
+        let fourth = NumberedRow {
+            line: 4,
+            text: b"4\td\n",
+        };
+        assert_eq!(rows.row(0), fourth);
         assert_eq!(cut.take().len(), 0);
     }
 
-    #[rstest]
-    #[case(b"1\t\\N\t\n", &[Some("1"), None, Some("")])]
-    #[case(b"a\\tb\\\\c\\nd\n", &[Some("a\tb\\c\nd")])]
-    #[case(b"\\\\N\n", &[Some("\\N")])]
-    #[case(b"\\b\\f\\r\\v\n", &[Some("\u{8}\u{c}\r\u{b}")])]
-    #[case(b"\n", &[Some("")])]
-    fn values_are_read_as_copy_writes_them(#[case] row: &[u8], #[case] expected: &[Option<&str>]) {
-        let expected: Vec<Option<String>> = expected.iter().map(|v| v.map(str::to_owned)).collect();
-        assert_eq!(values(row), expected);
+    #[test]
+    fn rows_of_csv_know_the_line_in_which_they_begin() {
+        for step in [1, 2, 3, 100] {
+            let mut cut = NumberedRowCutter::new(&Layout::new(FileFormat::Csv));
+            let csv = b"id,name\r\n1,\"a\r\nb\r\n\"\r\n2,c\r\n3,\"d\r\n\"\r\n4,e";
+            csv.chunks(step).for_each(|block| cut.push(block).unwrap());
+            assert!(cut.finish().unwrap());
+            let rows = cut.take();
+            let lines: Vec<u64> = (0..rows.len()).map(|at| rows.row(at).line).collect();
+            assert_eq!(lines, [2, 5, 6, 8]);
+            assert_eq!(rows.row(3).text, b"4,e");
+            assert_eq!(cut.rows(), 4);
+            // The server counts lines from the first row that it gets.
+            let found: Vec<_> = (1..=8).map(|line| rows.at_line(&(0..4), line)).collect();
+            assert_eq!(found, [1, 1, 1, 2, 3, 3, 4, 4].map(Some));
+            assert_eq!(rows.at_line(&(1..3), 2), Some(2));
+        }
     }
 
     proptest::proptest! {
         #[test]
         fn blocks_can_be_cut_anywhere(text: Vec<u8>, sizes in proptest::collection::vec(1_usize..9, 1..40)) {
-            let mut cut = TextRows::default();
+            let mut cut = self::text();
             let mut found: Vec<u8> = Vec::new();
             let mut rest = &text[..];
             for size in sizes {
                 let (block, more) = rest.split_at(size.min(rest.len()));
-                cut.push(block);
+                if cut.push(block).is_err() {
+                    break;
+                }
                 rest = more;
                 let rows = cut.take();
                 for at in 0..rows.len() {
-                    assert!(rows.row(at).text.ends_with(b"\n"));
                     found.extend_from_slice(rows.row(at).text);
                 }
             }

@@ -5,6 +5,7 @@ mod export;
 mod finder;
 mod import;
 mod phases;
+mod rejected;
 
 use std::fs;
 use std::path::{Path, PathBuf};
