@@ -3,10 +3,10 @@
 use crate::catalog::desc::{ColumnDesc, TypeDesc, TypeShape};
 use crate::plan::{pairs, typmod};
 
-/// Types that any other can be cast to, and that can be cast to any other, by way of its text.
+/// String types: any type can be cast to them and from them through its text.
 const STRINGS: [&str; 5] = ["text", "varchar", "bpchar", "name", "citext"];
 
-/// What else `pg_cast` holds in every supported version.
+/// Other casts that `pg_cast` contains in every supported version.
 const CASTS: &[(&str, &[&str])] = &[
     ("bit", &["int4", "int8", "varbit"]),
     ("bool", &["int4"]),
@@ -57,11 +57,11 @@ const CASTS: &[(&str, &[&str])] = &[
     ("varbit", &["bit"]),
 ];
 
-/// Where no cast leads, or one that surprises; `@` is the column.
+/// Expressions for pairs without a cast, or with a cast that gives unexpected values; `@` is the column.
 const CONVERSIONS: &[(&[&str], &[&str], &str)] = &[
     (&["uuid"], &["bytea"], "uuid_send(@)"),
     (&["bytea"], &["uuid"], "encode(@, 'hex')::uuid"),
-    // A cast would read backslashes.
+    // A cast would interpret backslashes.
     (
         &["text", "varchar", "bpchar"],
         &["bytea"],
@@ -79,12 +79,12 @@ const CONVERSIONS: &[(&[&str], &[&str], &str)] = &[
     (&["money"], &["float8"], "@::numeric::double precision"),
 ];
 
-/// The expression, as SQL.
+/// Returns the expression as SQL.
 pub fn expression(source: &ColumnDesc, target: &ColumnDesc) -> Option<String> {
     let column = target.name.to_string();
     let from = innermost(&source.ty);
     let (to, text) = match &target.ty.shape {
-        // The source may lack the domain. A domain accepts the values of its base type.
+        // The source may not have the domain. A domain takes values of its base type.
         TypeShape::Domain { base, typmod } => (innermost(base), typmod::for_sql(base, *typmod)),
         _ => (&target.ty, target.type_text.clone()),
     };
@@ -99,7 +99,7 @@ pub fn expression(source: &ColumnDesc, target: &ColumnDesc) -> Option<String> {
     is_castable(from, to).then(|| format!("{column}::{text}"))
 }
 
-/// Only to a built-in type: the source's server may lack any other.
+/// Only casts to a built-in type: the source's server may not have others.
 fn is_castable(from: &TypeDesc, to: &TypeDesc) -> bool {
     if let (TypeShape::Array(from), TypeShape::Array(to)) = (&from.shape, &to.shape) {
         return is_castable(innermost(from), innermost(to));

@@ -6,7 +6,7 @@ use crate::error::Side;
 use crate::plan::columns::ColumnPair;
 use crate::plan::refusal::Refusal;
 
-/// What of the source keeps its rows from being read whole.
+/// Refuses a source whose rows cannot all be read.
 pub fn source(source: &RelationDesc, refusals: &mut Vec<Refusal>, warnings: &mut Vec<String>) {
     if source.row_security_applies {
         refusals.push(
@@ -26,7 +26,7 @@ pub fn source(source: &RelationDesc, refusals: &mut Vec<Refusal>, warnings: &mut
     }
 }
 
-/// What of the target keeps rows from being written as they are.
+/// Refuses a target into which rows cannot be written unchanged.
 pub fn target(
     job: &JobSpec,
     target: &RelationDesc,
@@ -89,7 +89,7 @@ pub fn target(
     }
 }
 
-/// Privileges on both relations and their columns.
+/// Refuses missing privileges on both relations and their columns.
 pub fn privileges(
     source: &RelationDesc,
     target: &RelationDesc,
@@ -176,7 +176,7 @@ fn lacking(
     }
 }
 
-/// What a mode asks of the target besides INSERT.
+/// The privileges on the target that a mode needs besides INSERT.
 pub fn mode(job: &JobSpec, target: &RelationDesc, refusals: &mut Vec<Refusal>) {
     if job.mode == Mode::Truncate && !target.privileges.truncate {
         refusals.push(

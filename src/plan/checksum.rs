@@ -9,19 +9,19 @@ use crate::pg::ident::quote_literal;
 use crate::plan::compare::Comparison;
 use crate::plan::form::ComparedSide;
 
-/// The second hash's seed: any number but the first's.
+/// The seed of the second hash. It must differ from the first seed.
 const SECOND_SEED: i64 = 0x7461_626c_6566;
 
-/// The bytes of a text that are hashed and sorted by: the same on both servers.
+/// How a text becomes bytes to hash and sort by that are the same on both servers.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Alphabet {
-    /// Both databases are in UTF8: a text's own bytes.
+    /// The text itself: both databases use UTF8.
     Plain,
-    /// As UTF8, in hex.
+    /// The text converted to UTF8, in hex.
     Converted {
-        /// The database's encoding.
+        /// The encoding of the database.
         database: String,
-        /// What its texts are really in: for SQL_ASCII, the server's `encoding`.
+        /// The actual encoding of its texts: for SQL_ASCII the server's `encoding`.
         written: String,
     },
 }
@@ -40,7 +40,7 @@ impl Alphabet {
         }
     }
 
-    /// What `spell` made of a text.
+    /// Decodes what `spell` returned for a text.
     pub fn read(&self, spelled: &str) -> String {
         match self {
             Alphabet::Plain => spelled.to_owned(),
@@ -58,13 +58,14 @@ fn unhex(hex: &str) -> String {
     String::from_utf8_lossy(&bytes).into_owned()
 }
 
-/// A number that tells whether two servers hash alike.
+/// Returns a number that shows whether two servers compute the same hashes.
 pub const PROBE: &str = "pg_catalog.hashtextextended('tableferry' COLLATE pg_catalog.\"C\", 1)";
 
 /// The first hash of the text in column `t`.
 pub const HASH: &str = "pg_catalog.hashtextextended(t, 0)";
 
-/// Rows and their two sums, as aggregates over column `t`. Sums are numeric: they don't overflow.
+/// The number of rows and the two sums, as aggregates over column `t`. Sums are numeric, so they do not
+/// overflow.
 pub fn aggregates() -> String {
     format!(
         "pg_catalog.count(*), \
@@ -89,7 +90,7 @@ pub fn row_texts(
     )
 }
 
-/// The query for one side's digest: rows, and two sums as text.
+/// The query for one side's digest: the number of rows, and both sums as text.
 pub fn digest(
     comparison: &Comparison,
     side: ComparedSide,

@@ -1,4 +1,4 @@
-//! The columns of a plan, and the format in which COPY carries them.
+//! The columns of a plan, and the format in which they are copied.
 
 use std::fmt;
 
@@ -10,13 +10,13 @@ use crate::pg::ident::Ident;
 pub struct ColumnPlan {
     /// The target's column.
     pub name: Ident,
-    /// The source's type, for people.
+    /// The source's type as SQL writes it.
     pub source_type: String,
-    /// The target's type, for people.
+    /// The target's type as SQL writes it.
     pub target_type: String,
-    /// The expression over the source's columns that gives it, where `set` has one.
+    /// The expression of `set`, if there is one.
     pub expression: Option<String>,
-    /// Why this column needs text, if it does.
+    /// Why this column needs the text format; None if binary is safe.
     pub needs_text: Option<FormatReason>,
 }
 
@@ -25,20 +25,20 @@ pub struct ColumnPlan {
 pub enum CopyFormat {
     /// `FORMAT binary`.
     Binary,
-    /// `FORMAT text`, because of this.
+    /// `FORMAT text`, for this reason.
     Text(FormatReason),
-    /// That of a file, with COPY's options for it.
+    /// The format of a file, with COPY's options.
     File(Layout),
 }
 
-/// Why text and not binary.
+/// Why the text format is used.
 #[derive(Clone, Debug, PartialEq)]
 pub enum FormatReason {
     /// `format = "text"`.
     Configured,
-    /// `on_error = "quarantine"`: what is kept of a rejected row is text.
+    /// `on_error = "quarantine"`: rejected rows are recorded as text.
     Quarantine,
-    /// This column's types differ in a way that only text carries.
+    /// The types of this column differ, and only the text format converts between them.
     TypeDiffers {
         /// The column, and the path within its type: `address.zip`.
         attribute: String,
@@ -47,7 +47,7 @@ pub enum FormatReason {
         /// The target's type.
         target: String,
     },
-    /// A type has no binary output or input function.
+    /// A type has no binary send or receive function.
     NoBinaryIo {
         /// The column, and the path within its type.
         attribute: String,
@@ -56,14 +56,14 @@ pub enum FormatReason {
         /// The side that lacks it: "source" or "target".
         side: &'static str,
     },
-    /// Binary would embed OIDs, which mean something else on the target.
+    /// The binary form contains OIDs, which mean other objects on the target.
     EmbedsOids {
         /// The column, and the path within its type.
         attribute: String,
         /// The type.
         ty: String,
     },
-    /// A target of version 13 or older compares the OIDs that arrays and composites carry.
+    /// A target of version 13 or older checks the type OIDs inside arrays and composites.
     OldTarget {
         /// The column, and the path within its type.
         attribute: String,
@@ -113,7 +113,7 @@ impl CopyFormat {
         }
     }
 
-    /// Why text, where it is text.
+    /// Why it is text; None for other formats.
     pub fn reason(&self) -> Option<&FormatReason> {
         match self {
             CopyFormat::Text(reason) => Some(reason),
@@ -129,7 +129,7 @@ impl CopyFormat {
         }
     }
 
-    /// Its data are binary, which ends with a trailer.
+    /// Is the data in binary format, which ends with a trailer?
     pub fn is_binary(&self) -> bool {
         match self {
             CopyFormat::Binary => true,
@@ -138,7 +138,7 @@ impl CopyFormat {
         }
     }
 
-    /// Messages with which a server's COPY TO STDOUT sends no row: the trailer of binary, or a header.
+    /// The number of CopyData messages without a row: the binary trailer, or a CSV header.
     pub fn frames_that_are_no_rows(&self) -> u64 {
         match self {
             CopyFormat::File(layout) => u64::from(layout.header || self.is_binary()),

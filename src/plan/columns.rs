@@ -7,13 +7,13 @@ use crate::pg::ident::Ident;
 use crate::plan::refusal::Refusal;
 use crate::wording;
 
-/// A column of the source, or an expression, and the target column that takes its values.
+/// A source column or an expression, and the target column that is filled with it.
 pub struct ColumnPair<'a> {
-    /// What is read.
+    /// The source column.
     pub source: &'a ColumnDesc,
-    /// What is written.
+    /// The target column.
     pub target: &'a ColumnDesc,
-    /// The expression of `set`.
+    /// The expression of `set`, if there is one.
     pub expression: Option<&'a str>,
 }
 
@@ -99,8 +99,8 @@ pub fn pair<'a>(
     pairs
 }
 
-/// The generated columns whose values must be the same on both sides: they have the same expression,
-/// and all columns that it may use are copied as they are.
+/// The generated columns that must have the same values on both sides: their expressions are the same, and
+/// all columns that these may use are copied unchanged.
 pub fn computed<'a>(
     inspected: &Inspected,
     source: &'a RelationDesc,
@@ -125,7 +125,7 @@ pub fn computed<'a>(
     both.filter(|_| as_they_are).collect()
 }
 
-/// The target computes the column by another expression than the source, so the source's values would be
+/// The target generates the column by another expression than the source, so the source's values would be
 /// lost.
 fn computed_otherwise(
     source: &RelationDesc,
@@ -179,7 +179,7 @@ fn unfilled(source: &RelationDesc, target: &RelationDesc, column: &ColumnDesc) -
     ))
 }
 
-/// Names in `columns` and `set` that the target does not have.
+/// Refuses names in `columns` and `set` that the target does not have.
 fn unknown_names(inspected: &Inspected, target: &RelationDesc, refusals: &mut Vec<Refusal>) {
     let columns = inspected.spec.columns.iter().flatten();
     let named = columns.map(|name| (name, "`columns` names"));
@@ -242,7 +242,7 @@ fn leftovers(
         return;
     }
     if source.kind == RelationKind::Query {
-        // A query names its columns on purpose, so a column without a counterpart is an error.
+        // A query lists its columns explicitly, so a column without a counterpart is an error.
         let unused = unread.iter().filter(|c| !is_used(&inspected.spec, &c.name));
         refusals.extend(unused.map(|column| no_place(target, column)));
     } else if !unread.is_empty() {
@@ -253,7 +253,7 @@ fn leftovers(
     }
 }
 
-/// Is the column there for the watermark, `where` or an expression? Where its name occurs, it is.
+/// Is the column used by the watermark, `where` or an expression? It is if its name occurs there.
 fn is_used(spec: &TableSpec, column: &Ident) -> bool {
     let name = column.as_str().to_lowercase();
     let mut texts = spec.set.values().chain(&spec.filter);
@@ -278,7 +278,7 @@ fn no_place(target: &RelationDesc, column: &ColumnDesc) -> Refusal {
     .hinted("name it with AS as the target's column is called, or leave it out of the query")
 }
 
-/// The source's name for people.
+/// The source's name for messages.
 pub fn what_is_read(source: &RelationDesc) -> String {
     match source.kind {
         RelationKind::Query => "the query".to_owned(),

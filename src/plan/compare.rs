@@ -1,4 +1,4 @@
-//! How the rows of both sides are written so that equal rows are equal texts.
+//! How rows are converted to text on both sides, so that equal rows have equal texts.
 //!
 //! For most pairs of types, COPY prints the same text on both sides. For some pairs, the same value has two
 //! spellings (1.5 and 1.50): an expression converts both to one form. Columns whose pair loses information are
@@ -19,19 +19,19 @@ use crate::plan::pairs;
 use crate::plan::ranges::{self, RangeColumn};
 use crate::plan::refusal::Refusal;
 
-/// What of a table can be compared, and how.
+/// Which columns of a table are compared, and how.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Comparison {
-    /// The SELECT that COPY reads on the source, and generated columns that both sides compute.
+    /// The SELECT of the source's COPY, with the generated columns that both sides compute.
     pub source: String,
-    /// The columns that are compared: those of COPY, and generated ones.
+    /// The columns that are compared: copied and generated ones.
     pub columns: Vec<ComparedColumn>,
     /// The copied columns that cannot be compared.
     pub left_out: Vec<LeftOut>,
-    /// What identifies a row: `key`, else the target's primary key; empty where there is none, or
-    /// where it is not copied whole.
+    /// The columns that identify a row: `key`, else the target's primary key. Empty if there is none, or if
+    /// not all of its columns are copied.
     pub key: Vec<RangeColumn>,
-    /// A condition for the rows of the target that belong to the copy; None: all rows.
+    /// The condition on the target's rows that are compared; None for all rows.
     pub within: Option<String>,
 }
 
@@ -45,8 +45,8 @@ pub struct LeftOut {
 }
 
 impl Comparison {
-    /// The SELECT that reads one side: the source's own, or the target's columns from `target_from`,
-    /// which is the relation itself or what stands in for it until it is published.
+    /// The SELECT that reads one side: the source's SELECT, or the target's columns from `target_from`,
+    /// which is the target or the table that holds its rows until they are published.
     pub fn select(&self, side: ComparedSide, target_from: &str) -> String {
         if side == ComparedSide::Source {
             return self.source.clone();
@@ -67,7 +67,7 @@ impl Comparison {
         format!("SELECT {} FROM {target_from}{within}", names.join(", "))
     }
 
-    /// Why a checksum of these rows cannot say that the copy is right.
+    /// Why equal checksums of these rows would not prove that the copy is right.
     pub(super) fn refusals(&self, target: &RelationDesc) -> Vec<Refusal> {
         let columns = self.left_out.iter().map(|left_out| {
             Refusal::mismatch(
@@ -88,7 +88,7 @@ impl Comparison {
         columns.chain(unreadable).collect()
     }
 
-    /// One text a row. NULL and '' differ in it, and no value can look like two.
+    /// The text of a row. NULL and '' differ in it, and the boundaries between values are unambiguous.
     pub fn row_text(&self, side: ComparedSide) -> String {
         let list: Vec<String> = self
             .columns
@@ -163,7 +163,7 @@ fn forms(
     })
 }
 
-/// A type with its typmod; what a domain is over stands for it.
+/// A type with its typmod. A domain is replaced by its base type.
 #[derive(Clone, Copy)]
 struct Based<'a> {
     ty: &'a TypeDesc,
@@ -207,14 +207,14 @@ fn leaf(from: Based<'_>, to: Based<'_>) -> Result<(Form, Form), &'static str> {
     };
     let fixed_scale = to.typmod >= 0 && from.typmod != to.typmod;
     Ok(match (from_name, to_name) {
-        // Bytes above 127 are printed as \377 since version 16.
+        // Since version 16, "char" values above 127 are printed as \377.
         ("char", "char") => (CHAR_TO_INT, CHAR_TO_INT),
-        // The blanks that fill a character(n) mean nothing.
+        // The blanks that pad a character(n) are not significant.
         ("bpchar", "bpchar") if from.typmod != to.typmod => (AS_TEXT, AS_TEXT),
         ("bpchar", "bpchar") => (AS_IT_IS, AS_IT_IS),
         ("bpchar", "text" | "varchar" | "citext") => (AS_TEXT, WITHOUT_BLANKS),
         (_, "bpchar") => (WITHOUT_BLANKS, AS_TEXT),
-        // An inet without a netmask is printed without one, a cidr isn't.
+        // inet omits the netmask of a single host, cidr does not.
         ("cidr", "inet") => (AS_TEXT, AS_TEXT),
         ("numeric" | "int2" | "int4" | "int8", "numeric") if fixed_scale => {
             let source = match from_name {

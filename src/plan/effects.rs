@@ -1,8 +1,8 @@
-//! What may change a row of a published table besides the statements of `merge` and `upsert`, and what
-//! answers it.
+//! What may change rows of the target besides the statements of `merge` and `upsert`, and how each case is
+//! handled.
 //!
-//! A table is compared with its staged rows once, and only what differs is written. Others may change
-//! its rows after that:
+//! A table is compared with its staged rows once, and only differences are written. After that, its rows
+//! can change in these ways:
 //!
 //! | what | answer |
 //! |---|---|
@@ -15,10 +15,10 @@
 //! | another session writes a row that we do not touch, or adds one | nothing: its COMMIT comes after our comparison, as it might come after ours. The next run puts it right |
 //! | with `atomic = false`, foreign keys that change a table published before | refused: see [`refusals`] |
 //!
-//! Deferring constraints does not defer actions: PostgreSQL carries out CASCADE, SET NULL and SET
-//! DEFAULT at the end of the statement, also for DEFERRABLE keys. With `triggers = "skip"` neither
-//! foreign keys nor triggers act, unless they are ENABLE ALWAYS; the catalogue's queries know that.
-//! RESTRICT and NO ACTION change nothing: they refuse.
+//! Deferring constraints does not defer actions: PostgreSQL carries out CASCADE, SET NULL and SET DEFAULT
+//! at the end of the statement, also for DEFERRABLE keys. With `triggers = "skip"`, foreign key actions and
+//! triggers do not run unless they are ENABLE ALWAYS; the catalog queries consider that. RESTRICT and NO
+//! ACTION change no rows.
 
 use std::collections::BTreeSet;
 
@@ -29,51 +29,51 @@ use crate::pg::ident::{Ident, QualifiedName};
 use crate::plan::refusal::Refusal;
 use crate::plan::used::{self, Use, Used};
 
-/// What changes of one table's rows may change besides.
+/// The other rows that writes to one table may change.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Effects {
     /// The tables of the job whose rows may change when rows of this one are deleted.
     pub of_delete: BTreeSet<QualifiedName>,
     /// The tables of the job whose rows may change when rows of this one are updated.
     pub of_update: BTreeSet<QualifiedName>,
-    /// Triggers or rules may run, here or at what foreign keys change.
+    /// Triggers or rules may fire, on this table or on tables that foreign keys change.
     pub runs_code: bool,
-    /// The tables that are not of the job and that foreign keys look into or change.
+    /// The tables outside the job that foreign keys read or change.
     pub outside: Used,
-    /// The tables of the job that foreign keys change, each with a key and what it does.
+    /// The tables of the job that foreign keys change, each with a key and its action.
     pub keys: BTreeSet<(QualifiedName, String)>,
 }
 
 impl Effects {
-    /// May changes of the table change this one's rows, or this one be changed by code that runs?
+    /// May these writes change rows of `table`, by foreign key actions or by code of triggers and rules?
     pub fn may_change(&self, table: &QualifiedName) -> bool {
         self.runs_code || self.of_delete.contains(table) || self.of_update.contains(table)
     }
 }
 
-/// What is done to a table's rows.
+/// The writes to a table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Writes<'a> {
     /// Rows are deleted.
     pub deletes: bool,
     /// The columns that are updated.
     pub updates: &'a [Ident],
-    /// An update may delete a row and insert it into another partition: before version 15, foreign
-    /// keys take that for a deletion.
+    /// An update may move a row to another partition. Before version 15, foreign keys treat that as a
+    /// deletion.
     pub moves: bool,
     /// Triggers of the table itself fire.
     pub fires: bool,
 }
 
-/// Something that happens to a table's rows. Partitions stand for their topmost table.
+/// A change of a table's rows. A partition is represented by its topmost parent.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum RowChange<'a> {
     Deleted(&'a QualifiedName),
     Updated(&'a QualifiedName, &'a Ident),
 }
 
-/// Finds what these writes to a table may change besides. `job` are the job's targets; warnings get
-/// what happens outside of it.
+/// Finds the other rows that these writes to a table may change. `job` are the job's targets. Effects on
+/// other tables are added to `warnings`.
 pub fn of(
     table: &QualifiedName,
     writes: Writes<'_>,
@@ -132,10 +132,10 @@ pub fn of(
     }
 }
 
-/// A key that a change concerns.
+/// A foreign key that a change reaches.
 struct ReachedKey<'a> {
     key: &'a KeyAction,
-    /// It changes rows; otherwise it only looks whether rows refer to the changed one.
+    /// It changes rows; otherwise it only checks whether rows reference the changed one.
     acts: bool,
     what: String,
 }
@@ -180,7 +180,7 @@ fn follow<'a>(actions: &'a KeyActions, first: Vec<RowChange<'a>>) -> Vec<Reached
 }
 
 impl KeyAction {
-    /// Does it act when this column is updated?
+    /// Does an update of this column fire the action?
     fn minds(&self, column: &Ident) -> bool {
         self.to_generated || self.to_columns.contains(column)
     }
@@ -192,8 +192,9 @@ impl KeyActions {
     }
 }
 
-/// With `atomic = false` each table is compared and published alone: what foreign keys then change in
-/// one that was published before is not put right. `tables` are in the order of publishing.
+/// Refuses foreign keys that change a table which was published before. With `atomic = false`, each table
+/// is compared and published alone, so such changes would not be corrected. `tables` are in the order of
+/// publishing.
 pub fn refusals(job: &JobSpec, tables: &[(&QualifiedName, &Effects)]) -> Vec<Refusal> {
     if job.atomic {
         return Vec::new();
@@ -216,7 +217,7 @@ pub fn refusals(job: &JobSpec, tables: &[(&QualifiedName, &Effects)]) -> Vec<Ref
     refusals
 }
 
-/// With `atomic = false`, what is missing from a table between two COMMITs.
+/// Warns, with `atomic = false`, of rows that are missing from a table between two COMMITs.
 pub fn warnings(job: &JobSpec, table: &QualifiedName, effects: &Effects) -> Option<String> {
     let others: BTreeSet<&QualifiedName> = effects.of_delete.union(&effects.of_update).collect();
     let names: Vec<String> = others
@@ -233,8 +234,9 @@ pub fn warnings(job: &JobSpec, table: &QualifiedName, effects: &Effects) -> Opti
     })
 }
 
-/// What foreign keys change in rows that the source has no say in: those that an upsert leaves alone,
-/// or a merge with `scope = "where"`. `kept` says which these are, if the table has such rows.
+/// Warns of foreign key actions on rows that the job leaves alone: rows that upsert does not find on the
+/// source, and rows outside `where` with `scope = "where"`. `kept` describes these rows, if the table has
+/// any.
 pub fn beyond(
     tables: &[(&QualifiedName, &Effects)],
     kept: impl Fn(&QualifiedName) -> Option<&'static str>,

@@ -14,7 +14,7 @@ use crate::plan::staged::types::Way;
 use crate::plan::step::Step;
 use crate::plan::{ctid_ranges, swap};
 
-/// What a run of the job would do.
+/// The steps of a run of the job.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Explanation {
     /// The job.
@@ -23,9 +23,9 @@ pub struct Explanation {
     pub mode: Mode,
     /// Its tables, in the order of loading.
     pub tables: Vec<TableExplanation>,
-    /// What runs, in order.
+    /// The statements, in order.
     pub statements: Vec<Statement>,
-    /// The locks that these take on relations.
+    /// The locks that they take on relations.
     pub locks: Vec<Lock>,
     /// Warnings.
     pub warnings: Vec<String>,
@@ -34,9 +34,9 @@ pub struct Explanation {
 /// How one table is copied.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct TableExplanation {
-    /// What is read: a relation or `(query)`.
+    /// The source: a relation or `(query)`.
     pub source: String,
-    /// What is written.
+    /// The target.
     pub target: String,
     /// `binary` or `text`.
     pub format: &'static str,
@@ -46,7 +46,7 @@ pub struct TableExplanation {
     pub compare: Option<&'static str>,
     /// Why all rows are staged.
     pub compare_reason: Option<String>,
-    /// Rows expected, where the source has been analysed.
+    /// The expected rows, if the source has been analyzed.
     pub rows_estimate: Option<u64>,
     /// The columns, in the order of COPY.
     pub columns: Vec<ColumnExplanation>,
@@ -63,20 +63,20 @@ pub struct ColumnExplanation {
     pub source_type: String,
     /// The target's type.
     pub target_type: String,
-    /// The expression that gives it.
+    /// The expression of `set`.
     pub expression: Option<String>,
-    /// `binary` where both formats can carry it, else `text`.
+    /// `binary` if the column can be copied in either format, else `text`.
     pub format: &'static str,
     /// Why text.
     pub format_reason: Option<String>,
 }
 
-/// A statement that would run.
+/// A statement of the run.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Statement {
-    /// Where.
+    /// The side.
     pub side: Side,
-    /// What.
+    /// The SQL.
     pub sql: String,
 }
 
@@ -132,8 +132,8 @@ fn compare_reason(plan: &CopyPlan) -> Option<String> {
     }
 }
 
-/// What is done in order. What only reads catalogues, asks the guard or keeps the ledger is told as a
-/// comment.
+/// The statements in order. Steps that only read catalogs, apply the guard or write the ledger are shown as
+/// comments.
 fn statements(plan: &JobPlan, job: &JobSpec) -> Vec<Statement> {
     let mut list = Statements(Vec::new());
     for sql in &plan.snapshot {
@@ -263,7 +263,7 @@ impl Statements {
         }
     }
 
-    /// Of several workers, each makes the shadows that it loads whole.
+    /// With several workers, each creates the shadows that it loads whole.
     fn make(&mut self, tables: &[CopyPlan], workers: u32) {
         for table in tables {
             match &table.load {
@@ -302,7 +302,7 @@ impl Statements {
 
     fn checksums(&mut self, tables: &[CopyPlan]) {
         for table in tables {
-            // Which encodings they have, only the servers know.
+            // The encodings of the databases are not known here.
             let sql = |side| {
                 let from = table.loaded_from();
                 checksum::digest(&table.comparison, side, &Alphabet::Plain, &from)

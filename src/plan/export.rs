@@ -1,4 +1,5 @@
-//! The plan of a job whose target is files: what each file holds, or every reason why it cannot be written.
+//! The plan of a job whose target is a directory: the contents of each file, or every reason why it cannot
+//! be written.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -18,7 +19,7 @@ use crate::plan::step::{Step, Transaction};
 use crate::plan::used::{SeenLocks, Used};
 use crate::plan::{checks, inheritance, sql};
 
-/// A table, and the file that it goes to.
+/// A table, and the file that it is written to.
 pub struct Exported {
     /// What is read.
     pub table: Inspected,
@@ -135,7 +136,8 @@ fn table(exported: &Exported, file: &str, refusals: &mut Vec<Refusal>) -> Option
     })
 }
 
-/// The columns that are written, in the order of `columns`, else in the source's, with those of `set` behind.
+/// The columns of the file: in the order of `columns`, else in the source's order followed by the columns
+/// of `set`.
 fn columns<'t>(
     table: &'t Inspected,
     source: &'t RelationDesc,

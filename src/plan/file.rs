@@ -1,5 +1,5 @@
-//! A file as the source of a table: its columns are those of the target that its header names, for the
-//! target's server reads the values.
+//! A file as the source of a table. Its columns have the types of the target's columns, because the
+//! target's server parses the values.
 
 use crate::catalog::desc::{ColumnDesc, RelationDesc, RelationKind};
 use crate::config::spec::{FileInput, TableSpec};
@@ -9,8 +9,8 @@ use crate::pg::ident::Ident;
 use crate::plan::refusal::Refusal;
 use crate::wording::nearest;
 
-/// Describes a file for the plan: the columns that it gives, in its order, with the target's types. `header`
-/// is None where columns are paired by position. What does not pair is a refusal.
+/// Describes a file for the plan: its columns in their order, with the target's types. `header` is None if
+/// columns are paired by position. Columns without a counterpart are refusals.
 pub fn describe(
     spec: &TableSpec,
     file: &FileInput,
@@ -42,10 +42,10 @@ pub fn describe(
     }
 }
 
-/// The columns that are to be written, in the order in which a file without a header gives them.
+/// The columns to write, in the order in which a file without a header has them.
 fn wanted<'t>(spec: &TableSpec, target: &'t RelationDesc) -> Vec<&'t ColumnDesc> {
     match &spec.columns {
-        // Those that the target lacks are refused where columns are paired.
+        // Names that the target does not have are refused when columns are paired.
         Some(names) => names
             .iter()
             .filter_map(|name| target.column(name))
@@ -124,7 +124,7 @@ fn by_name<'t>(
     columns
 }
 
-/// The name that is most like it, whatever its upper and lower case.
+/// The most similar name, ignoring case.
 fn like<'n>(name: &str, candidates: impl Iterator<Item = &'n str>) -> Option<Ident> {
     let lower = |text: &str| text.trim().to_lowercase();
     let candidates: Vec<(String, &str)> = candidates.map(|text| (lower(text), text)).collect();
@@ -141,7 +141,7 @@ fn refuse(file: &FileInput, message: impl ToString) -> Refusal {
     Refusal::mismatch(Side::Source, &file.name, message)
 }
 
-/// A column as the file gives it: text that the target reads, or nothing.
+/// A column of the file: a text that the target parses, or NULL.
 fn given(column: &ColumnDesc) -> ColumnDesc {
     ColumnDesc {
         not_null: false,

@@ -1,4 +1,4 @@
-//! How a column is written on one side so that equal values are equal texts.
+//! The expressions that convert a column on each side, so that equal values have equal texts.
 
 use crate::pg::ident::Ident;
 
@@ -7,17 +7,17 @@ use crate::pg::ident::Ident;
 pub struct ComparedColumn {
     /// The target's column.
     pub name: Ident,
-    /// How the source writes it.
+    /// The source's expression.
     pub source: Form,
-    /// How the target writes it.
+    /// The target's expression.
     pub target: Form,
 }
 
-/// An expression over one column, which stands at `{}`.
+/// An expression over one column; `{}` stands for the column.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Form(&'static str);
 
-/// What the type's output function gives: what COPY prints.
+/// The column itself: its text is that of the type's output function, as in COPY.
 pub const AS_IT_IS: Form = Form("{}");
 pub(super) const AS_TEXT: Form = Form("{}::pg_catalog.text");
 pub(super) const WITHOUT_BLANKS: Form = Form("pg_catalog.rtrim({}::pg_catalog.text, ' ')");
@@ -30,23 +30,23 @@ pub(super) const TEXT_TO_UUID: Form = Form("{}::pg_catalog.text::pg_catalog.uuid
 pub(super) const CHAR_TO_INT: Form = Form("{}::pg_catalog.int4");
 
 impl Form {
-    /// The expression over this column.
+    /// Returns the expression over this column.
     pub fn of(self, column: &str) -> String {
         self.0.replacen("{}", column, 1)
     }
 }
 
-/// Which side writes.
+/// A side of the comparison.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ComparedSide {
-    /// The source, from what its SELECT gives.
+    /// The source: the columns of its SELECT.
     Source,
-    /// The target, from its columns.
+    /// The target: its columns.
     Target,
 }
 
 impl ComparedColumn {
-    /// How this side writes it.
+    /// The expression of this side.
     pub fn form(&self, side: ComparedSide) -> Form {
         match side {
             ComparedSide::Source => self.source,

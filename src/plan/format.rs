@@ -10,7 +10,7 @@ use crate::plan::column::FormatReason;
 use crate::plan::pairs::{self, KnownPair};
 use crate::plan::typmod;
 
-/// What the two servers are, as far as it decides a format.
+/// The properties of both servers that the format depends on.
 #[derive(Clone, Copy, Debug)]
 pub struct ServerFacts<'a> {
     /// The target's `server_version_num`.
@@ -21,31 +21,31 @@ pub struct ServerFacts<'a> {
     pub target_monetary: &'a str,
 }
 
-/// What becomes of a source's column in a target's.
+/// How a source column is converted to a target column.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Conversion {
-    /// What carries it.
+    /// The formats that can copy it.
     pub carrier: Carrier,
-    /// What gets lost without an error, whatever the format: needs `lossy = true`.
+    /// The information that is lost without an error in either format: needs `lossy = true`.
     pub lossy: Vec<String>,
-    /// What gets lost only if the table goes as text.
+    /// The information that is lost only in text format.
     pub lossy_as_text: Vec<String>,
     /// Warnings.
     pub warnings: Vec<String>,
 }
 
-/// What carries a column.
+/// The formats that can copy a column.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Carrier {
     /// Both formats; binary is preferred.
     Binary,
-    /// Only text.
+    /// Only the text format.
     Text(FormatReason),
-    /// Nothing: why, and what to do.
+    /// No format can.
     Refused {
-        /// Why not.
+        /// The reason.
         message: String,
-        /// What to do.
+        /// The hint.
         hint: String,
     },
 }
@@ -57,11 +57,11 @@ struct Typed<'a> {
     typmod: i32,
 }
 
-/// The longest chain of types within types that is followed. PostgreSQL forbids circles, so this is
-/// only a bound.
+/// The deepest nesting of types that is followed. PostgreSQL forbids circles of types, so this is only a
+/// bound.
 const TYPE_DEPTH_MAX: usize = 64;
 
-/// Decides how a source's column gets into a target's.
+/// Decides how a source column is converted to a target column.
 pub fn convert(ends: ServerFacts<'_>, source: &ColumnDesc, target: &ColumnDesc) -> Conversion {
     let walk = Walk {
         ends,
@@ -92,7 +92,7 @@ impl Conversion {
         }
     }
 
-    /// Takes in what was found for a part: the worse carrier wins, and the first of equals.
+    /// Adds the result for an element type: the more restrictive carrier wins, and the first of equals.
     fn absorb(&mut self, part: Conversion) {
         let worse = match (&self.carrier, &part.carrier) {
             (Carrier::Refused { .. }, _) => false,
@@ -108,7 +108,7 @@ impl Conversion {
         self.warnings.extend(part.warnings);
     }
 
-    /// Text instead of binary, for this reason; what is text or refused already stays so.
+    /// Uses text instead of binary, for this reason. A column that is text or refused already stays so.
     fn demote(&mut self, reason: FormatReason) {
         if self.carrier == Carrier::Binary {
             self.carrier = Carrier::Text(reason);
@@ -116,13 +116,13 @@ impl Conversion {
     }
 }
 
-/// Where in a column's type the decision stands.
+/// The position within a column's type.
 struct Walk<'a> {
     ends: ServerFacts<'a>,
     /// The source's and the target's column.
     columns: (&'a ColumnDesc, &'a ColumnDesc),
     path: String,
-    /// Both types for people, where the catalogues gave them (only for the column itself).
+    /// Both types as the catalogs format them; only for the column itself.
     texts: Option<(&'a str, &'a str)>,
     depth: usize,
 }
@@ -167,8 +167,8 @@ impl<'a> Walk<'a> {
     }
 
     fn by_shape(&self, source: Typed<'_>, target: Typed<'_>) -> Conversion {
-        // A domain's values travel as those of its base type, and the target's receive function
-        // checks the domain's constraints. So domains are looked through, on either side.
+        // A domain's values are sent as values of its base type, and the target's receive function checks
+        // the domain's constraints. So each domain is replaced by its base type, on both sides.
         if let TypeShape::Domain { base, typmod } = &source.ty.shape {
             return self.into("").decide(
                 Typed {
@@ -215,7 +215,7 @@ impl<'a> Walk<'a> {
         }
     }
 
-    /// Binary arrays and composites carry the OIDs of what is in them.
+    /// Binary arrays and composites contain the OIDs of their element types.
     fn check_embedded_oid(
         &self,
         conversion: &mut Conversion,
@@ -287,8 +287,8 @@ impl<'a> Walk<'a> {
         from: &TypeDesc,
         to: &TypeDesc,
     ) -> Conversion {
-        // The bounds mean the same only over the same subtype: [1,5) of integers ends at 4, of
-        // numbers just below 5.
+        // Bounds have the same meaning only for the same subtype: [1,5) of integers ends at 4, of numerics
+        // just below 5.
         if pairs::same_type(from, to) {
             return self.into("").decide(bare(from), bare(to));
         }
@@ -342,7 +342,7 @@ impl<'a> Walk<'a> {
         conversion
     }
 
-    /// Pairs that are not both of the same structured shape.
+    /// Decides pairs that are not both arrays, both composites and so on.
     fn leaves(&self, source: Typed<'_>, target: Typed<'_>) -> Conversion {
         let mut conversion = match pairs::known(source.ty, target.ty) {
             KnownPair::Same => Conversion::of(Carrier::Binary),
@@ -442,7 +442,7 @@ fn bare(ty: &TypeDesc) -> Typed<'_> {
     Typed { ty, typmod: -1 }
 }
 
-/// A TOML string that holds SQL as it is.
+/// Quotes SQL as a TOML string.
 fn toml_string(sql: &str) -> String {
     let quote = match (sql.contains('\''), sql.contains('"')) {
         (false, _) => "'",

@@ -15,11 +15,11 @@ use crate::error::Side;
 use crate::pg::ident::QualifiedName;
 use crate::plan::refusal::Refusal;
 
-/// Children that a message names.
+/// How many children a message names.
 const CHILDREN_NAMED_MAX: usize = 5;
 
-/// Refuses a source whose rows would be left behind in children, and a target whose children would
-/// show rows that the source does not have.
+/// Refuses a source with children that the job does not copy, and a target whose children would show rows
+/// that the source does not have.
 pub(super) fn check(job: &JobSpec, tables: &[Inspected], refusals: &mut Vec<Refusal>) {
     let read: BTreeSet<&QualifiedName> = tables
         .iter()
@@ -84,7 +84,8 @@ fn check_target(
     target: &RelationDesc,
     written: &BTreeSet<&QualifiedName>,
 ) -> Option<Refusal> {
-    // With `children` all of the tree's rows are in this table: its children would show them twice.
+    // With `children`, this table gets all rows of the tree, so rows in children of the target would appear
+    // twice.
     let is_copied = |child: &&QualifiedName| !entry.spec.children && written.contains(child);
     let others: Vec<_> = target.children.iter().filter(|c| !is_copied(c)).collect();
     (!others.is_empty()).then(|| {
@@ -134,7 +135,7 @@ mod tests {
     use crate::plan::fixtures::{self, inspected, table};
     use rstest::rstest;
 
-    /// `parent` and what else the job copies, with these children on either side.
+    /// `parent` and the other tables of the job, with these children on each side.
     fn refused(
         source: &[&str],
         target: &[&str],

@@ -18,9 +18,8 @@ use crate::plan::{
     checks, ctid_ranges, inheritance, modes, order, quarantine, staged, swap, table,
 };
 
-/// Plans a job. `same_place` says that source and target are one database of one server; `attempt` is
-/// whom tables are marked with that several workers load; `actions` are the target's foreign keys that
-/// may change rows.
+/// Plans a job. `same_place`: source and target are the same database of the same server. `attempt` marks
+/// the tables that several workers load. `actions` are the target's foreign keys that may change rows.
 ///
 /// *Errors:* every reason why the job cannot be run, of all tables.
 pub fn job(
@@ -125,7 +124,7 @@ fn with_effects(tables: &[CopyPlan]) -> Vec<(&QualifiedName, &Effects)> {
     staged.collect()
 }
 
-/// The rows of a target that the job does not change, as text after "rows".
+/// Describes the rows of a target that the job does not change, as a text that follows "rows".
 fn kept(plan: &CopyPlan) -> Option<&'static str> {
     let Load::Staged(staged) = &plan.load else {
         return None;
@@ -188,8 +187,8 @@ fn check_job(job: &JobSpec, tables: &[Inspected], refusals: &mut Vec<Refusal>) {
     }
 }
 
-/// TRUNCATE refuses a table that another one refers to, unless that one is truncated with it, even
-/// where it is empty. With `atomic = false` each is truncated on its own.
+/// TRUNCATE refuses a table that another table references, even if that table is empty, unless both are
+/// truncated in one statement. With `atomic = false`, each table is truncated alone.
 fn check_references(job: &JobSpec, targets: &[&RelationDesc], refusals: &mut Vec<Refusal>) {
     let all: BTreeSet<&QualifiedName> = targets.iter().map(|target| &target.name).collect();
     for target in targets {
@@ -228,10 +227,10 @@ fn check_references(job: &JobSpec, targets: &[&RelationDesc], refusals: &mut Vec
     }
 }
 
-/// Tables that refer to each other in a circle: their foreign keys are checked at COMMIT where that
-/// is possible, and said where it isn't.
+/// Handles tables that reference each other in a circle: their foreign keys are deferred, or a warning says
+/// that they cannot be.
 fn circles(job: &JobSpec, order: &order::LoadOrder<'_>, warnings: &mut Vec<String>) -> bool {
-    // Swap adds foreign keys when all tables are loaded.
+    // `swap` adds foreign keys after all tables have been loaded.
     if job.triggers == Triggers::Skip || job.mode == Mode::Swap {
         return false;
     }
@@ -261,8 +260,8 @@ fn circles(job: &JobSpec, order: &order::LoadOrder<'_>, warnings: &mut Vec<Strin
             key.from, key.name, key.to
         ));
     }
-    // By name it would fail where another table of the schema has a constraint of the same name
-    // that is not deferrable.
+    // SET CONSTRAINTS by name fails if another table of the schema has a constraint of this name that is
+    // not deferrable.
     !late.is_empty()
 }
 

@@ -1,6 +1,6 @@
 //! The locks that a run takes on relations, derived from its plan.
 //!
-//! Functions that triggers, defaults or a `query` call may lock more: no catalogue knows what they do.
+//! Functions that triggers, defaults or a `query` call may take more locks, which no catalog lists.
 
 use std::collections::BTreeMap;
 
@@ -17,17 +17,17 @@ use crate::plan::used::{Use, Used, add_use};
 /// A lock that a statement takes until the end of its transaction.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Lock {
-    /// Where.
+    /// The side.
     pub side: Side,
-    /// On what.
+    /// The relation.
     pub relation: String,
-    /// Which one, as in SQL.
+    /// The lock mode, as in SQL.
     pub lock: &'static str,
-    /// What it keeps others from doing.
+    /// What other sessions cannot do while it is held.
     pub blocks: &'static str,
 }
 
-/// A lock, and what it blocks.
+/// A lock mode, and what it blocks.
 type LockKind = (&'static str, &'static str);
 
 const EVERYBODY: LockKind = ("ACCESS EXCLUSIVE", "everybody, readers too, until COMMIT");
@@ -56,7 +56,7 @@ impl Use {
     }
 }
 
-/// The locks of a job's run: those of the source, those of the target until COMMIT, those after it.
+/// The locks of a job's run: on the source, on the target until COMMIT, and after COMMIT.
 pub fn locks(plan: &JobPlan, job: &JobSpec) -> Vec<Lock> {
     let mut source: Vec<&QualifiedName> = plan.seen_locks.source.iter().collect();
     source.extend(
@@ -97,7 +97,7 @@ pub fn locks(plan: &JobPlan, job: &JobSpec) -> Vec<Lock> {
     others.retain(|relation, _| !targets.contains(&relation));
     list.extend(others.iter().map(|(name, kind)| on_target(name, *kind)));
 
-    // A shadow is analysed before it is published.
+    // A shadow is analyzed before it is published.
     if job.analyze && job.mode != Mode::Swap {
         let kind = (
             "SHARE UPDATE EXCLUSIVE",
@@ -121,7 +121,7 @@ fn with_partitions(plan: &JobPlan) -> impl Iterator<Item = &QualifiedName> {
     })
 }
 
-/// What all tables use together.
+/// The relations that all tables use.
 fn used(tables: &[CopyPlan]) -> Used {
     let mut all = Used::new();
     for table in tables {

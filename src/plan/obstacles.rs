@@ -1,4 +1,4 @@
-//! Statements on the target that would fail, as refusals and warnings of a plan.
+//! Properties of the target because of which statements would fail, as refusals and warnings of a plan.
 
 use crate::catalog::obstacles::{Obstacle, ObstacleKind};
 use crate::config::spec::{JobSpec, Mode};
@@ -6,7 +6,8 @@ use crate::error::Side;
 use crate::plan::copy::{CopyPlan, JobPlan, Load};
 use crate::plan::refusal::Refusal;
 
-/// Judges what was found. What may yet go well, because it depends on the rows, is a warning of its table.
+/// Turns obstacles into refusals. If it depends on the rows whether a statement fails, the obstacle is a
+/// warning.
 pub fn judge(job: &JobSpec, plan: &mut JobPlan, found: &[Obstacle]) -> Vec<Refusal> {
     let mut refusals = Vec::new();
     for obstacle in found {
@@ -59,7 +60,7 @@ fn judge_one(job: &JobSpec, table: &CopyPlan, obstacle: &Obstacle) -> Judgement 
         ObstacleKind::NoPartition => {
             Judgement::Warned("it has no partition: every row is refused".to_owned())
         }
-        // The statements are refused even where they change nothing.
+        // PostgreSQL refuses these statements even if they change no row.
         ObstacleKind::DeletionsPublished if job.mode == Mode::Merge => {
             refused_by_publication(table, name, "deletions", "delete from it")
         }
@@ -74,7 +75,7 @@ fn judge_one(job: &JobSpec, table: &CopyPlan, obstacle: &Obstacle) -> Judgement 
     }
 }
 
-/// Does an upsert update what is there? Where all columns are in the key, it does nothing.
+/// Does `upsert` update existing rows? It does not if all columns are in the key.
 fn updates(job: &JobSpec, table: &CopyPlan) -> bool {
     job.mode == Mode::Upsert && table.columns.len() > table.comparison.key.len()
 }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use crate::catalog::desc::{ForeignKey, RelationDesc};
 use crate::pg::ident::QualifiedName;
 
-/// An order of loading, and the foreign keys that it cannot respect because they form a circle.
+/// An order of loading, and the foreign keys that it violates because they form a circle.
 #[derive(Debug, PartialEq)]
 pub struct LoadOrder<'a> {
     /// Positions in the given list.
@@ -14,19 +14,19 @@ pub struct LoadOrder<'a> {
     pub against: Vec<&'a ForeignKey>,
 }
 
-/// One table of the job refers to another one, or to itself.
+/// A reference from one table of the job to another one, or to itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TableReference<'a> {
-    /// Position of the table that refers.
+    /// Position of the referencing table.
     pub from: usize,
-    /// Position of the table that is referred to.
+    /// Position of the referenced table.
     pub to: usize,
-    /// By this foreign key.
+    /// The foreign key.
     pub key: &'a ForeignKey,
 }
 
-/// The foreign keys among targets. A key may be declared on a partition, or point to one: then it
-/// concerns the partition's parents, too (see [`RelationDesc::foreign_keys`]).
+/// The foreign keys among targets. A key that is declared on a partition, or references one, also applies
+/// to the partition's parents (see [`RelationDesc::foreign_keys`]).
 pub fn references<'a>(targets: &[&'a RelationDesc]) -> Vec<TableReference<'a>> {
     let mut referred: BTreeMap<(&QualifiedName, &str), Vec<usize>> = BTreeMap::new();
     for (at, target) in targets.iter().enumerate() {
@@ -48,7 +48,7 @@ pub fn references<'a>(targets: &[&'a RelationDesc]) -> Vec<TableReference<'a>> {
     references
 }
 
-/// Orders targets by their foreign keys; otherwise as given.
+/// Orders targets by their foreign keys, otherwise in the given order.
 pub fn by_foreign_keys<'a>(
     targets: &[&'a RelationDesc],
     references: &[TableReference<'a>],
@@ -67,7 +67,8 @@ pub fn by_foreign_keys<'a>(
                 .filter(|(from, _, _)| from == candidate)
                 .all(|(_, to, _)| positions.contains(to))
         });
-        // Where nothing is free there is a circle: break it at its first table in the given order.
+        // If every table references another one that is left, there is a circle: break it at its first
+        // table in the given order.
         let first_in_circle = || {
             left.iter()
                 .position(|at| refers_to_itself(*at, &left, &edges))
@@ -78,7 +79,7 @@ pub fn by_foreign_keys<'a>(
     let rank = |wanted: usize| positions.iter().position(|at| *at == wanted);
     let mut against: Vec<&ForeignKey> = Vec::new();
     for (from, to, key) in edges {
-        // A key of a partitioned table concerns each of its partitions that the job names.
+        // A key of a partitioned table also applies to each partition that the job names.
         if rank(to) > rank(from) && !against.contains(&key) {
             against.push(key);
         }
@@ -86,7 +87,7 @@ pub fn by_foreign_keys<'a>(
     LoadOrder { positions, against }
 }
 
-/// Follows the references among the tables that are left, from `start` back to it.
+/// Does following the references among the tables that are left lead from `start` back to it?
 fn refers_to_itself(start: usize, left: &[usize], edges: &[(usize, usize, &ForeignKey)]) -> bool {
     let mut seen = Vec::new();
     let mut open = vec![start];

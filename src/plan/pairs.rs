@@ -1,27 +1,27 @@
-//! Pairs of types that are not structured alike. These tables were found by experiment.
+//! Pairs of types with different structures. These tables were determined by experiment.
 
 use crate::catalog::desc::{TypeDesc, TypeShape};
 
-/// What is known of a pair of types.
+/// How a pair of types can be copied.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum KnownPair {
-    /// One and the same type.
+    /// The same type.
     Same,
     /// Different types with the same binary form and meaning.
     Binary,
-    /// Only text carries it.
+    /// Text only.
     Text,
-    /// Only text carries it, and something gets lost.
+    /// Text only, with a loss of information.
     TextLossy(&'static str),
-    /// Only text carries it, with a warning.
+    /// Text only, with a warning.
     TextWarned(&'static str),
-    /// The same type, whose binary form is an OID.
+    /// The same type, whose binary form contains an OID.
     OidInside,
-    /// Nothing carries it.
+    /// Not at all.
     Not,
 }
 
-/// Types whose binary form is the OID of an object of their own server.
+/// Types whose binary form is the OID of an object of the same server.
 const OID_TYPES: [&str; 11] = [
     "regproc",
     "regprocedure",
@@ -36,7 +36,7 @@ const OID_TYPES: [&str; 11] = [
     "regcollation",
 ];
 
-/// Types whose input functions refuse everything.
+/// Types whose input functions reject every value.
 const INTERNAL_TYPES: [&str; 6] = [
     "pg_node_tree",
     "pg_ndistinct",
@@ -46,8 +46,8 @@ const INTERNAL_TYPES: [&str; 6] = [
     "pg_brin_minmax_multi_summary",
 ];
 
-/// Different types whose binary forms are the same and mean the same. `#enum` stands for any enum,
-/// which travels as its label.
+/// Different types with the same binary form and meaning. `#enum` stands for any enum; its binary form is
+/// the label.
 const BINARY_PAIRS: &[(&str, &[&str])] = &[
     ("text", &["varchar", "bpchar", "citext", "json", "#enum"]),
     ("varchar", &["text", "bpchar", "citext", "json", "#enum"]),
@@ -61,7 +61,7 @@ const BINARY_PAIRS: &[(&str, &[&str])] = &[
     ("bit", &["varbit"]),
 ];
 
-/// Different types of which the one reads what the other prints, without loss.
+/// Different types of which the target's reads the source's text without loss.
 const TEXT_PAIRS: &[(&str, &[&str])] = &[
     (
         "int2",
@@ -88,7 +88,7 @@ const MOVES_ZONE: &str = "the time zone gets lost, or is taken to be UTC";
 const REWRITES_JSON: &str = "spaces, the order of keys and duplicate keys get lost";
 const CUTS_NAME: &str = "what is longer than 63 bytes gets cut";
 
-/// Different types of which the one reads what the other prints and loses something.
+/// Different types of which the target's reads the source's text with a loss of information.
 const LOSSY_TEXT_PAIRS: &[(&str, &str, &str)] = &[
     ("timestamp", "date", DROPS_TIME),
     ("timestamptz", "date", DROPS_TIME),
@@ -99,7 +99,7 @@ const LOSSY_TEXT_PAIRS: &[(&str, &str, &str)] = &[
     ("varchar", "name", CUTS_NAME),
 ];
 
-/// What is known of a pair of types, both looked at as wholes.
+/// Looks up a pair of types, regardless of their element types.
 pub fn known(source: &TypeDesc, target: &TypeDesc) -> KnownPair {
     if same_type(source, target) {
         return match key(source) {
@@ -130,7 +130,7 @@ pub fn known(source: &TypeDesc, target: &TypeDesc) -> KnownPair {
         .map_or(KnownPair::Not, |(_, _, what)| KnownPair::TextLossy(what))
 }
 
-/// Why values of this type are never copied.
+/// Why values of this type cannot be copied.
 pub fn never_copied(ty: &TypeDesc) -> Option<String> {
     let name = ty.name.name.as_str();
     if ty.shape == TypeShape::Pseudo {
@@ -140,8 +140,8 @@ pub fn never_copied(ty: &TypeDesc) -> Option<String> {
         .then(|| format!("{name} is internal to PostgreSQL: no server reads it back"))
 }
 
-/// The same type on both servers: by name and, for what is built of other types, by structure. An
-/// extension may be installed in another schema on the other server.
+/// Is it the same type on both servers? Types are compared by name and, if they contain other types, by
+/// structure. An extension may be installed in different schemas on the two servers.
 pub fn same_type(a: &TypeDesc, b: &TypeDesc) -> bool {
     let same_name = match (&a.extension, &b.extension) {
         (Some(one), Some(other)) => one == other && a.name.name == b.name.name,
@@ -166,7 +166,7 @@ pub fn same_type(a: &TypeDesc, b: &TypeDesc) -> bool {
         }
 }
 
-/// The name that the tables above know a type by. A user's own type has none, whatever its name.
+/// The name of a type in the tables above; None for user-defined types.
 pub fn key(ty: &TypeDesc) -> Option<&str> {
     match &ty.shape {
         TypeShape::Enum(_) => Some("#enum"),
@@ -178,7 +178,7 @@ pub fn key(ty: &TypeDesc) -> Option<&str> {
     }
 }
 
-/// A type's name as SQL writes it.
+/// A type's name as in SQL.
 pub fn type_name(ty: &TypeDesc) -> String {
     if let TypeShape::Array(element) = &ty.shape {
         return format!("{}[]", type_name(element));

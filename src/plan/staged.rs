@@ -1,5 +1,5 @@
-//! Loading through a staging table: the table, its checks, and which rows of the target must change. `merge.rs`
-//! and `upsert.rs` have the statements of these modes.
+//! Loads through a staging table: creates the table, checks its keys, and finds the rows of the target that
+//! must change. `merge.rs` and `upsert.rs` have the statements of these modes.
 //!
 //! The staging table has the column types of the target, so that the COPY format for the target is valid for
 //! it, too. Keys are equal if the target's unique index treats them as equal. Rows are equal if their binary
@@ -26,7 +26,7 @@ pub mod upsert;
 use parts::{Parts, list};
 use types::{Apply, Staged, Way};
 
-/// Does this entry load through a staging table?
+/// Does this table load through a staging table?
 pub fn is_staged(job: &JobSpec, spec: &TableSpec) -> bool {
     match job.mode {
         Mode::Merge | Mode::Upsert => true,
@@ -120,11 +120,12 @@ fn with(parts: &Parts<'_>, apply: Apply, effects: Effects, shared: Option<&Share
     }
 }
 
-/// The same for other parts: a staging table that holds differences only.
+/// Plans the statements for these parts; [`stream`] uses it for a staging table that holds only
+/// differences.
 fn again(job: &JobSpec, parts: &Parts<'_>, full: &Staged) -> Staged {
     let apply = match &full.apply {
         Apply::Merge(merge) => Apply::Merge(merge::plan(parts, &merge.refers_to)),
-        // It has been refused, and warned of, once.
+        // Refusals and warnings have been reported by the first plan.
         Apply::Upsert(_) => {
             Apply::Upsert(upsert::plan(job, parts, &mut Vec::new(), &mut Vec::new()))
         }
@@ -136,7 +137,8 @@ fn again(job: &JobSpec, parts: &Parts<'_>, full: &Staged) -> Staged {
     }
 }
 
-/// The columns whose values may change in rows that stay: what is set, and what is generated of it.
+/// The columns that an UPDATE may change: the columns that it sets, and columns that are generated from
+/// them.
 fn updates(job: &JobSpec, parts: &Parts<'_>) -> Vec<Ident> {
     let set = parts.settable();
     if job.mode == Mode::Append || set.is_empty() {
@@ -181,7 +183,7 @@ fn privileges(job: &JobSpec, target: &RelationDesc, refusals: &mut Vec<Refusal>)
     }
 }
 
-/// The unique index that says which rows are the same, or why there is none.
+/// The unique index that identifies rows, or why there is none.
 fn key<'a>(
     job: &JobSpec,
     spec: &'a TableSpec,

@@ -12,7 +12,7 @@ pub fn of(tables: &[CopyPlan]) -> impl Iterator<Item = (&CopyPlan, &Staged)> {
     })
 }
 
-/// What checks the keys of what is staged.
+/// The statements that check the staged keys.
 pub fn key_checks(tables: &[CopyPlan]) -> impl Iterator<Item = &str> {
     of(tables)
         .flat_map(|(_, staged)| {
@@ -24,7 +24,7 @@ pub fn key_checks(tables: &[CopyPlan]) -> impl Iterator<Item = &str> {
         .map(String::as_str)
 }
 
-/// What compares the staged tables with their targets and writes what differs, in order.
+/// The statements that compare the staged tables with their targets and write the differences, in order.
 pub fn changes(tables: &[CopyPlan]) -> Vec<&str> {
     let mut list = Vec::new();
     let mut merges = Vec::new();
@@ -55,7 +55,7 @@ pub fn changes(tables: &[CopyPlan]) -> Vec<&str> {
     list.into_iter().map(String::as_str).collect()
 }
 
-/// What compares once more the tables whose rows something else may have changed.
+/// The statements that compare again the tables whose rows foreign keys or triggers may have changed.
 pub fn compared_again(tables: &[CopyPlan]) -> Vec<&str> {
     let all: Vec<&Staged> = of(tables).map(|(_, staged)| staged).collect();
     let again = |table: &CopyPlan| all.iter().any(|by| by.effects.may_change(&table.target));

@@ -13,53 +13,53 @@ use crate::plan::sql::closed;
 /// The statements of a merge.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Merge {
-    /// Gives the number of the target's keys that several of its rows have, where a key that is
-    /// DEFERRABLE allows that.
+    /// Returns the number of keys that more than one row of the target has. Only a DEFERRABLE key allows
+    /// that.
     pub repeated_keys: Option<String>,
-    /// Makes the table of changes.
+    /// Creates the table of changes.
     pub make_changes: String,
-    /// Drops it, before it is made again.
+    /// Drops the table of changes before it is created again.
     pub drop_changes: String,
-    /// Gives the planner its statistics.
+    /// Runs ANALYZE on the table of changes.
     pub analyze_changes: String,
-    /// Gives the numbers of gone, changed and new rows.
+    /// Returns the numbers of gone, changed and new rows.
     pub count_changes: String,
-    /// Gives the number of rows whose identity column, which is not in the key, would change; None
-    /// without such a column.
+    /// Returns the number of rows in which an identity column outside the key would change; None without
+    /// such a column.
     pub fixed_changes: Option<String>,
-    /// The condition on the target's rows that limits what may be gone.
+    /// The condition that limits which rows of the target may be deleted.
     pub scope: Option<String>,
-    /// Deletes what is gone.
+    /// Deletes the gone rows.
     pub deletes: Vec<String>,
-    /// Updates what differs; None where nothing can differ but the key.
+    /// Updates the changed rows; None if all columns are in the key.
     pub update: Option<String>,
-    /// Inserts what is new.
+    /// Inserts the new rows.
     pub insert: String,
-    /// Another unique index than the key's could still hold a value that a new row needs.
+    /// The table has another unique index, in which a gone row may hold a value that a new row needs.
     pub has_other_unique: bool,
     /// The table.
     pub target: QualifiedName,
-    /// The tables of the job that it refers to by foreign keys.
+    /// The tables of the job that its foreign keys reference.
     pub refers_to: Vec<QualifiedName>,
 }
 
 /// One step of merging several tables.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum MergeStep {
-    /// Delete what is gone.
+    /// Delete the gone rows.
     Delete,
-    /// Update what differs.
+    /// Update the changed rows.
     Update,
-    /// Insert what is new.
+    /// Insert the new rows.
     Insert,
 }
 
-/// The order of steps, by the tables' places; referenced tables stand before those that refer to
-/// them.
+/// The order of the steps, each with its table's position. Referenced tables come before the tables that
+/// reference them.
 ///
-/// Foreign keys want deletes last: a row that refers to a gone one is changed or deleted before. But
-/// another unique index than the key's wants them first, before its values are given to other rows;
-/// then what refers to such a table has to be deleted first, too.
+/// Foreign keys require deletes last: rows that reference a gone row are updated or deleted before it. A
+/// second unique index requires deletes first, before its values are given to other rows. Rows of the
+/// tables that reference such a table are then deleted first, too.
 pub fn steps(merges: &[&Merge]) -> Vec<(usize, MergeStep)> {
     let mut first: Vec<bool> = merges.iter().map(|merge| merge.has_other_unique).collect();
     let refers =
@@ -75,7 +75,7 @@ pub fn steps(merges: &[&Merge]) -> Vec<(usize, MergeStep)> {
     };
     let changes = (0..merges.len()).flat_map(|at| match first[at] {
         true => [(at, MergeStep::Update), (at, MergeStep::Insert)],
-        // A changed row may refer to a new one of its own table.
+        // A changed row may reference a new row of its own table.
         false => [(at, MergeStep::Insert), (at, MergeStep::Update)],
     });
     [deletes(true), changes.collect(), deletes(false)].concat()
@@ -106,7 +106,7 @@ pub(super) fn plan(parts: &Parts<'_>, refers_to: &[QualifiedName]) -> Merge {
             parts.target_from(),
             same_key("\"target\""),
         ),
-        // The filter stands where no other relation than the target is in sight.
+        // The filter is in a subquery with only the target in scope, so its names are not ambiguous.
         Some(filter) => format!(
             "DELETE FROM {} WHERE ({}) AND EXISTS (SELECT FROM {changes} AS \"change\" \
              WHERE \"change\".\"row\" IS NULL AND {})",
@@ -166,7 +166,7 @@ pub(super) fn plan(parts: &Parts<'_>, refers_to: &[QualifiedName]) -> Merge {
     }
 }
 
-/// Rows without a whole key are in no source: no key finds them.
+/// A row with NULL in the key matches no row of the source.
 fn null_keys(parts: &Parts<'_>, filter: Option<&str>) -> String {
     let filter = filter.map_or(String::new(), |filter| format!("({}) AND ", closed(filter)));
     format!(
@@ -200,7 +200,7 @@ mod tests {
         }
     }
 
-    /// D, U, I and the table's place.
+    /// D, U or I, and the table's position.
     #[rstest]
     #[case::alone(&[("a", "", false)], "I0 U0 D0")]
     #[case::other_unique(&[("a", "", true)], "D0 U0 I0")]

@@ -8,7 +8,7 @@ use crate::pg::ident::{Ident, QualifiedName, quote_literal};
 use crate::plan::shared::Shared;
 use crate::plan::sql::closed;
 
-/// What the statements of both modes are made of.
+/// The names and expressions from which the statements of both modes are built.
 pub(in crate::plan) struct Parts<'a> {
     pub spec: &'a TableSpec,
     pub target: &'a RelationDesc,
@@ -16,7 +16,8 @@ pub(in crate::plan) struct Parts<'a> {
     pub key: &'a UniqueIndex,
     pub stage: QualifiedName,
     pub changes: QualifiedName,
-    /// The column of staging that marks rows which only the target has; None where there are none.
+    /// The staging table's column that marks rows which only the target has; None if such rows are not
+    /// staged.
     pub gone: Option<Ident>,
 }
 
@@ -29,13 +30,13 @@ impl Parts<'_> {
         }
     }
 
-    /// `"a", "b"`, each after `prefix`.
+    /// `"a", "b"`, each with `prefix`.
     pub fn columns_sql(&self, prefix: &str) -> String {
         sql_list(prefix, self.columns.iter().map(|column| &column.name))
     }
 
-    /// Columns that an UPDATE may set: not GENERATED ALWAYS AS IDENTITY, and of the key only what
-    /// can differ though it is equal.
+    /// Columns that an UPDATE may set: no GENERATED ALWAYS AS IDENTITY columns, and key columns only if
+    /// equal values can have different bytes.
     pub fn settable(&self) -> Vec<&Ident> {
         self.compared()
             .filter(|column| column.identity != Some(Identity::Always))
@@ -51,7 +52,7 @@ impl Parts<'_> {
             .collect()
     }
 
-    /// What can differ between two rows of the same key.
+    /// The columns that can differ between two rows with the same key.
     fn compared(&self) -> impl Iterator<Item = &ColumnDesc> + Clone {
         self.columns.iter().copied().filter(|column| {
             let in_key = self.key.columns.iter().find(|key| key.name == column.name);
@@ -69,8 +70,9 @@ impl Parts<'_> {
         self.same_key(left, |_, name| format!("\"staged\".{}", name.sql()))
     }
 
-    /// The changes: `row` is the staged row, NULL where there is none; `is_new` where the target
-    /// has none; `key_…` the target's key. `gone` are the target's rows that are to be found, too.
+    /// The table of changes: `row` is the staged row, or NULL if the source lacks the row; `is_new` is set
+    /// if the target lacks it; `key_…` is the target's key. `gone` says which rows of the target without a
+    /// staged row are included.
     pub fn make_changes(&self, gone: Gone<'_>) -> String {
         let keys = |from: &str| -> String {
             let columns = self.key.columns.iter().enumerate();
@@ -86,7 +88,7 @@ impl Parts<'_> {
         };
         let apart = match gone {
             Gone::None | Gone::Joined => String::new(),
-            // What somebody else has deleted meanwhile is no longer there to be deleted.
+            // Another session may have deleted the row in the meantime.
             Gone::Staged => format!(
                 " UNION ALL SELECT NULL::pg_catalog.tid, false{} FROM {} AS \"staged\" JOIN {} AS \"target\" ON {}{}{}",
                 keys("\"target\""),
@@ -97,7 +99,7 @@ impl Parts<'_> {
                 self.rows_without_key(&keys(&self.target.name.sql())),
             ),
             Gone::Apart(filter) => {
-                // Only the target is in sight of the filter.
+                // The subquery has only the target in scope, so the filter's names are not ambiguous.
                 let name = self.target.name.sql();
                 let filter =
                     filter.map_or(String::new(), |filter| format!("({}) AND ", closed(filter)));
@@ -107,7 +109,8 @@ impl Parts<'_> {
                         self.stage.sql(),
                         self.same_as_staged(&name)
                     ),
-                    // What can be neither hashed nor merged is looked up in the target's index.
+                    // If the equality can be neither hashed nor merged, keys are looked up in the target's
+                    // index.
                     false => format!(
                         "{} AS \"staged\" JOIN {} AS \"same\" ON {} \
                          WHERE \"same\".tableoid OPERATOR(pg_catalog.=) {name}.tableoid \
@@ -140,13 +143,13 @@ impl Parts<'_> {
         )
     }
 
-    /// The mark of rows that only the target has, between these words; nothing where there is none.
+    /// The mark of rows that only the target has, between `before` and `after`; empty if there is no mark.
     fn gone_term(&self, before: &str, after: &str) -> String {
         let term = |gone: &Ident| format!("{before}\"staged\".{}{after}", gone.sql());
         self.gone.as_ref().map_or(String::new(), term)
     }
 
-    /// The target's rows without a whole key, which are not staged: no source has them.
+    /// The target's rows with NULL in the key. They are never staged, so the source does not have them.
     fn rows_without_key(&self, keys: &str) -> String {
         let filter = self.delete_filter();
         let filter = filter.map_or(String::new(), |filter| format!("({}) AND ", closed(filter)));
@@ -167,7 +170,7 @@ impl Parts<'_> {
         })
     }
 
-    /// A name that no staged column has.
+    /// A column name that the staging table does not use.
     pub fn free_name(&self, wanted: &str) -> Ident {
         let mut name = Ident::new(wanted);
         while self.columns.iter().any(|column| column.name == name) {
@@ -176,18 +179,18 @@ impl Parts<'_> {
         name
     }
 
-    /// Makes room for the changes of another comparison.
+    /// Drops the table of changes before another comparison creates it.
     pub fn drop_changes(&self) -> String {
         format!("DROP TABLE {}", self.changes.sql())
     }
 
-    /// PostgreSQL joins so that the rows of both sides are kept only by hashing or merging.
+    /// PostgreSQL implements FULL JOIN only by hash or merge.
     pub fn joins_fully(&self) -> bool {
         let columns = &self.key.columns;
         columns.iter().all(|column| column.hashes) || columns.iter().all(|column| column.merges)
     }
 
-    /// Gives how many rows of the target are gone, changed, and new.
+    /// Returns the numbers of gone, changed and new rows.
     pub fn count_changes(&self) -> String {
         format!(
             "SELECT pg_catalog.count(*) FILTER (WHERE \"row\" IS NULL), \
@@ -197,7 +200,7 @@ impl Parts<'_> {
         )
     }
 
-    /// `FROM` the changes and their staged rows.
+    /// The FROM clause: the changes with their staged rows.
     pub fn changed_rows(&self) -> String {
         format!(
             "{} AS \"change\" JOIN {} AS \"staged\" ON \"staged\".ctid OPERATOR(pg_catalog.=) \
@@ -225,10 +228,11 @@ impl Parts<'_> {
         )
     }
 
-    /// Without defaults, constraints and generated columns: those are the target's affair.
+    /// Creates the staging table without defaults, constraints and generated columns: the target applies
+    /// its own.
     ///
-    /// A session's temporary tables are its own: what several load is unlogged. Nothing but the run
-    /// itself should lock it.
+    /// Other sessions cannot write into a temporary table, so the staging table of several workers is
+    /// unlogged. Autovacuum is off, because it would lock the table.
     pub fn create(&self, shared: Option<&Shared>) -> Vec<String> {
         let stage = self.stage.sql();
         let (columns, from) = (self.columns_sql(""), self.target_from());
@@ -259,7 +263,7 @@ impl Parts<'_> {
         )
     }
 
-    /// No key finds such a row.
+    /// No key matches a row with NULL in its key.
     pub fn lacks_key(&self) -> String {
         let terms: Vec<String> = self
             .key
@@ -288,7 +292,7 @@ impl Parts<'_> {
         )
     }
 
-    /// Gives the number of keys that several rows of the target have.
+    /// Returns the number of keys that more than one row of the target has.
     pub fn repeated_in_target(&self) -> String {
         let keys: Vec<String> = self.key.columns.iter().map(key_sql).collect();
         format!(
@@ -314,7 +318,7 @@ impl Parts<'_> {
         )
     }
 
-    /// Does the entry limit what may be deleted?
+    /// Does `scope` limit which rows may be deleted?
     pub fn delete_filter(&self) -> Option<&str> {
         match self.spec.scope {
             Scope::Where => self.spec.filter.as_deref(),
@@ -331,20 +335,20 @@ fn key_sql(column: &KeyColumn) -> String {
     }
 }
 
-/// Which of the target's rows are found that have no staged row.
+/// Which rows of the target without a staged row are included in the changes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::plan) enum Gone<'a> {
     /// None.
     None,
-    /// All, by the join that finds the other changes.
+    /// All, found by the same join as the other changes.
     Joined,
-    /// Those that are staged with a mark.
+    /// Those that are staged with the mark.
     Staged,
-    /// Those that meet a condition, or all, by a join of their own.
+    /// Those that satisfy a condition, or all, found by a separate join.
     Apart(Option<&'a str>),
 }
 
-/// The same values in two relations, by a unique index's own equality.
+/// The condition that two rows have the same key, by the unique index's own equality.
 pub(in crate::plan) fn same_index(
     index: &UniqueIndex,
     left: &str,
@@ -371,12 +375,12 @@ pub(in crate::plan) fn same_index(
     terms.join(" AND ")
 }
 
-/// The name of a key's column in the changes.
+/// The name of a key column in the table of changes.
 pub(in crate::plan) fn key_name(at: usize) -> String {
     format!("\"key_{at}\"")
 }
 
-/// `"a", "b"`, each after `prefix`.
+/// `"a", "b"`, each with `prefix`.
 pub(in crate::plan) fn sql_list<'a>(
     prefix: &str,
     names: impl Iterator<Item = &'a Ident>,
@@ -387,8 +391,8 @@ pub(in crate::plan) fn sql_list<'a>(
     list.join(", ")
 }
 
-/// Two rows differ in a byte of these columns; None without columns. The casts keep PostgreSQL from
-/// looking for the operator column by column.
+/// The condition that two rows differ in the bytes of these columns; None without columns. The casts to
+/// record keep PostgreSQL from resolving the operator for each column.
 pub(in crate::plan) fn differs<'a>(
     left: &str,
     right: &str,
@@ -415,7 +419,7 @@ pub(in crate::plan) fn assignments(names: &[&Ident], from: &str) -> String {
     list.join(", ")
 }
 
-/// `a, b`, for people.
+/// `a, b`, for messages.
 pub(super) fn list<'a>(names: impl Iterator<Item = &'a Ident>) -> String {
     let names: Vec<String> = names.map(ToString::to_string).collect();
     names.join(", ")

@@ -6,8 +6,8 @@
 //! spelling: the target compares every staged row with its own before it writes anything, so such rows
 //! cost time and change nothing.
 //!
-//! A row that is not staged cannot be compared again. So tables whose rows foreign keys, triggers or
-//! rules may change while others are written (`plan/effects.rs`) are staged as a whole.
+//! A row that is not staged cannot be compared again. So all rows are staged if foreign keys, triggers or
+//! rules may change the table's rows while other tables are written (`plan/effects.rs`).
 
 use super::parts::Parts;
 use super::types::{KeyOrder, KeyPart, Staged, Stream, StreamPlan, Way};
@@ -24,7 +24,7 @@ use crate::plan::form::AS_IT_IS;
 use crate::plan::refusal::Refusal;
 use crate::plan::{pairs, sql};
 
-/// What a comparison by streams is planned from.
+/// The input of [`plan`].
 pub struct StreamInput<'a> {
     pub job: &'a JobSpec,
     pub spec: &'a TableSpec,
@@ -168,7 +168,7 @@ fn is_text(column: &crate::catalog::desc::ColumnDesc) -> bool {
     matches!(pairs::key(innermost(&column.ty)), Some("text" | "varchar"))
 }
 
-/// What would make ordered streams cost more than staging all rows.
+/// Why ordered streams would cost more than staging all rows.
 fn costly(input: &StreamInput<'_>, index: &UniqueIndex) -> Option<String> {
     let StreamInput {
         spec,
@@ -239,7 +239,7 @@ fn costly(input: &StreamInput<'_>, index: &UniqueIndex) -> Option<String> {
         })
 }
 
-/// Arrays and composites name the types inside of them by OID.
+/// Arrays and composites contain the OIDs of their element types.
 fn holds_oids(ty: &TypeDesc) -> bool {
     match &ty.shape {
         TypeShape::Array(element) => !element.is_builtin() || holds_oids(element),
@@ -252,7 +252,7 @@ fn holds_oids(ty: &TypeDesc) -> bool {
     }
 }
 
-/// Decides for each table how differences are found, now that it is known what else may change rows.
+/// Decides for each table how differences are found, once the effects of all tables are known.
 pub(in crate::plan) fn choose(job: &JobSpec, tables: &mut [CopyPlan], refusals: &mut Vec<Refusal>) {
     let effects: Vec<(QualifiedName, Effects)> = tables
         .iter()

@@ -4,7 +4,7 @@ use super::{merge, upsert};
 use crate::pg::ident::{Ident, QualifiedName};
 use crate::plan::effects::Effects;
 
-/// How one table is loaded through a staging table.
+/// The statements that load one table through a staging table.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Staged {
     /// The staging table.
@@ -13,32 +13,33 @@ pub struct Staged {
     pub changes: QualifiedName,
     /// How the rows that differ are found.
     pub way: Way,
-    /// How they would be found by streams, or why that cannot be; until it is decided.
+    /// The plan for `compare = "stream"`, or why it is not possible. None after the decision.
     pub stream_plan: Option<Result<Box<StreamPlan>, String>>,
-    /// Makes it.
+    /// Creates the staging table.
     pub create: Vec<String>,
-    /// The same key in rows `"target"` and `"staged"`.
+    /// The condition that rows `"target"` and `"staged"` have the same key.
     pub same_key: String,
-    /// Each moves rows that the target would reject to `tableferry.rejected` and gives their number: $1 is the
-    /// run, $2 the job.
+    /// Each moves rows that the target would reject to `tableferry.rejected` and returns their number: $1
+    /// is the run, $2 the job.
     pub judge: Vec<String>,
-    /// What finds rows without a partition, where rejected rows are not set aside.
+    /// Finds rows without a partition, with `on_error = "abort"`.
     pub partitionless: Option<Partitionless>,
-    /// Drops it, in the transaction that publishes; none where it goes with its transaction.
+    /// Drops the staging table in the publishing transaction; None for a temporary table that is dropped at
+    /// the end of its transaction.
     pub drop: Option<String>,
-    /// Gives the planner its statistics.
+    /// Runs ANALYZE on the staging table.
     pub analyze: String,
-    /// Gives the number of staged rows without a whole key.
+    /// Returns the number of staged rows with NULL in the key.
     pub null_keys: String,
-    /// Gives the number of keys that are staged more than once, and of their rows.
+    /// Returns the number of keys that are staged more than once, and the number of their rows.
     pub repeated_keys: String,
-    /// Gives some of those keys, for a person.
+    /// Returns some of those keys for the error message.
     pub repeated_examples: String,
-    /// Makes the target's rows of the staged ones.
+    /// Writes the differences to the target.
     pub apply: Apply,
-    /// What that may change besides.
+    /// The other rows that writing the differences may change.
     pub effects: Effects,
-    /// Columns of the target that the source does not give, and the target does not compute.
+    /// Columns of the target that are neither copied nor generated.
     pub not_copied: Vec<Ident>,
 }
 
@@ -55,7 +56,7 @@ pub enum Way {
 }
 
 impl Way {
-    /// The value of `compare` that means it.
+    /// The value of `compare`.
     pub fn as_str(&self) -> &'static str {
         match self {
             Way::Full { .. } => "full",
@@ -64,12 +65,12 @@ impl Way {
     }
 }
 
-/// How both sides of a table are read and compared.
+/// The statements that read both sides of a table for `compare = "stream"`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Stream {
     /// `COPY (SELECT …) TO STDOUT (…)` of the target, in the order of the key.
     pub target_out: String,
-    /// Locks the target for the session that reads it.
+    /// Locks the target in the session that reads it.
     pub lock: String,
     /// The key's columns.
     pub key: Vec<KeyPart>,
@@ -81,9 +82,9 @@ pub struct Stream {
 /// A column of the key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct KeyPart {
-    /// Its place among the columns of COPY.
+    /// Its position among the columns of COPY.
     pub place: usize,
-    /// The order in which both servers send it.
+    /// The order in which both servers sort it.
     pub order: KeyOrder,
 }
 
@@ -96,41 +97,41 @@ pub enum KeyOrder {
     Bytes,
 }
 
-/// What a table has to be planned with to be compared by streams.
+/// What changes in a table's plan if it is compared by streams.
 #[derive(Clone, Debug, PartialEq)]
 pub struct StreamPlan {
     /// The statements for a staging table that holds differences only.
     pub staged: Staged,
-    /// Reads the source, in the order of the key.
+    /// The COPY that reads the source in the order of the key.
     pub copy_out: String,
-    /// Writes into staging.
+    /// The COPY that writes into the staging table.
     pub copy_in: String,
-    /// Why it would cost more than staging everything.
+    /// Why it would cost more than staging all rows.
     pub costly: Option<String>,
 }
 
 /// Finds staged rows for which the target has no partition.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Partitionless {
-    /// Gives their number.
+    /// Returns their number.
     pub count: String,
-    /// Gives some of their partition keys, for a person.
+    /// Returns some of their partition keys for the error message.
     pub examples: String,
     /// The columns of the partition keys.
     pub columns: String,
 }
 
-/// What makes the target's rows of the staged ones.
+/// How the differences are written to the target.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Apply {
-    /// The target becomes the same as the staging table.
+    /// The target becomes equal to the staging table.
     Merge(merge::Merge),
-    /// The target's rows get the staged values, and rows are added.
+    /// Rows with a staged key are updated, and missing rows are inserted.
     Upsert(upsert::Upsert),
 }
 
 impl Apply {
-    /// What compares the table once more.
+    /// The statements that compare the table again.
     pub(super) fn compare_again(&self) -> Vec<&String> {
         match self {
             Apply::Merge(merge) => {

@@ -8,14 +8,14 @@ use crate::plan::refusal::Refusal;
 /// The statements of an upsert.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Upsert {
-    /// Makes the table of changes, and statistics for it. Worth its join where most staged rows are
-    /// on the target already: ON CONFLICT locks, and logs, every row that it meets.
+    /// Creates and analyzes the table of changes. The join pays off if most staged rows are already on the
+    /// target, because ON CONFLICT locks every existing row and writes WAL for it.
     pub make_changes: Vec<String>,
-    /// Drops it, before it is made again.
+    /// Drops the table of changes before it is created again.
     pub drop_changes: Option<String>,
-    /// Gives the number of staged rows whose key the target does not have.
+    /// Returns the number of staged rows whose key the target does not have.
     pub count_new: String,
-    /// Gives the number of staged rows that the target does not hold as they are.
+    /// Returns the number of staged rows that are missing or different on the target.
     pub count_wrong: String,
     /// `INSERT … ON CONFLICT …`.
     pub insert: String,
@@ -34,7 +34,7 @@ pub(super) fn plan(
         .map(|column| &column.name)
         .collect();
     let names = parts::list(key.iter().copied());
-    // ON CONFLICT (columns) means every unique index over them.
+    // ON CONFLICT (columns) uses every unique index over these columns.
     let deferrable = parts.target.unique_indexes.iter().find(|index| {
         !index.immediate
             && index.is_plain
@@ -74,7 +74,7 @@ pub(super) fn plan(
             format!("UPDATE SET {set} WHERE {differs}")
         });
     let changes = parts.changes.sql();
-    // What a watermark lets through is mostly new.
+    // Most rows that pass a watermark are new.
     let finds_changes_first = updates && parts.spec.watermark.is_none();
     let (make_changes, count_new, from) = if finds_changes_first {
         (

@@ -1,4 +1,4 @@
-//! Several locks at once, within one budget of time.
+//! Takes several locks within one time limit.
 
 use std::time::Duration;
 
@@ -9,17 +9,17 @@ use crate::pg::ident::QualifiedName;
 use crate::pg::session::Session;
 use crate::wording::HOLDERS_NAMED_MAX;
 
-/// Until it is looked again which relations are free, and how long a lock is waited for that was seen free.
+/// The interval of the check for free relations, and the longest wait for a lock that the check found free.
 const FREE_CHECK_EVERY: Duration = Duration::from_millis(2);
 
-/// Takes locks by these statements, in one round trip. All together wait no longer than `budget`, and
-/// whatever waits for a lock later in the transaction, for what is left of it.
+/// Takes locks by these statements, in one round trip. Together they wait at most `budget`; later
+/// statements of the transaction wait for locks at most for the rest of it.
 ///
-/// `lock_timeout` counts anew for each lock, and `statement_timeout` for each statement, so that the
-/// server reckons before each statement how much time is left.
+/// `lock_timeout` applies to each lock and `statement_timeout` to each statement, so the server computes
+/// the time that is left before each statement.
 ///
-/// *Errors:* `Locked` when the time is up; locks that were taken are kept until the caller goes back to
-/// a savepoint.
+/// *Errors:* `Locked` if the time is up. Locks that were taken are kept until the caller rolls back to a
+/// savepoint.
 pub(super) async fn take(
     target: &Session,
     locks: &[(QualifiedName, String)],
@@ -41,10 +41,10 @@ pub(super) async fn take(
     target.run(Phase::Publish, &sql).await
 }
 
-/// The same among many who use many of the relations with a pause between: takes each lock when it is
-/// seen free, in whatever order that is, so that the pauses need not come at the same time.
+/// Takes the locks like [`take`], but each lock as soon as it is free, in any order. This succeeds if other
+/// sessions use the relations with pauses that do not coincide.
 ///
-/// *Errors:* as of `take`, which also waits for the rest.
+/// *Errors:* as [`take`], which also waits for the locks that are not free.
 pub(super) async fn catch(
     target: &Session,
     locks: &[(QualifiedName, String)],
@@ -59,7 +59,7 @@ pub(super) async fn catch(
             tokio::time::sleep(FREE_CHECK_EVERY).await;
             continue;
         }
-        // Somebody may have come since: then all of these are tried again.
+        // If another session has locked one of them since the check, all of these are tried again.
         target
             .run(Phase::Publish, "SAVEPOINT tableferry_lock")
             .await?;
@@ -79,7 +79,7 @@ pub(super) async fn catch(
 
 type Locks = Vec<(QualifiedName, String)>;
 
-/// Which relations are used by nobody else at the moment, and the others.
+/// The relations that no other session has locked at the moment, and the others.
 async fn free_of(target: &Session, locks: Locks) -> Result<(Locks, Locks)> {
     let names: Vec<String> = locks.iter().map(|(name, _)| name.sql()).collect();
     let names: Vec<&str> = names.iter().map(String::as_str).collect();
@@ -98,7 +98,7 @@ async fn free_of(target: &Session, locks: Locks) -> Result<(Locks, Locks)> {
         .partition(|_| is_free.next().unwrap_or(false)))
 }
 
-/// Who holds locks on any of these relations; None where nobody else does any more.
+/// The sessions that hold locks on these relations; None if no other session holds one any more.
 pub(super) async fn holders(
     target: &Session,
     locks: &[(QualifiedName, String)],

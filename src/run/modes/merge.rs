@@ -8,7 +8,7 @@ use crate::pg::session::Session;
 use crate::plan::staged::merge::{Merge, MergeStep, steps};
 use crate::wording::counted;
 
-/// Finds what differs; `again`, if that has been done before.
+/// Finds the differences. `again`: the table of changes exists from an earlier comparison.
 pub(super) async fn compare(target: &Session, merge: &Merge, again: bool) -> Result<Differing> {
     if again {
         target.run(Phase::Publish, &merge.drop_changes).await?;
@@ -43,7 +43,8 @@ pub(super) async fn compare(target: &Session, merge: &Merge, again: bool) -> Res
     Ok(found)
 }
 
-/// A DEFERRABLE constraint is checked by a trigger, which may be disabled.
+/// Refuses a target with duplicate keys. A DEFERRABLE constraint is checked by a trigger, which may be
+/// disabled.
 fn repeated(target: &Session, keys: u64) -> Error {
     let message = format!(
         "the target has {} in more than one row",
@@ -73,7 +74,7 @@ fn fixed(target: &Session, rows: u64) -> Error {
         )
 }
 
-/// Writes what differs: tables come with their places and referenced ones first, so rows are deleted in
+/// Writes the differences. `tables` come with their positions, referenced tables first; rows are deleted in
 /// the reverse order.
 pub(super) async fn write(
     target: &Session,

@@ -1,5 +1,5 @@
-//! What the modes that don't write into the target itself do around the load. What they run was
-//! decided by the plan (`plan::staged`, `plan::swap`).
+//! Steps before and after the load in modes that load into another table than the target. The plan has
+//! decided their statements (`plan::staged`, `plan::swap`).
 
 mod locks;
 mod merge;
@@ -17,8 +17,8 @@ use crate::pg::session::Session;
 use crate::plan::copy::{CopyPlan, Load};
 use crate::plan::{Inspected, sql};
 
-/// The `where` that limits what `merge` deletes is written over the source's columns, and is asked
-/// of the target's rows: does the target understand it?
+/// Checks that the target can evaluate the `where` that limits the rows which `merge` deletes. It is
+/// written for the source's columns.
 pub(super) async fn check_scope(target: &Session, job: &JobSpec, entry: &Inspected) -> Result<()> {
     let spec = &entry.spec;
     let (Mode::Merge, Scope::Where, Some(filter), Some(desc)) =
@@ -39,9 +39,9 @@ pub(super) async fn check_scope(target: &Session, job: &JobSpec, entry: &Inspect
     prepared.map(drop)
 }
 
-/// Makes the tables to load, once the target's relations are locked and known to be unchanged. For
-/// several workers, `maker` is not the session that publishes, and commits what it makes; a shadow
-/// that a worker loads whole is left to that one.
+/// Creates the tables to load, after the target's relations have been locked and compared with the plan.
+/// With several workers, `maker` is not the publishing session, and commits the tables; a shadow that one
+/// worker loads whole is created by that worker.
 pub(super) async fn make(maker: &Session, tables: &[CopyPlan], workers: u32) -> Result<()> {
     let shared = workers > 1;
     if shared {
@@ -62,7 +62,7 @@ pub(super) async fn make(maker: &Session, tables: &[CopyPlan], workers: u32) -> 
     }
 }
 
-/// Makes what one worker loads whole, in the transaction that loads it.
+/// Creates a shadow in the transaction of the worker that loads it whole.
 pub(super) async fn make_whole(loader: &Session, table: &CopyPlan) -> Result<()> {
     match &table.load {
         Load::Shadow(shadow) if table.ctid_ranges.is_empty() => {
@@ -90,8 +90,8 @@ async fn make_one(
     made.await.map_err(|error: Error| error.on(&table.target))
 }
 
-/// Begins a transaction of what is published by another one later. Its COMMIT need not wait for the
-/// disk: the later one does, and its record comes after this one's.
+/// Begins a transaction whose rows another transaction publishes. Its COMMIT need not wait for the WAL to
+/// be flushed: the publishing COMMIT comes later in the WAL and is flushed.
 pub(super) async fn begin_shared(session: &Session, phase: Phase) -> Result<()> {
     session
         .begin(phase, "ISOLATION LEVEL READ COMMITTED READ WRITE")
@@ -102,7 +102,7 @@ pub(super) async fn begin_shared(session: &Session, phase: Phase) -> Result<()> 
     session.verify(phase).await
 }
 
-/// Commits what is not published yet: nothing is in doubt when the answer is lost.
+/// Commits rows that are not yet published. If the answer to COMMIT is lost, no published row is in doubt.
 pub(super) async fn commit_shared(session: &Session) -> Result<()> {
     session.commit().await.map_err(|error| match error.kind() {
         ErrorKind::InDoubt => error.of_kind(ErrorKind::Unreachable),
@@ -110,8 +110,8 @@ pub(super) async fn commit_shared(session: &Session) -> Result<()> {
     })
 }
 
-/// Takes back what ALTER DEFAULT PRIVILEGES gives to others: until it is published, nobody else may
-/// read a table.
+/// Revokes privileges that ALTER DEFAULT PRIVILEGES granted: no other role may read a table before it is
+/// published.
 async fn hide(maker: &Session, name: &QualifiedName) -> Result<()> {
     let sql = "SELECT DISTINCT CASE acl.grantee WHEN 0 THEN 'PUBLIC' \
                       ELSE pg_catalog.quote_ident(r.rolname) END \

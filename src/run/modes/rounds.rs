@@ -1,5 +1,5 @@
-//! Compares staged tables with the target, writes what differs, and compares again where something else
-//! may have changed rows meanwhile. What that may be is said in `plan/effects.rs`.
+//! Compares staged tables with the target, writes the differences, and compares again if foreign keys,
+//! triggers or other sessions may have changed rows. `plan/effects.rs` describes these effects.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -15,8 +15,8 @@ use crate::plan::staged::types::{Apply, Staged};
 use crate::report::TableReport;
 use crate::wording::counted;
 
-/// Rounds of writing and comparing again, besides one for each table: foreign keys that change rows lead
-/// from table to table.
+/// Rounds of writing and comparing, in addition to one for each table: foreign key actions can change one
+/// table after the other.
 const ROUNDS_MORE_MAX: usize = 3;
 
 /// One table that was loaded into staging, and its report.
@@ -24,15 +24,15 @@ struct Loaded<'a> {
     table: &'a CopyPlan,
     staged: &'a Staged,
     report: &'a mut TableReport,
-    /// It has been compared with the target.
+    /// The table has been compared with the target.
     compared: bool,
 }
 
-/// Makes the target's rows of the staged ones, and adds up in the reports what was done. `reports` are
-/// those of the plan's tables, in their order.
+/// Writes the differences to the target and counts the written rows in `reports`, which are in the order of
+/// the plan's tables.
 ///
-/// *Errors:* `DataRejected` where triggers or rules keep the target from becoming what it should be,
-/// `Conflict` where something else does.
+/// *Errors:* `DataRejected` if triggers or rules keep the target from becoming equal to the source,
+/// `Conflict` if other sessions do.
 pub(in crate::run) async fn apply(
     target: &Session,
     job: &JobSpec,
@@ -79,7 +79,7 @@ pub(in crate::run) async fn apply(
     if !runs_code || job.verify == Verify::None {
         return Ok(());
     }
-    // Deferred triggers run now.
+    // Fires deferred triggers.
     target
         .run(Phase::Gate, "SET CONSTRAINTS ALL IMMEDIATE")
         .await?;
@@ -108,7 +108,7 @@ fn loaded<'a>(tables: &'a [CopyPlan], reports: &'a mut [TableReport]) -> Vec<Loa
     all
 }
 
-/// The tables of these that differ, and how.
+/// The tables that differ, with the numbers of rows.
 async fn compare(
     target: &Session,
     tables: &mut [Loaded<'_>],
@@ -153,7 +153,7 @@ async fn write(
     Ok(done)
 }
 
-/// The tables whose rows foreign keys may have changed.
+/// The tables whose rows foreign key actions may have changed.
 fn reached(tables: &[Loaded<'_>], done: &BTreeMap<usize, RowsWritten>) -> BTreeSet<usize> {
     let mut names = BTreeSet::new();
     for (at, done) in done {
@@ -169,15 +169,15 @@ fn reached(tables: &[Loaded<'_>], done: &BTreeMap<usize, RowsWritten>) -> BTreeS
     (0..tables.len()).filter(of_job).collect()
 }
 
-/// A trigger kept some rows from being written.
+/// The error if a trigger suppressed rows.
 fn dropped(target: &Session, loaded: &Loaded<'_>, shortage: Shortage) -> Error {
     let Shortage { what, found, done } = shortage;
     let message = format!("the target has {what} {done} of {}", counted(found, "row"));
     by_code(target, loaded, message)
 }
 
-/// Foreign keys have deleted rows that the source has, or changed their keys. Inserted again, they would hold defaults in
-/// columns that are not copied.
+/// The error if foreign key actions deleted rows that the source has, or changed their keys. If they were
+/// inserted again, columns that are not copied would get their defaults.
 fn loses(target: &Session, loaded: &Loaded<'_>, rows: u64) -> Error {
     let names: Vec<String> = loaded
         .staged
@@ -201,7 +201,7 @@ fn loses(target: &Session, loaded: &Loaded<'_>, rows: u64) -> Error {
         )
 }
 
-/// The rows are not what they should be though all was written.
+/// The error if rows differ although all of them were written.
 fn differs(target: &Session, loaded: &Loaded<'_>, found: Differing, runs_code: bool) -> Error {
     let message = format!(
         "after all changes the target still differs: {} missing, {} different, {} extra",

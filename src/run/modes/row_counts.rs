@@ -1,4 +1,4 @@
-//! Numbers of rows: how many of a table differ from the staged ones, and how many were written.
+//! Numbers of rows: how many rows of a table differ from the staged rows, and how many were written.
 
 use crate::error::{Phase, Result};
 use crate::pg::session::Session;
@@ -6,23 +6,23 @@ use crate::pg::session::Session;
 /// How many rows of a table differ.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Differing {
-    /// Only the target has them, and should not.
+    /// Rows to delete: only the target has them.
     pub gone: u64,
-    /// They hold other values.
+    /// Rows to update: their values differ.
     pub changed: u64,
-    /// Only the source has them.
+    /// Rows to insert: only the source has them.
     pub new: u64,
-    /// Others may hold other values: only writing them tells.
+    /// Rows that exist may differ: the number is only known after they are written.
     pub is_vague: bool,
 }
 
-/// What was written to a table.
+/// The rows that were written to a table.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct RowsWritten {
     pub deleted: u64,
     pub updated: u64,
     pub inserted: u64,
-    /// Fewer rows than were found.
+    /// Set if fewer rows were written than had been found.
     pub shortage: Option<Shortage>,
 }
 
@@ -36,7 +36,7 @@ pub(super) struct Shortage {
 }
 
 impl RowsWritten {
-    /// Notes what one statement did.
+    /// Records the number of rows of one statement.
     pub fn note(&mut self, what: &'static str, found: u64, done: u64) {
         if done < found && self.shortage.is_none() {
             self.shortage = Some(Shortage { what, found, done });
@@ -44,7 +44,7 @@ impl RowsWritten {
     }
 }
 
-/// The counts of `what` in the only row of a query.
+/// The counts in the only row of the query for `what`.
 pub(super) async fn counts<const N: usize>(
     target: &Session,
     what: &'static str,

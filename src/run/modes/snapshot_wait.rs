@@ -42,7 +42,7 @@ WHERE a.datname = pg_catalog.current_database() AND a.usesysid IS NOT NULL \
   AND ((a.backend_xmin::pg_catalog.text::pg_catalog.int8 - $1::pg_catalog.text::pg_catalog.int8) \
        & 4294967295) >= 2147483648";
 
-/// Finds the older snapshots, once the rows are committed. `ours` are the run's own sessions on this
+/// Finds the older snapshots after the rows have been committed. `ours` are the run's own backends on this
 /// server.
 pub(in crate::run) async fn find_older(target: &Session, ours: &[i32]) -> Result<OlderSnapshots> {
     let sql =

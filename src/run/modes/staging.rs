@@ -1,4 +1,4 @@
-//! Every staged row needs a key and a partition, and each key has one row.
+//! Checks of staged rows: each needs a key and a partition, and no key may occur twice.
 
 use super::row_counts::counts;
 use crate::config::spec::JobSpec;
@@ -11,7 +11,7 @@ use crate::report::TableReport;
 use crate::run::ledger::Quarantined;
 use crate::wording::counted;
 
-/// Refuses NULL and repeated keys, with their numbers; the keys themselves only with `log_values`.
+/// Refuses NULL and repeated keys. The error has their numbers, and with `log_values` some of the keys.
 pub(in crate::run) async fn check(
     target: &Session,
     job: &JobSpec,
@@ -24,7 +24,7 @@ pub(in crate::run) async fn check(
     Ok(())
 }
 
-/// Removes staged rows that the target would reject, until there are none.
+/// Moves staged rows that the target would reject to `tableferry.rejected`, until there are none.
 pub(in crate::run) async fn judge(
     target: &Session,
     job: &JobSpec,
@@ -38,7 +38,7 @@ pub(in crate::run) async fn judge(
     }
     loop {
         let mut rejected = 0;
-        // Each table has a report, in the same order.
+        // Each table has a report, in the order of the tables.
         for (table, report) in tables.iter().zip(&mut *reports) {
             let Load::Staged(staged) = &table.load else {
                 continue;
@@ -51,7 +51,7 @@ pub(in crate::run) async fn judge(
                 rejected += rows;
             }
             if job.reject_limit.is_exceeded(report.rows_rejected) {
-                // The gate says so.
+                // The gate reports this error.
                 return Ok(());
             }
         }

@@ -1,5 +1,5 @@
-//! Mode `swap`: builds the shadows and publishes them. With one worker, they are made, loaded, built and
-//! published in the target's one transaction, so that whatever ends it leaves nothing behind.
+//! Mode `swap`: builds the shadow tables and publishes them. With one worker, they are created, loaded,
+//! built and published in one transaction of the target, so a failure leaves nothing behind.
 
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
@@ -18,22 +18,22 @@ use crate::plan::shared::SHADOW_MARK;
 use crate::plan::swap;
 use crate::plan::swap::types::PublishSql;
 
-/// How long to wait for all of the publishing locks together, at a time. Whoever comes meanwhile
-/// queues behind us, so this, and what is done under the locks, is what a reader waits at most.
+/// The wait for all publishing locks together, per attempt. Queries that arrive in the meantime queue
+/// behind it. So a reader waits at most for this time and for the statements under the locks.
 const LOCK_BUDGET_MAX: Duration = Duration::from_millis(80);
 
-/// Foreign keys whose tables are no larger than this, all together, are checked under the locks. Those
-/// of larger ones are checked before, while only writers of the tables that they point to wait.
+/// If the tables of the foreign keys are together no larger than this, the keys are checked under the
+/// locks. Otherwise they are checked before; meanwhile only writers of the referenced tables wait.
 const CHECKED_BYTES_MAX: i64 = 2 << 20;
 
 const NOT_ALL_FREE: &str = "each of the locks was free at times, but not all of them within 80 ms; \
                           `lock_timeout` says how long to try";
 
-/// Between two attempts to get the locks: readers that queued must get through.
+/// The pause between two attempts to take the locks. Queued readers run in the meantime.
 const LOCK_PAUSE_MIN: Duration = Duration::from_millis(50);
 const LOCK_PAUSE_MAX: Duration = Duration::from_secs(1);
 
-/// Is what is attached still what was planned for, and are the names free?
+/// Checks that the attachments are still those of the plan, and that the names of the shadows are free.
 pub(in crate::run) async fn free_names(target: &Session, tables: &[CopyPlan]) -> Result<()> {
     let question = Question::prepare(target).await?;
     let now = question.ask(target, &names_of(tables)).await?;
@@ -48,8 +48,8 @@ pub(in crate::run) async fn free_names(target: &Session, tables: &[CopyPlan]) ->
     Ok(())
 }
 
-/// Drops a table of this name if it is a shadow. Its run is dead: we hold the advisory lock of the
-/// target that the name stands for.
+/// Drops a table of this name if it is a shadow. Its run has ended, because this session holds the advisory
+/// lock of the shadow's target.
 async fn drop_leftover(target: &Session, name: &QualifiedName) -> Result<()> {
     let sql = "SELECT COALESCE(pg_catalog.obj_description(c.oid, 'pg_class'), '') \
                  FROM pg_catalog.pg_class AS c \
@@ -91,8 +91,8 @@ async fn run_all(
     Ok(())
 }
 
-/// Makes the indexes of the loaded shadows: one after the other, or where `builders` have loaded them,
-/// as many at once as there are of those.
+/// Creates the indexes of the loaded shadows: one after the other, or, if `builders` loaded them, one index
+/// per builder at a time.
 pub(in crate::run) async fn index(
     target: &Session,
     builders: &[Session],
@@ -120,8 +120,7 @@ pub(in crate::run) async fn index(
     try_join_all(work).await.map(drop)
 }
 
-/// Puts the shadows into their targets' places. COMMIT has to follow at once: from here on
-/// readers wait.
+/// Replaces the targets by their shadows. COMMIT must follow at once, because readers wait from here on.
 pub(in crate::run) async fn replace_targets(
     target: &Session,
     job: &JobSpec,
@@ -131,8 +130,8 @@ pub(in crate::run) async fn replace_targets(
     if publish.swap.is_empty() {
         return Ok(());
     }
-    // One plan for all times that it is asked from here on, made before anybody waits: a plan that
-    // looks up each thing by itself, and doesn't read whole catalogues.
+    // The query for attachments is planned once, before any session waits, with index lookups instead of
+    // scans of whole catalogs.
     let planning = "SET LOCAL plan_cache_mode = force_generic_plan; SET LOCAL jit = off; \
                     SET LOCAL enable_hashjoin = off; SET LOCAL enable_mergejoin = off";
     target.run(Phase::Publish, planning).await?;
@@ -148,7 +147,8 @@ pub(in crate::run) async fn replace_targets(
     let mut number = 0_u64;
     loop {
         let attempt = Instant::now();
-        // Waiting gets a table that is never free; catching, many tables that are free at times.
+        // `Wait` gets the lock of a table that is never free. `Catch` gets the locks of many tables that
+        // are free at times.
         let how = match number % 2 {
             0 => How::Wait,
             _ => How::Catch,
@@ -174,7 +174,7 @@ pub(in crate::run) async fn replace_targets(
             }
             return Err(named(error.hinted(hint), tables));
         }
-        // Whoever waited for a check of foreign keys gets as much time as that took.
+        // The pause is at least as long as the check of foreign keys took, so that its waiters run.
         tokio::time::sleep(pause.max(attempt.elapsed())).await;
         pause = (pause * 5 / 4).min(LOCK_PAUSE_MAX);
         number += 1;
@@ -192,8 +192,8 @@ async fn are_small(target: &Session, tables: &[QualifiedName]) -> Result<bool> {
         .is_some_and(|row| row.get::<_, i64>(0) <= CHECKED_BYTES_MAX))
 }
 
-/// Several tables are published by one batch of statements: only of a single one it is known that
-/// the error is about it.
+/// Several tables are published by one batch of statements. The table of an error is only known if there is
+/// a single one.
 fn named(error: Error, tables: &[CopyPlan]) -> Error {
     match tables {
         [only] => error.on(&only.target),
@@ -201,14 +201,14 @@ fn named(error: Error, tables: &[CopyPlan]) -> Error {
     }
 }
 
-/// How an attempt gets its locks.
+/// How an attempt takes its locks.
 #[derive(Clone, Copy)]
 enum How {
     Wait,
     Catch,
 }
 
-/// One attempt. *Errors:* `Locked` when the locks were not to be had within the budget.
+/// One attempt. *Errors:* `Locked` if the locks could not be taken within the budget.
 async fn try_to_replace(
     target: &Session,
     tables: &[CopyPlan],
@@ -220,7 +220,7 @@ async fn try_to_replace(
     target
         .run(Phase::Publish, "SAVEPOINT tableferry_publish")
         .await?;
-    // What is done under the locks is one round trip.
+    // All statements under the locks are sent in one round trip.
     let mut statements = publish.swap.clone();
     if keys_first {
         locks::take(target, &publish.lock_referenced, LOCK_BUDGET_MAX).await?;
@@ -249,7 +249,8 @@ fn names_of(tables: &[CopyPlan]) -> Vec<QualifiedName> {
         .collect()
 }
 
-/// GRANT and CREATE VIEW are kept out by no lock that readers would not notice.
+/// Compares the attachments with the plan again: only a lock that also blocks readers would keep out GRANT
+/// and CREATE VIEW.
 fn unchanged(target: &Session, tables: &[CopyPlan], now: &AttachmentsByTable) -> Result<()> {
     compare(target, tables, now, |differences| {
         let message =
@@ -258,7 +259,8 @@ fn unchanged(target: &Session, tables: &[CopyPlan], now: &AttachmentsByTable) ->
     })
 }
 
-/// The proof that nothing was forgotten, as long as everything can still be taken back.
+/// Compares the attachments of the new table with those of the old one while the transaction can still be
+/// rolled back.
 fn verify(target: &Session, tables: &[CopyPlan], now: &AttachmentsByTable) -> Result<()> {
     compare(target, tables, now, |differences| {
         let message =

@@ -5,7 +5,8 @@ use crate::error::{Phase, Result};
 use crate::pg::session::Session;
 use crate::plan::staged::upsert::Upsert;
 
-/// Finds what is new; `again`, if that has been done before: then whether anything is left to do, too.
+/// Finds the new rows. `again`: the table of changes exists from an earlier comparison, and rows that still
+/// differ are counted, too.
 pub(super) async fn compare(target: &Session, upsert: &Upsert, again: bool) -> Result<Differing> {
     let wrong = if again {
         let what = "the number of rows that differ";
@@ -32,7 +33,7 @@ pub(super) async fn compare(target: &Session, upsert: &Upsert, again: bool) -> R
     })
 }
 
-/// Writes what is new, and what differs.
+/// Inserts new rows and updates rows that differ.
 pub(super) async fn write(
     target: &Session,
     upsert: &Upsert,
