@@ -137,6 +137,10 @@ pub(super) struct CopyArgs {
     #[arg(long = "where", value_name = "CONDITION")]
     pub filter: Option<String>,
 
+    /// Give up after such a silence: 30s, 2h [default: 5m]
+    #[arg(long, value_name = "DURATION")]
+    pub stall_timeout: Option<String>,
+
     /// Publish only if exactly this many rows came
     #[arg(long, value_name = "N")]
     pub rows: Option<u64>,

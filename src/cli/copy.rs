@@ -127,8 +127,17 @@ fn planned_run(request: &Request, wanted: CopyArgs) -> Result<RunContext, Wrong>
     let job = one_off::job(name, mode, table);
     let mut job = job.map_err(|error| error.to_string())?;
     set_aside(&wanted, &mut job)?;
-    if source.place == ServerPlace::Standard {
-        // What has been read cannot be read again.
+    if let Some(text) = &wanted.stall_timeout {
+        let wrong = |why| format!("`--stall-timeout {text}` is no duration such as 30s or 2h{why}");
+        job.stall_timeout = match config::duration(text) {
+            Ok(duration) if !duration.is_zero() => duration,
+            Ok(_) => return Err(wrong("").into()),
+            Err(why) if why.is_empty() => return Err(wrong("").into()),
+            Err(why) => return Err(wrong(&format!(": {why}")).into()),
+        };
+    }
+    if [&source.place, &target_server.place].contains(&&ServerPlace::Standard) {
+        // What has been read cannot be read again, and what has been written cannot be taken back.
         job.retry.max = 0;
     }
     if let Err(message) = config::files::layout(&job, &job.table[&target]).map(drop)

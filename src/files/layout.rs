@@ -211,6 +211,17 @@ impl Layout {
         if format == FileFormat::Csv && self.delimiter() == self.quote() {
             return Some("`delimiter` and `quote` must differ".to_owned());
         }
+        // A line `\.` of CSV is data, also on servers that end there: it must be one plain value.
+        let of_marker = |byte: Option<u8>| byte == Some(b'.');
+        if of_marker(self.quote) || of_marker(self.escape) || of_marker(self.delimiter) {
+            return Some("neither `delimiter` nor `quote` nor `escape` must be a dot".to_owned());
+        }
+        if self.delimiter == Some(b'\\') {
+            return Some("`delimiter` must not be a backslash".to_owned());
+        }
+        if self.null.as_deref() == Some("\\.") {
+            return Some("`null` must not be \\., which ends the data in COPY".to_owned());
+        }
         if let Some(byte @ (b'\n' | b'\r')) = self.delimiter.or(self.quote).or(self.escape) {
             return Some(format!("{:?} ends a line", char::from(byte)));
         }
@@ -326,6 +337,9 @@ mod tests {
     #[case(Layout { quote: Some(b'\''), ..Layout::new(FileFormat::Text) }, "`quote` does not apply")]
     #[case(Layout { header: true, ..Layout::new(FileFormat::Binary) }, "`header` does not apply")]
     #[case(Layout { delimiter: Some(b'"'), ..Layout::new(FileFormat::Csv) }, "must differ")]
+    #[case(Layout { escape: Some(b'.'), ..Layout::new(FileFormat::Csv) }, "must be a dot")]
+    #[case(Layout { delimiter: Some(b'\\'), ..Layout::new(FileFormat::Csv) }, "backslash")]
+    #[case(Layout { null: Some("\\.".to_owned()), ..Layout::new(FileFormat::Csv) }, "ends the data")]
     #[case(Layout { encoding: Some("Shift_JIS".to_owned()), ..Layout::new(FileFormat::Csv) }, "iconv")]
     fn options_that_make_no_sense_are_said(#[case] layout: Layout, #[case] part: &str) {
         let complaint = layout.complaint().unwrap();

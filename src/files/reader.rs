@@ -201,19 +201,22 @@ impl ReaderThread<'_> {
                 self.rows(&mut *decompressed(raw, Compression::of(&name))?, false)?;
                 unchanged(path, &file, &before, self.counters.raw())
             }
-            Input::Stdin => {
-                let mut stdin = self.counted(io::stdin().lock());
-                let mut first = Vec::new();
-                stdin.by_ref().take(4).read_to_end(&mut first)?;
-                let compression = match first.as_slice() {
-                    [0x1f, 0x8b, ..] => Compression::Gzip,
-                    [0x28, 0xb5, 0x2f, 0xfd] => Compression::Zstd,
-                    _ => Compression::Plain,
-                };
-                let all = io::Cursor::new(first).chain(stdin);
-                self.rows(&mut *decompressed(all, compression)?, true)
-            }
+            Input::Stdin => self.stream(io::stdin().lock()),
         }
+    }
+
+    /// Reads what a program writes.
+    fn stream(&mut self, raw: impl Read) -> Result<(), Stop> {
+        let mut raw = self.counted(raw);
+        let mut first = Vec::new();
+        raw.by_ref().take(4).read_to_end(&mut first)?;
+        let compression = match first.as_slice() {
+            [0x1f, 0x8b, ..] => Compression::Gzip,
+            [0x28, 0xb5, 0x2f, 0xfd] => Compression::Zstd,
+            _ => Compression::Plain,
+        };
+        let all = io::Cursor::new(first).chain(raw);
+        self.rows(&mut *decompressed(all, compression)?, true)
     }
 
     fn counted<R: Read>(&self, inner: R) -> Counted<R> {
@@ -291,7 +294,8 @@ impl ReaderThread<'_> {
             [0xef, 0xbb, 0xbf, ..] => {
                 buffer.drain(..3);
             }
-            [0xff, 0xfe, ..] | [0xfe, 0xff, ..] => {
+            // Without its mark, ASCII in UTF-16 has a NUL byte, which no text of a server has.
+            [0xff, 0xfe, ..] | [0xfe, 0xff, ..] | [0, ..] | [_, 0, ..] => {
                 let message =
                     "the text is UTF-16, which PostgreSQL does not read: convert it (iconv)";
                 return Err(Fault::Malformed(message.to_owned()).into());

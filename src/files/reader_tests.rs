@@ -87,6 +87,80 @@ fn a_compressed_file_that_is_cut_anywhere_is_an_error(#[case] name: &str, #[case
     }
 }
 
+/// The rows of what a program writes.
+fn read_stream(bytes: &[u8], layout: &Layout) -> Result<u64, Fault> {
+    let (sender, mut items) = mpsc::channel(100);
+    let counters = Arc::new(Counters::default());
+    let mut reading = ReaderThread {
+        layout,
+        sender: &sender,
+        counters: &counters,
+    };
+    match reading.stream(bytes) {
+        Ok(()) => Ok(counters.rows()),
+        Err(Stop::Error(ReadError::Rows(fault))) => Err(fault),
+        Err(Stop::Error(error)) => panic!("{error:?}"),
+        Err(Stop::Unwanted) => panic!("{:?}", items.try_recv()),
+    }
+}
+
+/// The cuts after which the rest looks like all of it, each with the number of its rows.
+#[rstest]
+#[case::csv(csv(), b"id,v\n1,a\n2,\"b\nc\"\n", &[(5, 0), (9, 1), (17, 2)])]
+#[case::crlf(csv(), b"id,v\r\n1,\"a\"\"\"\r\n2,b\r\n", &[(6, 0), (15, 1), (20, 2)])]
+#[case::cr(csv(), b"id\r1\r2\r", &[(5, 1), (7, 2)])]
+#[case::no_header(headless(), b"1,a\n2,b\n", &[(0, 0), (4, 1), (8, 2)])]
+#[case::text(
+    Layout::new(FileFormat::Text), b"1\ta\\\nb\n2\t\\N\n\\.\n", &[(0, 0), (7, 1), (12, 2), (14, 2), (15, 2)]
+)]
+#[case::text_crlf(Layout::new(FileFormat::Text), b"1\ta\r\n2\tb\r\n", &[(0, 0), (5, 1), (10, 2)])]
+#[case::binary(
+    Layout { header: false, ..Layout::new(FileFormat::Binary) },
+    b"PGCOPY\n\xff\r\n\0\0\0\0\0\0\0\0\0\0\x02\0\0\0\x01a\xff\xff\xff\xff\xff\xff",
+    &[(32, 1)]
+)]
+fn what_a_program_writes_may_be_cut_only_where_a_row_ends(
+    #[case] layout: Layout,
+    #[case] bytes: &[u8],
+    #[case] clean: &[(usize, u64)],
+) {
+    for cut in 0..=bytes.len() {
+        let found = read_stream(&bytes[..cut], &layout);
+        let expected = clean.iter().find(|(at, _)| *at == cut);
+        match (found, expected) {
+            (Ok(rows), Some((_, expected))) => assert_eq!(rows, *expected, "cut at {cut}"),
+            (Err(Fault::Truncated(_)), None) => {}
+            (found, _) => panic!("cut at {cut}: {found:?}"),
+        }
+    }
+}
+
+/// Only between two members or frames, where a row ends, the rest looks like all of it.
+#[rstest]
+#[case::gzip(gzip)]
+#[case::zstd(|bytes: &[u8]| zstd::encode_all(bytes, 3).unwrap())]
+fn what_a_program_compresses_may_be_cut_only_between_two_frames(
+    #[case] pack: fn(&[u8]) -> Vec<u8>,
+) {
+    let (first, second) = (pack(b"1,a\n2,b\n"), pack(b"3,c\n"));
+    let both = [&first[..], &second].concat();
+    for cut in 1..both.len() {
+        let found = read_stream(&both[..cut], &headless());
+        if cut == first.len() {
+            assert_eq!(found, Ok(2));
+        } else {
+            assert!(
+                matches!(found, Err(Fault::Truncated(_))),
+                "cut at {cut}: {found:?}"
+            );
+        }
+    }
+    let within = [pack(b"1,a\n2,"), pack(b"b\n")].concat();
+    assert_eq!(read_stream(&within, &headless()), Ok(2));
+    let cut = &within[..pack(b"1,a\n2,").len()];
+    assert!(read_stream(cut, &headless()).is_err());
+}
+
 #[rstest]
 #[case::bom(b"\xef\xbb\xbfid\n1\n", &csv(), b"id\n1\n")]
 #[case::end_marker_is_quoted(b"v\n\\.\nb\n", &csv(), b"v\n\"\\.\"\nb\n")]
@@ -100,6 +174,9 @@ fn what_is_sent(#[case] bytes: &[u8], #[case] layout: &Layout, #[case] sent: &[u
 
 #[rstest]
 #[case::utf16(b"\xff\xfei\0d\0", "UTF-16")]
+#[case::utf16_big_endian(b"\xfe\xff\0i\0d", "UTF-16")]
+#[case::utf16_without_a_mark(b"i\0d\0\n\0", "UTF-16")]
+#[case::utf16_big_endian_without_a_mark(b"\0i\0d\0\n", "UTF-16")]
 #[case::empty(b"", "there is no header")]
 #[case::header_not_utf8(b"\xe9\n", "not valid UTF-8")]
 #[case::open_header(b"\"id\n", "no closing quote")]

@@ -70,6 +70,12 @@ fn by_name<'t>(
     let mut columns: Vec<&ColumnDesc> = Vec::new();
     for (at, name) in names.iter().enumerate() {
         let ident = Ident::new(name.as_str());
+        if name.is_empty() {
+            let message = format!("the header has column {} without a name", at + 1);
+            let hint = "take it out of the file: programs write such a column for their own row numbers, or for nothing";
+            refusals.push(refuse(file, message).hinted(hint));
+            continue;
+        }
         if names[..at].contains(name) {
             let message = format!("the header names column {ident} twice");
             refusals.push(refuse(file, message).in_column(&ident));
@@ -215,6 +221,7 @@ mod tests {
           "t.csv: the header lacks column name; did you mean \"Name\"?"],
     )]
     #[case::doubled(&["id", "name", "price", "id"], &["t.csv: the header names column id twice"])]
+    #[case::no_name(&["", "id", "name", "price"], &["t.csv: the header has column 1 without a name"])]
     #[case::generated(
         &["id", "name", "price", "total"],
         &["t.csv: the header names column total, which is generated on the target"],

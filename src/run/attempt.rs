@@ -161,7 +161,7 @@ async fn begin(
         let inspection = inspect::inspect(context, source, target, snapshot_age, number).await?;
         (Some(source), inspection)
     } else {
-        let files = &*sides.files.insert(FileSource::new(&context.source));
+        let files = &*sides.files.insert(FileSource::new(context));
         let inspection = inspect::inspect_files(context, files, target, number).await?;
         (None, inspection)
     };

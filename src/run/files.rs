@@ -2,11 +2,13 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
-use super::pipe::file_error;
+use super::JobContext;
+use super::pipe::{file_error, silent_file};
 use crate::catalog::desc::{Inspected, RelationDesc};
 use crate::config::files::layout;
-use crate::config::spec::{FileInput, JobSpec, ServerPlace, ServerSpec};
+use crate::config::spec::{FileInput, JobSpec, ServerPlace};
 use crate::config::spec::{TableInput, TableSpec};
 use crate::error::{Error, ErrorKind, Phase, Result, Side};
 use crate::files::directory::{self, UnusablePath};
@@ -22,6 +24,7 @@ use crate::plan::file;
 pub(super) struct FileSource {
     server: String,
     place: ServerPlace,
+    stall_timeout: Duration,
     /// The headers that the plan was made from.
     headers: Mutex<BTreeMap<QualifiedName, Vec<String>>>,
     /// The standard input can be opened only once.
@@ -29,10 +32,11 @@ pub(super) struct FileSource {
 }
 
 impl FileSource {
-    pub fn new(server: &ServerSpec) -> Self {
+    pub fn new(context: &JobContext) -> Self {
         FileSource {
-            server: server.name.clone(),
-            place: server.place.clone(),
+            server: context.source.name.clone(),
+            place: context.source.place.clone(),
+            stall_timeout: context.job.stall_timeout,
             headers: Mutex::default(),
             stdin: Mutex::default(),
         }
@@ -89,9 +93,8 @@ impl FileSource {
         let mut reader = self.open(&file.name, &file.layout)?;
         let header = match file.layout.header {
             true => {
-                let names = reader.header().await;
-                let failed = |error| file_error(&file.name, error).in_phase(Phase::Inspect);
-                Some(names.map_err(|error| failed(error).at(&self.server))?)
+                let names = self.awaited(&mut reader, &file.name).await;
+                Some(names.map_err(|error| error.in_phase(Phase::Inspect))?)
             }
             false => None,
         };
@@ -135,18 +138,25 @@ impl FileSource {
         let mut reader = self.open(&table.source, layout)?;
         if layout.header {
             let planned = lock(&self.headers).get(&table.target).cloned();
-            let failed = |error| {
-                file_error(&table.source, error)
-                    .at(&self.server)
-                    .on(&table.target)
-            };
-            let names = reader.header().await.map_err(failed)?;
-            if planned != Some(names) {
+            let on_table = |error: Error| error.on(&table.target);
+            let names = self.awaited(&mut reader, &table.source).await;
+            if planned != Some(names.map_err(on_table)?) {
                 let what = "was replaced while the copy was being planned".to_owned();
-                return Err(failed(ReadError::Changed(what)));
+                let error = file_error(&table.source, ReadError::Changed(what));
+                return Err(on_table(error.at(&self.server)));
             }
         }
         Ok(reader)
+    }
+
+    /// The header, which a disk or a program may take `stall_timeout` to give.
+    async fn awaited(&self, reader: &mut FileReader, file: &str) -> Result<Vec<String>> {
+        let waited = tokio::time::timeout(self.stall_timeout, reader.header()).await;
+        let names = match waited {
+            Ok(names) => names.map_err(|error| file_error(file, error)),
+            Err(_) => Err(silent_file(Phase::CopyOut, file, self.stall_timeout)),
+        };
+        names.map_err(|error| error.at(&self.server))
     }
 }
 

@@ -339,7 +339,7 @@ async fn plan_export(context: &JobContext) -> Result<Result<JobPlan, Vec<Refusal
 
 async fn plan_files(run: &RunContext, target: &Session) -> Result<Result<JobPlan, Vec<Refusal>>> {
     let context = &run.context;
-    let files = FileSource::new(&context.source);
+    let files = FileSource::new(context);
     let inspected = inspect_files(context, &files, target, 1).await?;
     refuse(run, None, target, inspected.plan).await
 }

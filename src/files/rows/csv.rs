@@ -154,10 +154,11 @@ impl Csv {
                     self.row_line
                 )));
             }
+            // The data's only line: nothing says whether its newline is whole.
             self.eol = Eol::Cr;
             self.after_cr = false;
             self.end(0);
-            return Ok(false);
+            return Ok(true);
         }
         if self.begun {
             self.end(0);

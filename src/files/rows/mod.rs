@@ -72,7 +72,7 @@ impl RowFinder {
         }
     }
 
-    /// The bytes are over. Gives true if they end with a row that has no newline.
+    /// The bytes are over. Gives true if they end with a row that has no newline, or perhaps half of one.
     ///
     /// *Errors:* `Truncated`.
     pub fn finish(&mut self) -> Result<bool, Fault> {

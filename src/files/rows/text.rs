@@ -131,9 +131,10 @@ impl Text {
                     self.row_line
                 )));
             }
+            // The data's only line: nothing says whether its newline is whole.
             self.after_cr = false;
             self.end(0);
-            return Ok(false);
+            return Ok(!self.ended);
         }
         if self.length > 0 {
             self.end(0);

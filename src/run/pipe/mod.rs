@@ -18,7 +18,7 @@ mod watch;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::error::{Phase, Result};
+use crate::error::{Error, ErrorKind, Phase, Result, Side};
 use crate::files::reader::FileReader;
 use crate::files::writer::{FileWriter, Unpublished};
 use crate::pg::session::Session;
@@ -28,6 +28,7 @@ use crate::run::ledger::Quarantined;
 pub use file_sink::failed as write_error;
 pub use file_source::failed as file_error;
 pub use limit::RateLimit;
+pub use watch::silent_file;
 
 /// The rows and bytes that a COPY has moved.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -97,6 +98,7 @@ pub(super) async fn copy(
             (None, watch::Meter::of_file(&counters, target.tap()))
         }
     };
+    let is_file = source.is_none();
     let (blocks, incoming) = channel::bounded(channel::CHANNEL_BYTES_MAX);
     target.enter(Phase::CopyIn);
     let moving = async {
@@ -107,8 +109,11 @@ pub(super) async fn copy(
     };
     let (totals, judged) = tokio::select! {
         biased;
-        moved = moving => moved?,
-        stalled = meter.watch(source, Some(target), &pace) => return Err(stalled.on(&plan.target)),
+        moved = moving => moved.map_err(|error| match is_file {
+            true => in_file(error, plan),
+            false => error,
+        })?,
+        stalled = meter.watch(source, Some(target), plan, &pace) => return Err(stalled.on(&plan.target)),
     };
     Ok(Copied {
         rows_read: totals.rows,
@@ -117,6 +122,16 @@ pub(super) async fn copy(
         rows_compared: None,
         bytes: totals.bytes,
     })
+}
+
+/// The error of a row names its line, but not the file.
+fn in_file(error: Error, plan: &CopyPlan) -> Error {
+    let is_of_row = error.side() == Side::Target && error.kind() == ErrorKind::DataRejected;
+    match (is_of_row, plan.source.as_str()) {
+        (false, _) => error,
+        (true, "-") => error.hinted("lines are those of the standard input"),
+        (true, file) => error.hinted(format!("lines are those of {file}")),
+    }
 }
 
 /// The target's half: in one COPY or, where rejected rows are set aside, in one a block.
@@ -159,7 +174,7 @@ pub async fn copy_to_file(
     tokio::select! {
         biased;
         moved = moving => moved,
-        stalled = meter.watch(Some(source), None, &pace) => Err(stalled),
+        stalled = meter.watch(Some(source), None, plan, &pace) => Err(stalled),
     }
 }
 

@@ -1,6 +1,7 @@
 //! Reports the progress of a copy, and ends a copy that has stalled.
 
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+use std::time::Duration;
 
 use tokio::time::MissedTickBehavior;
 
@@ -124,6 +125,7 @@ impl<'a> Meter<'a> {
         &self,
         source: Option<&Session>,
         target: Option<&Session>,
+        plan: &CopyPlan,
         pace: &Pace<'_>,
     ) -> Error {
         let Some(watched) = target.or(source) else {
@@ -147,10 +149,15 @@ impl<'a> Meter<'a> {
                 false => (target, Phase::CopyIn),
             };
             let Some(silent) = silent else {
-                match silence.lasts() >= pace.stall_timeout {
-                    true => return silent_file(phase, pace),
-                    false => continue,
+                if silence.lasts() < pace.stall_timeout {
+                    continue;
                 }
+                let target = plan.target_file.as_deref();
+                let file = match phase {
+                    Phase::CopyOut => &plan.source,
+                    _ => target.unwrap_or_default(),
+                };
+                return silent_file(phase, file, pace.stall_timeout);
             };
             let checked = silence
                 .check(silent.watchdog(), phase, || self.moved())
@@ -175,22 +182,27 @@ impl<'a> Meter<'a> {
 }
 
 /// Nobody can be asked what a disk, or the program at the other end of a pipe, is doing.
-fn silent_file(phase: Phase, pace: &Pace<'_>) -> Error {
-    let seconds = pace.stall_timeout.as_secs_f64();
-    let (side, what) = match phase {
-        Phase::CopyOut => (
-            Side::Source,
-            "nothing came from the file or the program that writes it",
+pub fn silent_file(phase: Phase, file: &str, stall_timeout: Duration) -> Error {
+    let seconds = stall_timeout.as_secs_f64();
+    let is_read = phase == Phase::CopyOut;
+    let side = if is_read { Side::Source } else { Side::Target };
+    let (message, hint) = match (is_read, file) {
+        (true, "-") => (
+            format!("nothing came from the standard input for {seconds} s"),
+            "a program that pauses for longer needs a longer `--stall-timeout`",
         ),
-        _ => (
-            Side::Target,
-            "the file, or the program that reads it, took nothing",
+        (false, "-") => (
+            format!("nobody read the standard output for {seconds} s"),
+            "a program that pauses for longer needs a longer `--stall-timeout`",
+        ),
+        (true, file) => (
+            format!("{file}: nothing could be read for {seconds} s"),
+            "does its file system answer? `stall_timeout` bounds the wait",
+        ),
+        (false, file) => (
+            format!("{file}: nothing could be written for {seconds} s"),
+            "does its file system answer? `stall_timeout` bounds the wait",
         ),
     };
-    Error::new(
-        ErrorKind::Stalled,
-        phase,
-        side,
-        format!("{what} for {seconds} s"),
-    )
+    Error::new(ErrorKind::Stalled, phase, side, message).hinted(hint)
 }

@@ -2,13 +2,16 @@
 
 use std::fs::File;
 use std::io::Write as _;
-use std::process::Stdio;
+use std::process::{Command, Stdio};
 
 use nix::sys::signal::Signal;
 use rstest::rstest;
 
 use super::{bytes, job};
-use crate::support::{Databases, Job, Outcome, PATIENCE, databases, wait_until};
+use crate::support::proxy::{Fault, Rule, Trigger, Way};
+use crate::support::{
+    Databases, Job, Outcome, PATIENCE, Proxy, assert_refused, databases, job_between, wait_until,
+};
 
 const T: &str = "CREATE TABLE t (id int PRIMARY KEY, name text)";
 
@@ -194,4 +197,143 @@ fn wrong_arguments_are_named(#[case] arguments: &[&str], #[case] part: &str) {
     let outcome = job.run(&[&["copy"], arguments].concat());
     assert_eq!(outcome.code, Some(2), "{outcome}");
     assert!(outcome.stderr.contains(part), "{outcome}");
+}
+
+/// A pipe says nothing while its program works, and ends when it dies: so silence is bounded by
+/// `--stall-timeout` alone, and the error says so.
+#[rstest]
+#[case::before_the_header("")]
+#[case::within_the_header("id,na")]
+#[case::after_a_row("id,name\n1,a\n")]
+#[case::within_a_row("id,name\n1,a\n2,")]
+fn a_silent_program_is_waited_for_as_long_as_the_option_says(#[case] written: &str) {
+    let db = databases("silent");
+    db.target.sql(T);
+    let job = job(&db, "");
+    let (reader, mut writer) = std::io::pipe().unwrap();
+    writer.write_all(written.as_bytes()).unwrap();
+    let arguments = ["copy", "-", &into_t(&db), "--json", "--stall-timeout", "1s"];
+    let outcome = job
+        .spawn_fed(&arguments, Stdio::from(reader))
+        .wait(PATIENCE);
+    assert_refused(&outcome, "stalled", &["standard input", "1 s"]);
+    assert!(outcome.stderr.contains("--stall-timeout"), "{outcome}");
+    assert_eq!(db.target.count("t"), 0);
+    drop(writer);
+    for wrong in ["0s", "5", "soon"] {
+        let outcome = job.run(&["copy", "-", &into_t(&db), "--stall-timeout", wrong]);
+        assert_eq!(outcome.code, Some(2), "{outcome}");
+    }
+}
+
+/// A row that comes after a pause is a row like any other.
+#[test]
+fn a_slow_program_is_waited_for() {
+    let db = databases("slow");
+    db.target.sql(T);
+    let job = job(&db, "");
+    let (reader, mut writer) = std::io::pipe().unwrap();
+    let running = job.spawn_fed(&["copy", "-", &into_t(&db)], Stdio::from(reader));
+    writer.write_all(b"id,name\n1,a\n").unwrap();
+    wait_until(PATIENCE, || {
+        db.target
+            .count("pg_stat_activity WHERE datname = current_database() AND query LIKE 'COPY %'")
+            == 1
+    });
+    writer.write_all(b"2,b\n").unwrap();
+    drop(writer);
+    let outcome = running.wait(PATIENCE);
+    assert_eq!(outcome.code, Some(0), "{outcome}");
+    assert_eq!(db.target.count("t"), 2);
+}
+
+#[test]
+fn nobody_who_reads_the_standard_output_is_waited_for_as_long_as_the_option_says() {
+    let db = databases("unread");
+    db.source
+        .sql("CREATE TABLE t AS SELECT n, md5(n::text) AS v FROM generate_series(1, 200000) n");
+    let script = "{ \"$@\"; echo $? >code; } | { while [ ! -e code ]; do sleep 0.1; done; }";
+    let job = job(&db, "").through(&["sh", "-c", script, "sh"]);
+    let outcome = job.run(&["copy", "source#public.t", "-", "--stall-timeout", "1s"]);
+    assert!(
+        outcome
+            .stderr
+            .contains("nobody read the standard output for 1 s"),
+        "{outcome}"
+    );
+    assert_eq!(bytes(job.directory().join("code")), b"1\n");
+}
+
+/// A copy whose source is lost half-way is not begun again: its reader has the first rows already.
+#[test]
+fn what_went_to_the_standard_output_is_not_written_twice() {
+    let db = databases("once");
+    db.source
+        .sql("CREATE TABLE t AS SELECT n FROM generate_series(1, 100000) n");
+    let proxy = Proxy::start(db.source.cluster.port());
+    let conninfo = proxy.conninfo(&db.source.conninfo());
+    let job = job_between(&conninfo, &db.target.conninfo(), "");
+    let cut = proxy.arm(Rule::new(
+        Way::ToClient,
+        Trigger::Typed(b'd', 50_000),
+        Fault::Cut,
+    ));
+    let outcome = job.run(&["copy", "source#public.t", "-"]);
+    cut.wait(PATIENCE);
+    assert_eq!(outcome.code, Some(1), "{outcome}");
+    assert_eq!(outcome.stdout.matches("n\n").count(), 1);
+    assert_eq!(
+        outcome.stdout.lines().filter(|line| *line == "1").count(),
+        1
+    );
+}
+
+/// A program that is killed within a row, by its own signal and not by a closed pipe of the test.
+#[test]
+fn a_producer_that_is_killed_leaves_nothing() {
+    let db = databases("killed_program");
+    db.target.sql(T);
+    let job = job(&db, "");
+    let mut producer = Command::new("sh")
+        .args(["-c", "printf 'id,name\\n1,a\\n2,b\\n3,\"c'; exec sleep 600"])
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let stdout = producer.stdout.take().unwrap();
+    let running = job.spawn_fed(&["copy", "-", &into_t(&db)], Stdio::from(stdout));
+    wait_until(PATIENCE, || {
+        db.target
+            .count("pg_stat_activity WHERE datname = current_database() AND query LIKE 'COPY %'")
+            == 1
+    });
+    producer.kill().unwrap();
+    producer.wait().unwrap();
+    let outcome = running.wait(PATIENCE);
+    assert_eq!(outcome.code, Some(1), "{outcome}");
+    assert!(outcome.stderr.contains("line 4"), "{outcome}");
+    assert_eq!(db.target.count("t"), 0);
+}
+
+/// kill -9 while the header is waited for, which is while the copy is planned.
+#[test]
+fn a_copy_that_is_killed_while_it_waits_for_its_header_leaves_nothing() {
+    let db = databases("killed_waiting");
+    db.target.sql(T);
+    let job = job(&db, "");
+    let (reader, writer) = std::io::pipe().unwrap();
+    let arguments = ["copy", "-", &into_t(&db), "--mode", "truncate"];
+    let running = job.spawn_fed(&arguments, Stdio::from(reader));
+    let session = "pg_stat_activity WHERE datname = current_database() AND application_name LIKE 'tableferry%' AND state = 'idle'";
+    wait_until(PATIENCE, || db.target.count(session) == 1);
+    // Nothing is locked meanwhile.
+    db.target
+        .sql("SET lock_timeout = '5s'; LOCK TABLE t; INSERT INTO t VALUES (7, 'old')");
+    running.kill(Signal::SIGKILL);
+    running.wait(PATIENCE);
+    drop(writer);
+    db.wait_until_left();
+    assert_eq!(db.target.count("t"), 1);
+    let outcome = fed(&job, &arguments, b"id,name\n1,a\n");
+    assert_eq!(outcome.code, Some(0), "{outcome}");
+    assert_eq!(db.target.count("t WHERE name = 'a'"), 1);
 }

@@ -1,7 +1,5 @@
 //! Server → file.
 
-use std::os::unix::fs::PermissionsExt;
-
 use rstest::rstest;
 
 use super::{bytes, directory, job, listed, put, run};
@@ -122,24 +120,6 @@ fn what_cannot_be_replaced_is_refused_before_a_row_moves() {
     std::fs::remove_dir(directory(&job)).unwrap();
     let outcome = run(&job);
     assert_eq!(outcome.code, Some(1), "{outcome}");
-}
-
-#[test]
-fn a_directory_that_is_read_only_is_an_error() {
-    let db = databases("read_only");
-    db.source.sql("CREATE TABLE a (id int)");
-    let job = job(&db, &export("tables = [\"public.a\"]\n"));
-    let mut mode = std::fs::metadata(directory(&job)).unwrap().permissions();
-    mode.set_mode(0o555);
-    std::fs::set_permissions(directory(&job), mode.clone()).unwrap();
-    let outcome = run(&job);
-    // Root may write everywhere.
-    if !nix::unistd::geteuid().is_root() {
-        assert_refused(&outcome, "permission", &["public.a.csv"]);
-        assert!(listed(&job).is_empty());
-    }
-    mode.set_mode(0o755);
-    std::fs::set_permissions(directory(&job), mode).unwrap();
 }
 
 #[rstest]

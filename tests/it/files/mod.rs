@@ -1,8 +1,10 @@
 //! Files as sources and targets of jobs, and `tableferry copy`.
 
 mod copy;
+mod disk;
 mod export;
 mod finder;
+mod foreign;
 mod import;
 mod phases;
 mod rejected;

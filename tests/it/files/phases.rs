@@ -2,12 +2,14 @@
 
 use std::fs;
 use std::io::Write as _;
+use std::time::Instant;
 
 use nix::sys::signal::Signal;
 use rstest::rstest;
 
 use super::{bytes, directory, from_file, job, listed, put, run};
-use crate::support::{PATIENCE, assert_committed, assert_refused, databases, wait_until};
+use crate::support::hang::{hang_at_commit, wait_waiting};
+use crate::support::{Database, PATIENCE, assert_committed, assert_refused, databases, wait_until};
 
 #[rstest]
 #[case("append")]
@@ -129,4 +131,167 @@ fn a_file_that_changes_while_it_is_read_is_an_error(
         assert_refused(&outcome, "data_rejected", &["t.csv", what]);
     }
     assert_eq!(db.target.count("t"), 0);
+}
+
+/// Waits until a session of the program waits for a lock on this side.
+fn wait_for_lock(db: &Database<'_>) {
+    let waiting = "pg_stat_activity WHERE datname = current_database() AND application_name LIKE 'tableferry%' AND wait_event_type = 'Lock'";
+    wait_until(PATIENCE, || db.count(waiting) > 0);
+}
+
+#[test]
+fn an_export_that_is_killed_while_it_plans_leaves_nothing() {
+    let db = databases("killed_plan");
+    db.source
+        .sql("CREATE TABLE a (id int); INSERT INTO a VALUES (1)");
+    let jobs = "[jobs.j]\nsource = \"source\"\ntarget = \"files\"\nmode = \"truncate\"\ntables = [\"public.a\"]\n";
+    let job = job(&db, jobs);
+    put(&job, "public.a.csv", "old");
+    let holder = db.source.connect();
+    holder.sql("BEGIN; LOCK TABLE a");
+    let running = job.spawn(&["run", "j"]);
+    wait_for_lock(&db.source);
+    running.kill(Signal::SIGKILL);
+    running.wait(PATIENCE);
+    assert_eq!(listed(&job), ["public.a.csv"]);
+    assert_eq!(bytes(directory(&job).join("public.a.csv")), b"old");
+    drop(holder);
+    assert_committed(&run(&job));
+    assert_eq!(listed(&job), ["public.a.csv"]);
+    assert_eq!(bytes(directory(&job).join("public.a.csv")), b"id\n1\n");
+}
+
+/// Killed between the plan and the first row, where the target's lock is waited for.
+#[rstest]
+#[case("append")]
+#[case("truncate")]
+#[case("swap")]
+#[case("merge")]
+fn a_load_that_is_killed_before_its_first_row_leaves_the_target_as_it_was(#[case] mode: &str) {
+    let db = databases("killed_lock");
+    db.target
+        .sql("CREATE TABLE t (id int PRIMARY KEY, v text); INSERT INTO t VALUES (-1, 'old')");
+    let job = job(&db, &from_file(mode, "file = \"t.csv\""));
+    put(&job, "t.csv", "id,v\n1,new\n");
+    let holder = db.target.connect();
+    holder.sql("BEGIN; LOCK TABLE t");
+    let running = job.spawn(&["run", "j"]);
+    wait_for_lock(&db.target);
+    running.kill(Signal::SIGKILL);
+    running.wait(PATIENCE);
+    drop(holder);
+    db.wait_until_left();
+    assert_eq!(db.target.value("SELECT string_agg(v, ',') FROM t"), "old");
+    assert_committed(&run(&job));
+    let expected = if mode == "append" { "old,new" } else { "new" };
+    let now = "SELECT string_agg(v, ',' ORDER BY id) FROM t";
+    assert_eq!(db.target.value(now), expected);
+}
+
+/// Killed while COMMIT hangs: the rows and the ledger agree, whatever the server decides, and the next run
+/// finds the target as it should be.
+#[rstest]
+#[case("truncate")]
+#[case("swap")]
+#[case("merge")]
+#[case("upsert")]
+fn a_load_that_is_killed_while_it_publishes_is_whole_or_not_there(#[case] mode: &str) {
+    let db = databases("killed_commit");
+    db.target.sql("CREATE TABLE t (id int PRIMARY KEY, v text)");
+    let job = job(&db, &from_file(mode, "file = \"t.csv\""));
+    put(&job, "t.csv", "id,v\n1,old\n");
+    assert_committed(&run(&job));
+    put(&job, "t.csv", "id,v\n1,new\n2,new\n");
+    let holder = hang_at_commit(&db.target);
+    let running = job.spawn(&["run", "j"]);
+    wait_waiting(&db.target, "COMMIT");
+    running.kill(Signal::SIGKILL);
+    running.wait(PATIENCE);
+    drop(holder);
+    db.wait_until_left();
+    let committed = db.target.count("tableferry.run WHERE state = 'committed'");
+    let now = "SELECT string_agg(v, ',' ORDER BY id) FROM t";
+    let expected = if committed == 2 { "new,new" } else { "old" };
+    assert_eq!(db.target.value(now), expected);
+    assert_committed(&run(&job));
+    assert_eq!(db.target.value(now), "new,new");
+}
+
+/// Many files are put into their places one after the other: a run that is killed meanwhile leaves each of
+/// them old or new, and the next run removes what is left of it.
+#[test]
+fn an_export_that_is_killed_between_two_renames_leaves_whole_files() {
+    const FILES: usize = 120;
+    let db = databases("killed_renames");
+    let tables: String = (0..FILES)
+        .map(|n| format!("[jobs.j.table.\"public.t{n:03}\"]\nquery = \"SELECT 'new' AS v\"\n"))
+        .collect();
+    let jobs = "[jobs.j]\nsource = \"source\"\ntarget = \"files\"\nmode = \"truncate\"\n";
+    let job = job(&db, &format!("{jobs}{tables}"));
+    let name = |n: usize| format!("public.t{n:03}.csv");
+    for n in 0..FILES {
+        put(&job, &name(n), "old");
+    }
+    let running = job.spawn(&["run", "j"]);
+    let first = directory(&job).join(name(0));
+    let began = Instant::now();
+    while fs::metadata(&first).unwrap().len() == 3 {
+        assert!(began.elapsed() < PATIENCE, "{}", running.stderr());
+    }
+    running.kill(Signal::SIGKILL);
+    let outcome = running.wait(PATIENCE);
+    let contents = (0..FILES).map(|n| bytes(directory(&job).join(name(n))));
+    let new: Vec<bool> = contents
+        .map(|contents| match contents.as_slice() {
+            b"old" => false,
+            b"v\nnew\n" => true,
+            other => panic!("{:?} {outcome}", other.escape_ascii().to_string()),
+        })
+        .collect();
+    assert!(new.is_sorted_by(|a, b| a >= b), "{new:?}");
+    println!(
+        "{} of {FILES} files are new",
+        new.iter().filter(|new| **new).count()
+    );
+    assert_committed(&run(&job));
+    assert_eq!(listed(&job).len(), FILES);
+    for n in 0..FILES {
+        assert_eq!(bytes(directory(&job).join(name(n))), b"v\nnew\n");
+    }
+}
+
+/// The file is replaced after it was planned and before its first row is read.
+#[rstest]
+#[case::other_columns("v,id\nx,1\n", "replaced")]
+#[case::same_columns("id,v\n2,y\n", "")]
+fn a_file_that_is_replaced_before_it_is_read_is_the_one_that_was_planned_or_an_error(
+    #[case] other: &str,
+    #[case] part: &str,
+) {
+    let db = databases("replaced_early");
+    db.target.sql("CREATE TABLE t (id int, v text)");
+    let job = job(&db, &from_file("truncate", "file = \"t.csv\""));
+    put(&job, "t.csv", "id,v\n1,x\n");
+    let holder = db.target.connect();
+    holder.sql("BEGIN; LOCK TABLE t");
+    let running = job.spawn(&["run", "j", "--json"]);
+    wait_for_lock(&db.target);
+    put(&job, "t.csv.new", other);
+    fs::rename(
+        directory(&job).join("t.csv.new"),
+        directory(&job).join("t.csv"),
+    )
+    .unwrap();
+    drop(holder);
+    let outcome = running.wait(PATIENCE);
+    match part {
+        "" => {
+            assert_committed(&outcome);
+            assert_eq!(db.target.value("SELECT id || v FROM t"), "2y");
+        }
+        part => {
+            assert_refused(&outcome, "data_rejected", &["t.csv", part]);
+            assert_eq!(db.target.count("t"), 0);
+        }
+    }
 }
