@@ -17,6 +17,8 @@ pub struct Inspected {
     pub source: Option<RelationDesc>,
     /// What is written; None when the target has no such relation.
     pub target: Option<RelationDesc>,
+    /// The target had no rows when it was described; asked only where the mode loads such a table differently.
+    pub target_is_empty: bool,
     /// What is attached to the target; read only where the mode needs it.
     pub attachments: Option<Attachments>,
     /// What decides which rows the target takes; read only where rows are judged before they are written, and

@@ -46,6 +46,7 @@ impl Inspected {
         Ok(Inspected {
             target: targets.get(&spec.target).cloned(),
             attachments: None,
+            target_is_empty: false,
             constraints: None,
             source: described,
             set,

@@ -6,6 +6,7 @@
 pub(crate) mod attachments;
 pub(crate) mod constraints;
 pub mod desc;
+mod empty;
 mod expand;
 mod foreign_keys;
 mod inspect;
@@ -21,6 +22,7 @@ mod types;
 
 pub use attachments::attachments;
 pub use constraints::constraints;
+pub use empty::empty;
 pub use expand::{Expanded, expand};
 pub use foreign_keys::key_actions;
 pub use lock::{LockTarget, lock, lock_list, lock_statement, locked, partitions};

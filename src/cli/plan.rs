@@ -83,7 +83,10 @@ fn text(explanation: &Explanation, sql: bool) -> String {
         explanation.mode.as_str(),
         counted(explanation.tables.len(), "table")
     );
-    let compares = explanation.tables.iter().any(|t| t.compare.is_some());
+    let compares = explanation
+        .tables
+        .iter()
+        .any(|t| t.compare.is_some() || t.compare_reason.is_some());
     let header = ["  source", "target", "rows", "format"];
     let mut tables = match compares {
         true => {
@@ -94,21 +97,16 @@ fn text(explanation: &Explanation, sql: bool) -> String {
     };
     for table in &explanation.tables {
         let rows = table.rows_estimate.map(|rows| format!("about {rows}"));
-        let compare = table.compare.map(|way| match &table.compare_reason {
-            Some(why) => format!("{way}: {why}"),
-            None => way.to_owned(),
-        });
+        let compare = match (table.compare, &table.compare_reason) {
+            (Some(way), Some(why)) => format!("{way}: {why}"),
+            (None, Some(why)) => why.clone(),
+            (way, None) => way.unwrap_or_default().to_owned(),
+        };
         let source = format!("  {}", table.source);
         let rows = rows.unwrap_or_else(|| "?".to_owned());
         let format = format_and_reason(table.format, table.format_reason.as_deref());
         match compares {
-            true => tables.add([
-                source,
-                table.target.clone(),
-                rows,
-                format,
-                compare.unwrap_or_default(),
-            ]),
+            true => tables.add([source, table.target.clone(), rows, format, compare]),
             false => tables.add([source, table.target.clone(), rows, format]),
         }
     }

@@ -84,6 +84,8 @@ pub struct CopyPlan {
     pub target_has_triggers: bool,
     /// Where COPY writes.
     pub load: Load,
+    /// The mode looks for differences, but the target is empty, so that it is loaded directly.
+    pub must_be_empty: bool,
     /// The columns that are written, in the order of both COPY statements.
     pub columns: Vec<ColumnPlan>,
     /// The COPY format and, for text, why.
@@ -149,6 +151,11 @@ impl CopyPlan {
             Some(filter) => format!("{} WHERE ({filter})", self.target_from()),
             None => self.target_from(),
         }
+    }
+
+    /// Asks whether the target has rows.
+    pub fn has_rows(&self) -> String {
+        format!("SELECT EXISTS (SELECT FROM {})", self.target_from())
     }
 
     /// The table that COPY writes.

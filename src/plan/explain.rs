@@ -122,6 +122,9 @@ fn table(plan: &CopyPlan) -> TableExplanation {
 }
 
 fn compare_reason(plan: &CopyPlan) -> Option<String> {
+    if plan.must_be_empty {
+        return Some("the target is empty, so rows are copied into it directly".to_owned());
+    }
     plan.compare()?;
     match &plan.load {
         Load::Staged(staged) => match &staged.way {
@@ -198,6 +201,10 @@ impl Statements {
                 );
             }
             Step::CompareDefinitions => self.target("-- compares the definitions with the plan"),
+            Step::CheckEmpty => {
+                let empty = tables.iter().filter(|table| table.must_be_empty);
+                empty.for_each(|table| self.target(&table.has_rows()));
+            }
             Step::OpenWorkers => {
                 self.source("SELECT pg_catalog.pg_export_snapshot()");
                 self.source(&format!(

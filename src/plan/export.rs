@@ -114,6 +114,7 @@ fn table(exported: &Exported, file: &str, refusals: &mut Vec<Refusal>) -> Option
         target_kind: RelationKind::File,
         target_has_triggers: false,
         load: Load::Direct,
+        must_be_empty: false,
         columns: planned,
         copy_out: sql::copy_out(&select, &format),
         ctid_ranges: Vec::new(),

@@ -185,6 +185,7 @@ pub fn inspected(source: RelationDesc, target: RelationDesc) -> Inspected {
         },
         source: Some(source),
         attachments: None,
+        target_is_empty: false,
         constraints: None,
         target: Some(target),
         set: BTreeMap::new(),

@@ -99,6 +99,11 @@ pub fn job(
         .filter_map(|at| plans.get_mut(*at).and_then(Option::take))
         .collect();
     refusals.extend(effects::refusals(job, &with_effects(&tables)));
+    let references: Vec<(QualifiedName, QualifiedName)> = references
+        .iter()
+        .map(|key| (targets[key.from].name.clone(), targets[key.to].name.clone()))
+        .collect();
+    staged::empty::choose(&mut tables, &references);
     stream::choose(job, &mut tables, &mut refusals);
     if !refusals.is_empty() {
         return Err(refusals);

@@ -14,17 +14,19 @@ use crate::plan::refusal::Refusal;
 use crate::plan::setting::Setting;
 use crate::plan::shared::Shared;
 
+pub(in crate::plan) mod empty;
 pub mod judge;
 mod judgeable;
 pub mod listing;
 pub mod merge;
 mod parts;
+mod source_key;
 pub mod stream;
 pub mod types;
 pub mod upsert;
 
 use parts::{Parts, list};
-use types::{Apply, Staged, Way};
+use types::{Apply, RepeatedKeys, Staged, Way};
 
 /// Does this table load through a staging table?
 pub fn is_staged(job: &JobSpec, spec: &TableSpec) -> bool {
@@ -60,6 +62,7 @@ pub fn plan(
         },
         changes: QualifiedName::new("pg_temp", format!("tableferry_{number}_changes")),
         gone: None,
+        source_key: source_key::of(inspected, target, key),
     };
     let apply = match job.mode {
         Mode::Merge => Apply::Merge(merge::plan(&parts, &setting.refers_to)),
@@ -90,6 +93,7 @@ pub fn plan(
         }
         (None, _) => {}
     }
+    staged.may_load_directly = empty::may_load_directly(job, inspected, &parts, &staged);
     Some(staged)
 }
 
@@ -105,15 +109,18 @@ fn with(parts: &Parts<'_>, apply: Apply, effects: Effects, shared: Option<&Share
             why: "nothing else is possible".to_owned(),
         },
         stream_plan: None,
+        may_load_directly: false,
         create: parts.create(shared),
         same_key: parts.same_as_staged("\"target\""),
         judge: Vec::new(),
         partitionless: None,
         drop: shared.map(|_| format!("DROP TABLE {}", parts.stage.sql())),
         analyze: format!("ANALYZE {}", parts.stage.sql()),
-        null_keys: parts.null_keys(),
-        repeated_keys: parts.repeated_keys(),
-        repeated_examples: parts.repeated_examples(),
+        null_keys: (!parts.source_key.never_null).then(|| parts.null_keys()),
+        repeated_keys: (!parts.source_key.never_repeated).then(|| RepeatedKeys {
+            count: parts.repeated_keys(),
+            examples: parts.repeated_examples(),
+        }),
         stage: parts.stage.clone(),
         changes: parts.changes.clone(),
         apply,

@@ -34,6 +34,8 @@ pub enum Step {
     FreeNames,
     /// Compares the target's definitions with what the plan saw.
     CompareDefinitions,
+    /// Refuses targets that were empty when they were planned, and now have rows.
+    CheckEmpty,
     /// Opens the workers' connections, in the source's snapshot.
     OpenWorkers,
     /// Opens a connection that reads the target while both sides are compared, and locks what it reads.

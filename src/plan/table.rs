@@ -178,6 +178,7 @@ pub fn plan(
         bytes_estimate: (source.bytes_estimate > 0 || source.blocks.is_some())
             .then_some(source.bytes_estimate),
         copy_in,
+        must_be_empty: false,
         target_has_triggers: !target.triggers.is_empty(),
         load,
         quarantine: quarantine::plan(job, &names, key, line),

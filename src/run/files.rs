@@ -81,6 +81,7 @@ impl FileSource {
             target: target.cloned(),
             source,
             attachments: None,
+            target_is_empty: false,
             constraints: Default::default(),
             set: BTreeMap::new(),
             progress: None,

@@ -1,6 +1,6 @@
 //! Describes both sides and plans. `run`, `plan` and `check --connect` share this.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 
@@ -83,6 +83,10 @@ pub async fn inspect(
     )?;
     let (mut attachments, actions) = attached(target, job, &target_names).await?;
     let mut constraints = constraints(target, job, &target_names, &to).await?;
+    let empty = match job.mode {
+        Mode::Merge | Mode::Upsert => catalog::empty(target, &to).await?,
+        Mode::Append | Mode::Truncate | Mode::Swap => BTreeSet::new(),
+    };
     let mut inspected = Vec::with_capacity(tables.len());
     for spec in tables {
         let source_desc = match &spec.input {
@@ -90,6 +94,7 @@ pub async fn inspect(
             TableInput::Query(_) | TableInput::File(_) => None,
         };
         let mut entry = Inspected::new(source, spec, source_desc, &to).await?;
+        entry.target_is_empty = empty.contains(&entry.spec.target);
         entry.attachments = attachments.remove(&entry.spec.target);
         entry.constraints = constraints.remove(&entry.spec.target);
         modes::check_scope(target, job, &entry).await?;

@@ -86,6 +86,7 @@ async fn carry_out_step(
         Step::Statement(statement) => execute(target, current.plan, statement).await,
         Step::FreeNames => modes::swap::free_names(target, tables).await,
         Step::CompareDefinitions => advisory_lock::unchanged(target, tables, current.planned).await,
+        Step::CheckEmpty => modes::staging::check_empty(target, tables).await,
         Step::OpenWorkers => {
             pool.open(&run.context, source.session()?, current.workers)
                 .await?;

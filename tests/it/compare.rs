@@ -216,6 +216,25 @@ fn keys_of_the_source_are_checked(#[case] bad: &str, #[case] said: &str) {
     assert_eq!(db.target.count("t"), 20);
 }
 
+/// They look equal, and are not the same row: a NULL is equal to nothing.
+#[rstest]
+fn a_null_in_the_key_of_both_sides_is_refused(
+    #[values("merge", "upsert")] mode: &str,
+    #[values("stream", "full")] compare: &str,
+) {
+    let db = databases("compare_null_both");
+    db.both("CREATE TABLE t (id int, part int, v text, UNIQUE (id, part))");
+    db.both("INSERT INTO t VALUES (1, 1, 'v'), (2, NULL, 'v'), (3, 3, 'v')");
+
+    assert_refused(
+        &run(&db, &jobs(mode, compare, "key = ['id', 'part']")),
+        "data_rejected",
+        &["public.t", "NULL in the key"],
+    );
+
+    db.assert_same("t");
+}
+
 /// Rows of a unique index that may hold NULL have no key: none of them is the source's.
 #[test]
 fn rows_without_a_key_go() {

@@ -43,6 +43,9 @@ pub fn defer() -> Step {
 /// Loads all tables, into the targets or beside them.
 pub fn load(input: &TransactionInput<'_>, beside: bool) -> Vec<Step> {
     let mut steps = vec![Step::CompareDefinitions];
+    if input.tables().any(|(_, table)| table.must_be_empty) {
+        steps.push(Step::CheckEmpty);
+    }
     if input.job.on_error == OnError::Quarantine {
         // What is checked at COMMIT is no longer about a row.
         steps.push(Step::Statement(Statement::of_all(

@@ -17,9 +17,11 @@ pub fn key_checks(tables: &[CopyPlan]) -> impl Iterator<Item = &str> {
     of(tables)
         .flat_map(|(_, staged)| {
             let partitions = staged.partitionless.iter().map(|found| &found.count);
-            [&staged.analyze, &staged.null_keys, &staged.repeated_keys]
-                .into_iter()
+            let repeated = staged.repeated_keys.iter().map(|found| &found.count);
+            let keys = staged.null_keys.iter().chain(repeated);
+            std::iter::once(&staged.analyze)
                 .chain(partitions)
+                .chain(keys)
         })
         .map(String::as_str)
 }

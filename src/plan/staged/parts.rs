@@ -1,5 +1,6 @@
 //! SQL fragments that the statements of the staged modes share.
 
+use super::source_key::SourceKey;
 use crate::catalog::desc::{
     ColumnDesc, Identity, KeyColumn, RelationDesc, RelationKind, UniqueIndex,
 };
@@ -19,6 +20,8 @@ pub(in crate::plan) struct Parts<'a> {
     /// The staging table's column that marks rows which only the target has; None if such rows are not
     /// staged.
     pub gone: Option<Ident>,
+    /// What the source's catalogue says of the key.
+    pub source_key: SourceKey,
 }
 
 impl Parts<'_> {

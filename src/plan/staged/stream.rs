@@ -10,6 +10,7 @@
 //! rules may change the table's rows while other tables are written (`plan/effects.rs`).
 
 use super::parts::Parts;
+use super::source_key::SourceKey;
 use super::types::{KeyOrder, KeyPart, Staged, Stream, StreamPlan, Way};
 use crate::catalog::desc::{RelationDesc, RelationKind, TypeDesc, TypeShape, UniqueIndex};
 use crate::config::spec::{Compare, JobSpec, Mode, OnError, Scope, TableInput, TableSpec};
@@ -67,6 +68,10 @@ pub(in crate::plan) fn plan(
         stage: full.stage.clone(),
         changes: full.changes.clone(),
         gone: None,
+        source_key: SourceKey {
+            never_null: full.null_keys.is_none(),
+            never_repeated: full.repeated_keys.is_none(),
+        },
     };
     parts.gone = marks_gone.then(|| parts.free_name("gone"));
     let copy_in = match &parts.gone {

@@ -15,6 +15,8 @@ pub struct Staged {
     pub way: Way,
     /// The plan for `compare = "stream"`, or why it is not possible. None after the decision.
     pub stream_plan: Option<Result<Box<StreamPlan>, String>>,
+    /// The target is empty, and its rows may be copied into it without staging.
+    pub may_load_directly: bool,
     /// Creates the staging table.
     pub create: Vec<String>,
     /// The condition that rows `"target"` and `"staged"` have the same key.
@@ -29,12 +31,10 @@ pub struct Staged {
     pub drop: Option<String>,
     /// Runs ANALYZE on the staging table.
     pub analyze: String,
-    /// Returns the number of staged rows with NULL in the key.
-    pub null_keys: String,
-    /// Returns the number of keys that are staged more than once, and the number of their rows.
-    pub repeated_keys: String,
-    /// Returns some of those keys for the error message.
-    pub repeated_examples: String,
+    /// Returns the number of staged rows with NULL in the key; None if the source's catalogue rules them out.
+    pub null_keys: Option<String>,
+    /// Finds keys that are staged more than once; None if the source's catalogue rules them out.
+    pub repeated_keys: Option<RepeatedKeys>,
     /// Writes the differences to the target.
     pub apply: Apply,
     /// The other rows that writing the differences may change.
@@ -108,6 +108,15 @@ pub struct StreamPlan {
     pub copy_in: String,
     /// Why it would cost more than staging all rows.
     pub costly: Option<String>,
+}
+
+/// Finds keys that are staged more than once.
+#[derive(Clone, Debug, PartialEq)]
+pub struct RepeatedKeys {
+    /// Gives their number, and that of their rows.
+    pub count: String,
+    /// Gives some of them, for a person.
+    pub examples: String,
 }
 
 /// Finds staged rows for which the target has no partition.

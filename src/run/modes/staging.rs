@@ -90,12 +90,33 @@ async fn check_partitions(target: &Session, job: &JobSpec, found: &Partitionless
     Err(error.with_detail(format!("such as {}", examples.join(", "))))
 }
 
+/// Refuses targets that were empty when they were planned, and now have rows.
+///
+/// *Errors:* `Conflict`: the next attempt plans anew.
+pub(in crate::run) async fn check_empty(target: &Session, tables: &[CopyPlan]) -> Result<()> {
+    for table in tables.iter().filter(|table| table.must_be_empty) {
+        let what = "whether the target has rows";
+        let row = target
+            .one_row(Phase::Lock, what, &table.has_rows(), &[])
+            .await?;
+        if row.get(0)? {
+            let message = "other sessions have inserted rows since the target was found empty";
+            let error = Error::new(ErrorKind::Conflict, Phase::Lock, Side::Target, message);
+            return Err(error.at(target.server()).on(&table.target));
+        }
+    }
+    Ok(())
+}
+
 async fn check_one(target: &Session, job: &JobSpec, staged: &Staged) -> Result<()> {
     target.run(Phase::Prepare, &staged.analyze).await?;
     if let Some(found) = &staged.partitionless {
         check_partitions(target, job, found).await?;
     }
-    let [nulls] = counts(target, "the number of NULL keys", &staged.null_keys).await?;
+    let [nulls] = match &staged.null_keys {
+        Some(sql) => counts(target, "the number of NULL keys", sql).await?,
+        None => [0],
+    };
     if nulls > 0 {
         let rows = counted(nulls, "row");
         let message = format!("the source has a NULL in the key of {rows}");
@@ -103,7 +124,10 @@ async fn check_one(target: &Session, job: &JobSpec, staged: &Staged) -> Result<(
             refused(message).hinted("leave them out with a `where`, or choose another `key`")
         );
     }
-    let [keys, rows] = counts(target, "the number of repeated keys", &staged.repeated_keys).await?;
+    let Some(repeated) = &staged.repeated_keys else {
+        return Ok(());
+    };
+    let [keys, rows] = counts(target, "the number of repeated keys", &repeated.count).await?;
     if keys == 0 {
         return Ok(());
     }
@@ -117,9 +141,7 @@ async fn check_one(target: &Session, job: &JobSpec, staged: &Staged) -> Result<(
     if !job.log_values {
         return Err(error);
     }
-    let examples = target
-        .query(Phase::Gate, &staged.repeated_examples, &[])
-        .await?;
+    let examples = target.query(Phase::Gate, &repeated.examples, &[]).await?;
     let examples: Vec<String> = examples.iter().map(|row| row.get(0)).collect();
     Err(error.with_detail(format!("such as {}", examples.join(", "))))
 }

@@ -70,7 +70,9 @@ impl Merger {
         };
         match order {
             Ordering::Equal => {
-                self.was_staged = source.current.bytes != target.current.bytes;
+                // A NULL is equal to no other. Staged, the row is found when keys are checked.
+                self.was_staged =
+                    source.current.key.has_null() || source.current.bytes != target.current.bytes;
                 if self.was_staged {
                     self.out.put(&source.current.bytes, false);
                 }
@@ -245,6 +247,7 @@ mod tests {
     #[case::repeated_and_equal("1\ta\n1\tb\n2\tc\n", "1\ta\n2\tc\n", "1\ta\tf\n1\tb\tf\n")]
     #[case::repeated_and_new("1\ta\n1\tb\n", "", "1\ta\tf\n1\tb\tf\n")]
     #[case::a_null_key("1\ta\n\\N\tb\n", "1\ta\n", "\\N\tb\tf\n")]
+    #[case::null_keys_of_both("\\N\tb\n", "\\N\tb\n", "\\N\tb\tf\n")]
     #[case::null_keys_of_the_target("1\ta\n", "1\ta\n\\N\tb\n\\N\tc\n", "")]
     fn what_differs_is_staged(#[case] source: &str, #[case] target: &str, #[case] staged: &str) {
         let found = merged(source.as_bytes(), target.as_bytes(), &TEXT, true).unwrap();

@@ -1,0 +1,54 @@
+//! A target without rows: `merge` and `upsert` load it as `append` does, without staging.
+//!
+//! The run checks again that the target is empty, after it has locked it against DDL. Rows that other sessions
+//! insert later have other keys, or one of the two transactions fails at the unique index.
+
+use super::parts::Parts;
+use super::source_key::SourceKey;
+use super::types::Staged;
+use crate::catalog::desc::{Inspected, RelationKind};
+use crate::config::spec::{JobSpec, Mode, OnError};
+use crate::pg::ident::QualifiedName;
+use crate::plan::copy::{CopyPlan, Load};
+use crate::plan::sql;
+
+/// May the rows of this table be copied into the target itself?
+///
+/// Not if a trigger or rule could change them, and not if the source could send a row that only staging
+/// describes well: a NULL or repeated key, or one without a partition.
+pub(super) fn may_load_directly(
+    job: &JobSpec,
+    inspected: &Inspected,
+    parts: &Parts<'_>,
+    staged: &Staged,
+) -> bool {
+    let target = parts.target;
+    inspected.target_is_empty
+        && matches!(job.mode, Mode::Merge | Mode::Upsert)
+        && job.on_error == OnError::Abort
+        && job.loaders() == 1
+        && target.kind == RelationKind::Table
+        && target.triggers.is_empty()
+        && target.rules.is_empty()
+        && staged.partitionless.is_none()
+        && parts.source_key == SourceKey::CERTAIN
+}
+
+/// Decides which tables are loaded directly: those that may be, if all tables of the job that they refer to are
+/// loaded before them in the same way. `references` are pairs of a table and one that it refers to.
+pub(in crate::plan) fn choose(
+    tables: &mut [CopyPlan],
+    references: &[(QualifiedName, QualifiedName)],
+) {
+    let mut direct: Vec<QualifiedName> = Vec::new();
+    for table in tables {
+        let may = matches!(&table.load, Load::Staged(staged) if staged.may_load_directly);
+        let mut referenced = references.iter().filter(|(from, _)| *from == table.target);
+        if may && referenced.all(|(_, to)| *to == table.target || direct.contains(to)) {
+            table.copy_in = sql::copy_in(&table.target, &table.columns, &table.format);
+            table.load = Load::Direct;
+            table.must_be_empty = true;
+            direct.push(table.target.clone());
+        }
+    }
+}
