@@ -13,6 +13,7 @@ pub use current::CurrentPhase;
 pub use server::ServerError;
 
 /// What went wrong, as scripts see it (`error.kind` in the JSON report).
+#[non_exhaustive]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ErrorKind {
@@ -53,6 +54,7 @@ pub enum ErrorKind {
 }
 
 /// The step of an attempt in which an error appeared.
+#[non_exhaustive]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Phase {
@@ -164,6 +166,27 @@ impl Error {
         made.inner.detail = Some(error.full_text());
         made.inner.hint = error.hint.clone();
         made
+    }
+
+    /// The error that several had a share in, without its cause if another one still has.
+    pub(crate) fn unshared(error: std::sync::Arc<Error>) -> Self {
+        std::sync::Arc::try_unwrap(error).unwrap_or_else(|shared| {
+            let of = &shared.inner;
+            Error {
+                inner: Box::new(Inner {
+                    kind: of.kind,
+                    phase: of.phase,
+                    side: of.side,
+                    server: of.server.clone(),
+                    relation: of.relation.clone(),
+                    sqlstate: of.sqlstate.clone(),
+                    message: of.message.clone(),
+                    detail: of.detail.clone(),
+                    hint: of.hint.clone(),
+                    source: None,
+                }),
+            }
+        })
     }
 
     /// Names the relation that was being worked on.

@@ -42,7 +42,7 @@ impl fmt::Display for Origin {
 
 /// The way to a key: `jobs.orders.table."mart.customers".where`.
 ///
-/// One text, each name followed by [`END`]: the places of thousands of jobs' keys are kept.
+/// One text, each name followed by `END`: the places of thousands of jobs' keys are kept.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct KeyPath(String);
 

@@ -283,6 +283,7 @@ pub enum Missed {
 }
 
 /// What the target holds afterwards.
+#[non_exhaustive]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Deserialize, serde::Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Mode {

@@ -1,5 +1,8 @@
 //! Reads a file, or stdin, on a thread of its own: undoes the compression, finds rows, and hands over
 //! blocks. The thread ends when its reader is dropped; one that waits for stdin ends with the process.
+//! A program that makes blocks itself needs no thread: see [`feed`].
+
+pub mod feed;
 
 use std::fs::File;
 use std::io::{self, BufReader, Read};
@@ -100,16 +103,28 @@ impl Counters {
 impl FileReader {
     /// Starts to read. What is wrong comes with the first item.
     pub fn start(input: Input, layout: Layout) -> io::Result<Self> {
+        FileReader::spawn(layout, move |mut reading| reading.all(&input))
+    }
+
+    /// Starts to read bytes that are no file, by the rules of the standard input.
+    pub fn start_stream(data: impl Read + Send + 'static, layout: Layout) -> io::Result<Self> {
+        FileReader::spawn(layout, move |mut reading| reading.stream(data))
+    }
+
+    fn spawn(
+        layout: Layout,
+        read: impl FnOnce(ReaderThread<'_>) -> Result<(), Stop> + Send + 'static,
+    ) -> io::Result<Self> {
         let (sender, items) = mpsc::channel(BLOCKS_AHEAD);
         let counters = Arc::new(Counters::default());
         let counted = Arc::clone(&counters);
         let work = move || {
-            let mut reading = ReaderThread {
+            let reading = ReaderThread {
                 layout: &layout,
                 sender: &sender,
                 counters: &counted,
             };
-            match reading.all(&input) {
+            match read(reading) {
                 Ok(()) => {
                     let _ = sender.blocking_send(Ok(FileItem::End));
                 }

@@ -70,9 +70,11 @@ pub trait Listener: Send + Sync {
 }
 
 /// What made a job run.
+#[non_exhaustive]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum RunTrigger {
+    /// A command, or a program.
     Manual,
     /// A fire time of its schedule.
     Schedule,
@@ -84,6 +86,8 @@ pub enum RunTrigger {
     After,
 }
 
+/// How a run ended.
+#[non_exhaustive]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Outcome {
@@ -136,26 +140,37 @@ impl Outcome {
     }
 }
 
+/// What a run did: the JSON object of `--json`.
+#[non_exhaustive]
 #[derive(Clone, Debug, Serialize)]
 pub struct RunReport {
+    /// The job's name.
     pub job: String,
+    /// The run's own id, as in the ledger.
     pub run_id: Uuid,
+    /// How it ended.
     pub outcome: Outcome,
+    /// What made it run.
     pub trigger: RunTrigger,
+    /// When it began.
     pub started_at: Timestamp,
+    /// When it ended.
     pub finished_at: Timestamp,
+    /// How often it was tried.
     pub attempts: u32,
     /// The source's snapshot of the last attempt.
     pub snapshot: Option<Snapshot>,
     /// The tables of the last attempt, as far as it came.
     pub tables: Vec<TableReport>,
+    /// Why it was not committed.
     pub error: Option<ErrorReport>,
     /// Why it was skipped: another run has taken its work.
     #[serde(skip)]
-    pub elsewhere: Option<Elsewhere>,
+    pub(crate) elsewhere: Option<Elsewhere>,
 }
 
 /// What the source looked like when it was read.
+#[non_exhaustive]
 #[derive(Clone, Debug, Serialize)]
 pub struct Snapshot {
     /// The WAL position that the snapshot holds at least.
@@ -165,12 +180,16 @@ pub struct Snapshot {
 }
 
 /// One table of a run.
+#[non_exhaustive]
 #[derive(Clone, Debug, Serialize)]
 pub struct TableReport {
+    /// What was read.
     pub source: String,
+    /// What was written.
     pub target: String,
+    /// The job's mode.
     pub mode: Mode,
-    /// `binary` or `text`.
+    /// `binary`, `text` or `csv`.
     pub format: &'static str,
     /// Why text.
     pub format_reason: Option<String>,
@@ -204,20 +223,28 @@ pub struct TableReport {
 }
 
 /// An error, as scripts see it.
+#[non_exhaustive]
 #[derive(Clone, Debug, Serialize)]
 pub struct ErrorReport {
+    /// What went wrong.
     pub kind: ErrorKind,
+    /// In which step.
     pub phase: Phase,
+    /// Where.
     pub side: Side,
+    /// The relation that was being worked on.
     pub relation: Option<String>,
+    /// The SQLSTATE, where a server reported the error.
     pub sqlstate: Option<String>,
+    /// One line.
     pub message: String,
+    /// What to do about it.
     pub hint: Option<String>,
 }
 
 impl ErrorReport {
     /// With `log_values`, the server's message is appended.
-    pub fn new(error: &Error, log_values: bool) -> Self {
+    pub(crate) fn new(error: &Error, log_values: bool) -> Self {
         let message = match error.detail() {
             Some(detail) if log_values => format!("{error}; the server says: {detail}"),
             _ => error.to_string(),

@@ -10,6 +10,7 @@ use uuid::Uuid;
 use crate::config::spec::{Config, History, JobSpec, ServerSpec};
 use crate::error::{CurrentPhase, Error, ErrorKind, Phase, Result, Side};
 use crate::report::{Event, Listener, RunTrigger};
+use crate::run::fed::Fed;
 
 /// One run of one job.
 #[derive(Clone)]
@@ -35,6 +36,8 @@ pub struct JobContext {
     pub full: bool,
     /// Publish only if this many rows came, over all tables.
     pub rows: Option<u64>,
+    /// The program that gives the rows, where the library is used.
+    pub fed: Option<Arc<Fed>>,
     /// Receives the run's events.
     pub listener: Arc<dyn Listener>,
     /// What the run is doing.
@@ -117,6 +120,7 @@ impl RunContext {
                 run_id: Uuid::now_v7(),
                 full: false,
                 rows: None,
+                fed: None,
                 listener,
                 phase: CurrentPhase::default(),
             },
@@ -153,6 +157,7 @@ impl RunContext {
                 run_id: Uuid::now_v7(),
                 full: false,
                 rows,
+                fed: None,
                 listener,
                 phase: CurrentPhase::default(),
             },

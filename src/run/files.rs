@@ -1,10 +1,11 @@
 //! A source that is a directory, or the standard input: which files a job means, and their readers.
 
 use std::collections::BTreeMap;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use super::JobContext;
+use super::fed::{self, Column, Fed};
 use super::pipe::{file_error, silent_file};
 use crate::catalog::desc::{Inspected, RelationDesc};
 use crate::config::files::layout;
@@ -15,6 +16,7 @@ use crate::files::directory::{self, UnusablePath};
 use crate::files::layout::Layout;
 use crate::files::reader::{FileReader, Input, ReadError};
 use crate::pg::ident::QualifiedName;
+use crate::pg::session::Session;
 use crate::plan::Refusal;
 use crate::plan::column::CopyFormat;
 use crate::plan::copy::CopyPlan;
@@ -29,6 +31,10 @@ pub(super) struct FileSource {
     headers: Mutex<BTreeMap<QualifiedName, Vec<String>>>,
     /// The standard input can be opened only once.
     stdin: Mutex<Option<FileReader>>,
+    /// The program that gives the rows instead.
+    fed: Option<Arc<Fed>>,
+    /// What it needs to know of the columns that it gives.
+    fed_columns: Mutex<Vec<Column>>,
 }
 
 impl FileSource {
@@ -39,6 +45,8 @@ impl FileSource {
             stall_timeout: context.job.stall_timeout,
             headers: Mutex::default(),
             stdin: Mutex::default(),
+            fed: context.fed.clone(),
+            fed_columns: Mutex::default(),
         }
     }
 
@@ -89,6 +97,19 @@ impl FileSource {
         })
     }
 
+    /// Asks the target for the types of what a program gives, if it has to encode its values.
+    pub async fn learn_types(&self, target: &Session, tables: &[CopyPlan]) -> Result<()> {
+        let is_wanted = |fed: &Arc<Fed>| fed.wants_types();
+        let ([table], true) = (tables, self.fed.as_ref().is_some_and(is_wanted)) else {
+            return Ok(());
+        };
+        target.begin_reading(Phase::Inspect).await?;
+        let columns = fed::columns(target, table).await?;
+        target.end_reading(Phase::Inspect).await?;
+        *lock(&self.fed_columns) = columns;
+        Ok(())
+    }
+
     /// Reads the header, where there is one.
     async fn header(&self, spec: &TableSpec, file: &FileInput) -> Result<Option<Vec<String>>> {
         let mut reader = self.open(&file.name, &file.layout)?;
@@ -109,6 +130,12 @@ impl FileSource {
     }
 
     fn open(&self, name: &str, layout: &Layout) -> Result<FileReader> {
+        if let Some(fed) = &self.fed {
+            return fed.take_reader().ok_or_else(|| {
+                let what = "the rows of a program can be read only once";
+                Error::new(ErrorKind::Bug, Phase::CopyOut, Side::Local, what)
+            });
+        }
         let input = match &self.place {
             ServerPlace::Directory(path) => {
                 let path = directory::source(path, name).map_err(|refused| {
@@ -124,6 +151,9 @@ impl FileSource {
 
     /// Opens a table's file to read its rows. *Errors:* its header is not what was planned for.
     pub async fn reader(&self, table: &CopyPlan) -> Result<FileReader> {
+        if let Some(fed) = &self.fed {
+            fed.tell_ready(std::mem::take(&mut *lock(&self.fed_columns)));
+        }
         if let Some(reader) = lock(&self.stdin).take() {
             return Ok(reader);
         }

@@ -250,8 +250,12 @@ pub(super) async fn inspect_files(
         entry.constraints = constraints.remove(&entry.spec.target);
         inspected.push(entry);
     }
+    let plan = planned(context, inspected, (false, attempt), &actions, refused);
+    if let Ok(plan) = &plan {
+        files.learn_types(target, &plan.tables).await?;
+    }
     Ok(Inspection {
-        plan: planned(context, inspected, (false, attempt), &actions, refused),
+        plan,
         target: to,
         snapshot: None,
     })

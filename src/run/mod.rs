@@ -9,6 +9,7 @@ mod commit_resolution;
 mod context;
 mod copy;
 mod export;
+pub mod fed;
 mod files;
 mod gate;
 pub mod inspect;
@@ -17,6 +18,7 @@ mod leftovers;
 mod modes;
 pub mod pipe;
 mod preflight;
+pub mod read;
 mod retry;
 mod run_progress;
 mod sides;
@@ -43,6 +45,14 @@ use run_progress::RunProgress;
 
 /// Runs the job until it is committed, cancelled, or has failed finally. The report has the outcome.
 pub async fn run(run: &RunContext, cancelled: &Cancelled) -> RunReport {
+    run_to_end(run, cancelled).await.0
+}
+
+/// The same, with the error itself if it was not committed.
+pub async fn run_to_end(
+    run: &RunContext,
+    cancelled: &Cancelled,
+) -> (RunReport, Option<Arc<Error>>) {
     let mut progress = RunProgress::default();
     let (canceller, stop) = cancellation();
     // These two only tell the attempts to stop. The attempts end in good order and are waited for.
@@ -82,7 +92,7 @@ pub async fn run(run: &RunContext, cancelled: &Cancelled) -> RunReport {
     }
     let report = Arc::new(report);
     run.context.tell(Event::Finished(Arc::clone(&report)));
-    Arc::unwrap_or_clone(report)
+    (Arc::unwrap_or_clone(report), end.error)
 }
 
 /// Tries until it is done, or hopeless.

@@ -27,6 +27,7 @@ mod inheritance;
 mod key_actions;
 mod large;
 mod ledger;
+mod library;
 mod limits;
 mod marks;
 mod merge;

@@ -9,6 +9,7 @@ mod file_sink;
 mod file_source;
 mod judge;
 pub mod limit;
+mod program_sink;
 mod rows;
 mod sink;
 mod source;
@@ -16,9 +17,13 @@ pub mod stream;
 mod watch;
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use crate::error::{Error, ErrorKind, Phase, Result, Side};
+use bytes::Bytes;
+use tokio::sync::mpsc;
+
 use crate::files::reader::FileReader;
 use crate::files::writer::{FileWriter, Unpublished};
 use crate::pg::session::Session;
@@ -28,6 +33,7 @@ use crate::run::ledger::Quarantined;
 pub use file_sink::failed as write_error;
 pub use file_source::failed as file_error;
 pub use limit::RateLimit;
+pub use program_sink::hand_over;
 pub use watch::silent_file;
 
 /// The rows and bytes that a COPY has moved.
@@ -175,6 +181,31 @@ pub async fn copy_to_file(
         biased;
         moved = moving => moved,
         stalled = meter.watch(Some(source), None, plan, &pace) => Err(stalled),
+    }
+}
+
+/// Hands the rows of `plan.copy_out` to a program.
+///
+/// *Errors and cancellation:* as for [`copy`].
+pub async fn copy_to_program(
+    source: &Session,
+    plan: &CopyPlan,
+    pace: &Pace<'_>,
+    out: mpsc::Sender<Bytes>,
+) -> Result<Totals> {
+    let taken = AtomicU64::new(0);
+    let meter = watch::Meter::into_file(source.tap(), &taken, plan);
+    let (blocks, incoming) = channel::bounded(channel::CHANNEL_BYTES_MAX);
+    let moving = async {
+        tokio::try_join!(
+            source::pump(source, plan, &plan.copy_out, &meter, pace.limit, blocks),
+            program_sink::pump(incoming, out, &taken, pace.stall_timeout),
+        )
+    };
+    tokio::select! {
+        biased;
+        moved = moving => moved.map(|(totals, ())| totals),
+        stalled = meter.watch(Some(source), None, plan, pace) => Err(stalled),
     }
 }
 

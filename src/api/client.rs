@@ -1,0 +1,118 @@
+//! A client: where the server is, and the thread that talks to it.
+
+use std::fmt;
+
+use tokio::sync::oneshot;
+
+use super::driver::Driver;
+use super::load::LoadBuilder;
+use super::read::ReadBuilder;
+use super::{bug, wrong};
+use crate::config::one_off;
+use crate::config::spec::ServerSpec;
+use crate::error::{Result, Side};
+use crate::pg::session::{Session, SessionSettings};
+use crate::run::bounds::CLOSE_WAIT;
+
+/// A PostgreSQL server to load rows into and to read rows from.
+///
+/// ```no_run
+/// # async fn example() -> tableferry::Result<()> {
+/// let client = tableferry::Client::connect("service=warehouse").await?;
+/// # Ok(()) }
+/// ```
+///
+/// Each load and each read has a connection of its own. The client's connections are driven by one thread of its
+/// own: the program's runtime need not be tokio, and clones share the thread. To use more cores, connect again.
+#[derive(Clone)]
+pub struct Client {
+    pub(super) driver: Driver,
+    conninfo: String,
+}
+
+impl fmt::Debug for Client {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // The conninfo may hold a password.
+        f.debug_struct("Client").finish_non_exhaustive()
+    }
+}
+
+impl Client {
+    /// Logs in once, to find out whether that works.
+    ///
+    /// `conninfo` is what libpq takes: a URI or `key=value` pairs. What it does not say comes from a service file,
+    /// the environment (`PGHOST`, `PGSERVICE`, …), `.pgpass` and libpq's defaults; it may be empty.
+    ///
+    /// *Errors:* `Config` for a conninfo that is wrong or names files that cannot be read, `Auth`, `Tls`,
+    /// `Unreachable`, each with what was tried.
+    pub async fn connect(conninfo: &str) -> Result<Client> {
+        let client = Client {
+            driver: Driver::start()?,
+            conninfo: conninfo.to_owned(),
+        };
+        let server = client.server("server");
+        let settings = SessionSettings {
+            encoding: None,
+            lock_timeout: std::time::Duration::ZERO,
+            application_name: "tableferry".to_owned(),
+            replica: false,
+        };
+        let (sender, tried) = oneshot::channel();
+        let login = async move || {
+            let opened = Session::open(&server, Side::Target, &settings).await;
+            let done = match opened {
+                Ok(session) => {
+                    session.close(CLOSE_WAIT).await;
+                    Ok(())
+                }
+                Err(error) => Err(error),
+            };
+            let _ = sender.send(done);
+        };
+        client.driver.spawn(login).await?;
+        match tried.await {
+            Ok(done) => done.map(|()| client),
+            Err(_) => Err(bug("the login panicked")),
+        }
+    }
+
+    /// Loads rows into a table, whose name is read as SQL would: `sales.orders`, `sales."Orders"`.
+    pub fn load(&self, table: &str) -> LoadBuilder {
+        LoadBuilder::new(self.clone(), table)
+    }
+
+    /// Reads the rows of a table, a partitioned table or a view.
+    pub fn read(&self, relation: &str) -> ReadBuilder {
+        ReadBuilder::relation(self.clone(), relation)
+    }
+
+    /// Reads the rows that a query gives: one SELECT, VALUES, TABLE or WITH … SELECT. Its values may be parameters
+    /// `$1`, `$2`, …: see [`ReadBuilder::bind`]. It runs with an empty `search_path`: qualify names with their schema.
+    pub fn query(&self, sql: &str) -> ReadBuilder {
+        ReadBuilder::query(self.clone(), sql)
+    }
+
+    pub(super) fn server(&self, name: &str) -> ServerSpec {
+        one_off::database(name, self.conninfo.clone())
+    }
+}
+
+/// A relation's name. *Errors:* `Config`.
+pub(super) fn relation(name: &str) -> Result<crate::pg::ident::QualifiedName> {
+    crate::pg::ident::QualifiedName::parse(name)
+        .map_err(|error| wrong(format!("`{name}` is no relation's name: {error}")))
+}
+
+/// Columns' names. *Errors:* `Config`.
+pub(super) fn idents(names: &[String]) -> Result<Vec<crate::pg::ident::Ident>> {
+    let mut idents = Vec::with_capacity(names.len());
+    for name in names {
+        let ident = crate::pg::ident::Ident::parse(name)
+            .map_err(|error| wrong(format!("`{name}` is no column's name: {error}")))?;
+        if idents.contains(&ident) {
+            return Err(wrong(format!("column {ident} is named twice")));
+        }
+        idents.push(ident);
+    }
+    Ok(idents)
+}

@@ -1,0 +1,209 @@
+//! Reading: what is to be read, as typed rows or as blocks of COPY data.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::{mpsc, oneshot};
+use tokio_postgres::types::ToSql;
+
+use super::blocks::Blocks;
+use super::client::{Client, idents, relation};
+use super::format::Format;
+use super::from_row::FromRow;
+use super::rows::Rows;
+use super::{bug, wrong};
+use crate::config::spec::{FileSpec, Mode, ServerPlace, TableInput, TableSpec};
+use crate::config::{self, one_off};
+use crate::error::{Error, Result};
+use crate::files::layout::FileFormat;
+use crate::pg::ident::QualifiedName;
+use crate::report::log::LogListener;
+use crate::run::read::{self, BLOCKS_AHEAD, Batch, Parameters, Wanted};
+use crate::run::{JobContext, RunContext};
+
+/// What is to be read. [`ReadBuilder::rows`] and [`ReadBuilder::blocks`] begin it.
+///
+/// The rows are of one snapshot. Row security that would hide rows, missing privileges and unknown columns are
+/// errors before the first row.
+#[must_use = "reading begins with `rows` or `blocks`"]
+pub struct ReadBuilder {
+    client: Client,
+    what: ReadFrom,
+    columns: Vec<String>,
+    filter: Option<String>,
+    parameters: Parameters,
+    lock_timeout: Option<Duration>,
+    stall_timeout: Option<Duration>,
+}
+
+enum ReadFrom {
+    Relation(String),
+    Query(String),
+}
+
+impl fmt::Debug for ReadBuilder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // Parameters are values.
+        f.debug_struct("ReadBuilder").finish_non_exhaustive()
+    }
+}
+
+impl ReadBuilder {
+    pub(super) fn relation(client: Client, name: &str) -> Self {
+        ReadBuilder::of(client, ReadFrom::Relation(name.to_owned()))
+    }
+
+    pub(super) fn query(client: Client, sql: &str) -> Self {
+        ReadBuilder::of(client, ReadFrom::Query(sql.to_owned()))
+    }
+
+    fn of(client: Client, what: ReadFrom) -> Self {
+        ReadBuilder {
+            client,
+            what,
+            columns: Vec::new(),
+            filter: None,
+            parameters: Vec::new(),
+            lock_timeout: None,
+            stall_timeout: None,
+        }
+    }
+
+    /// The columns of a relation that are read, in their order. Default: all that are not generated.
+    pub fn columns<S: Into<String>>(mut self, columns: impl IntoIterator<Item = S>) -> Self {
+        self.columns = columns.into_iter().map(Into::into).collect();
+        self
+    }
+
+    /// A condition on a relation's rows, as in WHERE.
+    pub fn filter(mut self, condition: impl Into<String>) -> Self {
+        self.filter = Some(condition.into());
+        self
+    }
+
+    /// The value of the query's next parameter: of `$1`, then of `$2`, …
+    pub fn bind(mut self, value: impl ToSql + Sync + Send + 'static) -> Self {
+        self.parameters.push(Box::new(value));
+        self
+    }
+
+    /// How long to wait for a lock; default: 30 s.
+    pub fn lock_timeout(mut self, timeout: Duration) -> Self {
+        self.lock_timeout = Some(timeout);
+        self
+    }
+
+    /// How long nothing may move before the read is given up, because the server is not at work or because the program
+    /// takes no rows; default: 5 min.
+    pub fn stall_timeout(mut self, timeout: Duration) -> Self {
+        self.stall_timeout = Some(timeout);
+        self
+    }
+
+    /// Begins to read typed rows.
+    ///
+    /// *Errors:* why the rows cannot be read, or converted into `T`. *Cancellation:* nothing is left on the server.
+    pub async fn rows<T: FromRow>(self) -> Result<Rows<T>> {
+        let (sender, begun) = oneshot::channel();
+        let (batches, receiver) = mpsc::channel(BLOCKS_AHEAD);
+        let client = self.client.clone();
+        let (context, parameters) = self.context(&Format::text())?;
+        let wanted = Wanted::Rows {
+            parameters,
+            begun: sender,
+            batches,
+        };
+        let ended = start(&client, context, wanted).await?;
+        Rows::begin(begun, receiver, ended).await
+    }
+
+    /// Begins to read blocks of COPY data: each holds whole rows, or a part of one large row.
+    ///
+    /// *Errors:* why the rows cannot be read; `Config` for parameters with a format other than binary, because COPY
+    /// takes no parameters. *Cancellation:* nothing is left on the server.
+    pub async fn blocks(self, format: Format) -> Result<Blocks> {
+        if !self.parameters.is_empty() && format.format != FileFormat::Binary {
+            let error = wrong("COPY takes no parameters");
+            return Err(error.hinted("read binary blocks, or typed rows"));
+        }
+        let (blocks, receiver) = mpsc::channel(BLOCKS_AHEAD);
+        let client = self.client.clone();
+        let (context, parameters) = self.context(&format)?;
+        let wanted = Wanted::Blocks { parameters, blocks };
+        let ended = start(&client, context, wanted).await?;
+        Ok(Blocks::new(receiver, ended))
+    }
+
+    /// ReadFrom is read, as a job. *Errors:* `Config`.
+    fn context(self, format: &Format) -> Result<(JobContext, Parameters)> {
+        let (target, input) = match self.what {
+            ReadFrom::Relation(name) => {
+                let name = relation(&name)?;
+                (name.clone(), TableInput::Relation(name))
+            }
+            ReadFrom::Query(sql) => (
+                QualifiedName::new("public", "query"),
+                TableInput::Query(sql),
+            ),
+        };
+        if let TableInput::Query(_) = &input
+            && (self.filter.is_some() || !self.columns.is_empty())
+        {
+            return Err(wrong("columns and conditions belong into the query"));
+        }
+        if let (TableInput::Relation(_), false) = (&input, self.parameters.is_empty()) {
+            return Err(wrong("only a query takes parameters"));
+        }
+        let columns = idents(&self.columns)?;
+        let table = TableSpec {
+            input,
+            columns: (!columns.is_empty()).then_some(columns),
+            filter: self.filter,
+            file: FileSpec {
+                name: Some("(program)".to_owned()),
+                format: Some(format.format),
+                options: format.options()?,
+            },
+            ..TableSpec::whole(&target)
+        };
+        let job = one_off::job("read".to_owned(), Mode::Truncate, table);
+        let mut job = job.map_err(|error| bug(error.to_string()))?;
+        job.lock_timeout = self.lock_timeout.unwrap_or(job.lock_timeout);
+        job.stall_timeout = self.stall_timeout.unwrap_or(job.stall_timeout);
+        config::files::layout(&job, &job.table[&target]).map_err(wrong)?;
+        let source = self.client.server("source");
+        let program = one_off::files("program", ServerPlace::Standard);
+        let run = RunContext::one_off(job, source, program, None, Arc::new(LogListener));
+        Ok((run.context, self.parameters))
+    }
+}
+
+/// How a read ended. A channel of rows that is closed is not the end of the rows.
+pub(super) type ReadEnd = oneshot::Receiver<Result<()>>;
+
+async fn start(client: &Client, context: JobContext, wanted: Wanted) -> Result<ReadEnd> {
+    let (sender, ended) = oneshot::channel();
+    let task = async move || {
+        let done = read::read(&context, wanted).await;
+        let _ = sender.send(done);
+    };
+    client.driver.spawn(task).await?;
+    Ok(ended)
+}
+
+/// The error of a read that gives no more.
+pub(super) async fn end(ended: &mut Option<ReadEnd>) -> Result<()> {
+    match ended.take() {
+        Some(ended) => ended.await.unwrap_or_else(|_| Err(panicked())),
+        // The end was told before.
+        None => Ok(()),
+    }
+}
+
+pub(super) fn panicked() -> Error {
+    bug("the read panicked")
+}
+
+/// Rows and their size.
+pub(super) type Batches = mpsc::Receiver<Batch>;
