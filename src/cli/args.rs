@@ -77,11 +77,11 @@ pub(super) struct RunArgs {
 
 #[derive(Debug, ClapArgs)]
 pub(super) struct CopyArgs {
-    /// What is read: `-`, a path, SERVER#schema.table, or postgresql://…#schema.table
+    /// The source: `-`, a path, SERVER#schema.table, or postgresql://…#schema.table
     #[arg(value_name = "FROM")]
     pub from: String,
 
-    /// What is written: the same
+    /// The target: the same
     #[arg(value_name = "TO")]
     pub to: String,
 
@@ -97,27 +97,27 @@ pub(super) struct CopyArgs {
     #[arg(long, value_name = "FORMAT")]
     pub format: Option<String>,
 
-    /// Does the file's first line name its columns? [default: true for csv]
+    /// The first line has the column names [default: true for csv]
     #[arg(long, value_name = "true|false", num_args = 0..=1, default_missing_value = "true")]
     pub header: Option<bool>,
 
-    /// Between two values
+    /// The character that separates values (COPY's DELIMITER)
     #[arg(long, value_name = "CHARACTER", allow_hyphen_values = true)]
     pub delimiter: Option<String>,
 
-    /// What NULL is written as
+    /// The text that represents NULL (COPY's NULL)
     #[arg(long, value_name = "TEXT", allow_hyphen_values = true)]
     pub null: Option<String>,
 
-    /// Around values
+    /// The quoting character of csv (COPY's QUOTE)
     #[arg(long, value_name = "CHARACTER")]
     pub quote: Option<String>,
 
-    /// Before a quote within quotes
+    /// The character before a quote within quotes (COPY's ESCAPE)
     #[arg(long, value_name = "CHARACTER")]
     pub escape: Option<String>,
 
-    /// Columns in which a quoted NULL is NULL, too
+    /// Columns in which the NULL text is null even if it is quoted (COPY's FORCE_NULL)
     #[arg(long, value_name = "COLUMN,…", value_delimiter = ',')]
     pub force_null: Vec<String>,
 
@@ -129,7 +129,7 @@ pub(super) struct CopyArgs {
     #[arg(long, value_name = "COLUMN,…", value_delimiter = ',')]
     pub columns: Vec<String>,
 
-    /// What identifies a row, for merge and upsert [default: the primary key]
+    /// The columns that identify a row, for merge and upsert [default: the primary key]
     #[arg(long, value_name = "COLUMN,…", value_delimiter = ',')]
     pub key: Vec<String>,
 
@@ -137,11 +137,11 @@ pub(super) struct CopyArgs {
     #[arg(long = "where", value_name = "CONDITION")]
     pub filter: Option<String>,
 
-    /// Give up after such a silence: 30s, 2h [default: 5m]
+    /// Fail if no data moves for this long, such as 30s or 2h [default: 5m]
     #[arg(long, value_name = "DURATION")]
     pub stall_timeout: Option<String>,
 
-    /// Publish only if exactly this many rows came
+    /// Publish only if exactly this many rows were read
     #[arg(long, value_name = "N")]
     pub rows: Option<u64>,
 

@@ -1,4 +1,4 @@
-//! What a plan is: everything that moving one table needs, decided before a row moves.
+//! The data of a plan: everything that copying the tables of a job needs, decided before a row is copied.
 
 use crate::catalog::desc::RelationKind;
 use crate::catalog::mark::Mark;
@@ -11,25 +11,25 @@ use crate::plan::step::Transaction;
 use crate::plan::swap::types::Shadow;
 use crate::plan::used::{SeenLocks, Used};
 
-/// How all tables of a job will be copied.
+/// The plan of a job.
 #[derive(Clone, Debug, PartialEq)]
 pub struct JobPlan {
-    /// One a table; a table that others refer to comes before them.
+    /// The plans of the tables; referenced tables come first.
     pub tables: Vec<CopyPlan>,
-    /// Connections that load on each side. With one, everything is one transaction of the target;
-    /// what several load is committed before it is published.
+    /// Connections that load on each side. One worker loads in the publishing transaction; several workers
+    /// commit what they load before it is published.
     pub workers: u32,
-    /// The statements that began the source's snapshot.
+    /// The statements that begin the source's snapshot.
     pub snapshot: Vec<String>,
-    /// What the target does, one transaction after the other.
+    /// The target's transactions, in order.
     pub transactions: Vec<Transaction>,
-    /// What the servers tell of the locks, where the plan is shown.
+    /// Locks that only the servers know; filled in if the plan is shown.
     pub seen_locks: SeenLocks,
     /// Warnings about the whole job.
     pub warnings: Vec<String>,
 }
 
-/// Tables that one warning names.
+/// How many tables a warning names.
 const TABLES_NAMED_MAX: usize = 20;
 
 impl JobPlan {
@@ -39,7 +39,7 @@ impl JobPlan {
         tables.unwrap_or_default()
     }
 
-    /// The job's warnings, and those of its tables, each once with the names of its tables.
+    /// The warnings of the job and of its tables, each once with the names of its tables.
     pub fn all_warnings(&self) -> Vec<String> {
         let mut of_tables: Vec<(&str, Vec<&QualifiedName>)> = Vec::new();
         for table in &self.tables {
@@ -65,56 +65,56 @@ impl JobPlan {
     }
 }
 
-/// How one table will be copied.
+/// The plan of one table.
 #[derive(Clone, Debug, PartialEq)]
 pub struct CopyPlan {
-    /// What is read, for people: a relation's name, or `(query)`.
+    /// The source as messages name it: a relation, or `(query)`.
     pub source: String,
     /// The relation that is read; None for a query.
     pub source_relation: Option<QualifiedName>,
-    /// What is read.
+    /// The source's input.
     pub source_kind: RelationKind,
     /// The relation that is written.
     pub target: QualifiedName,
-    /// The file that is written instead.
+    /// The file that is written, if the target is a directory.
     pub target_file: Option<String>,
-    /// What the target is.
+    /// The kind of the target.
     pub target_kind: RelationKind,
     /// Triggers on the target fire.
     pub target_has_triggers: bool,
-    /// Where COPY writes.
+    /// How the rows are loaded.
     pub load: Load,
-    /// The mode looks for differences, but the target is empty, so that it is loaded directly.
+    /// The mode compares rows, but the target is empty, so it is loaded directly.
     pub must_be_empty: bool,
-    /// The columns that are written, in the order of both COPY statements.
+    /// The columns, in the order of both COPY statements.
     pub columns: Vec<ColumnPlan>,
-    /// The COPY format and, for text, why.
+    /// The COPY format and, for text, the reason.
     pub format: CopyFormat,
     /// `COPY (SELECT …) TO STDOUT (…)`.
     pub copy_out: String,
-    /// Statements that together read what `copy_out` reads, where the table is cut.
+    /// Statements that together read the same rows as `copy_out`, if the table is divided into ranges.
     pub ctid_ranges: Vec<String>,
     /// `COPY … FROM STDIN (…)`.
     pub copy_in: String,
-    /// Only what is new is read.
+    /// The watermark, if only new rows are read.
     pub watermark: Option<Watermark>,
-    /// How rejected rows are set aside; None where a rejected row fails the run.
+    /// How rejected rows are recorded; None if a rejected row fails the run.
     pub quarantine: Option<Quarantine>,
     /// How the rows of both sides are compared.
     pub comparison: Comparison,
     /// Sequences to move past the copied values.
     pub sequences: Vec<SequencePlan>,
-    /// Other relations of the target that writing rows locks.
+    /// Other relations of the target that are locked when rows are written.
     pub used: Used,
-    /// Bytes on the source's disk, where that is known.
+    /// Size on the source's disk in bytes, if known.
     pub bytes_estimate: Option<u64>,
-    /// Rows expected, for the progress bar.
+    /// The expected number of rows, for the progress bar.
     pub rows_estimate: Option<u64>,
     /// Warnings about the table.
     pub warnings: Vec<String>,
 }
 
-/// Where the target's COPY writes, and what makes the target's rows of it.
+/// Into which table COPY writes, and how its rows get into the target.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Load {
     /// Into the target itself.
@@ -126,19 +126,19 @@ pub enum Load {
 }
 
 impl CopyPlan {
-    /// What an error of the source is about: the relation that is read, or for a query the one
-    /// that it feeds.
+    /// The relation that an error of the source names: the relation that is read, or for a query the
+    /// target.
     pub fn read_relation(&self) -> &QualifiedName {
         self.source_relation.as_ref().unwrap_or(&self.target)
     }
 
-    /// What is written, for people: the relation's name, or the file's.
+    /// The target as messages name it: a relation, or a file.
     pub fn target_name(&self) -> String {
         let relation = || self.target.to_string();
         self.target_file.clone().unwrap_or_else(relation)
     }
 
-    /// The rows of the target that a refresh would replace, after FROM.
+    /// The rows of the target that the run replaces, as a FROM item.
     pub fn replaced_rows(&self) -> String {
         let scope = match &self.load {
             Load::Staged(staged) => match &staged.apply {
@@ -175,7 +175,7 @@ impl CopyPlan {
         }
     }
 
-    /// The FROM item with the rows that this run has written, before they are published.
+    /// The FROM item with the rows that this run has loaded, before they are published.
     pub fn loaded_from(&self) -> String {
         match &self.load {
             Load::Direct | Load::Staged(_) => self.target_from(),
@@ -183,7 +183,7 @@ impl CopyPlan {
         }
     }
 
-    /// How both sides are read and compared, if only differences are staged.
+    /// The statements of the comparison by streams, if the table is compared so.
     pub fn stream(&self) -> Option<&Stream> {
         match &self.load {
             Load::Staged(staged) => match &staged.way {
@@ -194,8 +194,7 @@ impl CopyPlan {
         }
     }
 
-    /// How the rows that differ are found, as the value of `compare`; None in modes that do not look
-    /// for them.
+    /// How differences are found, as the value of `compare`; None in modes that do not compare.
     pub fn compare(&self) -> Option<&'static str> {
         match &self.load {
             Load::Staged(staged) => match &staged.apply {
@@ -206,8 +205,7 @@ impl CopyPlan {
         }
     }
 
-    /// The target as a FROM item: without the rows of a plain table's inheritance children, which
-    /// are not this table's.
+    /// The target as a FROM item, without the rows of inheritance children.
     pub fn target_from(&self) -> String {
         match self.target_kind {
             RelationKind::Table => format!("ONLY {}", self.target.sql()),
@@ -221,21 +219,21 @@ impl CopyPlan {
     }
 }
 
-/// A sequence that belongs to a copied column.
+/// A sequence of a copied column.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SequencePlan {
     /// The column.
     pub column: Ident,
     /// The sequence.
     pub sequence: QualifiedName,
-    /// Moves it past the copied values, never back. Not undone by ROLLBACK, and harmless then.
+    /// Moves it past the copied values, never back. ROLLBACK does not undo this, which is harmless.
     pub sql: String,
 }
 
-/// What a run needs to know of a table with a watermark.
+/// The watermark of one table.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Watermark {
-    /// Gives the highest value as text.
+    /// Returns the highest value as text.
     pub read_value: String,
     /// The mark that this run will record, without the value.
     pub mark: Mark,

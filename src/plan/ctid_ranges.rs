@@ -6,10 +6,10 @@
 use crate::catalog::desc::{Inspected, RelationDesc};
 use crate::plan::copy::CopyPlan;
 
-/// A COPY that reads less than this is not worth its own.
+/// The smallest range that is worth a COPY of its own.
 pub const RANGE_BYTES_MIN: u64 = 4 << 20;
 
-/// Ranges for each worker: so many that the workers end at about the same time.
+/// Ranges per worker: enough for the workers to end at about the same time.
 const RANGES_PER_WORKER: u64 = 4;
 
 /// Since this version, a scan with conditions on `ctid` reads only the blocks of the range.
@@ -18,7 +18,7 @@ const RANGE_SCAN_VERSION: u32 = 140_000;
 /// One COPY: of a ctid range, or of a whole table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct CtidRange<'a> {
-    /// Which of the plan's tables.
+    /// The table's position in the plan.
     pub table: usize,
     /// The statement.
     pub copy_out: &'a str,

@@ -1,10 +1,10 @@
-//! `on_error = "quarantine"`: which errors are about a row, how a block of rows is taken apart to find
-//! it, how many rows may be rejected, and where judging rows one by one would not be exact.
+//! `on_error = "quarantine"`: which errors are caused by a row, how a block of rows is divided to find it,
+//! how many rows may be rejected, and which tables are refused because the result would not be exact.
 //!
-//! The server judges: rows are copied in blocks, each after a savepoint. When a block fails, it is copied
-//! again in parts, down to single rows. A row that fails alone, after all rows before it that were taken,
-//! is a rejected one. So whatever the server checks, in whatever way, is covered, and of rows that exclude
-//! each other the first one stays.
+//! The server decides: rows are copied in blocks, each after a savepoint. If a block fails, it is copied
+//! again in parts, down to single rows. A row that fails alone, after all accepted rows before it, is
+//! rejected. So every check of the server is covered, and of rows that conflict with each other the first
+//! one is kept.
 
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -21,31 +21,31 @@ use crate::plan::copy::Load;
 use crate::plan::refusal::Refusal;
 use crate::wording::counted;
 
-/// Rejected rows of a table, whatever the limit: each takes several round trips, and a row in
-/// `tableferry.rejected`.
+/// The most rejected rows of a table, whatever `reject_limit` says: each takes several round trips, and a
+/// row in `tableferry.rejected`.
 pub const REJECTED_MAX: u64 = 1_000_000;
 
-/// Reasons that an error names when too many rows are rejected.
+/// How many reasons an error names if too many rows are rejected.
 const REASONS_MAX: usize = 5;
 
-/// How the rejected rows of one table are kept.
+/// How the rejected rows of one table are recorded.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Quarantine {
-    /// The most of them that the run accepts.
+    /// `reject_limit`.
     pub limit: RejectLimit,
-    /// The places of the key's columns among those that are copied; none where not all are.
+    /// The positions of the key's columns among the copied ones; empty if not all of them are copied.
     pub key: Vec<usize>,
-    /// Keep whole rows, not only their keys.
+    /// `log_values`: record whole rows, not only their keys.
     pub log_values: bool,
     /// The column of the staging table that gets each row's line, before the others: rows are rejected there
     /// after the load, too.
     pub line: Option<Ident>,
-    /// The target's names of unique indexes that have other ones on the table that COPY writes.
+    /// The target's names of unique indexes, by their names on the staging table.
     pub names: BTreeMap<String, String>,
 }
 
-/// Plans it for one table, if the job asks for it. `columns` are those that are copied, `key` is what
-/// identifies a row.
+/// Plans it for one table, if the job asks for it. `columns` are the copied columns; `key` identifies a
+/// row.
 pub fn plan(
     job: &JobSpec,
     columns: &[&Ident],
@@ -95,16 +95,17 @@ pub fn written_format(format: &CopyFormat) -> CopyFormat {
     }
 }
 
-/// Can an error with this SQLSTATE be about a row? Values (class 22), constraints (class 23), an index
-/// entry that is too large, and what triggers raise. Any other error would not go away with the row.
+/// Can an error with this SQLSTATE be caused by a row? These are errors of values (class 22) and
+/// constraints (class 23), index entries that are too large, and errors that triggers raise. Any other
+/// error would occur without the row, too.
 pub fn is_of_a_row(sqlstate: &str) -> bool {
     sqlstate.starts_with("22")
         || sqlstate.starts_with("23")
         || matches!(sqlstate, "54000" | "P0001")
 }
 
-/// The parts in which rows that failed together are tried again. `failed` is the row, counted from 1,
-/// that the server named: it is tried alone, so it need not be right.
+/// Divides rows that failed together into the parts that are tried next. `failed` is the row, counted from
+/// 1, that the server named; it is tried alone, so a wrong number does no harm.
 pub fn parts(rows: &Range<usize>, failed: Option<usize>) -> Vec<Range<usize>> {
     let named = failed.filter(|row| (1..=rows.len()).contains(row));
     let cuts = match named {
@@ -116,7 +117,7 @@ pub fn parts(rows: &Range<usize>, failed: Option<usize>) -> Vec<Range<usize>> {
 }
 
 impl RejectLimit {
-    /// Are these too many, whatever is still to come?
+    /// Are these too many, whatever rows follow?
     pub fn is_exceeded(self, rejected: u64) -> bool {
         let most = match self {
             RejectLimit::Rows(rows) => rows.min(REJECTED_MAX),
@@ -125,7 +126,7 @@ impl RejectLimit {
         rejected > most
     }
 
-    /// Are these too many of the rows that were read?
+    /// Are these too many of all rows that were read?
     pub fn is_exceeded_by(self, rejected: u64, read: u64) -> bool {
         match self {
             RejectLimit::Rows(_) => self.is_exceeded(rejected),
@@ -135,7 +136,7 @@ impl RejectLimit {
         }
     }
 
-    /// What to say then, after the number of rows.
+    /// The text that follows the number of rows in the error.
     pub fn describe(self) -> String {
         match self {
             RejectLimit::Rows(rows) if rows <= REJECTED_MAX => {
@@ -149,21 +150,22 @@ impl RejectLimit {
     }
 }
 
-/// Why rows were rejected: how many for each reason.
+/// The reasons why rows were rejected, with the number of rows for each.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Reasons(BTreeMap<(String, String), u64>);
 
 impl Reasons {
-    /// One more.
+    /// Counts one more row.
     pub fn add(&mut self, sqlstate: &str, reason: &str) {
-        // As many as there are columns and constraints; a message of a trigger is no reason of ours.
+        // The number of reasons is bounded by the columns and constraints: messages that triggers raise are
+        // not among them.
         *self
             .0
             .entry((sqlstate.to_owned(), reason.to_owned()))
             .or_default() += 1;
     }
 
-    /// The most frequent ones, for a person.
+    /// The most frequent reasons, as a text.
     pub fn describe(&self) -> String {
         let mut all: Vec<_> = self.0.iter().collect();
         all.sort_by_key(|(_, rows)| std::cmp::Reverse(**rows));
@@ -181,7 +183,7 @@ impl Reasons {
     }
 }
 
-/// Refuses what would make the outcome depend on more than the rows themselves.
+/// Refuses triggers, keys and settings that would make the result depend on more than each row itself.
 pub fn check(
     job: &JobSpec,
     tables: &[Inspected],
@@ -281,7 +283,7 @@ fn check_table(
     }
 }
 
-/// Refuses tables that refer to each other: which row is bad depends on rows that come later.
+/// Refuses tables that reference each other: which row is rejected would depend on later rows.
 pub fn check_circle(job: &JobSpec, keys: &[(String, String)], refusals: &mut Vec<Refusal>) {
     if job.on_error != OnError::Quarantine || job.triggers == Triggers::Skip {
         return;

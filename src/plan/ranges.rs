@@ -20,18 +20,18 @@ pub struct RangeColumn {
     order: RangeOrder,
     source: Form,
     target: Form,
-    /// It may be NULL on one side at least.
+    /// It may be NULL on at least one side.
     nullable: bool,
 }
 
 /// How both servers order a key's column.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum RangeOrder {
-    /// By value, compared with literals of this type: an index serves.
+    /// By value, compared with literals of this type, so an index can be used.
     Value(&'static str),
-    /// A text by its bytes.
+    /// A text, by its bytes.
     Text,
-    /// By the bytes of what its output function prints.
+    /// By the bytes of its text output.
     Printed,
 }
 
@@ -79,13 +79,13 @@ fn innermost(ty: &TypeDesc) -> &TypeDesc {
     }
 }
 
-/// A point between two keys: the texts of its columns.
+/// A bound between keys: the texts of its columns.
 pub type Bound = Vec<String>;
 
 /// A range of keys.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Range {
-    /// From the first, included, to the second, excluded; None: no bound.
+    /// From the first bound (inclusive) to the second (exclusive); None means unbounded.
     Between(Option<Bound>, Option<Bound>),
     /// Keys with a NULL in them.
     Nulls,
@@ -97,7 +97,7 @@ impl Range {
         Range::Between(None, None)
     }
 
-    /// The parts that these bounds, in order, cut it into.
+    /// Divides the range at these bounds, which are in order.
     pub fn cut(&self, bounds: &[Bound]) -> Vec<Range> {
         let Range::Between(from, to) = self else {
             return vec![self.clone()];
@@ -112,7 +112,7 @@ impl Range {
     }
 }
 
-/// Neighbours become one range: a shorter WHERE.
+/// Merges adjacent ranges, for a shorter WHERE.
 fn joined(ranges: &[Range]) -> Vec<Range> {
     let mut list: Vec<Range> = Vec::new();
     for range in ranges {

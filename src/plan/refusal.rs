@@ -9,11 +9,11 @@ use crate::error::{Error, ErrorKind, Phase, Side};
 pub struct Refusal {
     /// For exit codes and JSON.
     pub kind: ErrorKind,
-    /// The side that has to change.
+    /// The side to change.
     pub side: Side,
-    /// The relation, as a person would write it.
+    /// The relation.
     pub relation: String,
-    /// The column, where it is about one.
+    /// The column, if it concerns one.
     pub column: Option<String>,
     /// What is wrong, without the relation.
     pub message: String,
@@ -23,7 +23,7 @@ pub struct Refusal {
 
 impl fmt::Display for Refusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // What is wrong with a pair of types begins with the column, or with a path into it.
+        // Messages about a pair of types begin with the column, or with a path within it.
         let of_column = self
             .column
             .as_ref()
@@ -34,7 +34,7 @@ impl fmt::Display for Refusal {
 }
 
 impl Refusal {
-    /// A pair of relations that do not fit.
+    /// A schema mismatch.
     pub(crate) fn mismatch(side: Side, relation: impl ToString, message: impl ToString) -> Self {
         Refusal {
             kind: ErrorKind::SchemaMismatch,
@@ -46,7 +46,7 @@ impl Refusal {
         }
     }
 
-    /// A privilege that lacks.
+    /// A missing privilege.
     pub(crate) fn permission(side: Side, relation: impl ToString, message: impl ToString) -> Self {
         Refusal {
             kind: ErrorKind::Permission,
@@ -70,10 +70,10 @@ impl Refusal {
     }
 }
 
-/// All reasons as the one error of a run, a line each.
+/// Combines all reasons into one error, with a line for each.
 pub fn to_error(refusals: &[Refusal]) -> Error {
     let first_of = |wanted: &dyn Fn(&Refusal) -> bool| refusals.iter().find(|r| wanted(r));
-    // A privilege is granted more easily than a schema is changed, so the schema names the error.
+    // A schema mismatch takes more work than a missing privilege, so it determines the kind of the error.
     let leading = first_of(&|r| r.kind != ErrorKind::Permission).or_else(|| refusals.first());
     let (kind, side) = leading.map_or((ErrorKind::Bug, Side::Local), |r| (r.kind, r.side));
     let message = match refusals {

@@ -4,15 +4,15 @@ use crate::catalog::desc::KeyActions;
 use crate::pg::ident::QualifiedName;
 use crate::plan::shared::Shared;
 
-/// What the plan of a table has to know of its job.
+/// The input of a table's plan besides the table.
 pub struct Setting<'a> {
-    /// Tells the table from the job's others.
+    /// The position of the table in the job, which makes names unique.
     pub number: usize,
-    /// Source and target are one database of one server.
+    /// Source and target are the same database of the same server.
     pub same_place: bool,
-    /// Where several workers load.
+    /// Set if several workers load.
     pub shared: Option<&'a Shared>,
-    /// The tables of the job that its foreign keys point to.
+    /// The tables of the job that its foreign keys reference.
     pub refers_to: Vec<QualifiedName>,
     /// All targets of the job.
     pub targets: &'a [QualifiedName],

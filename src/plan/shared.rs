@@ -9,13 +9,13 @@ use uuid::Uuid;
 use crate::config::spec::{JobSpec, Mode};
 use crate::pg::ident::{Ident, QualifiedName, fnv1a};
 
-/// What the names of all tables begin with that are not published yet.
+/// The prefix of the names of all tables that are not yet published.
 pub const TABLE_PREFIX: &str = "tableferry_";
 
-/// What the comment of a shadow begins with.
+/// The prefix of a shadow's comment.
 pub const SHADOW_MARK: &str = "tableferry: shadow of ";
 
-/// What the comment of a staging table begins with.
+/// The prefix of a staging table's comment.
 const STAGE_MARK: &str = "tableferry: staging of ";
 
 /// One attempt of one run.
@@ -27,17 +27,17 @@ pub struct Attempt {
     pub number: u32,
 }
 
-/// What the plans of a job's tables share when several workers load them.
+/// What the plans of a job's tables share if several workers load them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Shared {
     /// The job.
     job: String,
     attempt: Attempt,
-    /// How much of a table one COPY should read.
+    /// How many bytes of a table one COPY should read.
     pub range_bytes: u64,
 }
 
-/// Do staging tables stand in schema `tableferry`?
+/// Are staging tables created in schema `tableferry`?
 pub fn has_stages(job: &JobSpec) -> bool {
     job.loaders() > 1 && job.mode != Mode::Swap
 }
@@ -89,13 +89,13 @@ impl Shared {
     }
 }
 
-/// How the comments of all that a job makes end.
+/// The suffix of the comments of all tables that a job creates.
 pub fn of_job(job: &str) -> String {
     format!(" of job {job}")
 }
 
-/// Did a run of this job make the table, and not publish it? Only a run that holds the job's lock
-/// may drop it: then no other run of the job is alive.
+/// Was the table created by a run of this job, and not published? Only a run that holds the job's advisory
+/// lock may drop it, because then no other run of the job is alive.
 pub fn is_leftover(name: &str, comment: &str, job: &str) -> bool {
     let marked = [SHADOW_MARK, STAGE_MARK]
         .iter()

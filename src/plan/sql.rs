@@ -5,7 +5,7 @@ use crate::config::spec::{TableInput, TableSpec};
 use crate::pg::ident::{Ident, QualifiedName, quote_literal};
 use crate::plan::column::{ColumnPlan, CopyFormat};
 
-/// What of the source follows FROM.
+/// The source's FROM item.
 pub fn read_from(spec: &TableSpec, kind: RelationKind) -> String {
     match &spec.input {
         TableInput::Relation(name) if spec.children => name.sql(),
@@ -13,19 +13,19 @@ pub fn read_from(spec: &TableSpec, kind: RelationKind) -> String {
     }
 }
 
-/// What follows FROM: the relation, `ONLY` its own rows where it may have inheritance children, or
-/// the query in parentheses.
+/// The FROM item: the relation, with `ONLY` if it may have inheritance children, or the query in
+/// parentheses.
 pub fn from_item(input: &TableInput, kind: RelationKind) -> String {
     match input {
         TableInput::Relation(name) if kind.has_own_rows() => format!("ONLY {}", name.sql()),
         TableInput::Relation(name) => name.sql(),
-        // The line break keeps a comment at the query's end from swallowing the parenthesis.
+        // The line break ends a comment at the end of the query, so that the parenthesis is not part of it.
         TableInput::Query(query) => format!("({query}\n) AS \"source\""),
         TableInput::File(file) => format!("file {}", file.name),
     }
 }
 
-/// The SELECT that reads the columns, in their order.
+/// The SELECT of the columns, in their order.
 pub fn select(from: &str, columns: &[ColumnPlan], filter: Option<&str>) -> String {
     let list: Vec<String> = columns.iter().map(select_item).collect();
     let mut sql = String::from("SELECT ");
@@ -48,7 +48,7 @@ fn select_item(column: &ColumnPlan) -> String {
     }
 }
 
-/// Text of the configuration, ready for a closing parenthesis: a line break ends its last comment.
+/// Text of the configuration that a closing parenthesis can follow: a line break ends its last comment.
 pub fn closed(text: &str) -> String {
     if text.contains("--") {
         format!("{text}\n")
@@ -62,8 +62,8 @@ pub fn copy_out(select: &str, format: &CopyFormat) -> String {
     format!("COPY ({select}) TO STDOUT {}", format.options())
 }
 
-/// `COPY … FROM STDIN (…)`. Without columns there is no list, because `()` is no SQL: then all
-/// columns of the target are generated, or it has none, and COPY's own list is empty too.
+/// `COPY … FROM STDIN (…)`. Without columns the list is omitted, because `()` is not valid SQL. All columns
+/// of such a target are generated, or it has none, so COPY's default list is empty, too.
 pub fn copy_in(target: &QualifiedName, columns: &[ColumnPlan], format: &CopyFormat) -> String {
     copy_numbered_in(target, None, columns, format)
 }
@@ -89,7 +89,7 @@ pub fn copy_numbered_in(
     )
 }
 
-/// The same, with one column more.
+/// The same, with one more column.
 pub fn copy_in_with(
     target: &QualifiedName,
     columns: &[ColumnPlan],
@@ -106,16 +106,16 @@ pub fn copy_in_with(
     )
 }
 
-/// COPY into a table that was made in the same transaction, with rows that need no VACUUM.
+/// COPY with FREEZE, into a table that was created in the same transaction.
 pub fn frozen(copy_in: &str) -> String {
     format!("{}, FREEZE)", copy_in.strip_suffix(')').unwrap_or(copy_in))
 }
 
-/// Moves a sequence past its column's values, in the direction in which it counts and never back.
+/// Moves a sequence past its column's values, only in the direction of its increment.
 ///
-/// Without values there is nothing to pass: the sequence stays as it is, called or not. It keeps its
-/// step, because two servers may share the numbers between them (odd, even). Values after which it has
-/// no next one, and those outside of its bounds, don't count: the sequence would be exhausted.
+/// A column without values does not move its sequence. The sequence keeps its step, because two servers may
+/// share the numbers between them (odd, even). Values outside its bounds, and its last possible value, are
+/// ignored, because they would exhaust it.
 pub fn set_sequence(target: &RelationDesc, column: &Ident, sequence: &QualifiedName) -> String {
     let from = from_item(&TableInput::Relation(target.name.clone()), target.kind);
     let column = column.sql();
@@ -129,7 +129,7 @@ pub fn set_sequence(target: &RelationDesc, column: &Ident, sequence: &QualifiedN
              WHERE {column} BETWEEN {from_bound} AND {to_bound})"
         )
     };
-    // With CYCLE the last value has a next one.
+    // With CYCLE, the last value has a next one.
     let ascending = last(
         "max",
         "s.seqmin",

@@ -1,5 +1,5 @@
-//! A plan is the list of what will be done. The run carries out these steps, and `tableferry plan`
-//! prints them: neither knows another order, or another statement.
+//! A plan is a list of steps. The run carries them out, and `tableferry plan` prints them, so both have the
+//! same order and the same statements.
 
 use std::ops::Range;
 
@@ -8,82 +8,83 @@ use crate::error::Phase;
 /// One of the target's transactions.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Transaction {
-    /// Which of the plan's tables it publishes.
+    /// The positions of the tables that it publishes.
     pub tables: Range<usize>,
-    /// What is done, in order, up to COMMIT.
+    /// The steps up to COMMIT, in order.
     pub steps: Vec<Step>,
-    /// What follows COMMIT and takes nothing back when it fails.
+    /// The statements after COMMIT. If they fail, the transaction stays committed.
     pub after: Vec<Statement>,
 }
 
-/// One thing to do for the tables of a transaction.
+/// One step of a transaction.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Step {
     /// Begins the target's transaction.
     Begin,
-    /// Takes the job's advisory lock, and drops what dead runs of the job left.
+    /// Takes the job's advisory lock, and drops tables that killed runs of the job left behind.
     LockJob,
     /// Takes the advisory locks of the target's relations.
     LockTargets,
-    /// Counts the rows that will be replaced, for the guard.
+    /// Counts the rows that the run replaces, for the guard.
     CountReplaced,
     /// Runs one statement on the target.
     Statement(Statement),
-    /// Drops tables that hold the names of shadows, if a dead run left them; compares what is attached to
-    /// the targets with what the plan saw.
+    /// Drops tables with the names of shadows that a killed run left behind. Compares the targets'
+    /// attachments with those of the plan.
     FreeNames,
-    /// Compares the target's definitions with what the plan saw.
+    /// Compares the target's definitions with those of the plan.
     CompareDefinitions,
     /// Refuses targets that were empty when they were planned, and now have rows.
     CheckEmpty,
     /// Opens the workers' connections, in the source's snapshot.
     OpenWorkers,
-    /// Opens a connection that reads the target while both sides are compared, and locks what it reads.
+    /// Opens a connection that reads the target for `compare = "stream"`, and locks the tables that it
+    /// reads.
     OpenReader,
-    /// Makes the tables to load.
+    /// Creates the tables to load.
     Make,
     /// Copies all tables.
     Copy,
     /// Moves staged rows that the target would reject to `tableferry.rejected`.
     Judge,
-    /// Notes the snapshots on the target that are older than the rows.
+    /// Records the snapshots on the target that are older than the rows.
     NoteSnapshots,
     /// Ends the source's transaction.
     EndSnapshot,
-    /// Compares what was sent with what was taken, and asks the guard.
+    /// Compares the rows that the source sent with those that the target took, and applies the guard.
     Gate,
-    /// Refuses NULL and repeated keys in staging.
+    /// Refuses NULL and repeated keys in staging tables.
     CheckKeys,
-    /// Compares staging with the target and writes what differs; both again where something else may
-    /// have changed rows.
+    /// Compares staging tables with their targets and writes the differences. Repeats both if something
+    /// else may have changed rows.
     Apply,
-    /// Builds the indexes of shadows, side by side where there are several workers.
+    /// Builds the indexes of shadows; with several workers, in parallel.
     BuildIndexes,
     /// Compares both servers' checksums.
     CompareChecksums,
-    /// Writes the run's record.
+    /// Writes the run's record to the ledger.
     Record,
-    /// Waits until the noted snapshots are gone.
+    /// Waits until the recorded snapshots have ended.
     WaitForSnapshots,
-    /// Puts shadows into the places of their targets.
+    /// Replaces the targets by their shadows.
     ReplaceTargets,
-    /// Puts files into their places.
+    /// Renames temporary files to their names.
     PublishFiles,
 }
 
 /// One statement on the target.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Statement {
-    /// When it runs, for errors.
+    /// The phase that errors report.
     pub phase: Phase,
-    /// The table that it is about, by its place in the plan.
+    /// The position of the table that it concerns; None if it concerns all.
     pub table: Option<usize>,
     /// The statement.
     pub sql: String,
 }
 
 impl Statement {
-    /// About all tables.
+    /// A statement that concerns all tables.
     pub fn of_all(phase: Phase, sql: impl Into<String>) -> Self {
         Statement {
             phase,
@@ -92,7 +93,7 @@ impl Statement {
         }
     }
 
-    /// About one table.
+    /// A statement that concerns one table.
     pub fn of_table(phase: Phase, table: usize, sql: impl Into<String>) -> Self {
         Statement {
             table: Some(table),

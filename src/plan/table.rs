@@ -14,7 +14,7 @@ use crate::plan::staged::stream;
 use crate::plan::used::{self, Use, Used};
 use crate::plan::{checks, compare, ctid_ranges, pairs, quarantine, sql, staged, watermark};
 
-/// Plans one table. None where `refusals` got at least one entry.
+/// Plans one table. Returns None after adding at least one entry to `refusals`.
 pub fn plan(
     job: &JobSpec,
     inspected: &Inspected,
@@ -34,7 +34,7 @@ pub fn plan(
         TableInput::Relation(_) | TableInput::Query(_) => None,
     };
     if file.is_some() {
-        // Values stand in a file in its own order.
+        // The columns of a file come in the order of the file.
         let place = |pair: &ColumnPair<'_>| {
             let mut columns = source.columns.iter();
             columns.position(|column| column.name == pair.source.name)
@@ -58,7 +58,7 @@ pub fn plan(
     };
     let mut planned: Vec<ColumnPlan> = judged.iter().map(column_plan).collect();
     if file.is_some() {
-        // The target reads its own type's text.
+        // The target parses the text of its own type.
         planned
             .iter_mut()
             .for_each(|column| column.needs_text = None);
@@ -174,7 +174,7 @@ pub fn plan(
             None => sql::copy_out(&select, &format),
         },
         ctid_ranges,
-        // How much a view or a query reads is not known.
+        // The size of a view or a query is not known.
         bytes_estimate: (source.bytes_estimate > 0 || source.blocks.is_some())
             .then_some(source.bytes_estimate),
         copy_in,
@@ -187,7 +187,7 @@ pub fn plan(
         columns: planned,
         format,
         sequences,
-        // How many rows pass a filter is not known.
+        // The number of rows that satisfy `where` is not known.
         rows_estimate: source.rows_estimate.filter(|_| filter.is_none()),
         watermark: reading.map(|reading| reading.watermark),
         warnings,
@@ -207,7 +207,7 @@ fn refuse_itself(inspected: &Inspected, setting: &Setting<'_>, refusals: &mut Ve
     }
 }
 
-/// The conditions of the ranges that several workers read; empty if the table is read as a whole.
+/// The conditions of the ranges that several workers read; empty if the table is read whole.
 fn ctid_conditions(
     setting: &Setting<'_>,
     source: &RelationDesc,
@@ -246,7 +246,7 @@ fn both_exist<'a>(
     Some((inspected.source.as_ref()?, inspected.target.as_ref()?))
 }
 
-/// Chooses the table's format, which is one for all columns, and refuses what it cannot carry.
+/// Chooses the table's format, which is the same for all columns, and refuses columns that it cannot copy.
 fn choose(
     job: &JobSpec,
     inspected: &Inspected,
@@ -329,7 +329,7 @@ fn sequences(
         return planned;
     }
     for column in pairs.iter().map(|pair| pair.target) {
-        // A sequence may feed a text column too, whose values are not its numbers.
+        // A sequence may also be used by the default of a text column, whose values are not its numbers.
         if !matches!(
             number(&column.ty),
             Some("int2" | "int4" | "int8" | "numeric")
@@ -365,8 +365,8 @@ fn sequences(
     planned
 }
 
-/// What writing rows locks besides the target: tables that foreign keys point to, sequences that give
-/// values to columns that are not copied, and those that are moved.
+/// The relations that are locked besides the target when rows are written: tables that foreign keys
+/// reference, sequences of columns that are not copied, and sequences that are moved.
 fn used(
     job: &JobSpec,
     target: &RelationDesc,
@@ -375,7 +375,7 @@ fn used(
     sequences: &[SequencePlan],
 ) -> Used {
     let mut used = Used::new();
-    // Swap adds foreign keys when it publishes.
+    // `swap` adds foreign keys when it publishes.
     if job.triggers != Triggers::Skip && job.mode != Mode::Swap {
         let outer = target.foreign_keys.iter().map(|key| &key.to);
         for to in outer.filter(|to| !setting.targets.contains(to)) {
@@ -391,7 +391,7 @@ fn used(
     used
 }
 
-/// A type of numbers, through domains.
+/// Is it a number type, or a domain over one?
 fn number(ty: &TypeDesc) -> Option<&str> {
     match &ty.shape {
         TypeShape::Domain { base, .. } => number(base),

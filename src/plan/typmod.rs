@@ -1,21 +1,21 @@
-//! What the target's type modifier removes: digits, fractions of seconds, blanks.
+//! Information that the target's type modifier removes: digits, fractions of seconds, blanks.
 
 use crate::catalog::desc::{TypeDesc, TypeShape};
 use crate::plan::pairs;
 use crate::wording::counted;
 
-/// What the target's typmod does to the source's values.
+/// The effect of the target's typmod on the source's values.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Loss {
-    /// Nothing, or an error that the data causes.
+    /// None, or an error that depends on the data.
     None,
-    /// Something gets lost without an error.
+    /// Information is lost without an error.
     Silent(String),
     /// Every value is refused.
     Always(String),
 }
 
-/// What the target's typmod does to the source's values.
+/// The effect of the target's typmod on the source's values.
 pub fn loss(source: &TypeDesc, source_typmod: i32, target: &TypeDesc, target_typmod: i32) -> Loss {
     let (Some(from), Some(to)) = (pairs::key(source), pairs::key(target)) else {
         return Loss::None;
@@ -40,7 +40,7 @@ pub fn loss(source: &TypeDesc, source_typmod: i32, target: &TypeDesc, target_typ
     }
 }
 
-/// A type for people, with its typmod where that is known to be readable.
+/// A type with its typmod as in SQL, for types whose typmod can be formatted.
 pub fn with_typmod(ty: &TypeDesc, typmod: i32) -> String {
     if let TypeShape::Array(element) = &ty.shape {
         return format!("{}[]", with_typmod(element, typmod));
@@ -60,7 +60,7 @@ pub fn with_typmod(ty: &TypeDesc, typmod: i32) -> String {
     }
 }
 
-/// The same, as a cast writes it: there, `character` and `bit` alone mean a length of 1.
+/// The same for a cast, in which `character` and `bit` without a length mean a length of 1.
 pub fn for_sql(ty: &TypeDesc, typmod: i32) -> String {
     match pairs::key(ty) {
         Some("bpchar") if typmod < 0 => "bpchar".to_owned(),
@@ -86,8 +86,8 @@ fn numeric(from: &str, source_typmod: i32, target_typmod: i32) -> Loss {
     }
 }
 
-/// Precision and scale out of a numeric's typmod. The scale is an 11-bit signed number since
-/// version 15, where it may be negative; before, it was never above 1000.
+/// Precision and scale of a numeric's typmod. Since version 15, the scale is an 11-bit signed number that
+/// may be negative; before, it was at most 1000.
 fn numeric_parts(typmod: i32) -> (i32, i32) {
     let packed = typmod - 4;
     (packed >> 16 & 0xffff, ((packed & 0x7ff) ^ 1024) - 1024)
@@ -96,7 +96,8 @@ fn numeric_parts(typmod: i32) -> (i32, i32) {
 fn blanks(source: &TypeDesc, from: &str, source_typmod: i32, to: &str, target_max: i32) -> Loss {
     let source_max = match from {
         "varchar" if source_typmod >= 0 => Some(source_typmod - 4),
-        // Their blanks mean nothing, or there are none: what doesn't fit is an error.
+        // Their trailing blanks are not significant, or they have none. A value that is too long is an
+        // error.
         "bpchar" | "uuid" | "int2" | "int4" | "int8" | "float4" | "float8" | "numeric" => Some(0),
         "name" => Some(63),
         "#enum" => longest_label(source),
@@ -123,7 +124,7 @@ fn longest_label(ty: &TypeDesc) -> Option<i32> {
     i32::try_from(longest).ok()
 }
 
-/// Digits after the second: six unless the typmod says fewer.
+/// Fractional digits of seconds: six unless the typmod has fewer.
 fn seconds_digits(typmod: i32) -> i32 {
     if (0..=6).contains(&typmod) { typmod } else { 6 }
 }
@@ -139,8 +140,8 @@ fn seconds(source_digits: i32, target_digits: i32) -> Loss {
     }
 }
 
-/// An interval's typmod holds its fields (15 bits) and the digits after the second. Only what is
-/// finer than the finest field gets lost: `interval day` keeps years.
+/// An interval's typmod contains its fields (15 bits) and the fractional digits of seconds. Only fields
+/// finer than the finest one are lost: `interval day` keeps years.
 fn interval(source_typmod: i32, target_typmod: i32) -> Loss {
     let parts = |typmod: i32| {
         if typmod < 0 {
@@ -157,7 +158,7 @@ fn interval(source_typmod: i32, target_typmod: i32) -> Loss {
     seconds(source_digits, target_digits)
 }
 
-/// Bits of year, month, day, hour, minute and second in an interval's typmod.
+/// The bits of year, month, day, hour, minute and second in an interval's typmod.
 const FIELDS_BY_FINENESS: [i32; 6] = [1 << 2, 1 << 1, 1 << 3, 1 << 10, 1 << 11, 1 << 12];
 
 fn fineness(fields: i32) -> usize {

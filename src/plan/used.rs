@@ -4,14 +4,14 @@ use std::collections::BTreeMap;
 
 use crate::pg::ident::QualifiedName;
 
-/// How writing a table's rows uses a relation that is not a target of the job.
+/// How writing a table's rows uses another relation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Use {
-    /// Foreign keys look rows up.
+    /// Foreign keys look up rows in it.
     LooksUp,
-    /// The sequence is advanced.
+    /// The sequence advances.
     Advances,
-    /// Foreign keys with ON DELETE or ON UPDATE change rows.
+    /// ON DELETE or ON UPDATE actions change its rows.
     Changes,
 }
 
@@ -24,11 +24,11 @@ pub fn add_use(used: &mut Used, relation: QualifiedName, new: Use) {
     *entry = new.max(*entry);
 }
 
-/// The locks of a plan that only the servers know.
+/// Locks that are not known from the plan alone.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct SeenLocks {
-    /// The relations that planning has locked on the source. A run locks the same ones.
+    /// The relations that planning has locked on the source. A run locks the same relations.
     pub source: Vec<QualifiedName>,
-    /// The partitions, at every level, of the target's partitioned tables that a run locks.
+    /// The partitions, at all levels, of the target's partitioned tables that a run locks.
     pub partitions: BTreeMap<QualifiedName, Vec<QualifiedName>>,
 }

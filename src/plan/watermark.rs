@@ -17,16 +17,16 @@ use crate::plan::pairs;
 use crate::plan::refusal::Refusal;
 use crate::plan::sql::closed;
 
-/// What to add to a SELECT's WHERE.
+/// The condition that a watermark adds to a SELECT.
 #[derive(Debug, PartialEq, Eq)]
 pub struct WatermarkPlan {
-    /// The rows to read; None for all.
+    /// The condition on the rows to read; None for all rows.
     pub condition: Option<String>,
-    /// For the run.
+    /// The watermark of the table.
     pub watermark: Watermark,
 }
 
-/// How a type's values are compared and gone back from.
+/// How a type's values are compared, and how `watermark_overlap` is subtracted.
 enum Scale {
     Time(&'static str),
     Number(&'static str),
@@ -106,7 +106,7 @@ pub fn plan(
             let condition = condition(column, &scale, overlap, since, sees_transactions);
             Some(match new.as_slice() {
                 [] => condition,
-                // Rows that were not there at the last run, whatever their values and transactions.
+                // All rows of leaves that are new since the last run.
                 new => format!("{condition} OR tableoid IN ({})", new.join(", ")),
             })
         }
@@ -118,11 +118,11 @@ pub fn plan(
     })
 }
 
-/// From where a table is read.
+/// Which rows of a table are read.
 enum ReadFrom {
-    /// Everything is read again, for this reason.
+    /// All rows, for this reason.
     Over(String),
-    /// What came after the mark, and all of these leaves.
+    /// Rows after the mark, and all rows of these leaves.
     After(Vec<String>),
 }
 
@@ -153,7 +153,7 @@ fn start(since: &Mark, query: &str, source: &RelationDesc, now: &Present) -> Rea
     )
 }
 
-/// A `filter` and the watermark's condition as one.
+/// Combines `where` and the watermark's condition.
 pub fn and(filter: Option<&str>, condition: Option<&str>) -> Option<String> {
     match (filter, condition) {
         (Some(filter), Some(condition)) => Some(format!("({}) AND ({condition})", closed(filter))),
@@ -161,9 +161,9 @@ pub fn and(filter: Option<&str>, condition: Option<&str>) -> Option<String> {
     }
 }
 
-/// Rows of tables carry the transaction that wrote them.
+/// Rows of tables have `xmin`, the transaction that wrote them.
 fn sees_transactions(source: &RelationDesc) -> bool {
-    // System columns take the privilege for the whole table.
+    // Reading a system column needs SELECT on the whole table.
     source.privileges.select
         && matches!(
             source.kind,
@@ -182,7 +182,7 @@ fn scale(column: &ColumnDesc) -> Option<Scale> {
     })
 }
 
-/// What is subtracted from the last value.
+/// `watermark_overlap` as SQL.
 fn overlap(scale: &Scale, text: Option<&str>) -> Result<Option<String>, &'static str> {
     let Some(text) = text else {
         return Ok(None);
@@ -216,13 +216,13 @@ fn condition(
         terms.push(format!("{} >= {bound}", column.sql()));
     }
     if sees_transactions {
-        // Row headers hold the low 32 bits; the difference is taken around the circle.
+        // Row headers contain the low 32 bits of transaction IDs, so differences are computed modulo 2^32.
         terms.push(format!(
             "((xmin::pg_catalog.text::pg_catalog.int8 - {}) & 4294967295) < 2147483648",
             mark.xmin % (1 << 32)
         ));
     } else {
-        // Their place in the order is not known.
+        // NULLs have no place in the order.
         terms.push(format!("{} IS NULL", column.sql()));
         if mark.value.is_none() {
             terms.push("true".to_owned());
@@ -231,10 +231,10 @@ fn condition(
     terms.join(" OR ")
 }
 
-/// Numbers are infinite since this version.
+/// The first version with infinite numeric values.
 const INFINITY_VERSION: u32 = 140_000;
 
-/// Infinity, or NaN above it, would be the last value ever. So written that an index can answer it.
+/// Excludes infinity and NaN: after one of them no value would be new. The condition can use an index.
 fn read_value(
     spec: &TableSpec,
     column: &Ident,
@@ -258,7 +258,7 @@ fn read_value(
     format!("SELECT pg_catalog.max({column})::pg_catalog.text FROM {from} WHERE {filter}")
 }
 
-/// Says why a run reads everything again.
+/// The warning that says why a run reads all rows again.
 pub fn starts_over(relation: &QualifiedName, why: &str) -> String {
     format!("{relation}: {why}: everything is read again")
 }

@@ -16,7 +16,7 @@ pub(super) struct Alphabets {
     pub target: Alphabet,
 }
 
-/// What a server computed of some rows.
+/// The digest of some rows on one server.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Digest {
     pub rows: u64,
@@ -93,7 +93,7 @@ impl Digest {
     }
 }
 
-/// Sums are long; people compare their ends.
+/// The last digits of the sums, which are enough for a message.
 fn shown(digest: &Digest) -> String {
     let [first, second] = &digest.sums;
     format!("{} ({first}/{second})", counted(digest.rows, "row"))

@@ -34,7 +34,7 @@ pub struct JobContext {
     pub run_id: Uuid,
     /// Read all rows, also of tables with a watermark.
     pub full: bool,
-    /// Publish only if this many rows came, over all tables.
+    /// `--rows`: publish only if exactly this many rows were read, over all tables.
     pub rows: Option<u64>,
     /// The program that gives the rows, where the library is used.
     pub fed: Option<Arc<Fed>>,
@@ -108,7 +108,7 @@ impl RunContext {
         };
         let target = server(&job.target)?.clone();
         let history = match config.daemon.history {
-            // A directory has no place for a ledger.
+            // A directory has no ledger.
             History::Target if !target.is_database() => History::Local,
             other => other,
         };
@@ -141,7 +141,7 @@ impl RunContext {
 }
 
 impl RunContext {
-    /// A run of a job that no configuration has, and no ledger records.
+    /// A run of a job that is not in a configuration and is not recorded in a ledger.
     pub fn one_off(
         job: JobSpec,
         source: ServerSpec,

@@ -74,7 +74,7 @@ async fn target_connection_error(target: &Session) -> Error {
 struct CopyWork<'a> {
     context: &'a JobContext,
     current: TransactionContext<'a>,
-    /// Reads the target where only differences are staged.
+    /// The session that reads the target for `compare = "stream"`.
     reader: Option<&'a Session>,
     /// Tables that earlier transactions of the run have copied.
     before: usize,
@@ -82,7 +82,7 @@ struct CopyWork<'a> {
     tables: Vec<Mutex<TableCopy>>,
 }
 
-/// How far the copy of one table is.
+/// The progress of one table.
 #[derive(Default)]
 struct TableCopy {
     /// The number of ctid ranges that are not copied yet.
@@ -93,7 +93,7 @@ struct TableCopy {
     read: BTreeMap<usize, Totals>,
     rows_written: u64,
     rows_rejected: u64,
-    /// Rows of the target that were read to be compared.
+    /// Rows of the target that were read for the comparison.
     rows_compared: Option<u64>,
     workers: BTreeSet<usize>,
 }

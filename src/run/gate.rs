@@ -23,7 +23,7 @@ pub(super) async fn count_before(
     seen: &BTreeMap<QualifiedName, RelationDesc>,
 ) -> Result<RowsBefore> {
     let mut rows_before = RowsBefore::new();
-    // Where both sides are read to be compared, their rows are counted on the way.
+    // With `compare = "stream"`, the rows are counted while they are compared.
     for table in tables.iter().filter(|table| table.stream().is_none()) {
         let may_count = |desc: &RelationDesc| desc.privileges.select;
         if seen.get(&table.target).is_some_and(may_count) {
@@ -89,7 +89,7 @@ pub(super) fn check(
             ));
         }
         let taken = table.rows_written + rejected;
-        // Where only differences are staged, the copy itself has compared the numbers.
+        // With `compare = "stream"`, the copy has compared the numbers.
         let took_all = table.rows_read == taken || table.compare == Some("stream");
         if job.verify != Verify::None && !took_all {
             return Err(refused(
@@ -103,7 +103,7 @@ pub(super) fn check(
                     .to_owned(),
             ));
         }
-        // What is rejected is not published.
+        // Rejected rows are not published.
         let kept = table.rows_read.saturating_sub(rejected);
         let judged = match rows_before {
             Some(rows) => guard(&job.guard, rows, kept),

@@ -24,14 +24,14 @@ use crate::plan::used::SeenLocks;
 use crate::plan::{self, Inspected, Refusal};
 use crate::report::Snapshot;
 
-/// The source's transaction: all of it sees one snapshot.
+/// The source's transaction: all statements use one snapshot.
 const SNAPSHOT: &str = "ISOLATION LEVEL REPEATABLE READ READ ONLY";
 
 /// The result of inspecting both sides.
 pub struct Inspection {
     /// The plan, or every reason why there is none.
     pub plan: Result<JobPlan, Vec<Refusal>>,
-    /// The target's relations as the plan saw them.
+    /// The target's relations as they were described for the plan.
     pub target: BTreeMap<QualifiedName, RelationDesc>,
     /// The source's snapshot; files have none.
     pub snapshot: Option<Snapshot>,
@@ -115,7 +115,7 @@ pub async fn inspect(
     })
 }
 
-/// The same where the target is files. They are known by their names alone.
+/// The same for a target that is a directory. Its files need no description.
 pub(super) async fn inspect_export(
     context: &JobContext,
     source: &Session,
@@ -165,7 +165,7 @@ async fn begin_snapshot(
     Ok((expanded, locks, snapshot))
 }
 
-/// What is attached to the targets, and which foreign keys may change rows, as far as the mode asks.
+/// The attachments of the targets, and the foreign keys that may change rows, if the mode needs them.
 async fn attached(
     target: &Session,
     job: &JobSpec,
@@ -224,7 +224,8 @@ fn planned(
     }
 }
 
-/// The same where the source is files: what their headers name is paired with the target's columns.
+/// The same for a source that is a directory: the columns of the headers are paired with the target's
+/// columns.
 pub(super) async fn inspect_files(
     context: &JobContext,
     files: &FileSource,
@@ -240,7 +241,7 @@ pub(super) async fn inspect_files(
     let (mut attachments, actions) = attached(target, job, &names).await?;
     let mut constraints = constraints(target, job, &names, &to).await?;
     let mut refused = Vec::from_iter(ledger::refuse_stages(target, job).await?);
-    // A program that writes to the standard input may take its time.
+    // No snapshot is held while the header is read: the program that writes to standard input may be slow.
     target.end_reading(Phase::Inspect).await?;
     let mut inspected = Vec::with_capacity(tables.len());
     for spec in tables {
@@ -270,7 +271,7 @@ fn unlocked(lock: &LockTarget) -> Option<String> {
     ))
 }
 
-/// Is there something that only some rows fit into?
+/// Does the target have constraints or partitions that some rows may violate?
 fn is_in_partitions(target: Option<&RelationDesc>) -> bool {
     target.is_some_and(|desc| desc.kind == RelationKind::Partitioned || !desc.ancestors.is_empty())
 }
@@ -297,7 +298,7 @@ async fn snapshot(source: &Session) -> Result<Snapshot> {
         .await?;
     let micros: i64 = row.get(1)?;
     Ok(Snapshot {
-        // A server in recovery that has replayed nothing has no position yet.
+        // A server in recovery that has not replayed anything has no position.
         lsn: row.get::<Option<String>>(0)?.unwrap_or_default(),
         taken_at: Timestamp::from_microsecond(micros).unwrap_or_else(|_| Timestamp::now()),
     })
@@ -362,7 +363,7 @@ async fn plan_with(
     refuse(run, Some(source), target, inspected.plan).await
 }
 
-/// Adds what the servers would refuse.
+/// Adds the errors and warnings of the checks on the servers.
 async fn refuse(
     run: &RunContext,
     source: Option<&Session>,

@@ -95,7 +95,7 @@ pub async fn run_to_end(
     (Arc::unwrap_or_clone(report), end.error)
 }
 
-/// Tries until it is done, or hopeless.
+/// Makes attempts until one succeeds or its error is not retried.
 async fn attempts(
     run: &RunContext,
     stop: &Cancelled,

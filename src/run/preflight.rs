@@ -1,4 +1,4 @@
-//! Checks on the servers before a row moves: what the source would refuse to read, and the target to write.
+//! Checks on the servers before a row is copied: can the source be read, and the target be written?
 
 use super::{JobContext, RunContext, ledger};
 use crate::catalog::desc::RelationKind;
@@ -9,8 +9,8 @@ use crate::pg::session::Session;
 use crate::plan::copy::{CopyPlan, JobPlan};
 use crate::plan::{self, Refusal};
 
-/// Starts a query on the source for each view, query or computed column, and asks the target what it
-/// would refuse. Adds warnings to the plan. The source has its snapshot; the target is in no transaction.
+/// Starts a query on the source for each view, query or computed column, and checks the target. Adds
+/// warnings to the plan. The source has its snapshot; the target is in no transaction.
 ///
 /// *Errors:* the source's own, for example about a function that the role may not execute.
 pub(super) async fn check(

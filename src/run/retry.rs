@@ -23,19 +23,19 @@ pub fn can_pass(error: &Error) -> bool {
         | ErrorKind::SchemaMismatch
         | ErrorKind::DataRejected
         | ErrorKind::Guard
-        // `timeout` or `max_snapshot_age`: it would take as long again, and the latter would hold back
-        // the source's vacuum as long again, too.
+        // `timeout` or `max_snapshot_age`: a retry would take as long again, and hold back VACUUM on the
+        // source as long again.
         | ErrorKind::Timeout
         | ErrorKind::Cancelled
         | ErrorKind::Truncated
-        // What is in doubt may have been committed: an append would be there twice.
+        // The transaction may have been committed: a retry of an append would duplicate its rows.
         | ErrorKind::InDoubt
         | ErrorKind::Bug => false,
     }
 }
 
-/// The pauses before each further attempt: doubling, with jitter so that many jobs that lost the
-/// same server don't come back at once.
+/// The pauses before further attempts: they double, with jitter, so that jobs that lost the same server do
+/// not return at the same time.
 pub fn pauses(spec: &RetrySpec) -> impl Iterator<Item = Duration> + use<> {
     let max_backoff = spec.max_backoff;
     ExponentialBuilder::default()

@@ -14,9 +14,9 @@ use crate::report::{Event, Snapshot, TableReport};
 pub(super) struct RunProgress {
     /// The errors of the earlier attempts.
     pub failures: Vec<String>,
-    /// The ledger has told which run the fire belongs to.
+    /// The ledger has decided which run the fire belongs to.
     pub fire_claimed: bool,
-    /// With `atomic = false`: the tables that an earlier run of the same fire has published.
+    /// With `atomic = false`: the tables that earlier runs of the same fire have committed.
     pub committed_before: BTreeSet<String>,
     /// The listener has been told that the run has started.
     is_told: bool,
@@ -36,7 +36,7 @@ pub(super) struct WatermarkReached {
 }
 
 impl RunProgress {
-    /// Prepares for another attempt. With `atomic = false`, tables that are published stay so.
+    /// Prepares for another attempt. With `atomic = false`, committed tables stay committed.
     pub fn restart(&mut self, failed: &Error) {
         self.failures.push(failed.to_string());
         self.snapshot = None;
@@ -51,12 +51,12 @@ impl RunProgress {
         }
     }
 
-    /// The number of the attempt that is under way: 1 for the first.
+    /// The number of the current attempt, from 1.
     pub fn attempt_number(&self) -> u32 {
         u32::try_from(self.failures.len() + 1).unwrap_or(u32::MAX)
     }
 
-    /// Have this run and earlier runs of its fire published all of these tables?
+    /// Have this run and earlier runs of its fire committed all of these tables?
     pub fn are_committed(&self, tables: &[CopyPlan]) -> bool {
         tables
             .iter()

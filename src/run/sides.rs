@@ -1,5 +1,5 @@
-//! The sessions of one attempt. They are owned outside of the work that may be cancelled: whatever happens to
-//! that work, the servers are told to stop.
+//! The sessions of one attempt. They are owned outside of the future that may be cancelled, so that both
+//! servers can be cancelled, too.
 
 use futures_util::future::join_all;
 
@@ -13,12 +13,12 @@ use crate::pg::session::Session;
 #[derive(Default)]
 pub(super) struct Sides {
     pub source: Option<Session>,
-    /// The source, where it is files.
+    /// The source, if it is a directory.
     pub files: Option<FileSource>,
     pub target: Option<Session>,
     /// Holds the job's advisory lock if there are several transactions on the target.
     pub job_lock: Option<Session>,
-    /// Reads the target while both sides are compared.
+    /// Reads the target for `compare = "stream"`.
     pub reader: Option<Session>,
     /// The workers' sessions, if several workers load.
     pub pool: WorkerPool,
@@ -55,7 +55,7 @@ pub(super) fn opened(session: &Option<Session>, side: Side) -> Result<&Session> 
     session.as_ref().ok_or_else(gone)
 }
 
-/// What rows are read from.
+/// The source of rows.
 #[derive(Clone, Copy)]
 pub(super) enum SourceEnd<'a> {
     Server(&'a Session),

@@ -1,5 +1,5 @@
-//! The age of the source's snapshot. While it is held, the source's vacuum cannot remove rows that were
-//! deleted since, in any table.
+//! The age of the source's snapshot. While it is held, VACUUM on the source cannot remove rows of any table
+//! that were deleted since.
 
 use std::time::Duration;
 

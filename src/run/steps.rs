@@ -15,12 +15,12 @@ use crate::plan::copy::JobPlan;
 use crate::plan::step::{Statement, Step};
 use crate::report::Event;
 
-/// What steps leave for the steps that follow.
+/// Results of steps that later steps use.
 struct StepResults {
     before: RowsBefore,
     older_snapshots: OlderSnapshots,
     lookup: Option<CommitLookup>,
-    /// Where the tables and watermarks of this transaction begin in `progress`.
+    /// The positions in `progress` at which the tables and watermarks of this transaction begin.
     first_table: usize,
     first_reached: usize,
 }
@@ -60,7 +60,7 @@ async fn carry_out_step(
     let job = &run.context.job;
     let (tables, workers) = (current.tables(), current.plan.workers);
     let target = opened(&sides.target, Side::Target)?;
-    // Not by a method of `Sides`, which would borrow the pool, too.
+    // A method of `Sides` would also borrow the pool.
     let source = match (&sides.files, &sides.source) {
         (Some(files), _) => SourceEnd::Files(files),
         (None, source) => SourceEnd::Server(opened(source, Side::Source)?),

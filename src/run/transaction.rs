@@ -1,4 +1,4 @@
-//! One of the target's transactions, with what its steps need to know of the attempt.
+//! One of the target's transactions, with the data of the attempt that its steps need.
 
 use std::collections::BTreeMap;
 
@@ -12,17 +12,17 @@ use crate::plan::step::Transaction;
 /// The target's relations as they were described for the plan.
 pub(super) type PlannedRelations = BTreeMap<QualifiedName, RelationDesc>;
 
-/// One of the target's transactions, with what its steps need to know of the attempt.
+/// One of the target's transactions, with the data of the attempt that its steps need.
 #[derive(Clone, Copy)]
 pub(super) struct TransactionContext<'a> {
     pub plan: &'a JobPlan,
     pub transaction: &'a Transaction,
     pub planned: &'a PlannedRelations,
-    /// No other transaction of the run comes after it.
+    /// It is the last transaction of the run.
     pub last: bool,
-    /// How many workers have something to do.
+    /// The number of workers that have something to do.
     pub workers: usize,
-    /// How fast the source may be read, by all workers together.
+    /// The rate limit that all workers share.
     pub limit: Option<&'a RateLimit>,
     pub snapshot_age: &'a SnapshotAge,
 }

@@ -69,7 +69,7 @@ fn columns(entry: &Inspected) -> Vec<&str> {
         .collect()
 }
 
-/// Up to where the source's snapshot reaches, for a table that was just read in it.
+/// The new mark of a table that was just read in the source's snapshot.
 pub(super) async fn reached(
     source: &Session,
     table: &CopyPlan,
@@ -89,7 +89,7 @@ pub(super) async fn reached(
     }))
 }
 
-/// Records it in the transaction that publishes the rows.
+/// Records the marks in the transaction that publishes the rows.
 pub(super) async fn record(
     context: &JobContext,
     target: &Session,

@@ -1,5 +1,5 @@
-//! Mode `append`: the rows are added. With a watermark some are read again, so they are staged, and those
-//! whose keys are there are left out.
+//! Mode `append`: adds the rows. With a watermark, some rows are read again. So rows are staged, and rows
+//! whose keys exist on the target are left out.
 
 use super::{TransactionInput, common, upsert};
 use crate::plan::copy::Load;

@@ -11,7 +11,8 @@ const IMMEDIATE: &str = "SET CONSTRAINTS ALL IMMEDIATE";
 
 const DEFER: &str = "SET CONSTRAINTS ALL DEFERRED";
 
-/// Begins, and keeps other runs away. With `atomic = false` a session of its own has claimed the job.
+/// Begins the transaction and takes the advisory locks. With `atomic = false`, a separate session holds the
+/// job's advisory lock.
 pub fn begin(input: &TransactionInput<'_>) -> Vec<Step> {
     let mut steps = vec![Step::Begin];
     if input.job.atomic {
@@ -21,7 +22,7 @@ pub fn begin(input: &TransactionInput<'_>) -> Vec<Step> {
     steps
 }
 
-/// Locks all targets at once, so that what was planned stays true.
+/// Locks all targets in one statement, so that their definitions stay those of the plan.
 pub fn lock(input: &TransactionInput<'_>, mode: &str) -> Option<Step> {
     let names: Vec<String> = input.tables().map(|(_, t)| t.target.sql()).collect();
     let names = names.join(", ONLY ");
@@ -29,13 +30,13 @@ pub fn lock(input: &TransactionInput<'_>, mode: &str) -> Option<Step> {
     (!names.is_empty()).then(|| Step::Statement(Statement::of_all(Phase::Lock, sql)))
 }
 
-/// Tables that refer to each other in a circle: what may be checked at COMMIT is. In a transaction of one
-/// table there is no circle.
+/// Tables that reference each other in a circle: defers all constraints that are DEFERRABLE. A transaction
+/// of one table has no circle.
 pub fn defer_circle(input: &TransactionInput<'_>) -> Option<Step> {
     (input.circle && input.job.atomic).then(defer)
 }
 
-/// Rows that change one after the other pass through states that no constraint allows.
+/// While rows change one after the other, constraints may be violated temporarily.
 pub fn defer() -> Step {
     Step::Statement(Statement::of_all(Phase::Prepare, DEFER))
 }
@@ -47,7 +48,7 @@ pub fn load(input: &TransactionInput<'_>, beside: bool) -> Vec<Step> {
         steps.push(Step::CheckEmpty);
     }
     if input.job.on_error == OnError::Quarantine {
-        // What is checked at COMMIT is no longer about a row.
+        // An error at COMMIT cannot be attributed to a row.
         steps.push(Step::Statement(Statement::of_all(
             Phase::Prepare,
             IMMEDIATE,
@@ -66,7 +67,8 @@ pub fn load(input: &TransactionInput<'_>, beside: bool) -> Vec<Step> {
     steps
 }
 
-/// Judges what is staged. Its own constraints were checked at once; the target's can wait again.
+/// Finds staged rows that the target would reject. The staging table's constraints were checked at once;
+/// the target's are deferred again.
 pub fn judge(input: &TransactionInput<'_>) -> Vec<Step> {
     match input.job.on_error {
         OnError::Quarantine => vec![Step::Judge, defer()],
@@ -74,15 +76,15 @@ pub fn judge(input: &TransactionInput<'_>) -> Vec<Step> {
     }
 }
 
-/// The snapshot holds back the source's vacuum: it ends before the target does its part, unless it is
-/// needed for checksums.
+/// The snapshot holds back VACUUM on the source. It ends before the target's remaining steps, unless
+/// checksums need it.
 pub fn end_snapshot(input: &TransactionInput<'_>) -> Option<Step> {
     let from_files = |table: &CopyPlan| table.source_kind == RelationKind::File;
     let has_snapshot = !input.all.iter().any(from_files);
     (has_snapshot && input.is_last() && !compares(input)).then_some(Step::EndSnapshot)
 }
 
-/// Compares checksums where the job asks for it.
+/// Compares checksums if the job asks for it.
 pub fn checksums(input: &TransactionInput<'_>) -> Vec<Step> {
     let mut steps = Vec::new();
     if compares(input) {
@@ -98,7 +100,7 @@ fn compares(input: &TransactionInput<'_>) -> bool {
     input.job.verify == Verify::Checksum
 }
 
-/// Deferred constraints are checked while an error can still be told from a COMMIT that went wrong.
+/// Deferred constraints are checked before COMMIT, so that their errors differ from a failed COMMIT.
 pub fn check_constraints() -> Step {
     Step::Statement(Statement::of_all(Phase::Gate, IMMEDIATE))
 }
@@ -112,7 +114,7 @@ pub fn sequences<'a>(input: &'a TransactionInput<'a>) -> impl Iterator<Item = St
     })
 }
 
-/// Refreshes the planner's statistics. A shadow was analysed before it was published.
+/// Runs ANALYZE. A shadow was analyzed before it was published.
 pub fn analyze(input: &TransactionInput<'_>) -> Vec<Statement> {
     if !input.job.analyze || input.job.mode == Mode::Swap {
         return Vec::new();

@@ -1,4 +1,4 @@
-//! Mode `merge`: stages the rows, and makes the target the same by writing what differs.
+//! Mode `merge`: stages the rows, and writes the differences to the target.
 
 use super::{TransactionInput, common, upsert};
 use crate::plan::step::Step;

@@ -1,4 +1,5 @@
-//! What each mode does from beginning to end: a file a mode. `common.rs` has what several of them do.
+//! The steps of each mode from beginning to end, one file for each mode. `common.rs` has the steps that
+//! several modes share.
 
 mod append;
 mod common;
@@ -13,32 +14,32 @@ use crate::config::spec::{JobSpec, Mode};
 use crate::plan::copy::CopyPlan;
 use crate::plan::step::{Step, Transaction};
 
-/// What the steps of a transaction are made of.
+/// The input of a transaction's steps.
 pub(super) struct TransactionInput<'a> {
     pub job: &'a JobSpec,
     /// All tables of the job.
     pub all: &'a [CopyPlan],
-    /// Those that the transaction publishes.
+    /// The positions of the tables that the transaction publishes.
     pub tables: Range<usize>,
     pub workers: u32,
-    /// Tables refer to each other in a circle, and their foreign keys can be checked at the end.
+    /// Tables reference each other in a circle, and their foreign keys are deferrable.
     pub circle: bool,
 }
 
 impl<'a> TransactionInput<'a> {
-    /// The tables of the transaction, with their places in the plan.
+    /// The tables of the transaction, with their positions in the plan.
     fn tables(&self) -> impl Iterator<Item = (usize, &'a CopyPlan)> {
         let tables = self.all.iter().enumerate();
         tables.skip(self.tables.start).take(self.tables.len())
     }
 
-    /// No other transaction comes after it: the source's snapshot is not needed any longer.
+    /// Is it the last transaction? After it, the source's snapshot is not needed.
     fn is_last(&self) -> bool {
         self.tables.end == self.all.len()
     }
 }
 
-/// The target's transactions: one for all tables or, with `atomic = false`, one a table.
+/// The target's transactions: one for all tables or, with `atomic = false`, one for each table.
 pub(super) fn transactions(
     job: &JobSpec,
     all: &[CopyPlan],

@@ -1,5 +1,5 @@
-//! Mode `swap`: loads new tables beside the targets, builds all that these have, and puts them into the
-//! targets' places at once.
+//! Mode `swap`: loads new tables, builds everything that the targets have, and replaces all targets at
+//! once.
 
 use super::{TransactionInput, common};
 use crate::error::Phase;
@@ -11,15 +11,17 @@ use crate::plan::swap::types::Shadow;
 pub(super) fn steps(input: &TransactionInput<'_>) -> Vec<Step> {
     let mut steps = common::begin(input);
     steps.push(Step::CountReplaced);
-    // A new table is made of what is attached to the old one: no DDL may change that.
+    // The new table copies the attachments of the old one, so DDL on the old one is blocked.
     steps.extend(common::lock(input, "SHARE UPDATE EXCLUSIVE"));
     steps.push(Step::FreeNames);
-    // What several workers load is made in other transactions; this one's own defaults count for the rest.
+    // Several workers create their tables in their own transactions. This setting applies to the other
+    // statements.
     let own = Statement::of_all(Phase::Prepare, OWN_TABLESPACE);
     steps.push(Step::Statement(own));
     steps.extend(common::load(input, true));
     let has_young_rows = shadows(input).any(|(_, table, shadow)| {
-        // With one worker, only rows of other access methods are young, and nothing helps there.
+        // With one worker, only tables with other access methods have rows that are not frozen, and no wait
+        // would help.
         !shadow.frozen && !table.ctid_ranges.is_empty()
     });
     if has_young_rows {
@@ -53,7 +55,7 @@ fn shadows<'a>(
     })
 }
 
-/// Others can see what several workers have loaded: from here on, nobody else touches it.
+/// Tables that several workers loaded are visible to other sessions, so they are locked.
 fn lock_shadows(input: &TransactionInput<'_>) -> Option<Step> {
     let names: Vec<String> = shadows(input).map(|(_, _, s)| s.name.sql()).collect();
     let names = names.join(", ");

@@ -1,4 +1,4 @@
-//! Mode `truncate`: empties all targets and loads them, in one transaction.
+//! Mode `truncate`: truncates all targets and loads them in one transaction.
 
 use super::{TransactionInput, common};
 use crate::error::Phase;
@@ -19,8 +19,8 @@ pub(super) fn steps(input: &TransactionInput<'_>) -> Vec<Step> {
     steps
 }
 
-/// One statement, so that foreign keys among the tables are no obstacle. Never CASCADE: it would empty
-/// tables that nobody named.
+/// One statement, because TRUNCATE refuses tables that tables outside the statement reference. Never
+/// CASCADE: it would empty tables that the job does not name.
 fn truncate(input: &TransactionInput<'_>) -> Option<Step> {
     let names: Vec<String> = input.tables().map(|(_, t)| t.target_from()).collect();
     let sql = format!("TRUNCATE TABLE {}", names.join(", "));

@@ -20,7 +20,7 @@ pub(super) fn steps(input: &TransactionInput<'_>) -> Vec<Step> {
     steps
 }
 
-/// Drops the staging tables of several workers. A temporary one goes with its transaction.
+/// Drops the staging tables of several workers. Temporary ones are dropped at the end of their transaction.
 pub(super) fn drop_stages<'a>(input: &'a TransactionInput<'a>) -> impl Iterator<Item = Step> + 'a {
     input.tables().filter_map(|(at, table)| match &table.load {
         Load::Staged(staged) => {

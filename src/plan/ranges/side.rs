@@ -6,24 +6,24 @@ use crate::plan::checksum::{self, Alphabet, HASH};
 use crate::plan::compare::Comparison;
 use crate::plan::form::{AS_IT_IS, ComparedSide, Form};
 
-/// Buckets of a table without a key, by its rows' hashes. A power of two.
+/// Number of buckets of row hashes, for a table without a key. A power of two.
 pub const HASH_BUCKETS: usize = 64;
 
 /// One side of a table that is compared.
 #[derive(Clone, Debug)]
 pub struct SideSql<'a> {
-    /// What is compared.
+    /// The columns that are compared.
     pub comparison: &'a Comparison,
-    /// Which side.
+    /// The side.
     pub side: ComparedSide,
-    /// How its texts become the same bytes as the other side's.
+    /// How its texts are converted to the same bytes as the other side's.
     pub alphabet: Alphabet,
     /// The target's relation as a FROM item.
     pub target_from: String,
 }
 
 impl SideSql<'_> {
-    /// Rows and sums of all.
+    /// Returns the number of rows and the sums of all rows.
     pub fn digest(&self) -> String {
         checksum::digest(
             self.comparison,
@@ -33,8 +33,8 @@ impl SideSql<'_> {
         )
     }
 
-    /// Number, rows and sums of each of these ranges, which are disjoint and in order; without a key
-    /// of each bucket of hashes. A range without rows is left out.
+    /// Returns position, number of rows and sums for each of these ranges, which are disjoint and in order.
+    /// Without a key, it does so for each bucket of hashes. Ranges without rows are left out.
     pub fn digests(&self, ranges: &[Range]) -> String {
         if self.comparison.key.is_empty() {
             return format!(
@@ -59,8 +59,8 @@ impl SideSql<'_> {
         )
     }
 
-    /// Keys in these ranges, one of about `one_of` (a power of two), in order: the range's number,
-    /// and the texts of the key's columns.
+    /// Returns a sample of the keys in these ranges, about one of `one_of` (a power of two), in order: the
+    /// range's position, and the texts of the key's columns.
     pub fn sample(&self, ranges: &[Range], one_of: u64, limit: u64) -> String {
         let keys: Vec<String> = (0..self.comparison.key.len())
             .map(|at| format!("k{at}"))
@@ -75,7 +75,8 @@ impl SideSql<'_> {
             .iter()
             .map(|name| format!("{name}::pg_catalog.text"))
             .collect();
-        // Without the `s`, ORDER BY would take the texts, which have the same names.
+        // The alias `s` is needed: without it, ORDER BY would use the output texts, which have the same
+        // names.
         let sorted: Vec<String> = keys.iter().map(|name| format!("s.{name}")).collect();
         format!(
             "SELECT b, {} FROM (SELECT {} AS b, {} FROM {} WHERE {}) AS s \
@@ -92,9 +93,9 @@ impl SideSql<'_> {
         )
     }
 
-    /// Every row of these ranges: its key as text, its hash, and the number of the range of `tops`
-    /// that it lies in; ordered by key and hash, bytewise. Without a key: of these buckets, and the key
-    /// is empty.
+    /// Returns every row of these ranges: its key as text, its hash, and the position of its range in
+    /// `tops`, ordered by the bytes of key and hash. Without a key, these are buckets, and the key is
+    /// empty.
     pub fn stream(&self, ranges: &[Range], tops: &[Range]) -> String {
         let key: Vec<String> = self
             .comparison
@@ -115,7 +116,7 @@ impl SideSql<'_> {
         )
     }
 
-    /// The same for a table without a key: every row of these buckets, with an empty key.
+    /// The same for a table without a key: returns every row of these buckets, with an empty key.
     pub fn stream_buckets(&self, buckets: &[i32]) -> String {
         let list: Vec<String> = buckets.iter().map(ToString::to_string).collect();
         format!(
@@ -144,7 +145,7 @@ impl SideSql<'_> {
     }
 
     fn form(&self, column: &RangeColumn) -> Form {
-        // The text of a value is not its order: 1.5 and 1.50 are one number.
+        // Values are not ordered by their texts: 1.5 and 1.50 are equal.
         let compared = self
             .comparison
             .columns
@@ -153,7 +154,7 @@ impl SideSql<'_> {
         compared.map_or(AS_IT_IS, |one| one.form(self.side))
     }
 
-    /// What each of the key's columns is ordered by.
+    /// The expressions by which the key's columns are ordered.
     fn orders(&self) -> Vec<String> {
         let order = |column: &RangeColumn| {
             let form = match self.side {
@@ -172,7 +173,7 @@ impl SideSql<'_> {
         self.comparison.key.iter().map(order).collect()
     }
 
-    /// Is the key below, or not below, this bound?
+    /// The condition that the key is below this bound, or is not.
     fn compared(&self, operator: &str, bound: &Bound) -> String {
         let literals: Vec<String> = self
             .comparison
@@ -191,7 +192,7 @@ impl SideSql<'_> {
         )
     }
 
-    /// A column of the key is NULL; None where none can be.
+    /// The condition that a key column is NULL; None if none can be.
     fn nulls(&self) -> Option<String> {
         let list: Vec<String> = self
             .comparison
@@ -203,7 +204,7 @@ impl SideSql<'_> {
         (!list.is_empty()).then(|| format!("({})", list.join(" OR ")))
     }
 
-    /// Can keys have a NULL in them?
+    /// Can keys contain NULL?
     pub fn has_nulls(&self) -> bool {
         self.nulls().is_some()
     }
@@ -242,8 +243,8 @@ impl SideSql<'_> {
         }
     }
 
-    /// The number of the range that a key lies in, of disjoint ranges in order. For a key in none of
-    /// them, which a WHERE keeps out, it is anything.
+    /// The position of a key's range among disjoint ranges in order. It is undefined for a key in none of
+    /// them; a WHERE excludes such keys.
     fn number(&self, ranges: &[Range]) -> String {
         let nulls = ranges.iter().position(|range| *range == Range::Nulls);
         let starts: Vec<(usize, Option<&Bound>)> = ranges
@@ -261,7 +262,7 @@ impl SideSql<'_> {
         }
     }
 
-    /// Binary search, as nested CASEs.
+    /// A binary search as nested CASE expressions.
     fn search(&self, starts: &[(usize, Option<&Bound>)]) -> String {
         match starts {
             [] => "0".to_owned(),

@@ -5,8 +5,8 @@ use std::collections::BTreeSet;
 use super::quoted;
 use crate::catalog::attachments::Grant;
 
-/// The statements that give `object` (`TABLE "s"."t"`) exactly these privileges, whatever
-/// ALTER DEFAULT PRIVILEGES gave it when it was made.
+/// The statements that set exactly these privileges on `object` (`TABLE "s"."t"`), whatever ALTER DEFAULT
+/// PRIVILEGES granted when it was created.
 pub(super) fn acl(
     object: &str,
     owner: &str,
@@ -57,7 +57,7 @@ pub(super) fn acl(
     statements
 }
 
-/// A role as GRANT and CREATE POLICY take it.
+/// A role as GRANT and CREATE POLICY write it.
 pub(super) fn role(name: Option<&str>) -> String {
     name.map_or_else(|| "PUBLIC".to_owned(), quoted)
 }

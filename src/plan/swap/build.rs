@@ -1,4 +1,4 @@
-//! What the new table gets after it is loaded.
+//! The statements that complete the new table after it is loaded.
 
 use std::collections::BTreeMap;
 
@@ -10,11 +10,11 @@ use crate::catalog::attachments::{
 };
 use crate::pg::ident::QualifiedName;
 
-/// The indexes, each by itself. They lock out writers only, so that several connections can make
-/// them. An exclusion constraint makes its own, under a lock of its own.
+/// The indexes, each with its own statements. CREATE INDEX only blocks writers, so several connections can
+/// run it on one table. An exclusion constraint creates its own index under ACCESS EXCLUSIVE.
 ///
-/// ATTACH PARTITION gives each index of the parent the oldest index that is like it. So of indexes
-/// that are alike, the one that was attached is made first, by the same connection.
+/// ATTACH PARTITION attaches to each index of the parent the oldest matching index. So of matching indexes,
+/// the one that was attached is created first, by the same connection.
 pub(super) fn indexes(names: &Names, old: &Attachments) -> Vec<Vec<String>> {
     let indexes = old.indexes.iter().enumerate();
     let mut simple: Vec<(usize, &Index)> = indexes.filter(|(_, i)| !makes_own(i)).collect();
@@ -38,15 +38,15 @@ pub(super) fn indexes(names: &Names, old: &Attachments) -> Vec<Vec<String>> {
     made.into_iter().map(|(_, statements)| statements).collect()
 }
 
-/// `USING btree (v)` of `USING btree (v) WITH (fillfactor='60') WHERE …`, or a bit less: enough to
-/// find those that may be alike.
+/// Shortens `USING btree (v) WITH (fillfactor='60') WHERE …` to `USING btree (v)` or less, to find indexes
+/// that may match.
 fn columns_of(tail: &str) -> &str {
     let ends = [" WITH (", " INCLUDE (", " NULLS NOT DISTINCT", " WHERE "];
     let end = ends.iter().filter_map(|end| tail.find(end)).min();
     &tail[..end.unwrap_or(tail.len())]
 }
 
-/// EXCLUDE, and keys WITHOUT OVERLAPS.
+/// Is it EXCLUDE, or a key WITHOUT OVERLAPS?
 fn makes_own(index: &Index) -> bool {
     index.constraint.as_ref().is_some_and(|c| !c.plain)
 }
@@ -65,7 +65,7 @@ fn in_tablespace(index: &Index, sql: String) -> Vec<String> {
     }
 }
 
-/// Constraints, statistics, comments, labels.
+/// Constraints, extended statistics, comments and security labels.
 pub(super) fn build(names: &Names, old: &Attachments, analyze: bool) -> Vec<String> {
     let shadow = names.shadow.sql();
     let mut list = Vec::new();
@@ -178,7 +178,7 @@ fn create_statistics(names: &Names, number: usize, statistics: &Statistics) -> V
     list
 }
 
-/// Foreign keys to other shadows, publications, the table's comment, privileges.
+/// Foreign keys to other shadows, publications, the table's comment, and privileges.
 pub(super) fn attach(
     names: &Names,
     old: &Attachments,
@@ -235,7 +235,7 @@ pub(super) fn attach(
     list
 }
 
-/// The foreign keys to tables that stay: they lock those.
+/// The foreign keys to tables that are not swapped. Adding one locks the referenced table.
 pub(super) fn outer_keys(
     names: &Names,
     target: &QualifiedName,
@@ -247,7 +247,7 @@ pub(super) fn outer_keys(
     outer
         .map(|key| OuterKey {
             statements: add_foreign_key(&names.shadow.sql(), key, &to_table(key)),
-            // A partition needs its parent's keys before it is attached.
+            // A partition must have its parent's foreign keys before it is attached.
             after_rename: (!key.to_parts.is_empty() && old.partition.is_none())
                 .then(|| add_foreign_key(&target.sql(), key, &to_table(key))),
             reads_rows: key.validated,
@@ -262,7 +262,7 @@ fn to_table(key: &AttachedForeignKey) -> QualifiedName {
     QualifiedName::new(&key.to_schema, &key.to_name)
 }
 
-/// A key that points to a table which is swapped in the same job points to its shadow.
+/// A foreign key to a table that is swapped by the same job references that table's shadow.
 fn add_foreign_key(shadow: &str, key: &AttachedForeignKey, to: &QualifiedName) -> Vec<String> {
     let to = to.sql();
     let tail = key.tail.as_deref().unwrap_or_default();

@@ -2,8 +2,8 @@
 
 use crate::catalog::attachments::{Attachments, Grant, RowType};
 
-/// The differences between two sets of attachments, named for people. Two differences do not count: what
-/// only says what the role may do, and default privileges that are also granted explicitly.
+/// The differences between two sets of attachments, as a text. Two differences do not count: the privileges
+/// of the run's role, and default privileges that are also granted explicitly.
 pub fn differences(one: &Attachments, other: &Attachments) -> Vec<&'static str> {
     let mut found = Vec::new();
     macro_rules! compare {

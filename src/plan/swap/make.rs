@@ -4,10 +4,10 @@ use super::{Names, literal, option, quoted};
 use crate::catalog::attachments::{AttachedTrigger, Attachments, Column, IdentitySequence};
 use crate::pg::ident::QualifiedName;
 
-/// A role's or database's own default would put what has no TABLESPACE somewhere else.
+/// Otherwise, `default_tablespace` of a role or database would apply to objects without TABLESPACE.
 pub const OWN_TABLESPACE: &str = "SET LOCAL default_tablespace = ''";
 
-/// The constraint that keeps ATTACH PARTITION from reading the whole table under its lock.
+/// The constraint because of which ATTACH PARTITION does not scan the whole table under its lock.
 pub(super) const BOUND: &str = "tableferry_bound";
 
 pub(super) fn make(
@@ -60,7 +60,7 @@ fn row_type(shadow: &str, old: &Attachments) -> Vec<String> {
     list.extend(super::comment(&object, row_type.comment.as_ref()));
     let array = format!("{object}[]");
     list.extend(super::comment(&array, row_type.array_comment.as_ref()));
-    // ALTER DEFAULT PRIVILEGES says nothing about the types of tables.
+    // ALTER DEFAULT PRIVILEGES does not apply to the row types of tables.
     list.extend(super::acl::acl(
         &object,
         &old.owner,
@@ -76,7 +76,7 @@ pub(super) fn bound_condition(old: &Attachments) -> Option<&String> {
 }
 
 fn create(shadow: &str, old: &Attachments, server_version: u32) -> String {
-    // Since version 18 NOT NULL is a constraint with a name, and made as such.
+    // Since version 18, NOT NULL is a constraint with a name, and is created with it.
     let named_not_null = server_version >= 180_000;
     let columns: Vec<String> = old
         .columns
@@ -161,7 +161,8 @@ fn column_settings(shadow: &str, column: &Column) -> Vec<String> {
     list
 }
 
-/// The sequence of an identity column cannot change its table: a new one goes on where it stands.
+/// The sequence of an identity column cannot be moved to another table: a new sequence continues at its
+/// position.
 fn identity(
     names: &Names,
     number: usize,
@@ -203,8 +204,8 @@ fn identity(
     list
 }
 
-/// Made before the load, because the target's triggers fire for its rows. Those that a partition has
-/// of its parent, too: they make room for the parent's own when the partition is attached.
+/// Triggers are created before the load, because they fire for the loaded rows. This includes those that a
+/// partition inherits from its parent; they are dropped before the partition is attached.
 fn create_trigger(shadow: &str, old: &Attachments, trigger: &AttachedTrigger) -> Vec<String> {
     let on = format!(" ON {} ", old.sql_name);
     let definition = trigger

@@ -1,8 +1,8 @@
-//! Mode `swap`: which statements make a new table that has everything the old one has, and put it
-//! in the old one's place; or every reason why that cannot be.
+//! Mode `swap`: the statements that create a new table with everything that the old one has and replace the
+//! old table by it; or every reason why that is not possible.
 //!
-//! What the catalogue knows of a table, and what answers it (`catalog/attachments.sql` reads it, `compare`
-//! holds the new table against the old one before COMMIT):
+//! What the catalogs contain about a table, and how it is handled. `catalog/attachments.sql` reads it;
+//! `compare` compares the new table with the old one before COMMIT:
 //!
 //! | catalogue | answer |
 //! |---|---|
@@ -60,7 +60,7 @@ pub fn shadows(tables: &[CopyPlan]) -> impl Iterator<Item = (&CopyPlan, &Shadow)
     })
 }
 
-/// Turns the plans of a job's tables into plans that load shadows.
+/// Changes the plans of a job's tables to load shadows.
 pub fn plan(
     job: &JobSpec,
     tables: &[Inspected],
@@ -74,7 +74,7 @@ pub fn plan(
         .map(|table| shadow(&table.spec.target))
         .collect();
     for (inspected, plan) in tables.iter().zip(plans) {
-        // Tables that are published one by one have no shadows at the same time.
+        // Tables that are published one by one do not have shadows at the same time.
         let name = &inspected.spec.target;
         let alone = BTreeMap::from([shadow(name)]);
         let shadows = if job.atomic { &shadows } else { &alone };
@@ -132,7 +132,7 @@ fn into_shadow(
     plan: &mut CopyPlan,
 ) {
     plan.copy_in = sql::copy_in(&shadow.name, &plan.columns, &plan.format);
-    // Only the transaction that made the table can write frozen rows.
+    // Only the transaction that created the table can write frozen rows.
     let one_transaction = shared.is_none() || plan.ctid_ranges.is_empty();
     if one_transaction && shadow.attachments.access_method.as_deref() == Some("heap") {
         shadow.frozen = true;
@@ -148,8 +148,8 @@ fn into_shadow(
     plan.load = Load::Shadow(Box::new(shadow));
 }
 
-/// A shadow's name: where it is made and published in one transaction, always the same for one
-/// target, because one run at a time may write it.
+/// A shadow's name. If it is created and published in one transaction, the name is always the same for a
+/// target, because only one run at a time writes it.
 fn shadow_name(target: &QualifiedName, shared: Option<&Shared>) -> QualifiedName {
     match shared {
         Some(shared) => shared.shadow(target),
@@ -164,7 +164,7 @@ fn named(target: &QualifiedName, what: &str) -> QualifiedName {
     }
 }
 
-/// The names that exist only inside of the transaction.
+/// Names that exist only within the transaction.
 struct Names {
     shadow: QualifiedName,
     retired: QualifiedName,
@@ -178,7 +178,7 @@ impl Names {
         }
     }
 
-    /// The passing name of something whose own name is taken in its schema.
+    /// The temporary name of an object whose own name is in use in its schema.
     fn part(&self, schema: &str, kind: char, number: usize) -> QualifiedName {
         QualifiedName::new(
             schema,
@@ -202,7 +202,7 @@ fn literal(text: Option<&str>) -> String {
     }
 }
 
-/// `COMMENT ON what IS 'text'`; nothing where there is no comment.
+/// `COMMENT ON what IS 'text'`; None without a comment.
 fn comment(what: &str, text: Option<&String>) -> Option<String> {
     text.map(|text| format!("COMMENT ON {what} IS {}", literal(Some(text))))
 }
@@ -222,7 +222,7 @@ fn options(list: &[String]) -> String {
         .join(", ")
 }
 
-/// A refusal with the way out that always works.
+/// A refusal with the hint that always applies: another mode.
 fn cannot_follow(target: &RelationDesc, message: impl ToString) -> Refusal {
     Refusal::mismatch(Side::Target, &target.name, message).hinted("use `mode = \"merge\"`")
 }

@@ -1,4 +1,4 @@
-//! The statements that replace the old tables by the new ones, and their locks.
+//! The statements that replace the old tables by the new ones, and the locks that they need.
 //!
 //! All locks that other sessions may notice are taken first, in the usual order: views, parents, tables, their
 //! sequences, and last the tables that foreign keys reference. Other sessions may still use another order. So
@@ -12,7 +12,7 @@ use crate::catalog::attachments::{Attachments, Policy, View};
 use crate::pg::ident::QualifiedName;
 use crate::plan::copy::{CopyPlan, Load};
 
-/// The publishing moment of all of a job's tables that load a shadow.
+/// The publishing statements of all swapped tables of a job.
 pub fn publish_sql(tables: &[CopyPlan]) -> PublishSql {
     let swapped: Vec<(&CopyPlan, &Shadow)> = tables
         .iter()
@@ -33,8 +33,8 @@ pub fn publish_sql(tables: &[CopyPlan]) -> PublishSql {
     for (table, shadow) in &swapped {
         parts.swap.extend(rename(&table.target, shadow));
     }
-    // The view stays the same object, with its owner, privileges, comments, triggers and whatever
-    // depends on it; only its query is read again, and finds the new table under the old name.
+    // The view stays the same object, with its owner, privileges, comments, triggers and dependent objects.
+    // Only its query is parsed again, and refers to the new table by the old name.
     for (name, view) in &views {
         parts.swap.push(replace_view(name, view));
     }
@@ -48,7 +48,7 @@ pub fn publish_sql(tables: &[CopyPlan]) -> PublishSql {
     parts
 }
 
-/// The locks on what is no target of the job, each with what it blocks.
+/// The locks on relations that are not targets of the job, each with what it blocks.
 pub fn other_locks(tables: &[CopyPlan]) -> BTreeMap<QualifiedName, (&'static str, &'static str)> {
     let parts = publish_sql(tables);
     let moment = (
@@ -71,15 +71,15 @@ fn parent(old: &Attachments) -> Option<QualifiedName> {
     Some(QualifiedName::new(&partition.schema, &partition.name))
 }
 
-/// The DEFAULT partition, to which DETACH gives what the partition had, and from which ATTACH takes it.
+/// The DEFAULT partition, whose partition constraint changes with DETACH and ATTACH.
 fn beside(old: &Attachments) -> Option<QualifiedName> {
     let default = old.partition.as_ref()?.default.as_ref()?;
     Some(QualifiedName::new(&default.schema, &default.name))
 }
 
-/// Views first: a reader of a view that has come as far as the table would find it dropped. LOCK
-/// would lock all tables of a view; a change of its owner to the same one locks just the view. So it
-/// does with a sequence, which LOCK does not know.
+/// Views come first: a reader that has locked a view and then waits for its table would find the table
+/// dropped. LOCK would lock all tables of a view, but setting its owner to the same role locks only the
+/// view. This also works for sequences, which LOCK does not accept.
 fn lock(swapped: &[(&CopyPlan, &Shadow)], views: &BTreeMap<QualifiedName, &View>) -> PublishSql {
     let mut parts = PublishSql::default();
     for (name, view) in views {
@@ -195,8 +195,8 @@ fn replace_view(name: &QualifiedName, view: &View) -> String {
     )
 }
 
-/// What could not have its name as long as the old table was there; and policies, whose
-/// expressions may call the table by its name.
+/// Renames objects whose names were in use by the old table, and creates policies, whose expressions may
+/// contain the table's name.
 fn restore_names(target: &QualifiedName, shadow: &Shadow) -> Vec<String> {
     let names = Names::new(shadow.name.clone(), target);
     let old = &shadow.attachments;
@@ -256,7 +256,7 @@ fn restore_names(target: &QualifiedName, shadow: &Shadow) -> Vec<String> {
     if all_off {
         list.push(format!("ALTER TABLE {table} DISABLE TRIGGER ALL"));
     }
-    // What the new table has by itself is what it was made with, or its parent's.
+    // Triggers that exist already were created with the table, or are inherited from its parent.
     let changed = old.triggers.iter().filter(|trigger| {
         all_off
             || trigger

@@ -151,7 +151,7 @@ fn check_bound(
     }
 }
 
-/// Definitions of a shape that no known version writes.
+/// Definitions in a form that no known version writes.
 fn check_forms(target: &RelationDesc, old: &Attachments, refusals: &mut Vec<Refusal>) {
     let indexes = old
         .indexes
@@ -171,7 +171,7 @@ fn check_forms(target: &RelationDesc, old: &Attachments, refusals: &mut Vec<Refu
             format!("{what} {name} has a definition that swap does not know"),
         ));
     }
-    // The definition calls the row by the table's name, which the new table does not have yet.
+    // The definition refers to the row by the table's name, which the new table does not yet have.
     let checks = old.checks.iter().filter(|check| check.whole_row);
     let checks = checks.map(|check| ("constraint", &check.name));
     let indexes = old.indexes.iter().filter(|index| index.whole_row);
@@ -186,7 +186,7 @@ fn check_forms(target: &RelationDesc, old: &Attachments, refusals: &mut Vec<Refu
     }
 }
 
-/// ENABLE and DISABLE TRIGGER of the triggers of constraints, whose names are other ones in each table:
+/// ENABLE and DISABLE TRIGGER for the triggers of constraints. Their names differ from table to table, so
 /// only all of them can be disabled.
 fn check_states(
     target: &RelationDesc,
@@ -219,7 +219,7 @@ fn check_states(
     }
 }
 
-/// What follows, with a catch.
+/// Objects that are transferred with a restriction, as warnings.
 pub(super) fn warn(
     job: &JobSpec,
     target: &RelationDesc,

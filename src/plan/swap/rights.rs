@@ -103,8 +103,8 @@ pub(super) fn check(target: &RelationDesc, old: &Attachments, refusals: &mut Vec
     check_states(target, old, &mut lacks);
 }
 
-/// Triggers of constraints, and before version 15 those that a partition has of its parent, take a
-/// superuser to be disabled.
+/// Disabling triggers of constraints, and before version 15 triggers that a partition inherits from its
+/// parent, needs a superuser.
 fn check_states(target: &RelationDesc, old: &Attachments, lacks: &mut impl FnMut(String, String)) {
     if old.superuser {
         return;

@@ -3,46 +3,47 @@
 use crate::catalog::attachments::Attachments;
 use crate::pg::ident::QualifiedName;
 
-/// A new table that will take the target's place.
+/// A new table that replaces the target.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Shadow {
-    /// Its name until then.
+    /// Its name until it replaces the target.
     pub name: QualifiedName,
     /// The old table's name from then until it is dropped, in the same transaction.
     pub retired: QualifiedName,
-    /// Before the load: the table and all that has a say in which rows it takes.
+    /// Before the load: creates the table, its constraints on rows, and its triggers.
     pub make: Vec<String>,
-    /// After the load: the statements of each index, which may all be made at the same time.
+    /// After the load: the statements of each index. Indexes may be created in parallel.
     pub indexes: Vec<Vec<String>>,
-    /// Then: constraints, statistics, comments.
+    /// After the indexes: constraints, extended statistics, comments.
     pub build: Vec<String>,
-    /// When all shadows of the job are built: what refers to other shadows, and privileges last,
-    /// because the owner's own may be among those that lack.
+    /// After all shadows of the job have been built: references to other shadows, and at last privileges,
+    /// because the owner's own privileges may be revoked.
     pub attach: Vec<String>,
-    /// In the publishing moment: foreign keys to tables that are not swapped.
+    /// While publishing: foreign keys to tables that are not swapped.
     pub outer_keys: Vec<OuterKey>,
-    /// Its rows are visible to every snapshot, however old; else an older one finds the table empty.
+    /// Its rows are frozen, so they are visible to every snapshot. Otherwise the table is empty for older
+    /// snapshots.
     pub frozen: bool,
-    /// What the old table has, for comparing.
+    /// The attachments of the old table, to compare the new table with.
     pub attachments: Attachments,
 }
 
-/// The statements of the publishing moment.
+/// The statements that publish.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct PublishSql {
-    /// Takes every lock that readers could notice: a statement for each relation.
+    /// Take every lock that blocks readers, one statement per relation.
     pub lock: Vec<(QualifiedName, String)>,
-    /// Keeps writers away from the tables that foreign keys point to.
+    /// Block writers of the tables that foreign keys reference.
     pub lock_referenced: Vec<(QualifiedName, String)>,
-    /// Adds those foreign keys to the shadows, before the locks are taken.
+    /// Add those foreign keys to the shadows before the locks are taken.
     pub keys: Vec<String>,
-    /// Adds them under the locks, where the tables are small: these to the shadows,
+    /// Add them under the locks if the tables are small: these to the shadows,
     pub keys_early: Vec<String>,
     /// and these to the renamed tables.
     pub keys_late: Vec<String>,
-    /// The tables that this reads.
+    /// The tables that the check of these keys reads.
     pub keys_read: Vec<QualifiedName>,
-    /// Changes catalogues only.
+    /// Replace the tables. These statements only change catalogs.
     pub swap: Vec<String>,
 }
 
@@ -55,8 +56,8 @@ pub struct OuterKey {
     /// Adds it to the renamed table. A foreign key to a partitioned table also has a constraint for each
     /// partition, which PostgreSQL names after the table that the key is added to.
     pub after_rename: Option<Vec<String>>,
-    /// All rows are looked up.
+    /// All rows are checked.
     pub reads_rows: bool,
-    /// The table that it points to, and that one's partitions.
+    /// The referenced table and its partitions.
     pub tables: Vec<QualifiedName>,
 }

@@ -1,4 +1,4 @@
-//! The target's half where it is a file: a writer takes the blocks.
+//! The target's side of a copy into a file: passes blocks to the writer.
 
 use super::channel::{Item, Receiver};
 use super::watch::{Meter, WaitsFor};
@@ -6,7 +6,7 @@ use crate::error::{Error, ErrorKind, Phase, Result, Side};
 use crate::files::writer::{FileWriter, Unpublished};
 use crate::plan::copy::CopyPlan;
 
-/// Writes until the end has been announced, and waits until the disk has it all.
+/// Writes blocks until the end is announced, and waits until the file is synced.
 pub(super) async fn pump(
     mut writer: FileWriter,
     plan: &CopyPlan,
@@ -45,7 +45,7 @@ pub fn failed(file: &str, phase: Phase, error: std::io::Error) -> Error {
             ErrorKind::Permission
         }
         std::io::ErrorKind::NotFound => ErrorKind::Config,
-        // A full disk does not mend itself within the pauses between attempts.
+        // A retry would not help if the disk is full.
         _ => ErrorKind::DataRejected,
     };
     Error::new(kind, phase, Side::Target, format!("{file}: {error}")).caused_by(error)

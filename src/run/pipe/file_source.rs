@@ -1,4 +1,4 @@
-//! The source's half where it is a file: the reader has found the rows and undone the compression.
+//! The source's side of a copy from a file. The reader has decompressed the file and found its rows.
 
 use super::Totals;
 use super::channel::Sender;

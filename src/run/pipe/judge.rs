@@ -1,5 +1,5 @@
-//! The target's half where rejected rows are set aside: copies blocks of rows, each after a savepoint,
-//! and finds the rows in a block that the target refuses.
+//! The target's side of a copy with `on_error = "quarantine"`: copies blocks of rows, each after a
+//! savepoint, and finds the rows of a block that the target rejects.
 
 use std::ops::Range;
 
@@ -24,28 +24,28 @@ use crate::plan::copy::CopyPlan;
 use crate::plan::quarantine::{self, Quarantine, Reasons};
 use crate::run::ledger::{Quarantined, Rejection};
 
-/// The rows of a block, or one row that is longer: what the channel holds meanwhile is the next one.
+/// The size of a block, or of one longer row. The channel holds the next block in the meantime.
 pub const JUDGED_BLOCK_BYTES_MAX: usize = CHANNEL_BYTES_MAX;
 
-/// The longest row that is kept; of a longer one only the key is.
+/// The longest row that is recorded whole. Of a longer row, only the key is recorded.
 const ROW_BYTES_MAX: usize = 1 << 20;
 
 /// The longest row of a file: with a quote too many, what follows it may be one row up to the file's end.
 const FILE_ROW_BYTES_MAX: usize = 64 << 20;
 
-/// Before each attempt; the one before has been successful.
+/// Runs before each attempt: the previous attempt has succeeded.
 const NEXT: &str = "RELEASE SAVEPOINT tableferry_rows; SAVEPOINT tableferry_rows";
 
-/// What the target took, and what it did not.
+/// The numbers of rows that the target accepted and rejected.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Judged {
     pub written: u64,
     pub rejected: u64,
 }
 
-/// Writes until the end has been announced. Rejected rows are recorded in the same transaction.
+/// Writes rows until the end is announced. Rejected rows are recorded in the same transaction.
 ///
-/// *Errors:* `DataRejected` when there are too many of them; whatever is not about a row.
+/// *Errors:* `DataRejected` if too many rows are rejected; every error that is not caused by a row.
 pub(super) async fn pump(
     target: &Session,
     plan: &CopyPlan,
@@ -80,7 +80,7 @@ pub(super) async fn pump(
         let item = tokio::select! {
             biased;
             item = incoming.recv() => item,
-            // A target that is gone would be noticed only when the source has sent its next row.
+            // Otherwise a closed target would be noticed only when the source sends its next row.
             () = target.tap().error_arrived() => {
                 target.run(Phase::CopyIn, "SELECT 1").await.map_err(|error| error.on(&plan.target))?;
                 target.tap().forget_error();
@@ -91,7 +91,7 @@ pub(super) async fn pump(
             Some(Item::Block(block)) => {
                 rows.push(&block.bytes).map_err(torn)?;
                 if rows.whole_bytes() >= JUDGED_BLOCK_BYTES_MAX {
-                    // Its room in the channel is for the next block's rows.
+                    // Dropping the block frees its bytes in the channel for the next one.
                     drop(block);
                     judge.load(&rows.take()).await?;
                 }
@@ -152,7 +152,7 @@ struct Judge<'a> {
     quarantined: Quarantined<'a>,
     statement: Statement,
     savepoint: Savepoint,
-    /// Of the block at hand.
+    /// Counts of the current block.
     rejections: Vec<Rejection>,
     reasons: Reasons,
     judged: Judged,
@@ -189,7 +189,7 @@ impl Judge<'_> {
         recorded.await.map_err(|error| error.on(&self.plan.target))
     }
 
-    /// Copies some rows. The inner error is about one of them: then none is there.
+    /// Copies some rows. The inner error is caused by one of them; then none of them is on the target.
     async fn attempt(&mut self, rows: Bytes) -> Result<Result<u64, ServerError>> {
         let begin = match self.savepoint {
             Savepoint::None => Some("SAVEPOINT tableferry_rows"),
@@ -205,7 +205,7 @@ impl Judge<'_> {
                 .on(&self.plan.target)
         };
         let client = self.target.client();
-        // What is refused before the first row is not about a row, and leaves the session out of step.
+        // An error before the first row is not caused by a row, and the session cannot be used after it.
         let sink = client.copy_in::<_, Bytes>(&self.statement);
         let sink = sink.await.map_err(failed)?;
         pin_mut!(sink);

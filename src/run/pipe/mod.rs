@@ -43,13 +43,13 @@ pub struct Totals {
     pub rows: u64,
     /// Bytes of COPY data, framing included.
     pub bytes: u64,
-    /// Thousandths of the file that were read, where its size is known.
+    /// Thousandths of the file that have been read, if its size is known.
     pub permille: Option<u16>,
 }
 
-/// What rows are read from.
+/// The source of rows.
 pub enum RowSource<'a> {
-    /// What this COPY gives on a server.
+    /// The output of this COPY on a server.
     Server(&'a Session, &'a str),
     /// A file.
     File(FileReader),
@@ -64,7 +64,7 @@ pub struct Copied {
     pub rows_written: u64,
     /// Rows that the target rejected.
     pub rows_rejected: u64,
-    /// Rows of the target that were compared on the way.
+    /// Rows of the target that were read for the comparison.
     pub rows_compared: Option<u64>,
     /// Bytes of COPY data.
     pub bytes: u64,
@@ -80,8 +80,7 @@ pub struct Pace<'a> {
     pub on_progress: &'a (dyn Fn(Totals) + Sync),
 }
 
-/// Moves the rows of the origin, which are those of a table or of one of its ranges. Returns the counts of
-/// both sides.
+/// Copies the rows of a table or of one of its ranges. Returns the counts of both sides.
 ///
 /// *Errors:* the first error; the other side would only fail because of it. After an error, neither session
 /// may be used again: abort both. *Cancellation:* dropping this future leaves both COPYs open; abort both
@@ -130,7 +129,7 @@ pub(super) async fn copy(
     })
 }
 
-/// The error of a row names its line, but not the file.
+/// Adds the file to the error of a row, which names only the line.
 fn in_file(error: Error, plan: &CopyPlan) -> Error {
     let is_of_row = error.side() == Side::Target && error.kind() == ErrorKind::DataRejected;
     match (is_of_row, plan.source.as_str()) {
@@ -140,7 +139,7 @@ fn in_file(error: Error, plan: &CopyPlan) -> Error {
     }
 }
 
-/// The target's half: in one COPY or, where rejected rows are set aside, in one a block.
+/// The target's side: one COPY, or with `on_error = "quarantine"` one for each block.
 async fn take(
     target: &Session,
     plan: &CopyPlan,
@@ -159,7 +158,7 @@ async fn take(
     }
 }
 
-/// Moves the rows of `plan.copy_out` into a file, which is on disk then and not in its place.
+/// Copies the rows of `plan.copy_out` into a temporary file and syncs it. The file is not yet renamed.
 ///
 /// *Errors and cancellation:* as for [`copy`]; the file is removed.
 pub async fn copy_to_file(

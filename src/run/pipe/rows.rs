@@ -1,4 +1,4 @@
-//! Rows with their origins: cut out of a stream of blocks, and tried again when they fail.
+//! Rows with their lines, taken from a stream of blocks. `quarantine` copies them again in parts after an error.
 
 use std::ops::Range;
 
@@ -7,31 +7,31 @@ use bytes::{Buf, BufMut, Bytes, BytesMut};
 use crate::files::layout::Layout;
 use crate::files::rows::{Fault, RowFinder};
 
-/// One row, as COPY reads it, and where it comes from.
+/// One row as COPY reads it, with its line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct NumberedRow<'a> {
     /// The line in which it begins, counted from 1, a file's header included; a server's text has one row in
     /// each line.
     pub line: u64,
-    /// Its bytes, with its end.
+    /// Its bytes, with the newline.
     pub text: &'a [u8],
 }
 
-/// Whole rows, one behind the other.
+/// A sequence of whole rows.
 #[derive(Debug, Default)]
 pub struct NumberedRows {
     bytes: Bytes,
-    /// Where each row ends, and its line.
+    /// The end of each row, and its line.
     ends: Vec<(usize, u64)>,
 }
 
 impl NumberedRows {
-    /// How many there are.
+    /// The number of rows.
     pub fn len(&self) -> usize {
         self.ends.len()
     }
 
-    /// One of them.
+    /// One row.
     pub fn row(&self, at: usize) -> NumberedRow<'_> {
         let bytes = self.range(&(at..at + 1));
         NumberedRow {
@@ -40,7 +40,7 @@ impl NumberedRows {
         }
     }
 
-    /// The bytes of some of them.
+    /// The bytes of a range of rows.
     pub fn part(&self, rows: &Range<usize>) -> Bytes {
         self.bytes.slice(self.range(rows))
     }
@@ -49,7 +49,7 @@ impl NumberedRows {
     pub fn numbered(&self, rows: &Range<usize>, delimiter: u8) -> Bytes {
         let mut bytes = BytesMut::with_capacity(self.range(rows).len() + rows.len() * 12);
         for row in rows.clone().map(|at| self.row(at)) {
-            // The blank, because no NULL looks like it.
+            // Begins with a blank, so that it never equals the NULL text.
             bytes.put_slice(format!(" {}", row.line).as_bytes());
             bytes.put_u8(delimiter);
             bytes.put_slice(row.text);
@@ -101,7 +101,7 @@ impl NumberedRowCutter {
         }
     }
 
-    /// Takes the next block, which may hold a piece of a row.
+    /// Adds the next block, which may end within a row.
     pub fn push(&mut self, block: &[u8]) -> Result<(), Fault> {
         let mut at = self.bytes.len();
         self.bytes.extend_from_slice(block);
@@ -132,12 +132,12 @@ impl NumberedRowCutter {
         at
     }
 
-    /// Whole rows so far, those that were taken included.
+    /// The number of whole rows so far, including those that were taken.
     pub fn rows(&self) -> u64 {
         self.rows
     }
 
-    /// Bytes of whole rows.
+    /// The bytes of the whole rows.
     pub fn whole_bytes(&self) -> usize {
         self.ends.last().map_or(0, |(end, _)| *end)
     }

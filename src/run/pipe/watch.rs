@@ -13,15 +13,15 @@ use crate::pg::tap::TapState;
 use crate::pg::watchdog::{SILENCE_CHECK_EVERY, Silence};
 use crate::plan::copy::CopyPlan;
 
-/// Whom the copy waits for.
+/// What the copy waits for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub(super) enum WaitsFor {
     /// The source's next message.
     Source = 0,
-    /// Room towards the target.
+    /// The target: the channel is full, or the target writes.
     Target = 1,
-    /// `rate_limit` delays the next block. The silence of the servers means nothing.
+    /// `rate_limit` delays the next block, so silence of the servers is not a stall.
     Limit = 2,
 }
 
@@ -53,8 +53,8 @@ impl<'a> SourceCounter<'a> {
             tap,
             messages_before: tap.copy_messages(),
             bytes_before: tap.copy_bytes(),
-            // The server sends one message a row; in binary the header rides with the first row,
-            // and the trailer is a message of its own.
+            // The server sends one message per row. In binary format, the header is in the first row's
+            // message, and the trailer is a message of its own.
             frames_that_are_no_rows: plan.format.frames_that_are_no_rows(),
         }
     }
@@ -111,7 +111,7 @@ impl<'a> Meter<'a> {
         }
     }
 
-    /// `rate_limit` holds back what has been read.
+    /// Does `rate_limit` delay the copy at the moment?
     pub(super) fn is_limited(&self) -> bool {
         self.waiting.load(Ordering::Relaxed) == WaitsFor::Limit as u8
     }
@@ -181,7 +181,8 @@ impl<'a> Meter<'a> {
     }
 }
 
-/// Nobody can be asked what a disk, or the program at the other end of a pipe, is doing.
+/// The error if a file stalls. Unlike a backend, a disk or the program at the other end of a pipe cannot be
+/// asked what it is doing.
 pub fn silent_file(phase: Phase, file: &str, stall_timeout: Duration) -> Error {
     let seconds = stall_timeout.as_secs_f64();
     let is_read = phase == Phase::CopyOut;

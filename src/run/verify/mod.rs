@@ -26,7 +26,7 @@ use crate::plan::form::ComparedSide;
 use crate::plan::ranges::{Range, SideSql};
 use crate::report::difference::{RangeDifference, TableDifference, keeps_promise};
 
-/// Who is told how a comparison goes on.
+/// Receives the progress of a comparison.
 pub trait Watcher {
     /// A step of the comparison of a table begins.
     fn step(&self, target: &str, step: &str);
@@ -260,7 +260,7 @@ fn put(found: &mut TableDifference, tops: &[RangeRows], tally: Tally, with_keys:
     found.rows = with_keys.then_some(tally.rows);
 }
 
-/// Reads both sides' rows in the same order and counts where they part.
+/// Reads both sides' rows in the same order and counts differences.
 async fn merge(
     sides: &TableSides<'_>,
     sql: impl Fn(&SideSql<'_>) -> String,
@@ -287,10 +287,10 @@ async fn merge(
     Ok(tally)
 }
 
-/// The rows of one side. What is not read yet waits on the server.
+/// The rows of one side. Rows that are not yet read wait on the server.
 struct SideRows<'a> {
     session: &'a Session,
-    /// How many ranges there are.
+    /// The number of ranges.
     ranges: usize,
     stream: Pin<Box<RowStream>>,
 }

@@ -1,5 +1,5 @@
-//! Finds the place of a difference: compares checksums of ranges of keys, then of smaller ranges within those
-//! that differ. A table without a key is divided by the hashes of its rows.
+//! Locates differences: compares checksums of ranges of keys, then of smaller ranges within those that
+//! differ. A table without a key is divided by the hashes of its rows.
 
 use std::collections::BTreeMap;
 
@@ -10,23 +10,23 @@ use crate::plan::ranges::{Bound, HASH_BUCKETS, Range};
 use crate::run::checksum::Digest;
 use crate::wording::counted;
 
-/// Parts that a range is cut into.
+/// The number of parts into which a range is divided.
 const PARTS: usize = 64;
 
-/// Keys that are looked at for each cut, so that the parts are of about the same size.
+/// Sampled keys per part, so that the parts have about the same size.
 const SAMPLES_PER_PART: u64 = 16;
 
-/// A range with so few rows is not cut further: reading its rows is cheaper.
+/// A range with so few rows is not divided further: reading its rows is cheaper.
 const ROWS_ENOUGH: u64 = 1000;
 
-/// Are more ranges than these different, the differences are everywhere: one pass over their rows
-/// costs less than looking for smaller ranges.
+/// If more ranges than this differ, differences are everywhere: reading all their rows costs less than
+/// dividing them.
 const OPEN_MAX: usize = 16;
 
-/// Cuts of cuts: 64^5 parts.
+/// Levels of division: at most 64^5 parts.
 const DEPTH_MAX: usize = 5;
 
-/// A range, and how many rows each side has in it.
+/// A range, and the number of rows that each side has in it.
 #[derive(Clone, Debug)]
 pub(super) struct RangeRows {
     pub range: Range,
@@ -41,7 +41,7 @@ impl RangeRows {
 }
 
 pub(super) struct Narrowed {
-    /// The ranges that the whole table was cut into first: these are reported.
+    /// The ranges of the first division, which are reported.
     pub tops: Vec<RangeRows>,
     /// The smallest ranges that differ.
     pub differing: Vec<Range>,
@@ -169,7 +169,7 @@ async fn digests(sides: &TableSides<'_>, ranges: &[Range]) -> Result<Vec<(Digest
     ))
 }
 
-/// Where to cut each of these ranges, by a sample of the keys of the side that has more of them.
+/// The bounds at which these ranges are divided, from a sample of the keys of the side with more rows.
 async fn cuts(sides: &TableSides<'_>, open: &[RangeRows]) -> Result<Vec<Vec<Bound>>> {
     let cuttable: Vec<usize> = (0..open.len())
         .filter(|at| matches!(open[*at].range, Range::Between(..)))
@@ -202,7 +202,7 @@ async fn cuts(sides: &TableSides<'_>, open: &[RangeRows]) -> Result<Vec<Vec<Boun
         .collect())
 }
 
-/// The bounds that cut a sorted sample into equal parts.
+/// The bounds that divide a sorted sample into equal parts.
 fn quantiles(sample: &[Bound], range: &Range) -> Vec<Bound> {
     let mut bounds: Vec<Bound> = (1..PARTS)
         .filter_map(|part| sample.get(part * sample.len() / PARTS))

@@ -4,7 +4,7 @@ use std::cmp::Ordering;
 
 use crate::report::difference::{ROWS_LISTED_MAX, RowDifference, What};
 
-/// One row of one side. The order is the one in which both servers send them.
+/// One row of one side. Rows are ordered as both servers send them.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct HashedRow {
     /// The key's text, spelled as both servers do.
@@ -14,7 +14,7 @@ pub(super) struct HashedRow {
     pub range: usize,
 }
 
-/// What was counted in one range.
+/// The counts of one range.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Counts {
     pub missing: u64,
@@ -22,7 +22,7 @@ pub(super) struct Counts {
     pub different: u64,
 }
 
-/// Which of two next rows is behind, and what that means for it.
+/// Which of the two next rows comes first, and what that means.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum MergeStep {
     /// Both sides have the row.
@@ -49,10 +49,11 @@ pub(super) fn step(source: Option<&HashedRow>, target: Option<&HashedRow>) -> Op
     }
 }
 
-/// Counts in constant space, however many rows differ.
+/// Counts in constant memory, however many rows differ.
 #[derive(Debug)]
 pub(super) struct Tally {
-    /// Rows of one key that only one side has are one different row, not a missing and an extra one.
+    /// If each side has a row of this key that the other lacks, they count as one different row, not as a
+    /// missing and an extra one.
     keyed: bool,
     pub ranges: Vec<Counts>,
     /// The first differing rows.
@@ -90,7 +91,7 @@ impl Tally {
         }
     }
 
-    /// Counts what is known of the current key.
+    /// Counts the rows of the current key.
     pub fn count_key(&mut self) {
         let different = self.only_source.min(self.only_target);
         let found = Counts {

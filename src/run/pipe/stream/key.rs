@@ -28,7 +28,7 @@ enum Value {
 }
 
 impl RowKey {
-    /// Takes the values out of a row.
+    /// Reads the key's values from a row.
     pub fn read(
         &mut self,
         row: &Bytes,
@@ -53,7 +53,7 @@ impl RowKey {
         Ok(())
     }
 
-    /// No other row is known to have the same key.
+    /// Does the key contain NULL? Then no other row has an equal key.
     pub fn has_null(&self) -> bool {
         self.0.contains(&Value::Null)
     }
@@ -98,8 +98,8 @@ fn text_field(row: &Bytes, place: usize) -> Result<Option<Bytes>, Malformed> {
     }
 }
 
-/// COPY's text writes a backslash before what would mean something else. It uses no other escapes on
-/// output.
+/// Removes the escapes of COPY's text format, which writes a backslash before special characters and no
+/// other escapes.
 fn unescaped(field: &[u8]) -> Result<Bytes, Malformed> {
     let mut bytes = Vec::with_capacity(field.len());
     let mut rest = field.iter();

@@ -1,4 +1,4 @@
-//! Two ordered streams of rows, merged: what only one side has, and what differs.
+//! Merges two ordered streams of rows, and finds rows that differ or that only one side has.
 
 use std::cmp::Ordering;
 
@@ -10,24 +10,24 @@ use crate::plan::column::CopyFormat;
 /// Rows are passed on in blocks of about this size.
 const MERGED_BLOCK_BYTES: usize = 64 << 10;
 
-/// Something about the order of rows that must not be.
+/// A violation of the order of rows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Disorder {
-    /// A row comes before the one that the same side sent before it.
+    /// A row is ordered before the previous row of its side.
     Source,
     Target,
     /// The target has a key twice.
     Repeated,
 }
 
-/// What the next step of merging is.
+/// Which rows the merge needs next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum NeededRow {
     /// The source's next row is needed.
     Source,
     Target,
     Both,
-    /// Both sides are at their end.
+    /// Both sides have ended.
     Done,
 }
 
@@ -38,7 +38,7 @@ pub(super) struct Heads {
     pub target: bool,
 }
 
-/// Merges, and writes what is to be staged.
+/// Merges, and collects the rows to stage.
 pub(super) struct Merger {
     out: Out,
     marks_gone: bool,
@@ -55,7 +55,7 @@ impl Merger {
         }
     }
 
-    /// Looks at both current rows, where there are any, writes what differs, and says which side goes on.
+    /// Compares the current rows, stages differences, and returns which side must advance.
     pub fn step(
         &mut self,
         source: &RowCutter<'_>,
@@ -84,7 +84,7 @@ impl Merger {
                 NeededRow::Source
             }
             Ordering::Greater => {
-                // A key with a NULL finds no row: such rows are deleted apart.
+                // A key with NULL matches no row: such rows are deleted by a separate statement.
                 if self.marks_gone && !target.current.key.has_null() {
                     self.out.put(&target.current.bytes, true);
                 }
@@ -93,8 +93,8 @@ impl Merger {
         }
     }
 
-    /// The source has gone on. A key that comes again is staged again, with its first row: staging is
-    /// searched for such keys before anything is written.
+    /// The source has advanced. If a key is repeated, all of its rows are staged, so that the check for
+    /// repeated keys finds them before anything is written.
     pub fn source_advanced(&mut self, source: &RowCutter<'_>) -> Result<(), Disorder> {
         if source.count < 2 {
             return Ok(());
@@ -111,7 +111,7 @@ impl Merger {
         }
     }
 
-    /// The target has gone on.
+    /// The target has advanced.
     pub fn target_advanced(&self, target: &RowCutter<'_>) -> Result<(), Disorder> {
         if target.count < 2 {
             return Ok(());
@@ -124,12 +124,12 @@ impl Merger {
         }
     }
 
-    /// A block, once there is enough for one.
+    /// Returns a block if there are enough rows for one.
     pub fn block(&mut self) -> Option<Bytes> {
         (self.out.buffer.len() >= MERGED_BLOCK_BYTES).then(|| self.out.take())
     }
 
-    /// The last block, and how many rows were written in all.
+    /// Returns the last block and the number of staged rows.
     pub fn end(mut self) -> (Bytes, u64) {
         if self.out.is_binary {
             self.out.buffer.put_i16(-1);
@@ -142,7 +142,7 @@ impl Merger {
 struct Out {
     buffer: BytesMut,
     is_binary: bool,
-    /// Rows get one column more: whether only the target has them.
+    /// Each row gets one more column: does only the target have it?
     is_marked: bool,
     rows: u64,
 }

@@ -1,5 +1,5 @@
-//! Source and target are read at the same time, in the order of the key, and only rows that differ go
-//! into staging. What that needs of a table is decided by the plan (`plan/staged/stream.rs`).
+//! `compare = "stream"`: reads source and target at the same time in the order of the key, and stages only
+//! rows that differ. The plan decides for which tables (`plan/staged/stream.rs`).
 
 mod key;
 mod merge;
@@ -32,7 +32,7 @@ pub struct Sessions<'a> {
     pub target: &'a Session,
 }
 
-/// Whose next move the merger waits for.
+/// The session that the merge waits for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum MergerWaitsFor {
     Source,
@@ -40,11 +40,11 @@ enum MergerWaitsFor {
     Target,
 }
 
-/// Stages the rows in which the two sides differ. Returns what the source has sent and how many rows
-/// have been staged.
+/// Stages the rows in which the two sides differ. Returns the counts of the source and the number of staged
+/// rows.
 ///
-/// *Errors:* whatever failed first. After an error none of the sessions may be used again: abort all.
-/// *Cancellation:* dropping this future leaves COPYs open; abort the sessions.
+/// *Errors:* the first error. After an error, no session may be used again: abort all. *Cancellation:*
+/// dropping this future leaves COPYs open; abort the sessions.
 pub async fn copy(
     sessions: Sessions<'_>,
     plan: &CopyPlan,
@@ -101,14 +101,14 @@ pub async fn copy(
     })
 }
 
-/// One side's rows as they come.
+/// The stream of one side's rows.
 struct Incoming<'a> {
     blocks: Receiver,
     rows: RowCutter<'a>,
 }
 
 impl Incoming<'_> {
-    /// Goes on to the next row; false at the end.
+    /// Advances to the next row; false at the end.
     async fn advance(&mut self) -> std::result::Result<bool, Malformed> {
         loop {
             if self.rows.advance()? {
@@ -118,14 +118,14 @@ impl Incoming<'_> {
                 Some(Item::Block(block)) => self.rows.add(block.bytes.clone()),
                 Some(Item::End) if self.rows.is_whole() => return Ok(false),
                 Some(Item::End) => return Err(Malformed),
-                // The reader has failed, and is about to return its error: that one is the cause.
+                // The reader has failed and is about to return its error, which is the cause.
                 None => std::future::pending().await,
             }
         }
     }
 }
 
-/// Merges both sides, and returns how many rows were passed on.
+/// Merges both sides and returns the number of staged rows.
 async fn merge(
     plan: &CopyPlan,
     stream: &Stream,
@@ -176,7 +176,7 @@ async fn merge(
     Ok(rows)
 }
 
-/// The half that writes has failed and is about to return its error: that one is the cause.
+/// The writer has failed and is about to return its error, which is the cause.
 async fn superseded<T>() -> Result<T> {
     std::future::pending().await
 }
@@ -210,7 +210,7 @@ fn disorder(plan: &CopyPlan, why: Disorder) -> Error {
         .hinted(hint)
 }
 
-/// Tells progress; returns only when nothing moves and the side that is waited for is not at work.
+/// Reports progress. Returns only if no bytes move and the side that is waited for is not working.
 async fn watch(
     sessions: Sessions<'_>,
     (read, compared): (&Meter<'_>, &Meter<'_>),

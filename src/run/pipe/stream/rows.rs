@@ -1,4 +1,4 @@
-//! RowCutter out of the blocks of a COPY, one after the other, in binary or text.
+//! Splits the blocks of a COPY into rows, in binary or text format.
 
 use bytes::{Buf, Bytes, BytesMut};
 
@@ -7,13 +7,14 @@ use crate::files::rows::SIGNATURE;
 use crate::plan::column::CopyFormat;
 use crate::plan::staged::types::KeyPart;
 
-/// What begins binary COPY data; flags and the length of an extension follow, four bytes each.
+/// The header of binary COPY data: the signature, then flags and the length of an extension, four bytes
+/// each.
 const COPY_HEADER_BYTES: usize = SIGNATURE.len() + 8;
 
-/// A row, and where its key is.
+/// A row, and its key.
 #[derive(Debug, Default)]
 pub(super) struct KeyedRow {
-    /// In binary from its number of fields on, in text up to its newline.
+    /// In binary from the number of fields on, in text without the newline.
     pub bytes: Bytes,
     /// The values of its key.
     pub key: RowKey,
@@ -23,9 +24,9 @@ pub(super) struct KeyedRow {
 pub(super) struct RowCutter<'a> {
     parts: &'a [KeyPart],
     is_binary: bool,
-    /// What is not yet cut.
+    /// The bytes that are not yet split.
     open: Bytes,
-    /// How much of it has been searched for a newline, in vain.
+    /// How many of them have been searched for a newline.
     searched: usize,
     /// The header has been read.
     begun: bool,
@@ -33,7 +34,7 @@ pub(super) struct RowCutter<'a> {
     ended: bool,
     pub current: KeyedRow,
     pub previous: KeyedRow,
-    /// How many rows have been cut.
+    /// The number of rows so far.
     pub count: u64,
 }
 
@@ -53,7 +54,7 @@ impl<'a> RowCutter<'a> {
         }
     }
 
-    /// Adds what came next. A row that is not whole yet is copied.
+    /// Adds the next block. Only the bytes of an incomplete row are copied.
     pub fn add(&mut self, block: Bytes) {
         if self.open.is_empty() {
             self.open = block;
@@ -67,7 +68,7 @@ impl<'a> RowCutter<'a> {
         self.open = joined.freeze();
     }
 
-    /// Cuts the next row; false where more has to be added first.
+    /// Advances to the next row; false if a block must be added first.
     pub fn advance(&mut self) -> Result<bool, Malformed> {
         if !self.begun {
             let Some(header) = header(&self.open)? else {
@@ -118,7 +119,7 @@ impl<'a> RowCutter<'a> {
         length
     }
 
-    /// Nothing is left but what ends the data.
+    /// Checks that the data has ended properly.
     pub fn is_whole(&self) -> bool {
         self.open.is_empty() && self.begun && (self.ended || !self.is_binary)
     }
@@ -130,7 +131,7 @@ enum Found {
     Trailer,
 }
 
-/// The length of the header, once it is whole.
+/// The length of the header, once it is complete.
 fn header(data: &[u8]) -> Result<Option<usize>, Malformed> {
     let seen = data.len().min(SIGNATURE.len());
     if data[..seen] != SIGNATURE[..seen] {
