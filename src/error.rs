@@ -64,7 +64,7 @@ pub enum Phase {
     Connect,
     /// Taking locks.
     Lock,
-    /// Reading the catalogues.
+    /// Reading the catalogs.
     Inspect,
     /// Deciding what to do.
     Plan,

@@ -167,7 +167,7 @@ pub async fn lock(source: &Session, targets: &[LockTarget]) -> Result<()> {
     })
 }
 
-/// The relations that the session's open transaction has locked, without indexes and catalogues.
+/// The relations that the session's open transaction has locked, without indexes and catalogs.
 pub async fn locked(session: &Session) -> Result<Vec<QualifiedName>> {
     let sql = "SELECT DISTINCT n.nspname::pg_catalog.text, c.relname::pg_catalog.text \
                  FROM pg_catalog.pg_locks AS l \

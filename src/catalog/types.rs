@@ -140,7 +140,7 @@ fn gone(session: &Session, oid: u32) -> Error {
         ErrorKind::Conflict,
         Phase::Inspect,
         session.side(),
-        format!("the type with OID {oid} was dropped while the catalogue was read"),
+        format!("the type with OID {oid} was dropped while the catalogs were read"),
     )
     .at(session.server())
 }

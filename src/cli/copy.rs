@@ -235,7 +235,7 @@ fn check(wanted: &CopyArgs, reads_file: bool, writes_file: bool) -> Result<(), S
         }
     }
     if wanted.query.is_some() && wanted.filter.is_some() {
-        return Err("`--where` belongs into the query".to_owned());
+        return Err("put the condition of `--where` into the query".to_owned());
     }
     Ok(())
 }

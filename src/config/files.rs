@@ -11,7 +11,10 @@ use crate::files::layout::{Layout, format_of};
 /// Keys of a job, and of its tables, that mean nothing where the source is a directory.
 const NOT_FROM_FILES: [(&str, &str); 2] = [
     ("max_snapshot_age", "a file has no snapshot"),
-    ("exclude", "there are no wildcards of files"),
+    (
+        "exclude",
+        "tables of a directory are named without wildcards",
+    ),
 ];
 const NOT_OF_A_FILE: [(&str, &str); 8] = [
     ("source", "the table is read from a file: name it in `file`"),
@@ -20,7 +23,7 @@ const NOT_OF_A_FILE: [(&str, &str); 8] = [
     ("where", "rows of a file are not filtered"),
     ("watermark", "a file is read whole"),
     ("watermark_overlap", "a file is read whole"),
-    ("lossy", "a file has no types: the target reads its values"),
+    ("lossy", "a file has no types: the target parses its values"),
     ("set", "a file's values are not computed"),
 ];
 
@@ -30,7 +33,7 @@ const NOT_INTO_FILES: [(&str, &str); 9] = [
     ("reject_limit", "a file takes every row"),
     ("triggers", "files have no triggers"),
     ("sequences", "files have no sequences"),
-    ("analyze", "files are not analysed"),
+    ("analyze", "files are not analyzed"),
     ("recreate_views", "files have no views"),
     (
         "guard.allow_empty",
@@ -87,7 +90,7 @@ pub(super) fn check(
                 diagnostics.error(&path.child("mode"), message);
             }
             if !job.atomic {
-                let message = "`false` is not for files: all of a job appear after all are written";
+                let message = "`false` cannot be used for files: a job's files are renamed after all of them have been written";
                 diagnostics.error(&path.child("atomic"), message);
             }
             refuse(path, &NOT_INTO_FILES, diagnostics);

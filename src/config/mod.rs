@@ -17,7 +17,7 @@ mod diagnostics;
 mod error;
 #[cfg(test)]
 mod example;
-pub mod files;
+pub(crate) mod files;
 mod job;
 mod keys;
 mod kind;
@@ -26,7 +26,7 @@ mod load;
 mod locate;
 mod merge;
 mod not_yet;
-pub mod one_off;
+pub(crate) mod one_off;
 mod password;
 mod pattern;
 mod raw;

@@ -60,7 +60,7 @@ fn table(
         diagnostics.error(&path.child("query"), message);
     }
     if raw.query.is_some() && raw.children {
-        let message = "excludes `query`: a query reads what it says";
+        let message = "excludes `query`: add the conditions to the query";
         diagnostics.error(&path.child("children"), message);
     }
     if raw.watermark_overlap.is_some() && raw.watermark.is_none() {

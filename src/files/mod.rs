@@ -2,10 +2,10 @@
 //! not at all. Knows nothing of jobs or servers.
 
 mod cutter;
-pub mod directory;
-pub mod header;
+pub(crate) mod directory;
+pub(crate) mod header;
 pub mod layout;
 pub mod reader;
-pub mod rows;
-pub mod values;
-pub mod writer;
+pub(crate) mod rows;
+pub(crate) mod values;
+pub(crate) mod writer;

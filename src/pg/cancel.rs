@@ -33,7 +33,7 @@ impl CancelRequest {
         match timeout(within, self.request()).await {
             Ok(Ok(())) => debug!(%address, "asked to cancel"),
             Ok(Err(error)) => debug!(%address, %error, "could not ask to cancel"),
-            Err(_) => debug!(%address, "could not ask to cancel in time"),
+            Err(_) => debug!(%address, "the cancel request could not be sent in time"),
         }
     }
 

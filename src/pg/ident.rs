@@ -4,7 +4,7 @@ use std::fmt;
 
 use crate::harmless;
 
-/// One SQL identifier, as the catalogue stores it (folded, unquoted).
+/// One SQL identifier, as the catalogs store it (folded, unquoted).
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Ident(String);
 
@@ -49,7 +49,7 @@ pub enum IdentError {
 pub const IDENT_BYTES_MAX: usize = 63;
 
 impl Ident {
-    /// An identifier taken from a catalogue, as it is.
+    /// An identifier taken from a catalog, unchanged.
     pub fn new(name: impl Into<String>) -> Self {
         Ident(name.into())
     }
@@ -112,7 +112,7 @@ impl fmt::Display for Ident {
 }
 
 impl QualifiedName {
-    /// A name taken from a catalogue, as it is.
+    /// A name taken from a catalog, unchanged.
     pub fn new(schema: impl Into<String>, name: impl Into<String>) -> Self {
         QualifiedName {
             schema: Ident::new(schema),

@@ -44,7 +44,7 @@ pub fn target(
                     target.kind.as_str()
                 ),
             )
-            .hinted("write into the table that is behind it"),
+            .hinted("write into the underlying table"),
         );
         return;
     }

@@ -4,15 +4,15 @@
 //! A table is compared with its staged rows once, and only differences are written. After that, its rows
 //! can change in these ways:
 //!
-//! | what | answer |
+//! | what changes a row | how it is handled |
 //! |---|---|
-//! | ON DELETE and ON UPDATE of foreign keys, between tables of the job, on one table, through other tables, of keys that only the target has, of partitions | tables that such keys reach from a changed one are compared again, and written again where they differ, for a bounded number of rounds (`run/modes/rounds.rs`) |
-//! | ON DELETE CASCADE deletes a row that the source has | it is inserted again; an error where that would lose values of columns that are not copied |
-//! | the same on tables that are not of the job | a warning of the plan: the target's owner declared it |
-//! | the same on rows of the job's tables that the source has no say in: outside of `where` with `scope = "where"`, or left alone by `upsert` | a warning of the plan, too: see [`beyond`] |
+//! | ON DELETE and ON UPDATE of foreign keys, between tables of the job, on one table, through other tables, of keys that only the target has, of partitions | tables that such keys reach from a changed table are compared again, and differences are written, for a bounded number of rounds (`run/modes/rounds.rs`) |
+//! | ON DELETE CASCADE deletes a row that the source has | it is inserted again; an error if that would lose values of columns that are not copied |
+//! | the same on tables outside the job | a warning of the plan: the target's owner declared the action |
+//! | the same on rows of the job's tables that the job leaves alone: outside of `where` with `scope = "where"`, or not found on the source by `upsert` | a warning of the plan: see [`beyond`] |
 //! | triggers and rules that fire for a changed table, or for one that foreign keys change | all tables are compared again at the end; a difference is an error, unless `verify = "none"` |
-//! | another session deletes or updates a row that we were about to delete or update | fewer rows are changed than were found: the table is compared again, as above |
-//! | another session writes a row that we do not touch, or adds one | nothing: its COMMIT comes after our comparison, as it might come after ours. The next run puts it right |
+//! | another session deletes or updates a row that the run was about to delete or update | fewer rows are changed than were found: the table is compared again |
+//! | another session writes a row that the run does not write, or inserts one | nothing, as if it committed after the run. The next run corrects it |
 //! | with `atomic = false`, foreign keys that change a table published before | refused: see [`refusals`] |
 //!
 //! Deferring constraints does not defer actions: PostgreSQL carries out CASCADE, SET NULL and SET DEFAULT

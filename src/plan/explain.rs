@@ -229,9 +229,11 @@ impl Statements {
                     self.all(statements);
                 }
             }
-            Step::NoteSnapshots => self.target("-- notes which snapshots are older than the rows"),
+            Step::NoteSnapshots => {
+                self.target("-- records which snapshots are older than the rows")
+            }
             Step::EndSnapshot => self.source("COMMIT"),
-            Step::Gate => self.target("-- compares the numbers of rows, asks the guard"),
+            Step::Gate => self.target("-- compares the numbers of rows, applies the guard"),
             Step::CheckKeys => self.all(listing::key_checks(tables)),
             Step::Apply => {
                 self.all(listing::changes(tables));
@@ -247,7 +249,7 @@ impl Statements {
             }
             Step::CompareChecksums => self.checksums(tables),
             Step::Record => self.target("-- writes the run's record"),
-            Step::WaitForSnapshots => self.target("-- waits until the noted snapshots are gone"),
+            Step::WaitForSnapshots => self.target("-- waits until these snapshots have ended"),
             Step::PublishFiles => {
                 self.target("-- syncs the files, renames them to their names, syncs the directory");
             }
@@ -256,11 +258,11 @@ impl Statements {
                 let publish = swap::publish_sql(tables);
                 if !publish.keys.is_empty() {
                     self.target(
-                        "-- if foreign keys are added to tables that are large, this comes first:",
+                        "-- only if the tables of the foreign keys are larger than 2 MiB together:",
                     );
                     self.all(publish.lock_referenced.iter().map(|(_, sql)| sql.as_str()));
                     self.all(publish.keys.iter().map(String::as_str));
-                    self.target("-- then, or else at once:");
+                    self.target("-- in any case:");
                 }
                 self.all(publish.lock.iter().map(|(_, sql)| sql.as_str()));
                 let early = publish.keys_early.iter();
@@ -380,7 +382,7 @@ mod tests {
                     "COPY \"public\".\"t\" (\"id\", \"name\") FROM STDIN (FORMAT text)"
                 ),
                 (source, "COMMIT"),
-                (target, "-- compares the numbers of rows, asks the guard"),
+                (target, "-- compares the numbers of rows, applies the guard"),
                 (target, "SET CONSTRAINTS ALL IMMEDIATE"),
                 (target, "-- writes the run's record"),
                 (target, "COMMIT"),

@@ -164,7 +164,7 @@ fn columns<'t>(
         .collect();
     if !generated.is_empty() {
         warnings.push(format!(
-            "generated columns are left out, because no file can be read into them: {}",
+            "generated columns are left out, because COPY cannot load them: {}",
             generated.join(", ")
         ));
     }

@@ -87,7 +87,7 @@ pub fn range(name: &str, subtype: &str) -> TypeDesc {
     user(name, TypeShape::Range(Box::new(parse(subtype).0)))
 }
 
-/// Reads `numeric(12,2)[]` as the catalogue would give it.
+/// Reads `numeric(12,2)[]` as the catalogs would return it.
 pub fn parse(text: &str) -> (TypeDesc, i32) {
     if let Some(element) = text.strip_suffix("[]") {
         let (ty, typmod) = parse(element);

@@ -111,7 +111,7 @@ fn check_target(
 fn check_partition(target: &RelationDesc, written: &BTreeSet<&QualifiedName>) -> Option<Refusal> {
     let parent = target.ancestors.iter().find(|up| written.contains(up))?;
     let message = format!(
-        "is a partition of {parent} on the target, and the job writes both: rows would be there twice"
+        "is a partition of {parent} on the target, and the job writes both: rows would be duplicated"
     );
     let hint = "name the partitioned table or its partitions in `tables`, not both";
     Some(Refusal::mismatch(Side::Target, &target.name, message).hinted(hint))
@@ -212,7 +212,7 @@ mod tests {
             Some(up) => assert_eq!(
                 refused,
                 [format!(
-                    "public.leaf: is a partition of public.{up} on the target, and the job writes both: rows would be there twice"
+                    "public.leaf: is a partition of public.{up} on the target, and the job writes both: rows would be duplicated"
                 )]
             ),
         }

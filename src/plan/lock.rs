@@ -33,7 +33,7 @@ type LockKind = (&'static str, &'static str);
 const EVERYBODY: LockKind = ("ACCESS EXCLUSIVE", "everybody, readers too, until COMMIT");
 const SWAPPED: LockKind = (
     "SHARE UPDATE EXCLUSIVE, then ACCESS EXCLUSIVE",
-    "DDL and VACUUM; everybody for the moment of publishing",
+    "DDL and VACUUM; everybody while the tables are replaced",
 );
 const ROWS: LockKind = (
     "ROW EXCLUSIVE",

@@ -6,7 +6,7 @@ mod checks;
 pub mod checksum;
 pub mod column;
 mod columns;
-pub mod compare;
+pub(crate) mod compare;
 pub mod copy;
 pub(crate) mod ctid_ranges;
 pub(crate) mod effects;
@@ -35,7 +35,7 @@ pub(crate) mod step;
 pub(crate) mod swap;
 mod table;
 pub(crate) mod typmod;
-pub mod used;
+pub(crate) mod used;
 pub(crate) mod watermark;
 
 pub use crate::catalog::desc::Inspected;

@@ -83,10 +83,10 @@ const TEXT_PAIRS: &[(&str, &[&str])] = &[
     ("ltree", &["text", "varchar"]),
 ];
 
-const DROPS_TIME: &str = "the time of day gets lost";
-const MOVES_ZONE: &str = "the time zone gets lost, or is taken to be UTC";
-const REWRITES_JSON: &str = "spaces, the order of keys and duplicate keys get lost";
-const CUTS_NAME: &str = "what is longer than 63 bytes gets cut";
+const DROPS_TIME: &str = "the time of day is lost";
+const MOVES_ZONE: &str = "the time zone is lost, or is taken to be UTC";
+const REWRITES_JSON: &str = "spaces, the order of keys and duplicate keys are lost";
+const CUTS_NAME: &str = "values longer than 63 bytes are truncated";
 
 /// Different types of which the target's reads the source's text with a loss of information.
 const LOSSY_TEXT_PAIRS: &[(&str, &str, &str)] = &[

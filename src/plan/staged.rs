@@ -207,7 +207,7 @@ fn key<'a>(
         Some(names) => names,
         None if target.primary_key.is_empty() => {
             let what = if spec.watermark.is_some() && job.mode == Mode::Append {
-                "`append` with a watermark reads rows again, so it needs a key to know them by, \
+                "`append` with a watermark reads rows again, so it needs a key to identify them, \
                  and the target has no primary key"
                     .to_owned()
             } else {

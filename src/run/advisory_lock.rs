@@ -84,7 +84,7 @@ async fn busy(target: &Session, message: String, key: i64) -> Error {
     };
     Error::new(ErrorKind::Locked, Phase::Lock, Side::Target, message)
         .at(target.server())
-        .hinted("another run is still at work there: wait until it has ended")
+        .hinted("another run has not ended yet: wait for it")
 }
 
 /// Takes the advisory locks of the target's relations. They are shared in modes in which several jobs may

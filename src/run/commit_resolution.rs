@@ -81,7 +81,7 @@ pub(super) async fn resolve(
         CommitLookup::Transaction { xid, .. } => format!("SELECT pg_xact_status('{xid}'::xid8)"),
     };
     Err(error.hinted(format!(
-        "the target could not be asked what became of its transaction; \
+        "the target could not be asked whether its transaction was committed; \
          {how} there says whether it was committed"
     )))
 }

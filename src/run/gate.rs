@@ -56,7 +56,10 @@ pub(super) fn check(
     if let Some(wanted) = context.rows {
         let came: u64 = tables.iter().map(|table| table.rows_read).sum();
         if came != wanted {
-            let message = format!("{} came, and `--rows` wants {wanted}", counted(came, "row"));
+            let message = format!(
+                "{} were read, and `--rows` requires {wanted}",
+                counted(came, "row")
+            );
             return Err(
                 Error::new(ErrorKind::Guard, Phase::Gate, Side::Source, message)
                     .hinted("the source is not whole, or `--rows` is wrong"),

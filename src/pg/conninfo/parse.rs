@@ -154,7 +154,7 @@ fn parse_hosts(settings: &mut RawSettings, text: &str) -> Result<(), ConninfoErr
                     None if after.is_empty() => (address, ""),
                     None => {
                         return Err(ConninfoError::new(
-                            "something stands after the `]` of an IPv6 address in the URI",
+                            "unexpected characters follow the `]` of an IPv6 address in the URI",
                         ));
                     }
                 }
@@ -283,7 +283,7 @@ mod tests {
     #[case("postgresql://[]", "error: an IPv6 address in the URI is empty")]
     #[case(
         "postgresql://[::1]z",
-        "error: something stands after the `]` of an IPv6 address in the URI"
+        "error: unexpected characters follow the `]` of an IPv6 address in the URI"
     )]
     #[case("postgresql://a:1,b,[::1]:3/db", "dbname=db host=a,b,::1 port=1,,3")]
     #[case(

@@ -20,7 +20,7 @@ pub(in crate::plan) struct Parts<'a> {
     /// The staging table's column that marks rows which only the target has; None if such rows are not
     /// staged.
     pub gone: Option<Ident>,
-    /// What the source's catalogue says of the key.
+    /// The properties of the key on the source.
     pub source_key: SourceKey,
 }
 

@@ -1,4 +1,4 @@
-//! What the source's catalogue says of the key: what it rules out need not be looked for in staged rows.
+//! Properties of the key on the source, from its catalogs: checks that they make unnecessary are left out.
 
 use crate::catalog::desc::{ColumnDesc, Inspected, RelationDesc, RelationKind, UniqueIndex};
 use crate::config::spec::TableInput;

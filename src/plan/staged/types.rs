@@ -31,9 +31,9 @@ pub struct Staged {
     pub drop: Option<String>,
     /// Runs ANALYZE on the staging table.
     pub analyze: String,
-    /// Returns the number of staged rows with NULL in the key; None if the source's catalogue rules them out.
+    /// Returns the number of staged rows with NULL in the key; None if the source's constraints exclude them.
     pub null_keys: Option<String>,
-    /// Finds keys that are staged more than once; None if the source's catalogue rules them out.
+    /// Finds keys that are staged more than once; None if the source's constraints exclude them.
     pub repeated_keys: Option<RepeatedKeys>,
     /// Writes the differences to the target.
     pub apply: Apply,

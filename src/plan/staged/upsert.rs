@@ -62,7 +62,7 @@ pub(super) fn plan(
     let fixed = parts.fixed();
     if updates && !fixed.is_empty() {
         warnings.push(format!(
-            "GENERATED ALWAYS AS IDENTITY cannot be updated: rows that are there keep their {}",
+            "GENERATED ALWAYS AS IDENTITY cannot be updated: existing rows keep their {}",
             parts::list(fixed.into_iter())
         ));
     }

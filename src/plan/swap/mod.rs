@@ -4,22 +4,22 @@
 //! What the catalogs contain about a table, and how it is handled. `catalog/attachments.sql` reads it;
 //! `compare` compares the new table with the old one before COMMIT:
 //!
-//! | catalogue | answer |
+//! | catalog | how it is handled |
 //! |---|---|
-//! | `pg_class` | made again: owner, ACL, options of heap and TOAST, access method, tablespace, persistence, row security, replica identity. Refused: temporary, `reloftype`. `rel…id`s of storage, `relfrozenxid` and sizes are the new table's own |
-//! | `pg_attribute` | made again: type, collation, NOT NULL, default, identity, generation, storage, compression, statistics target, options, ACL. Dropped columns and fast defaults are gone; `attfdwoptions` belong to foreign tables; `attislocal` and `attinhcount` follow from ATTACH |
-//! | `pg_attrdef`, `pg_constraint` | by the server's definition, which says DEFERRABLE, NOT VALID, NO INHERIT, NOT ENFORCED; refused: on the whole row. Keys from other tables: with their tables, else refused |
+//! | `pg_class` | recreated: owner, ACL, options of heap and TOAST, access method, tablespace, persistence, row security, replica identity. Refused: temporary, `reloftype`. `rel…id`s of storage, `relfrozenxid` and sizes are the new table's own |
+//! | `pg_attribute` | recreated: type, collation, NOT NULL, default, identity, generation, storage, compression, statistics target, options, ACL. Dropped columns and fast defaults disappear; `attfdwoptions` belong to foreign tables; `attislocal` and `attinhcount` follow from ATTACH |
+//! | `pg_attrdef`, `pg_constraint` | by the server's definition, which contains DEFERRABLE, NOT VALID, NO INHERIT, NOT ENFORCED; those on the whole row are refused. Foreign keys from other tables: together with these tables, else refused |
 //! | `pg_index` | by the server's definition; CLUSTER mark, replica identity, options, tablespace, targets, the parent's index. Invalid ones are left out, with a warning |
-//! | `pg_trigger` | by the server's definition, and `tgenabled`, also of a parent's; those of constraints: all enabled or all disabled, else refused |
+//! | `pg_trigger` | by the server's definition, and `tgenabled`, also of inherited triggers; triggers of constraints: all enabled or all disabled, else refused |
 //! | `pg_policy`, `pg_statistic_ext` | by their parts; `pg_statistic` by ANALYZE |
-//! | `pg_sequence` | serial: the same one, given to the new column; identity: another one like it |
-//! | `pg_type` | the row type's ACL and comments; what else uses the type is refused |
-//! | `pg_rewrite` | views are replaced, if wanted; rules and materialized views are refused |
-//! | `pg_inherits`, `pg_partitioned_table` | a partition is attached again; inheritance, and DETACH CONCURRENTLY under way, are refused |
-//! | `pg_publication_rel`, `pg_publication` | added again; of all tables or of a schema: refused |
+//! | `pg_sequence` | serial: the same sequence, owned by the new column; identity: a new sequence with the same settings |
+//! | `pg_type` | the row type's ACL and comments; other objects that use the type are refused |
+//! | `pg_rewrite` | views are replaced with `recreate_views`; rules and materialized views are refused |
+//! | `pg_inherits`, `pg_partitioned_table` | a partition is attached again; inheritance, and an unfinished DETACH CONCURRENTLY, are refused |
+//! | `pg_publication_rel`, `pg_publication` | added again; publications of all tables or of a schema are refused |
 //! | `pg_subscription_rel` | refused |
-//! | `pg_description`, `pg_seclabel` | of the table and of all its parts; labels of types and sequences are not carried |
-//! | `pg_depend` | whatever is none of the above is refused by its name, identity sequences' dependents and DEPENDS ON EXTENSION included |
+//! | `pg_description`, `pg_seclabel` | of the table and of all its parts; labels of types and sequences are not copied |
+//! | `pg_depend` | every other dependent object is refused by name, including dependents of identity sequences and DEPENDS ON EXTENSION |
 //! | `pg_shdepend`, `pg_init_privs`, `pg_default_acl` | follow from owner and ACL; members of extensions are refused; default privileges are revoked |
 //! | event triggers | fire for the statements, and what they change is found by the comparison |
 

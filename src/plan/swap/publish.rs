@@ -53,12 +53,12 @@ pub fn other_locks(tables: &[CopyPlan]) -> BTreeMap<QualifiedName, (&'static str
     let parts = publish_sql(tables);
     let moment = (
         "ACCESS EXCLUSIVE",
-        "everybody, for the moment of publishing",
+        "everybody, while the tables are replaced",
     );
     let referenced = (
         "SHARE ROW EXCLUSIVE, then ACCESS EXCLUSIVE",
-        "writers, while the foreign key of a large table is checked; everybody for the moment of \
-         publishing",
+        "writers, while the foreign key of a large table is checked; everybody while the \
+         tables are replaced",
     );
     let all = parts.lock.into_iter().map(|(name, _)| (name, moment));
     let writers = parts.lock_referenced.into_iter();

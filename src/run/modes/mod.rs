@@ -32,7 +32,7 @@ pub(super) async fn check_scope(target: &Session, job: &JobSpec, entry: &Inspect
     let prepared = prepared.await?.map_err(|error| {
         let error = Error::pg(Phase::Inspect, Side::Target, error);
         error.at(target.server()).on(&desc.name).hinted(
-            "`scope = \"where\"` asks `where` of the target's rows, too: it may only use columns \
+            "`scope = \"where\"` evaluates `where` on the target, too: it may only use columns \
              and functions that both sides have",
         )
     });

@@ -55,8 +55,8 @@ for try in 1 2 3 4 5 6 7 8 9; do rm -rf "$directory" 2>/dev/null && break; sleep
 
 /// The two servers that all tests share: the source and the target.
 ///
-/// The target's `template1` is full of other types, so that the OID of a type which a test creates on
-/// both sides never agrees: what goes by OID instead of by name fails.
+/// The target's `template1` contains many types, so that a type which a test creates on both sides never
+/// has the same OID: code that uses OIDs instead of names fails.
 pub fn pair() -> (&'static Cluster, &'static Cluster) {
     static SOURCE: OnceLock<Cluster> = OnceLock::new();
     static TARGET: OnceLock<Cluster> = OnceLock::new();
@@ -78,7 +78,7 @@ pub fn pair() -> (&'static Cluster, &'static Cluster) {
     })
 }
 
-/// How a server is to be, where the defaults won't do.
+/// The settings of a server that differ from the defaults.
 #[derive(Clone, Debug, Default)]
 pub struct ClusterOptions {
     settings: Vec<(String, String)>,
@@ -112,7 +112,7 @@ impl ClusterOptions {
     }
 }
 
-/// A running server with the superuser `postgres`, whom everybody may be (trust).
+/// A running server with the superuser `postgres`, as which everybody may log in (trust).
 pub struct Cluster {
     directory: PathBuf,
     port: u16,
@@ -132,7 +132,7 @@ impl Cluster {
         Self::start_with(&ClusterOptions::default())
     }
 
-    /// Makes a data directory and starts a server on it. Panics, with the server's log, when that fails.
+    /// Creates a data directory and starts a server on it. Panics with the server's log if that fails.
     pub fn start_with(options: &ClusterOptions) -> Self {
         let binaries = options
             .binaries
@@ -146,7 +146,7 @@ impl Cluster {
             .expect("cannot make a directory in /tmp")
             .keep();
         give_to(&directory, owner.as_ref());
-        // Before initdb, so that the directory has its keeper from the start.
+        // Before initdb, so that the guardian removes the directory in any case.
         let mut guardian = Guardian::spawn(&binaries, &directory, owner.as_ref());
         initdb(&binaries, &directory, owner.as_ref());
 
@@ -162,7 +162,7 @@ impl Cluster {
                         administrator: OnceLock::new(),
                     };
                 }
-                // Somebody else took the port between our look and the server's.
+                // Another process took the port before the server did.
                 Err(log) if attempt < START_ATTEMPTS_MAX && log.contains("already in use") => {
                     guardian.order("QUIT");
                     let _ = fs::remove_file(directory.join("log"));
@@ -191,7 +191,7 @@ impl Cluster {
         self.directory.join("data")
     }
 
-    /// All that the server has logged.
+    /// The server's log.
     pub fn log(&self) -> String {
         fs::read_to_string(self.directory.join("log")).unwrap_or_default()
     }
@@ -212,12 +212,12 @@ impl Cluster {
             .unwrap()
     }
 
-    /// Makes an empty database. It is dropped with the value.
+    /// Creates an empty database. It is dropped with the value.
     pub fn database(&self, name: &str) -> Database<'_> {
         static COUNTER: AtomicUsize = AtomicUsize::new(1);
         let name = format!("{name}_{}", COUNTER.fetch_add(1, Ordering::Relaxed));
         let started = Instant::now();
-        // Another CREATE DATABASE, or whoever just left template1, may still hold the template.
+        // Another CREATE DATABASE, or a session that has just ended, may still use template1.
         while let Err(error) = self
             .administrator()
             .try_sql(&format!("CREATE DATABASE {name} TEMPLATE template1"))
@@ -236,7 +236,7 @@ impl Cluster {
         Connection::open(&self.conninfo(database))
     }
 
-    /// The shared session in the database `postgres`, for what concerns the whole server.
+    /// The shared session in the database `postgres`, for statements that concern the whole server.
     pub fn administrator(&self) -> MutexGuard<'_, Connection> {
         let connection = self
             .administrator
@@ -261,7 +261,7 @@ impl Cluster {
             let pid = self.guardian().order("start");
             match wait_ready(&self.directory, &pid) {
                 Ok(()) => return,
-                // After SIGKILL the server's children need a moment to notice that they are orphans.
+                // After SIGKILL of the server, its child processes take a moment to exit.
                 Err(log) if log.contains("still in use") && started.elapsed() < START_WAIT => {
                     self.stop("TERM");
                 }
@@ -343,7 +343,7 @@ impl Guardian {
         }
     }
 
-    /// Gives an order and waits until it is carried out; returns the server's process id.
+    /// Sends an order and waits until it is carried out. Returns the server's process id.
     fn order(&mut self, order: &str) -> String {
         writeln!(self.orders.as_mut().unwrap(), "{order}").expect("the guardian is gone");
         let mut answer = String::new();
@@ -355,8 +355,8 @@ impl Guardian {
     }
 }
 
-/// Where the server's programs are: `$TABLEFERRY_PG_BIN_SOURCE` or `_TARGET`, `$TABLEFERRY_PG_BIN`,
-/// then pg_config, Debian's directories, Fedora's and the path.
+/// The directory of the server's programs: `$TABLEFERRY_PG_BIN_SOURCE` or `_TARGET`, `$TABLEFERRY_PG_BIN`,
+/// then pg_config, the directories of Debian and Fedora, and `$PATH`.
 fn find_binaries(side: Option<&str>) -> PathBuf {
     let has_server = |directory: &PathBuf| {
         directory.join("postgres").is_file() && directory.join("initdb").is_file()
@@ -401,7 +401,7 @@ fn find_binaries(side: Option<&str>) -> PathBuf {
     )
 }
 
-/// Whom the server runs as: PostgreSQL refuses to be root.
+/// The user that the server runs as: PostgreSQL does not run as root.
 fn unprivileged_user() -> Option<User> {
     if !Uid::effective().is_root() {
         return None;
@@ -490,7 +490,7 @@ fn wait_ready(directory: &Path, pid: &str) -> Result<(), String> {
             return Ok(());
         }
         let log = fs::read_to_string(directory.join("log")).unwrap_or_default();
-        // Clients that call too early are refused with a FATAL of their own.
+        // Clients that connect too early get a FATAL error.
         let failed = log.lines().any(|line| {
             ["FATAL:", "PANIC:"].iter().any(|word| line.contains(word))
                 && !line.contains("the database system is")

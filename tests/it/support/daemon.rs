@@ -1,4 +1,4 @@
-//! A daemon of the real binary, with directories of its own, and its log as events.
+//! The real binary as a daemon, with its own directories and its log as events.
 
 use std::time::Duration;
 
@@ -15,7 +15,7 @@ pub fn configuration(db: &Databases<'_>, rest: &str) -> String {
     )
 }
 
-/// A job that replaces `public.t`, in one try.
+/// A job that replaces `public.t` in one attempt.
 pub fn truncate_job(name: &str, more: &str) -> String {
     format!(
         "[jobs.{name}]\nsource = 'source'\ntarget = 'target'\nmode = 'truncate'\ntables = ['public.t']\n\
@@ -23,7 +23,7 @@ pub fn truncate_job(name: &str, more: &str) -> String {
     )
 }
 
-/// A place for a daemon to live in, and its configuration.
+/// The directories of a daemon, and its configuration.
 pub fn home(configuration: &str) -> Job {
     let job = job_with(configuration);
     let directory = |name: &str| job.directory().join(name).display().to_string();
@@ -63,12 +63,12 @@ impl<'j> Daemon<'j> {
         self.job.run(arguments)
     }
 
-    /// All that it has logged so far.
+    /// Its log so far.
     pub fn events(&self) -> Vec<Value> {
         events(&self.running.stderr())
     }
 
-    /// How many events there are of this message, and of this job unless that is empty.
+    /// The number of events with this message, and of this job unless `job` is empty.
     pub fn count(&self, message: &str, job: &str) -> usize {
         let events = self.events();
         events
@@ -78,7 +78,7 @@ impl<'j> Daemon<'j> {
             .count()
     }
 
-    /// Waits until there are this many of them.
+    /// Waits until there are this many such events.
     #[track_caller]
     pub fn wait_for(&self, times: usize, message: &str, job: &str) {
         let started = std::time::Instant::now();
@@ -98,7 +98,7 @@ impl<'j> Daemon<'j> {
         self.running.wait(PATIENCE)
     }
 
-    /// SIGTERM, and its end, which must be a good one.
+    /// Sends SIGTERM, and asserts that it exits with 0.
     #[track_caller]
     pub fn stop(self) -> Outcome {
         self.kill(Signal::SIGTERM);
@@ -115,7 +115,7 @@ pub fn events(log: &str) -> Vec<Value> {
         .collect()
 }
 
-/// Makes copies through [`HELD`] wait in their middle, until [`release`].
+/// Makes copies through [`HELD`] wait in the middle until [`release`].
 pub fn hold(db: &Databases<'_>) {
     db.source.sql(
         "CREATE OR REPLACE FUNCTION slow(i int) RETURNS int LANGUAGE plpgsql VOLATILE AS
@@ -129,7 +129,7 @@ pub fn release(db: &Databases<'_>) {
     db.source.sql("SELECT pg_advisory_unlock(1)");
 }
 
-/// What a held job needs at its end.
+/// Ends the session that holds the jobs.
 pub fn held(job: &str) -> String {
     format!("[jobs.{job}.table.'public.t']\nset.id = 'public.slow(id)'\n")
 }
@@ -145,7 +145,8 @@ pub fn wait_held(db: &Databases<'_>) {
     });
 }
 
-/// Waits until no session of ours is left on either server, then looks for locks and tables.
+/// Waits until no session of tableferry is left on either server, then asserts that no lock or table is
+/// left.
 #[track_caller]
 pub fn assert_nothing_left(db: &Databases<'_>) {
     db.wait_until_left();

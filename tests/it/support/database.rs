@@ -19,8 +19,8 @@ pub struct Databases<'a> {
     pub target: Database<'a>,
 }
 
-/// A database on each of the two shared servers, dropped with the value. `name` is for the
-/// reader of a log: it need not be unique, a number is added.
+/// A database on each of the two shared servers, dropped with the value. `name` appears in logs and need
+/// not be unique: a number is added.
 pub fn databases(name: &str) -> Databases<'static> {
     let (source, target) = pair();
     databases_on(source, target, name)
@@ -161,7 +161,7 @@ impl std::ops::Deref for Database<'_> {
 impl Drop for Database<'_> {
     fn drop(&mut self) {
         self.connection.take();
-        // A test that is failing already may have stopped the server: then there is nothing to drop.
+        // A test that failed may have stopped the server. Then there is nothing to drop.
         if std::thread::panicking() {
             return;
         }
@@ -172,7 +172,7 @@ impl Drop for Database<'_> {
     }
 }
 
-/// A session whose calls block; it ends with the value.
+/// A session whose calls block. It ends when the value is dropped.
 pub struct Connection {
     client: Arc<Client>,
     task: JoinHandle<()>,
@@ -191,7 +191,7 @@ impl Connection {
         runtime::block_on(async move {
             let (client, connection) = tokio_postgres::connect(&conninfo, NoTls).await?;
             let task = tokio::spawn(async move {
-                // A test that kills its server sees the error where it uses the client.
+                // A test that kills its server gets the error from the client.
                 let _ = connection.await;
             });
             Ok(Self {

@@ -23,7 +23,7 @@ impl Dice {
         self.next() % end.max(1)
     }
 
-    /// Once in `n` throws.
+    /// True once in `n` calls on average.
     pub fn once_in(&mut self, n: u64) -> bool {
         self.below(n) == 0
     }
@@ -32,7 +32,7 @@ impl Dice {
         items[usize::try_from(self.below(items.len() as u64)).unwrap()]
     }
 
-    /// So many times in a hundred throws.
+    /// True with this percentage.
     pub fn percent(&mut self, n: u64) -> bool {
         self.below(100) < n
     }

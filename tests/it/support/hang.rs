@@ -1,12 +1,12 @@
-//! A COMMIT that hangs, as one does that waits for a synchronous standby.
+//! A COMMIT that hangs, like one that waits for a synchronous standby.
 
 use super::database::{Connection, Database};
 use super::{PATIENCE, wait_until};
 
-/// Makes the next COMMITs that publish something hang. The database's ledger must exist.
+/// Makes COMMITs of publishing transactions hang. The database's ledger must exist.
 ///
-/// They last as long as the returned session lives, and a cancel does not help. tableferry has
-/// deferred triggers fire before COMMIT, so this one is deferred again after that.
+/// They hang until the returned session ends, and cannot be cancelled. tableferry fires deferred triggers
+/// before COMMIT, so this one is deferred again.
 pub fn hang_at_commit(target: &Database<'_>) -> Connection {
     target.sql(
         "CREATE FUNCTION hang() RETURNS trigger LANGUAGE plpgsql AS
@@ -26,7 +26,7 @@ pub fn hang_at_commit(target: &Database<'_>) -> Connection {
     holder
 }
 
-/// Waits until one waits for a lock while it executes such a statement.
+/// Waits until a backend that executes such a statement waits for a lock.
 #[track_caller]
 pub fn wait_waiting(target: &Database<'_>, statement: &str) {
     let waiting = format!(

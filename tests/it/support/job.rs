@@ -1,4 +1,4 @@
-//! The real binary, run on a configuration of the test's own in a clean environment.
+//! Runs the real binary with the test's configuration in a clean environment.
 
 use std::fmt;
 use std::fs::{self, File};
@@ -81,7 +81,7 @@ impl Job {
         self
     }
 
-    /// Starts the binary through another program, whose first words these are.
+    /// Starts the binary through another program with these arguments.
     pub fn through(mut self, program: &[&str]) -> Self {
         self.through = program.iter().map(|word| (*word).to_owned()).collect();
         self
@@ -109,7 +109,7 @@ impl Job {
     #[track_caller]
     pub fn spawn_fed(&self, arguments: &[&str], stdin: Stdio) -> Running {
         let number = self.runs.replace(self.runs.get() + 1);
-        // Files, not pipes: nobody reads while it runs, and a full pipe would stop it.
+        // Files, not pipes: nothing reads while it runs, and a full pipe would block it.
         let stdout = self.directory().join(format!("stdout.{number}"));
         let stderr = self.directory().join(format!("stderr.{number}"));
         let mut words = self.through.iter().map(String::as_str);
@@ -203,7 +203,7 @@ impl Drop for Running {
     }
 }
 
-/// How the binary ended. `{outcome}` shows all of it, for assertion messages.
+/// The result of the binary. `{outcome}` shows all of it, for assertion messages.
 #[derive(Debug)]
 pub struct Outcome {
     /// The exit code; `None` when a signal ended it.

@@ -1,4 +1,4 @@
-//! Sessions of the program itself on test databases, for tests below the command line.
+//! Sessions of tableferry on test databases, for tests of the library.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -62,13 +62,13 @@ pub fn job_spec(db: &Databases<'_>, jobs: &str) -> JobSpec {
     config.jobs["j"].clone()
 }
 
-/// What the plan of a job is made from, and the plan.
+/// The input of a job's plan, and the plan.
 pub struct Looked {
     pub inspected: Vec<Inspected>,
     pub plan: Result<JobPlan, Vec<Refusal>>,
 }
 
-/// Looks at both sides as a run does, and plans.
+/// Describes both sides as a run does, and plans.
 pub fn look(db: &Databases<'_>, jobs: &str) -> Result<Looked, Error> {
     let job = job_spec(db, jobs);
     let (source, target) = (db.source.conninfo(), db.target.conninfo());

@@ -1,4 +1,5 @@
-//! What the integration tests stand on: throw-away servers, databases, the binary, and a bad network.
+//! The harness of the integration tests: temporary servers, databases, the binary, and a proxy that injects
+//! faults.
 //!
 //! ```text
 //! let db = support::databases("append");              // a fresh database on each of the two shared servers
@@ -42,15 +43,15 @@ pub use proxy::Proxy;
 pub use schema::{assert_same_schema, schema_of};
 pub use standby::Standby;
 
-/// How long a test waits for something that is sure to come: only a broken build ever waits this long.
+/// How long a test waits for an event that must occur.
 pub const PATIENCE: Duration = Duration::from_secs(60);
 
 const POLL_INTERVAL: Duration = Duration::from_millis(10);
 
 /// Waits until `condition` holds, looking every few milliseconds.
 ///
-/// For what only a server can tell (`pg_stat_activity`, `pg_locks`); where something can be
-/// received from a channel instead, receive it. Panics when `bound` has passed.
+/// For state that only a server knows (`pg_stat_activity`, `pg_locks`). Use channels where possible. Panics
+/// when `bound` has passed.
 #[track_caller]
 pub fn wait_until(bound: Duration, mut condition: impl FnMut() -> bool) {
     let started = Instant::now();

@@ -1,4 +1,4 @@
-//! What most tests of a run say: which job, run it, and how it must have ended.
+//! Helpers of most tests of a run: configure a job, run it, and assert its outcome.
 
 use serde_json::Value;
 
@@ -19,12 +19,12 @@ pub fn job_toml(mode: &str, tables: &str, more: &str) -> String {
     )
 }
 
-/// The same over all of schema `public`.
+/// The same for all tables of schema `public`.
 pub fn all_of_public(mode: &str, more: &str) -> String {
     job_toml(mode, "public.*", more)
 }
 
-/// The same over `public.t`; `more` is TOML of the job, and `of_table` of its table.
+/// The same for `public.t`; `more` is TOML of the job, and `of_table` of its table.
 pub fn only_t(mode: &str, more: &str, of_table: &str) -> String {
     job_toml(
         mode,
@@ -39,8 +39,8 @@ pub fn run(db: &Databases<'_>, jobs: &str) -> Outcome {
     job(db, jobs).run(&["run", "j", "--json"])
 }
 
-/// Runs it once every transaction that the shared source has had so far is over: what is written
-/// meanwhile in any of its databases would be read again by the next run with a watermark.
+/// Runs it after all transactions that are open on the shared source have ended. Otherwise the next run
+/// with a watermark would read rows again.
 #[track_caller]
 pub fn run_alone(db: &Databases<'_>, jobs: &str) -> Outcome {
     let begun = db
@@ -51,7 +51,7 @@ pub fn run_alone(db: &Databases<'_>, jobs: &str) -> Outcome {
     run(db, jobs)
 }
 
-/// The run committed; what it reports of its tables.
+/// Asserts that the run committed. Returns the report of its tables.
 #[track_caller]
 pub fn assert_committed(outcome: &Outcome) -> &Value {
     assert_eq!(outcome.code, Some(0), "{outcome}");
@@ -60,7 +60,8 @@ pub fn assert_committed(outcome: &Outcome) -> &Value {
     &outcome.report()["tables"]
 }
 
-/// The run rolled everything back with an error of this kind, and its text holds all of `parts`; the error.
+/// Asserts that the run rolled back with an error of this kind whose text contains all of `parts`. Returns
+/// the error.
 #[track_caller]
 pub fn assert_refused<'o>(outcome: &'o Outcome, kind: &str, parts: &[&str]) -> &'o Value {
     assert_eq!(outcome.code, Some(1), "{outcome}");

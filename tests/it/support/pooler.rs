@@ -10,7 +10,8 @@ use tempfile::TempDir;
 use super::service::{Service, free_port, give, left_out, own_directory, unprivileged};
 use super::{Database, Databases, PATIENCE, wait_until};
 
-/// A pooler. It is stopped with the value; until then its connections keep the databases.
+/// A pooler. It is stopped when the value is dropped; until then its connections keep the databases from
+/// being dropped.
 pub struct Pooler {
     _service: Service,
     _directory: TempDir,
@@ -18,7 +19,7 @@ pub struct Pooler {
 }
 
 impl Pooler {
-    /// `None`, and a word about it, where pgBouncer is not installed.
+    /// `None` with a message if pgBouncer is not installed.
     pub fn before(db: &Databases<'_>) -> Option<Self> {
         let paths = ["/usr/sbin/pgbouncer", "/usr/bin/pgbouncer"].map(PathBuf::from);
         let Some(program) = paths.into_iter().find(|path| path.exists()) else {
@@ -65,12 +66,12 @@ impl Pooler {
         })
     }
 
-    /// The way to the source's database.
+    /// The conninfo of the source's database.
     pub fn source(&self) -> String {
         self.conninfo("via_source")
     }
 
-    /// The way to the target's database.
+    /// The conninfo of the target's database.
     pub fn target(&self) -> String {
         self.conninfo("via_target")
     }

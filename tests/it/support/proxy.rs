@@ -1,4 +1,4 @@
-//! A TCP proxy that understands PostgreSQL's messages and can fail where a test says.
+//! A TCP proxy that parses PostgreSQL's messages and injects faults where a test asks for them.
 //!
 //! ```text
 //! let proxy = Proxy::start(db.target.cluster.port());
@@ -19,15 +19,15 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::runtime::Runtime;
 use tokio::sync::watch;
 
-/// The way that bytes take through the proxy.
+/// The direction of bytes through the proxy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Way {
     ToServer,
     ToClient,
 }
 
-/// When a fault happens. All counts start at 1, and count what passes on the matching connections
-/// from the moment that the rule is armed.
+/// When a fault happens. All counts start at 1 and begin on the matching connections when the rule is
+/// armed.
 #[derive(Clone, Copy, Debug)]
 pub enum Trigger {
     /// At the n-th message, the startup packet included.
@@ -47,11 +47,11 @@ pub enum Fault {
     Cut,
     /// Close both sockets by RST: the peers see "connection reset".
     Reset,
-    /// Close only this way, by FIN; the other way goes on.
+    /// Close only this direction, by FIN; the other direction continues.
     HalfClose,
-    /// Forward nothing any more, either way, but keep both sockets open, until `Proxy::resume`.
+    /// Forward nothing in either direction, but keep both sockets open, until `Proxy::resume`.
     Stall,
-    /// Nothing: the rule only reports that it came to pass.
+    /// Nothing: the rule only reports that its trigger was reached.
     Observe,
 }
 
@@ -66,7 +66,7 @@ pub struct Rule {
 }
 
 impl Rule {
-    /// The fault strikes instead of forwarding the message, on whichever connection is first.
+    /// The fault happens instead of forwarding the message, on the first connection that reaches it.
     pub fn new(way: Way, trigger: Trigger, fault: Fault) -> Self {
         Self {
             way,
@@ -97,7 +97,7 @@ pub struct Armed {
 }
 
 impl Armed {
-    /// Waits until the rule has come to pass. Panics when `bound` has passed.
+    /// Waits until the rule's trigger was reached. Panics when `bound` has passed.
     #[track_caller]
     pub fn wait(&self, bound: Duration) -> Struck {
         self.receiver
@@ -105,20 +105,20 @@ impl Armed {
             .unwrap_or_else(|_| panic!("never came to pass in {bound:?}: {:?}", self.rule))
     }
 
-    /// Whether it has come to pass already.
+    /// Whether its trigger was reached.
     pub fn has_struck(&self) -> bool {
         self.receiver.try_recv().is_ok()
     }
 }
 
-/// Where a rule came to pass.
+/// The connection on which a rule's trigger was reached.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Struck {
     /// The connection's number, from 1.
     pub connection: usize,
 }
 
-/// A proxy before one server. All its connections end with the value.
+/// A proxy in front of one server. All of its connections end when the value is dropped.
 pub struct Proxy {
     port: u16,
     shared: Arc<Shared>,
@@ -155,7 +155,7 @@ enum Flow {
 }
 
 impl Proxy {
-    /// A proxy before the server on this port of 127.0.0.1.
+    /// Starts a proxy in front of the server on this port of 127.0.0.1.
     pub fn start(server_port: u16) -> Self {
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(1)
@@ -197,7 +197,7 @@ impl Proxy {
             .join(" ")
     }
 
-    /// Hands the proxy a rule. Arm it before the traffic that it waits for.
+    /// Adds a rule. Call this before the traffic that the rule waits for.
     pub fn arm(&self, rule: Rule) -> Armed {
         let (sender, receiver) = mpsc::channel();
         lock(&self.shared.rules).push(ArmedRule {
@@ -208,17 +208,17 @@ impl Proxy {
         Armed { rule, receiver }
     }
 
-    /// Cuts every connection there is now.
+    /// Cuts all current connections.
     pub fn cut(&self) {
         self.set_all(Flow::Closed { reset: false });
     }
 
-    /// Stops forwarding on every connection there is now.
+    /// Stops forwarding on all current connections.
     pub fn stall(&self) {
         self.set_all(Flow::Stalled);
     }
 
-    /// Forwards again where it was stalled.
+    /// Resumes forwarding.
     pub fn resume(&self) {
         self.set_all(Flow::Open);
     }
@@ -238,14 +238,14 @@ impl Proxy {
         self.shared.cancels.load(Ordering::SeqCst)
     }
 
-    /// How many messages went this way, on all connections.
+    /// The number of messages in this direction, on all connections.
     pub fn messages(&self, way: Way) -> u64 {
         self.shared.passed[way as usize]
             .messages
             .load(Ordering::SeqCst)
     }
 
-    /// How many bytes went this way, on all connections.
+    /// The number of bytes in this direction, on all connections.
     pub fn bytes(&self, way: Way) -> u64 {
         self.shared.passed[way as usize]
             .bytes
@@ -297,7 +297,7 @@ async fn accept(listener: std::net::TcpListener, server_port: u16, shared: Arc<S
     }
 }
 
-/// What the two ways of one connection must know of each other.
+/// The state that both directions of a connection share.
 struct Link {
     shared: Arc<Shared>,
     flow: watch::Sender<Flow>,
@@ -305,7 +305,7 @@ struct Link {
     number: AtomicUsize,
     /// The server's next byte is the answer to an SSLRequest or GSSENCRequest and has no frame.
     single_byte_answer: AtomicBool,
-    /// TLS has begun: there are no messages to see any more.
+    /// TLS has begun, so messages cannot be parsed.
     opaque: AtomicBool,
 }
 
@@ -342,11 +342,11 @@ struct Pump {
     started: bool,
 }
 
-/// What `Pump::next` finds at the buffer's start.
+/// What `Pump::next` finds at the beginning of the buffer.
 enum Piece {
     /// A whole message of this type; 0 where it has no type byte.
     Message(u8, Bytes),
-    /// Bytes without a frame that is known.
+    /// Bytes without a known frame.
     Raw(Bytes),
 }
 
@@ -363,7 +363,8 @@ impl Pump {
         }
     }
 
-    /// Forwards until this way or the connection is closed; gives the sockets back to be closed together.
+    /// Forwards until this direction or the connection is closed. Returns the sockets so that they are
+    /// closed together.
     async fn run(mut self) -> (OwnedReadHalf, OwnedWriteHalf) {
         let mut flow = self.link.flow.subscribe();
         loop {
@@ -392,7 +393,7 @@ impl Pump {
         (self.from, self.to)
     }
 
-    /// Forwards what is whole in the buffer, as the rules allow. An error ends this way.
+    /// Forwards the whole messages in the buffer, as the rules allow. An error ends this direction.
     async fn forward(&mut self, flow: &mut watch::Receiver<Flow>) -> io::Result<()> {
         let mut out = BytesMut::new();
         while let Some(piece) = self.next() {
@@ -410,7 +411,7 @@ impl Pump {
             out.extend_from_slice(&first);
             self.to.write_all(&out).await?;
             out.clear();
-            // What was held back goes out if the flow ever opens again.
+            // The bytes that were held back are sent after `resume`.
             out.extend_from_slice(&piece.slice(cut_at..));
             let half = strike.rule.fault == Fault::HalfClose;
             match strike.rule.fault {
@@ -438,7 +439,7 @@ impl Pump {
         self.to.write_all(&out).await
     }
 
-    /// Takes the next piece off the buffer's start, and learns from it what the connection is.
+    /// Takes the next piece from the buffer and updates the state of the connection.
     fn next(&mut self) -> Option<Piece> {
         if self.buffer.is_empty() {
             return None;
@@ -481,14 +482,14 @@ impl Pump {
         Some(Piece::Message(0, message))
     }
 
-    /// The rule that this piece fulfils, and how many of the piece's bytes go out before the fault.
+    /// The rule whose trigger this piece reaches, and how many of its bytes are sent before the fault.
     fn judge(&self, kind: Option<u8>, piece: &Bytes) -> Option<(ArmedRule, usize)> {
         let number = self.link.number.load(Ordering::SeqCst);
         let mut rules = lock(&self.link.shared.rules);
         let mut found = None;
         for (index, armed) in rules.iter_mut().enumerate() {
             let rule = armed.rule;
-            // A cancel request is no connection, and an SSLRequest none yet.
+            // A cancel request does not count as a connection, and an SSLRequest not yet.
             let applies =
                 number > 0 && rule.way == self.way && rule.connection.is_none_or(|n| n == number);
             if !applies {
@@ -531,7 +532,7 @@ impl Pump {
 impl ArmedRule {
     fn tell(&self, link: &Link) {
         let connection = link.number.load(Ordering::SeqCst);
-        // The test may have dropped its end: then it does not care.
+        // The test may have dropped the receiver.
         let _ = self.sender.send(Struck { connection });
     }
 }

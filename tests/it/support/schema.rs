@@ -1,4 +1,4 @@
-//! What a database holds besides its rows.
+//! The schema of a database.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -6,8 +6,8 @@ use std::process::Command;
 
 use super::database::Database;
 
-/// All that `pg_dump --schema-only` says of a database (owners, grants, indexes, triggers, and so on),
-/// but for the ledger. None where this machine has no pg_dump that is new enough for the server.
+/// The output of `pg_dump --schema-only` (owners, grants, indexes, triggers, and so on) without the ledger.
+/// None if this machine has no pg_dump that is new enough for the server.
 #[track_caller]
 pub fn schema_of(database: &Database<'_>) -> Option<String> {
     let major = database.cluster.version() / 10_000;
@@ -29,7 +29,7 @@ pub fn schema_of(database: &Database<'_>) -> Option<String> {
     Some(lines.collect::<Vec<_>>().join("\n"))
 }
 
-/// The database's schema is what it was; a failure shows the lines that differ.
+/// Asserts that the database's schema is unchanged. A failure shows the lines that differ.
 #[track_caller]
 pub fn assert_same_schema(before: &Option<String>, db: &Database<'_>) {
     let after = schema_of(db);

@@ -1,4 +1,4 @@
-//! Programs beside the servers, and what a test needs to run them.
+//! Other programs than the servers, and helpers to run them.
 
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
@@ -7,12 +7,12 @@ use nix::sys::signal::{self, Signal};
 use nix::unistd::{Pid, Uid};
 use tempfile::TempDir;
 
-/// Says that a part of the tests is left out on this machine.
+/// Prints that a part of the tests is left out on this machine.
 pub fn left_out(what: &str, why: &str) {
     println!("left out: {what}: {why}");
 }
 
-/// Runs as the servers' user, and not longer than this thread.
+/// Runs as the servers' user, and is killed when this thread ends.
 pub fn unprivileged(program: impl AsRef<Path>) -> Command {
     let mut command = Command::new("setpriv");
     command.args(["--pdeathsig", "KILL"]);
@@ -36,7 +36,7 @@ pub fn own_directory() -> TempDir {
     directory
 }
 
-/// Makes everything in it the servers' user's.
+/// Changes the owner of everything in it to the servers' user.
 pub fn give(path: &Path) {
     if Uid::effective().is_root() {
         assert!(run(
@@ -46,13 +46,13 @@ pub fn give(path: &Path) {
     }
 }
 
-/// Whether the program went well.
+/// Whether the program exited with 0.
 pub fn run(program: &str, arguments: &[&str]) -> bool {
     let output = Command::new(program).args(arguments).output();
     output.is_ok_and(|output| output.status.success())
 }
 
-/// A port on which nobody listens just now.
+/// A port on which nothing listens at the moment.
 pub fn free_port() -> u16 {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     listener.local_addr().unwrap().port()

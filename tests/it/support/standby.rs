@@ -13,7 +13,7 @@ use super::database::Connection;
 use super::service::{Service, free_port, left_out, own_directory, unprivileged};
 use super::{PATIENCE, wait_until};
 
-/// A standby without patience for queries that are in the way of recovery.
+/// A standby that cancels conflicting queries at once.
 pub struct Standby {
     service: Service,
     directory: TempDir,
@@ -21,12 +21,12 @@ pub struct Standby {
 }
 
 impl Standby {
-    /// A hot copy of this server that follows it; `None`, and said, where that can't be made.
+    /// A hot standby of this server; `None` with a message if that is not possible.
     pub fn of(primary: &Cluster) -> Option<Self> {
         Self::start(primary, true)
     }
 
-    /// The same; nobody may log in to one that is not hot.
+    /// The same; a standby that is not hot refuses logins.
     pub fn start(primary: &Cluster, hot: bool) -> Option<Self> {
         let bin = primary
             .administrator()
@@ -102,7 +102,7 @@ impl Standby {
 
     /// Waits until it has replayed all that its primary has written so far.
     pub fn catch_up(&self, primary: &Cluster) {
-        // The servers of the tests commit without waiting for the disk, and only what is on it is sent.
+        // The servers of the tests commit asynchronously, and only WAL that was flushed is sent.
         let administrator = primary.administrator();
         administrator.sql(
             "BEGIN; SET LOCAL synchronous_commit = on; SELECT pg_logical_emit_message(true, '', ''); COMMIT",
@@ -114,9 +114,9 @@ impl Standby {
         wait_until(PATIENCE, || here.value(&replayed) == "t");
     }
 
-    /// Makes it a primary, and waits until it is.
+    /// Promotes it and waits until it is a primary.
     pub fn promote(&self) {
-        // What pg_ctl does.
+        // As pg_ctl does.
         fs::write(self.directory.path().join("data/promote"), "").unwrap();
         let pid = Pid::from_raw(self.service.child.id().cast_signed());
         signal::kill(pid, Signal::SIGUSR1).unwrap();

@@ -201,7 +201,7 @@ fn disorder(plan: &CopyPlan, why: Disorder) -> Error {
              `compare = \"full\"` does without the order"
         }
         Disorder::Repeated => {
-            "a DEFERRABLE constraint whose trigger was disabled lets such rows in, and so does a damaged index: \
+            "a DEFERRABLE constraint whose trigger was disabled allows such rows, and so does a damaged index: \
              delete all but one row of each key"
         }
     };
