@@ -110,6 +110,7 @@ fn with(parts: &Parts<'_>, apply: Apply, effects: Effects, shared: Option<&Share
         },
         stream_plan: None,
         may_load_directly: false,
+        equal_if_empty: false,
         create: parts.create(shared),
         same_key: parts.same_as_staged("\"target\""),
         judge: Vec::new(),

@@ -19,10 +19,10 @@ use super::{
     preflight,
 };
 use crate::error::{Error, ErrorKind, Phase, Result, Side};
-use crate::plan::copy::JobPlan;
+use crate::plan::copy::{CopyPlan, JobPlan};
 use crate::plan::step::Transaction;
 use crate::plan::{self, ctid_ranges, swap};
-use crate::report::{Elsewhere, Event};
+use crate::report::{Elsewhere, Event, TableReport};
 
 /// How long a COMMIT may take. It waits for the disk and for synchronous standbys. Without an answer in this
 /// time, the connection is given up and the outcome is looked up.
@@ -125,7 +125,14 @@ async fn run_attempt(
         }
         committed?;
         sides.pool.created_tables.clear();
-        after(run, sides, cancelled, &plan, transaction).await;
+        after(
+            run,
+            sides,
+            cancelled,
+            (&plan, transaction),
+            &progress.tables[first..],
+        )
+        .await;
     }
     Ok(AttemptEnd::Committed)
 }
@@ -220,14 +227,19 @@ async fn after(
     run: &RunContext,
     sides: &Sides,
     cancelled: &Cancelled,
-    plan: &JobPlan,
-    transaction: &Transaction,
+    (plan, transaction): (&JobPlan, &Transaction),
+    reports: &[TableReport],
 ) {
     let Some(target) = sides.target.as_ref() else {
         return;
     };
     let work = async {
         for statement in &transaction.after {
+            // Statistics of rows that were compared and left as they are stay true.
+            let table = statement.table.and_then(|at| plan.tables.get(at));
+            if table.is_some_and(|table| is_unchanged(table, reports)) {
+                continue;
+            }
             steps::execute(target, plan, statement).await?;
         }
         ledger::prune(run, target).await
@@ -287,4 +299,14 @@ fn useful_workers(plan: &JobPlan, transaction: &Transaction) -> usize {
     let ranges = ctid_ranges::queue(tables, plan.workers).len();
     let wanted = ranges.max(indexes.sum()).max(1);
     usize::try_from(plan.workers).map_or(wanted, |workers| workers.min(wanted))
+}
+
+/// The table was compared with the source, and no row was written.
+fn is_unchanged(table: &CopyPlan, reports: &[TableReport]) -> bool {
+    let name = table.target.to_string();
+    let report = reports.iter().find(|report| report.target == name);
+    report.is_some_and(|report| {
+        report.compare.is_some()
+            && report.rows_inserted + report.rows_updated + report.rows_deleted == 0
+    })
 }

@@ -146,7 +146,9 @@ async fn carry_out_step(
             let tables = &mut progress.tables[first..];
             gate::check(&run.context, target.server(), &results.before, tables)
         }
-        Step::CheckKeys => modes::staging::check(target, job, tables).await,
+        Step::CheckKeys => {
+            modes::staging::check(target, job, tables, &progress.tables[first..]).await
+        }
         Step::Apply => {
             modes::rounds::apply(target, job, tables, &mut progress.tables[first..]).await
         }

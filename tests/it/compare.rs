@@ -5,8 +5,8 @@ use rstest::rstest;
 
 use crate::support::dice::Dice;
 use crate::support::{
-    Connection, Databases, PATIENCE, assert_committed, assert_refused, changes, databases, job,
-    only_t, run, wait_until,
+    Connection, Databases, PATIENCE, all_of_public, assert_committed, assert_refused, changes,
+    databases, job, only_t, run, wait_until,
 };
 
 const ANY_SIZE: &str = "guard = { allow_empty = true, max_shrink = '100%' }\n";
@@ -214,6 +214,28 @@ fn keys_of_the_source_are_checked(#[case] bad: &str, #[case] said: &str) {
     );
 
     assert_eq!(db.target.count("t"), 20);
+}
+
+/// Statistics stay true where no row was written.
+#[rstest]
+fn only_changed_tables_are_analyzed(#[values("stream", "full")] compare: &str) {
+    let db = databases("compare_analyze");
+    db.both(
+        "CREATE TABLE a (id int PRIMARY KEY, v text); CREATE TABLE b (id int PRIMARY KEY, v text)",
+    );
+    db.both("INSERT INTO a SELECT i, 'v' FROM generate_series(1, 20) i; INSERT INTO b TABLE a");
+    db.source.sql("UPDATE b SET v = 'new' WHERE id = 7");
+    let jobs = all_of_public("merge", &format!("{ANY_SIZE}compare = '{compare}'\n"));
+
+    let outcome = run(&db, &jobs);
+
+    let tables = assert_committed(&outcome);
+    assert_eq!(changes(&tables[0]), [0, 0, 0], "{outcome}");
+    assert_eq!(changes(&tables[1]), [0, 1, 0], "{outcome}");
+    let analyzed = "SELECT string_agg(tablename, ' ') FROM (SELECT DISTINCT tablename FROM pg_stats WHERE schemaname = 'public') s";
+    assert_eq!(db.target.value(analyzed), "b");
+    db.assert_same("a");
+    db.assert_same("b");
 }
 
 /// They look equal, and are not the same row: a NULL is equal to nothing.

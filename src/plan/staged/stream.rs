@@ -113,6 +113,7 @@ pub(in crate::plan) fn plan(
         marks_gone,
     };
     let mut staged = super::again(job, &parts, full);
+    staged.equal_if_empty = job.mode == Mode::Upsert || !parts.key_may_be_null();
     staged.way = Way::Stream(stream);
     Ok(Box::new(StreamPlan {
         staged,

@@ -17,6 +17,8 @@ pub struct Staged {
     pub stream_plan: Option<Result<Box<StreamPlan>, String>>,
     /// The target is empty, and its rows may be copied into it without staging.
     pub may_load_directly: bool,
+    /// Both sides are equal if no row is staged: only differences are, and the target has no rows without a key.
+    pub equal_if_empty: bool,
     /// Creates the staging table.
     pub create: Vec<String>,
     /// The condition that rows `"target"` and `"staged"` have the same key.

@@ -16,12 +16,23 @@ pub(in crate::run) async fn check(
     target: &Session,
     job: &JobSpec,
     tables: &[CopyPlan],
+    reports: &[TableReport],
 ) -> Result<()> {
     for (table, staged) in listing::of(tables) {
+        if is_equal(table, staged, reports) {
+            continue;
+        }
         let checked = check_one(target, job, staged).await;
         checked.map_err(|error| error.on(&table.target))?;
     }
     Ok(())
+}
+
+/// The table's staging table is empty, and that means that both sides are equal.
+fn is_equal(table: &CopyPlan, staged: &Staged, reports: &[TableReport]) -> bool {
+    let name = table.target.to_string();
+    let report = reports.iter().find(|report| report.target == name);
+    staged.equal_if_empty && report.is_some_and(|report| report.rows_written == 0)
 }
 
 /// Moves staged rows that the target would reject to `tableferry.rejected`, until there are none.
