@@ -1,7 +1,7 @@
-//! Everything that is attached to a table. A table that replaces it must have all of it again.
+//! The attachments of a table: everything that a table which replaces it must have, too.
 //!
-//! Plain data: names and the server's own definitions, no OIDs. So what was read for the old table can be
-//! compared with what is read for the new one.
+//! Plain data: names and the server's own definitions, no OIDs. So the attachments of the old and the new
+//! table can be compared.
 
 use serde::Deserialize;
 
@@ -9,16 +9,13 @@ mod question;
 
 pub use question::{AttachmentsByTable, Question, attachments};
 
-/// What is attached to one ordinary table.
+/// The attachments of one ordinary table.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 pub struct Attachments {
-    /// Its schema.
     pub schema: String,
-    /// Its name.
     pub name: String,
     /// Both, quoted as the server does in its definitions.
     pub sql_name: String,
-    /// Its owner.
     pub owner: String,
     /// UNLOGGED.
     pub unlogged: bool,
@@ -38,7 +35,6 @@ pub struct Attachments {
     pub force_row_security: bool,
     /// `d` default, `n` nothing, `f` full, `i` an index.
     pub replica_identity: String,
-    /// Its comment.
     pub comment: Option<String>,
     /// CREATE TABLE … OF.
     pub typed: bool,
@@ -62,9 +58,9 @@ pub struct Attachments {
     pub published_unnamed: bool,
     /// The parents of plain inheritance.
     pub inherits: Vec<String>,
-    /// What it is a partition of.
+    /// Its parent, if it is a partition.
     pub partition: Option<Partition>,
-    /// What people attach to its row type.
+    /// The privileges and comments of its row type.
     pub row_type: RowType,
     /// Roles that get default privileges on each new table or sequence of the role; None is PUBLIC.
     pub default_grantees: Vec<Option<String>>,
@@ -78,7 +74,7 @@ pub struct Attachments {
     pub foreign_keys: Vec<AttachedForeignKey>,
     /// Its valid indexes.
     pub indexes: Vec<Index>,
-    /// What a failed CREATE INDEX CONCURRENTLY left behind.
+    /// Invalid indexes, which a failed CREATE INDEX CONCURRENTLY leaves behind.
     pub invalid_indexes: Vec<String>,
     /// Its own triggers, and a partition's copies of its parent's.
     pub triggers: Vec<AttachedTrigger>,
@@ -98,7 +94,7 @@ pub struct Attachments {
     pub bound: Vec<String>,
 }
 
-/// What a table is a partition of.
+/// The parent of a partition, and its bounds.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 pub struct Partition {
     /// The parent's schema.
@@ -107,11 +103,11 @@ pub struct Partition {
     pub name: String,
     /// May the role alter the parent?
     pub owned: bool,
-    /// DETACH PARTITION … CONCURRENTLY was begun and is to be finished.
+    /// DETACH PARTITION … CONCURRENTLY has begun and is not finished.
     pub detaching: bool,
     /// The DEFAULT partition beside it.
     pub default: Option<TableName>,
-    /// That one has a CHECK constraint that excludes what belongs here.
+    /// The DEFAULT partition has a CHECK constraint that excludes the rows of this partition.
     pub default_excludes: bool,
     /// `FOR VALUES …` or `DEFAULT`.
     pub bound: String,
@@ -122,16 +118,13 @@ pub struct Partition {
 /// A table's name.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 pub struct TableName {
-    /// Its schema.
     pub schema: String,
-    /// Its name.
     pub name: String,
 }
 
-/// What people attach to a table's row type.
+/// The privileges and comments of a table's row type.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 pub struct RowType {
-    /// Its comment.
     pub comment: Option<String>,
     /// The comment of the type of arrays of it.
     pub array_comment: Option<String>,
@@ -144,7 +137,7 @@ pub struct RowType {
 /// One privilege of one role.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
 pub struct Grant {
-    /// The column, where it isn't the whole table.
+    /// The column; None for the whole table.
     pub column: Option<String>,
     /// Who granted it.
     pub grantor: String,
@@ -159,7 +152,6 @@ pub struct Grant {
 /// A column and all that belongs to it alone.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 pub struct Column {
-    /// Its name.
     pub name: String,
     /// `numeric(12,2)`.
     #[serde(rename = "type")]
@@ -170,7 +162,7 @@ pub struct Column {
     pub may_use_type: bool,
     /// NOT NULL.
     pub not_null: bool,
-    /// Its default, or what generates it.
+    /// Its default, or its generation expression.
     pub expression: Option<String>,
     /// `s` stored, `v` virtual, or empty.
     pub generated: String,
@@ -184,7 +176,6 @@ pub struct Column {
     pub statistics: Option<i32>,
     /// `n_distinct=5`.
     pub options: Vec<String>,
-    /// Its comment.
     pub comment: Option<String>,
     /// The sequence of an identity column. Since version 17, a partition has none of its own.
     pub identity_sequence: Option<IdentitySequence>,
@@ -195,9 +186,7 @@ pub struct Column {
 /// The sequence of an identity column, which cannot be given to another table.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 pub struct IdentitySequence {
-    /// Its schema.
     pub schema: String,
-    /// Its name.
     pub name: String,
     /// START.
     pub start: i64,
@@ -216,7 +205,6 @@ pub struct IdentitySequence {
     pub type_text: String,
     /// UNLOGGED: need not be as the table.
     pub unlogged: bool,
-    /// Its comment.
     pub comment: Option<String>,
     /// No privilege was ever granted or revoked.
     pub acl_is_default: bool,
@@ -227,56 +215,49 @@ pub struct IdentitySequence {
 /// A sequence that a column owns, and that can be given to another.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 pub struct OwnedSequence {
-    /// Its schema.
     pub schema: String,
-    /// Its name.
     pub name: String,
 }
 
 /// A CHECK or NOT NULL constraint.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 pub struct CheckOrNotNull {
-    /// Its name.
     pub name: String,
     /// `CHECK (…) NOT VALID`.
     pub definition: String,
     /// NOT NULL.
     pub not_null: bool,
-    /// It speaks of the whole row, by the table's name.
+    /// It refers to the whole row by the table's name.
     pub whole_row: bool,
-    /// Its comment.
     pub comment: Option<String>,
 }
 
 /// A foreign key of the table.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 pub struct AttachedForeignKey {
-    /// Its name.
     pub name: String,
-    /// The schema of the table that it points to.
+    /// The schema of the referenced table.
     pub to_schema: String,
-    /// The name of the table that it points to.
+    /// The name of the referenced table.
     pub to_name: String,
     /// `FOREIGN KEY (a, b) REFERENCES `.
     pub head: String,
     /// `(x, y) ON DELETE …`; None for a form that is not known.
     pub tail: Option<String>,
-    /// May the role reference that table?
+    /// May the role reference the table?
     pub may_reference: bool,
-    /// Its rows are known to have what they refer to.
+    /// It is validated: all rows have a referenced row.
     pub validated: bool,
-    /// Schemas and names of the partitions of the table that it points to.
+    /// Schemas and names of the partitions of the referenced table.
     pub to_parts: Vec<(String, String)>,
-    /// The states (`O`, `D`, …) of its triggers on the table that it points to.
+    /// The states (`O`, `D`, …) of its triggers on the referenced table.
     pub states_there: Vec<String>,
-    /// Its comment.
     pub comment: Option<String>,
 }
 
 /// An index.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 pub struct Index {
-    /// Its name.
     pub name: String,
     /// UNIQUE.
     pub unique: bool,
@@ -288,17 +269,15 @@ pub struct Index {
     pub options: Vec<String>,
     /// The parent's index that it is a partition of.
     pub parent: Option<String>,
-    /// It speaks of the whole row, by the table's name.
+    /// It refers to the whole row by the table's name.
     pub whole_row: bool,
     /// The table is CLUSTERed by it.
     pub clustered: bool,
     /// It is the replica identity.
     pub replica_identity: bool,
-    /// Its comment.
     pub comment: Option<String>,
-    /// Column numbers and statistics targets, where they aren't the default.
+    /// Column numbers and statistics targets that differ from the default.
     pub statistics: Vec<(i32, i32)>,
-    /// The constraint that it is for.
     pub constraint: Option<IndexConstraint>,
 }
 
@@ -315,24 +294,20 @@ pub struct IndexConstraint {
     pub deferrable: bool,
     /// INITIALLY DEFERRED.
     pub deferred: bool,
-    /// Its comment.
     pub comment: Option<String>,
 }
 
 /// A trigger.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 pub struct AttachedTrigger {
-    /// Its name.
     pub name: String,
     /// The server's definition.
     pub definition: String,
     /// `O`, `D`, `R` or `A`.
     pub enabled: String,
-    /// Its comment.
     pub comment: Option<String>,
     /// The same of the parent's trigger, of which it is a partition's copy.
     pub parent_enabled: Option<String>,
-    /// Its function.
     pub function: String,
     /// May the role execute that function?
     pub may_execute: bool,
@@ -341,7 +316,6 @@ pub struct AttachedTrigger {
 /// A row security policy.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 pub struct Policy {
-    /// Its name.
     pub name: String,
     /// PERMISSIVE or RESTRICTIVE.
     pub permissive: bool,
@@ -353,28 +327,23 @@ pub struct Policy {
     pub using: Option<String>,
     /// WITH CHECK.
     pub check: Option<String>,
-    /// Its comment.
     pub comment: Option<String>,
 }
 
 /// Extended statistics.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 pub struct Statistics {
-    /// Their schema.
     pub schema: String,
-    /// Their name.
     pub name: String,
-    /// Their owner.
     pub owner: String,
     /// Is the role a member of it?
     pub owned: bool,
     /// May the role and the owner create objects in the schema?
     pub may_create: bool,
-    /// They speak of the whole row, by the table's name.
+    /// They refer to the whole row by the table's name.
     pub whole_row: bool,
     /// Their statistics target.
     pub target: Option<i32>,
-    /// Their comment.
     pub comment: Option<String>,
     /// `(ndistinct) ON a, b`; None for a form that is not known.
     pub middle: Option<String>,
@@ -383,7 +352,6 @@ pub struct Statistics {
 /// A publication that names the table.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 pub struct Publication {
-    /// Its name.
     pub name: String,
     /// May the role alter it?
     pub owned: bool,
@@ -398,20 +366,16 @@ pub struct Publication {
 pub struct Label {
     /// Whose.
     pub provider: String,
-    /// The label.
     pub label: String,
-    /// The column, where it isn't the table's.
+    /// The column; None for the table.
     pub column: Option<String>,
 }
 
 /// A view that reads the table.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 pub struct View {
-    /// Its schema.
     pub schema: String,
-    /// Its name.
     pub name: String,
-    /// Its owner.
     pub owner: String,
     /// May the role alter it?
     pub owned: bool,

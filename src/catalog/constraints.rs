@@ -1,4 +1,5 @@
-//! What decides which rows a table takes: read where rows are judged before they are written.
+//! The constraints that decide which rows a table accepts. Read for `on_error = "quarantine"` and for
+//! partitions.
 
 use std::collections::BTreeMap;
 
@@ -10,7 +11,7 @@ use crate::pg::session::Session;
 
 const CONSTRAINTS: &str = include_str!("constraints.sql");
 
-/// The constraints of one table that a plan has to know to judge rows before they are written.
+/// The constraints of one table that a plan needs to find rows which the target would reject.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 pub struct Constraints {
     /// Triggers that fire once for each statement that inserts.
@@ -19,10 +20,9 @@ pub struct Constraints {
     pub checks: Vec<CheckConstraint>,
     /// Unique indexes and exclusion constraints.
     pub uniques: Vec<Unique>,
-    /// The conditions of the partitions that hold rows, of a partitioned table or a partition; None for one that
-    /// takes every row.
+    /// The conditions of the leaf partitions; None for one that takes every row.
     pub leaves: Option<Vec<Option<String>>>,
-    /// The columns of the partition keys, at all levels; None where a key has an expression.
+    /// The columns of the partition keys, at all levels; None if a key has an expression.
     pub partition_columns: Option<Vec<String>>,
     /// Its own foreign keys.
     pub foreign_keys: Vec<ForeignKeyLookup>,
@@ -33,7 +33,6 @@ pub struct Constraints {
 /// A CHECK constraint.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 pub struct CheckConstraint {
-    /// Its name.
     pub name: String,
     /// The columns that it reads.
     pub columns: Vec<String>,
@@ -42,26 +41,26 @@ pub struct CheckConstraint {
 /// A unique index or an exclusion constraint.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 pub struct Unique {
-    /// Its name.
     pub name: String,
     /// It can only be made as a constraint.
     pub is_constraint: bool,
-    /// What follows the table's name in CREATE UNIQUE INDEX, or the constraint's own in ADD CONSTRAINT.
+    /// The definition that follows the table's name in CREATE UNIQUE INDEX, or the constraint's name in ADD
+    /// CONSTRAINT.
     pub definition: String,
 }
 
-/// A foreign key, with what finds the row that it refers to.
+/// A foreign key, with the operators that find the referenced row.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 pub struct ForeignKeyLookup {
     /// The constraint's name.
     pub name: String,
     schema: String,
     table: String,
-    /// The table that it points to is partitioned.
+    /// The referenced table is partitioned.
     pub partitioned: bool,
     /// MATCH FULL.
     pub full: bool,
-    /// The role may read that table.
+    /// The role may read the referenced table.
     pub readable: bool,
     /// The columns, pair by pair.
     pub columns: Vec<ReferenceColumn>,
@@ -72,18 +71,17 @@ pub struct ForeignKeyLookup {
 pub struct ReferenceColumn {
     /// The table's own column.
     pub from: String,
-    /// The column that it points to.
+    /// The referenced column.
     pub to: String,
     /// The schema of the operator that compares them: `to OPERATOR(…) from`.
     pub schema: String,
-    /// The operator.
     pub operator: String,
     /// It is an equality over one collation; not the `PERIOD` of a temporal key.
     pub equal: bool,
 }
 
 impl ForeignKeyLookup {
-    /// The table that it points to.
+    /// The referenced table.
     pub fn to(&self) -> QualifiedName {
         QualifiedName::new(&self.schema, &self.table)
     }

@@ -11,20 +11,19 @@ use crate::pg::ident::{Ident, QualifiedName};
 /// One table of a job with the descriptions of both servers: the input of planning.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Inspected {
-    /// What was asked for.
+    /// The specification of the table.
     pub spec: TableSpec,
-    /// What is read; None when the source has no such relation.
+    /// The source's relation; None if the source has no such relation.
     pub source: Option<RelationDesc>,
-    /// What is written; None when the target has no such relation.
+    /// The target's relation; None if the target has no such relation.
     pub target: Option<RelationDesc>,
     /// The target had no rows when it was described; asked only where the mode loads such a table differently.
     pub target_is_empty: bool,
-    /// What is attached to the target; read only where the mode needs it.
+    /// The attachments of the target; read only if the mode needs them.
     pub attachments: Option<Attachments>,
-    /// What decides which rows the target takes; read only where rows are judged before they are written, and
-    /// for partitions.
+    /// The constraints of the target; read only for `on_error = "quarantine"` and for partitions.
     pub constraints: Option<Constraints>,
-    /// What the `set` expressions give, by target column.
+    /// The result columns of the `set` expressions, by target column.
     pub set: BTreeMap<Ident, ColumnDesc>,
     /// For a table with a watermark: how far it was read, and where the source is now.
     pub progress: Option<WatermarkState>,
@@ -35,7 +34,7 @@ pub struct Inspected {
 pub struct RelationDesc {
     /// Its name; for a query, the name of the target it feeds.
     pub name: QualifiedName,
-    /// What it is.
+    /// The kind of relation.
     pub kind: RelationKind,
     /// `server_version_num`, e.g. 150018.
     pub server_version: u32,
@@ -48,8 +47,7 @@ pub struct RelationDesc {
     pub unique_indexes: Vec<UniqueIndex>,
     /// Foreign keys of this table, of its partitions, and of the partitioned tables above it.
     pub foreign_keys: Vec<ForeignKey>,
-    /// Foreign keys of any table that point here, to its partitions, or to the partitioned tables
-    /// above it.
+    /// Foreign keys of any table that reference it, its partitions, or the partitioned tables above it.
     pub referenced_by: Vec<ForeignKey>,
     /// Names of user rules (not a view's `_RETURN`).
     pub rules: Vec<String>,
@@ -57,25 +55,26 @@ pub struct RelationDesc {
     pub triggers: Vec<String>,
     /// Row security is enabled and applies to the role that is logged in.
     pub row_security_applies: bool,
-    /// Those that inherit from it, at any level (not partitions): a scan without ONLY reads them, too.
+    /// Its inheritance children at any level (not partitions): a scan without ONLY reads them, too.
     pub children: Vec<QualifiedName>,
     /// The partitioned tables that it is a partition of, nearest first.
     pub ancestors: Vec<QualifiedName>,
-    /// Rows that a scan would give, from `reltuples` (partitions summed); None when never analysed.
+    /// The estimated number of rows from `reltuples` (sum of the partitions); None if it was never
+    /// analyzed.
     pub rows_estimate: Option<u64>,
-    /// Bytes on disk, partitions summed.
+    /// Bytes on disk (sum of the partitions).
     pub bytes_estimate: u64,
-    /// On the source: blocks of its own rows, where a range of blocks can be read.
+    /// On the source: the number of blocks, if ranges of blocks can be read.
     pub blocks: Option<u64>,
-    /// What the role that is logged in may do here.
+    /// The privileges of the current role.
     pub privileges: Privileges,
     /// The database's `lc_monetary`, which money's text output depends on.
     pub lc_monetary: String,
 }
 
 impl RelationDesc {
-    /// The description of a query's result. Whether the role may read what the query reads shows when it runs
-    /// or is locked for.
+    /// The description of a query's result. Missing privileges are found when the query's relations are
+    /// locked, or when it runs.
     pub fn query(
         name: QualifiedName,
         server_version: u32,
@@ -109,29 +108,25 @@ impl RelationDesc {
     }
 }
 
-/// `pg_class.relkind`, as far as it can be copied.
+/// The kinds of relations that can be copied.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RelationKind {
     /// An ordinary table.
     Table,
     /// A partitioned parent.
     Partitioned,
-    /// A view.
     View,
-    /// A materialized view.
     MaterializedView,
     /// A foreign table.
     Foreign,
     /// The result of a query.
     Query,
-    /// A file.
     File,
 }
 
 /// One column.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ColumnDesc {
-    /// Its name.
     pub name: Ident,
     /// Its type.
     pub ty: TypeDesc,
@@ -141,7 +136,7 @@ pub struct ColumnDesc {
     pub type_text: String,
     /// NOT NULL.
     pub not_null: bool,
-    /// Has a default (also a domain's or an identity).
+    /// It has a default, also by a domain or as an identity column.
     pub has_default: bool,
     /// GENERATED ALWAYS AS (…), stored or virtual: the expression.
     pub generated: Option<String>,
@@ -171,11 +166,10 @@ impl ColumnDesc {
     }
 }
 
-/// A sequence that gives a column its values: the column's own, the one in its default, or that of
-/// the same column of a table that this one is a partition of.
+/// A sequence that generates a column's values: the column's own, the one in its default, or that of the
+/// same column of a partitioned table above this one.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ColumnSequence {
-    /// Its name.
     pub name: QualifiedName,
     /// May the role move it past the column's values: USAGE on its schema, SELECT and UPDATE on the
     /// sequence, SELECT on the column?
@@ -191,7 +185,7 @@ pub enum Identity {
     ByDefault,
 }
 
-/// A type with all types that it consists of, because OIDs mean nothing on another server.
+/// A type with all types that it consists of, because OIDs are different on another server.
 #[derive(Clone, Debug, PartialEq)]
 pub struct TypeDesc {
     /// Schema and name.
@@ -202,11 +196,11 @@ pub struct TypeDesc {
     pub can_send: bool,
     /// Has a binary input function.
     pub can_receive: bool,
-    /// How it is built.
+    /// The structure of the type.
     pub shape: TypeShape,
 }
 
-/// How a type is built.
+/// The structure of a type.
 #[derive(Clone, Debug, PartialEq)]
 pub enum TypeShape {
     /// A base type.
@@ -215,7 +209,7 @@ pub enum TypeShape {
     Enum(Vec<String>),
     /// A domain, its base type and that one's typmod.
     Domain {
-        /// What it is over.
+        /// The base type.
         base: Box<TypeDesc>,
         /// `typtypmod`.
         typmod: i32,
@@ -235,11 +229,9 @@ pub enum TypeShape {
 /// One attribute of a composite type.
 #[derive(Clone, Debug, PartialEq)]
 pub struct AttributeDesc {
-    /// Its name.
     pub name: String,
     /// Its type.
     pub ty: TypeDesc,
-    /// Its typmod.
     pub typmod: i32,
 }
 
@@ -252,8 +244,7 @@ pub struct ForeignKey {
     pub from: QualifiedName,
     /// The table that it points to.
     pub to: QualifiedName,
-    /// The partitioned tables that `from` is a partition of, nearest first: what truncates one of
-    /// them truncates `from`.
+    /// The partitioned tables above `from`, nearest first: TRUNCATE of one of them truncates `from`.
     pub from_ancestors: Vec<QualifiedName>,
     /// It can be checked at COMMIT instead of after each statement.
     pub deferrable: bool,
@@ -273,34 +264,33 @@ pub struct UniqueIndex {
     pub columns: Vec<KeyColumn>,
 }
 
-/// One column of a unique index, and what it takes for the same.
+/// One column of a unique index, and the equality that the index uses.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct KeyColumn {
     /// The column.
     pub name: Ident,
     /// The equality of its operator class.
     pub equality: OperatorName,
-    /// The index's collation, where it is not the column's.
+    /// The index's collation, if it differs from the column's.
     pub collation: Option<QualifiedName>,
-    /// The equality can be hashed, and merged: what a join that keeps the rows of both sides needs.
+    /// The equality supports hash joins, and `merges` merge joins: FULL JOIN needs one of them.
     pub hashes: bool,
     /// See `hashes`.
     pub merges: bool,
-    /// Equal values are the same bytes; not so for `citext`, `numeric` (1.0 = 1.00) or a
-    /// nondeterministic collation.
+    /// Equal values have the same bytes. This is false for `citext`, `numeric` (1.0 = 1.00) and
+    /// nondeterministic collations.
     pub equal_is_identical: bool,
 }
 
 /// An operator's name with its schema.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct OperatorName {
-    /// The schema.
     pub schema: Ident,
     /// The operator.
     pub symbol: String,
 }
 
-/// What ON DELETE or ON UPDATE does to referencing rows.
+/// The action of ON DELETE or ON UPDATE on referencing rows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ReferentialAction {
     /// CASCADE.
@@ -324,29 +314,29 @@ pub struct KeyAction {
     pub to: QualifiedName,
     /// Its columns.
     pub from_columns: Vec<Ident>,
-    /// The columns that it points to.
+    /// The referenced columns.
     pub to_columns: Vec<Ident>,
-    /// One of those is generated: it may change with any other column.
+    /// A referenced column is generated: it may change with any other column.
     pub to_generated: bool,
-    /// What it does when a row is deleted; None for NO ACTION and RESTRICT, which look for rows.
+    /// The action when a referenced row is deleted; None for NO ACTION and RESTRICT, which only check for
+    /// rows.
     pub on_delete: Option<ReferentialAction>,
-    /// What it does when the columns that it points to are updated.
+    /// The action when the referenced columns are updated.
     pub on_update: Option<ReferentialAction>,
-    /// What it changes runs triggers or rules.
+    /// The rows that it changes fire triggers or rules.
     pub runs_code: bool,
 }
 
-/// The foreign keys that may change rows, or look for rows, when rows of some tables change, directly or
-/// by way of each other.
+/// The foreign keys that may change or look up rows when rows of some tables change, directly or through
+/// each other.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct KeyActions {
     /// The topmost partitioned table above each of these tables; without one, the table itself.
     pub tops: BTreeMap<QualifiedName, QualifiedName>,
-    /// The keys.
     pub keys: Vec<KeyAction>,
 }
 
-/// What the role that is logged in may do with a relation.
+/// The privileges of the current role on a relation.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Privileges {
     /// SELECT on the whole table.
@@ -365,7 +355,7 @@ pub struct Privileges {
     pub usage: bool,
     /// May ANALYZE it.
     pub analyze: bool,
-    /// May make temporary tables in the database.
+    /// May create temporary tables in the database.
     pub temporary: bool,
     /// May set `session_replication_role`.
     pub skip_triggers: bool,
@@ -388,7 +378,7 @@ impl RelationKind {
         matches!(self, RelationKind::Table | RelationKind::Foreign)
     }
 
-    /// What a person calls it.
+    /// The name of the kind in messages.
     pub fn as_str(self) -> &'static str {
         match self {
             RelationKind::Table => "table",
@@ -418,7 +408,7 @@ impl RelationDesc {
 }
 
 impl TypeDesc {
-    /// Comes with PostgreSQL itself, so that its OID is the same everywhere.
+    /// Is it built into PostgreSQL, so that its OID is the same on every server?
     pub fn is_builtin(&self) -> bool {
         self.name.schema.as_str() == "pg_catalog" && self.extension.is_none()
     }

@@ -17,7 +17,6 @@ use crate::pg::session::Session;
 /// One relation that the source's transaction reads.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LockTarget {
-    /// Its name.
     pub name: QualifiedName,
     /// `ONLY` the table, not its inheritance children.
     pub only: bool,

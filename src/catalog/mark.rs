@@ -60,7 +60,6 @@ pub struct SourceHistory {
 /// Where a source stands, as its snapshot sees it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SourcePosition {
-    /// Its history.
     pub history: SourceHistory,
     /// Transactions below this have ended.
     pub xmin: u64,

@@ -8,7 +8,6 @@ use crate::pg::ident::QualifiedName;
 /// A relation as far as patterns look at it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Candidate {
-    /// Its name.
     pub name: QualifiedName,
     /// An ordinary table or a partitioned parent, not a partition, not temporary, not PostgreSQL's
     /// own: what a wildcard may match.

@@ -11,7 +11,6 @@ pub enum Origin {
     File {
         /// The file.
         path: Arc<Path>,
-        /// The line.
         line: usize,
         /// The character in the line.
         column: usize,

@@ -40,7 +40,6 @@ pub struct Warning {
 /// Whom a warning concerns.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum About {
-    /// A job.
     Job(String),
     /// The jobs of a server.
     Server(String),

@@ -1,4 +1,5 @@
-//! Cuts blocks where rows end, and mends rows that servers take for the end of the data.
+//! Splits the data into blocks of whole rows, and quotes rows that servers would read as the end of the
+//! data.
 
 use super::layout::{FileFormat, Layout};
 use super::rows::{Fault, RowFinder, without_newline};
@@ -6,7 +7,7 @@ use super::rows::{Fault, RowFinder, without_newline};
 /// Bytes of one block, and of the longest header. A block ends where a row ends, unless the row is longer.
 pub(super) const FILE_BLOCK_BYTES_MAX: usize = 64 << 10;
 
-/// The rows of a block that may be sent, and the begin of a row that may not yet.
+/// The rows of a block that can be sent, and the beginning of a row that is not complete.
 pub(super) struct Cutter {
     quote: Option<u8>,
     is_text: bool,
@@ -14,9 +15,9 @@ pub(super) struct Cutter {
     pub wants_header: bool,
     /// The header, once it is found.
     pub header: Option<Vec<u8>>,
-    /// The begin of a row whose end is yet to come; the finder has passed it.
+    /// The beginning of an incomplete row; the finder has read it.
     tail: Vec<u8>,
-    /// The row that is being read began in a block that is gone.
+    /// The current row began in a block that has been sent.
     begun_before: bool,
 }
 
@@ -38,7 +39,7 @@ impl Cutter {
         buffer
     }
 
-    /// Passes over what was not passed yet, from `at` on. Gives what may be sent.
+    /// Reads new bytes from `at` on. Returns the bytes that can be sent.
     pub fn pass(
         &mut self,
         finder: &mut RowFinder,
@@ -57,7 +58,7 @@ impl Cutter {
             start = at;
         }
         if start == 0 && buffer.len() >= FILE_BLOCK_BYTES_MAX {
-            // A row that is longer than a block goes in pieces.
+            // A row that is longer than a block is sent in pieces.
             self.begun_before = true;
             return Ok(buffer);
         }
@@ -65,7 +66,7 @@ impl Cutter {
         Ok(buffer)
     }
 
-    /// The data is over: what is left is the last row, or nothing.
+    /// At the end of the data: returns the last row, if any.
     pub fn last(&mut self, mut ready: Vec<u8>) -> Vec<u8> {
         let mut tail = std::mem::take(&mut self.tail);
         let length = tail.len();
@@ -81,8 +82,9 @@ impl Cutter {
         ready
     }
 
-    /// A row `\.` of CSV is data, which servers before 18 take for the end and leave out what follows:
-    /// quotes do not change its value. In text it is the end, which needs no saying. Gives the row's end.
+    /// A row `\.` of CSV is data, but servers before 18 read it as the end and ignore the rest. So it is
+    /// quoted, which does not change its value. In text format it is the end marker and is left out.
+    /// Returns the row's end.
     fn mend(&self, buffer: &mut Vec<u8>, start: usize, end: usize) -> usize {
         if end - start > 4 || without_newline(&buffer[start..end]) != b"\\." {
             return end;

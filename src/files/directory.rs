@@ -1,15 +1,15 @@
-//! A directory whose files a job reads or writes, and nothing outside of it.
+//! Finds files in a directory that jobs read or write. Files outside of it are refused.
 
 use std::fs;
 use std::io;
 use std::path::{Component, Path, PathBuf};
 
-/// Why a file of a directory cannot be used: a sentence without the file's name.
+/// Why a file cannot be used: a sentence without the file's name.
 #[derive(Debug)]
 pub enum UnusablePath {
-    /// The configuration, or what stands in the directory, has to change.
+    /// The configuration or the contents of the directory must be changed.
     Misplaced(String),
-    /// The system's own words.
+    /// An error of the operating system.
     Io(io::Error),
 }
 
@@ -44,7 +44,7 @@ pub fn check_name(name: &str) -> Result<(), String> {
     }
 }
 
-/// The file to read. Symbolic links are followed as long as they stay beneath the directory.
+/// The path of a file to read. Symbolic links are followed if they stay beneath the directory.
 pub fn source(directory: &Path, name: &str) -> Result<PathBuf, UnusablePath> {
     check_name(name).map_err(UnusablePath::Misplaced)?;
     let directory = fs::canonicalize(directory)?;
@@ -53,7 +53,7 @@ pub fn source(directory: &Path, name: &str) -> Result<PathBuf, UnusablePath> {
     Ok(path)
 }
 
-/// The place to write a file. What is there must be a regular file, because it will be replaced.
+/// The path of a file to write. An existing file must be a regular file, because it is replaced.
 pub fn target(directory: &Path, name: &str) -> Result<PathBuf, UnusablePath> {
     check_name(name).map_err(UnusablePath::Misplaced)?;
     let directory = fs::canonicalize(directory)?;

@@ -1,4 +1,4 @@
-//! How a file is written: COPY's format and its options.
+//! The format of a file: COPY's format and options, and the compression.
 
 use crate::pg::ident::{Ident, quote_literal};
 
@@ -14,38 +14,38 @@ pub enum FileFormat {
     Binary,
 }
 
-/// The program that a file's bytes go through.
+/// The compression of a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Compression {
     /// None.
     Plain,
-    /// gzip; members that follow each other are one text.
+    /// gzip; the contents of several members are concatenated.
     Gzip,
-    /// zstd; frames that follow each other are one text.
+    /// zstd; the contents of several frames are concatenated.
     Zstd,
 }
 
-/// COPY's options, as far as somebody has set them.
+/// COPY's options that are set.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct FileOptions {
     /// The first line names the columns.
     pub header: Option<bool>,
-    /// Between two values: one byte.
+    /// DELIMITER, one byte.
     pub delimiter: Option<u8>,
-    /// What NULL is written as.
+    /// NULL, the text of null values.
     pub null: Option<String>,
-    /// Around values: one byte.
+    /// QUOTE, one byte.
     pub quote: Option<u8>,
-    /// Before a quote within quotes: one byte.
+    /// ESCAPE, one byte.
     pub escape: Option<u8>,
-    /// Columns in which a quoted NULL is NULL, too.
+    /// FORCE_NULL: columns in which the NULL text is null even if it is quoted.
     pub force_null: Option<Vec<Ident>>,
     /// The file's encoding.
     pub encoding: Option<String>,
 }
 
 impl FileOptions {
-    /// These, and where they say nothing, those below.
+    /// Combines these options with those of `below`; these take precedence.
     #[must_use]
     pub fn over(&self, below: &FileOptions) -> Self {
         let FileOptions {
@@ -69,22 +69,21 @@ impl FileOptions {
     }
 }
 
-/// A file's format, and what of COPY's options is not the default.
+/// A file's format, and the options of COPY that differ from the defaults.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Layout {
-    /// The format.
     pub format: FileFormat,
     /// The first line names the columns.
     pub header: bool,
-    /// Between two values: one byte.
+    /// DELIMITER, one byte.
     pub delimiter: Option<u8>,
-    /// What NULL is written as.
+    /// NULL, the text of null values.
     pub null: Option<String>,
-    /// Around values: one byte.
+    /// QUOTE, one byte.
     pub quote: Option<u8>,
-    /// Before a quote within quotes: one byte.
+    /// ESCAPE, one byte.
     pub escape: Option<u8>,
-    /// Columns in which a quoted NULL is NULL, too.
+    /// FORCE_NULL: columns in which the NULL text is null even if it is quoted.
     pub force_null: Vec<Ident>,
     /// The file's encoding; by default UTF8.
     pub encoding: Option<String>,
@@ -131,7 +130,7 @@ impl Layout {
         }
     }
 
-    /// The byte between two values.
+    /// The delimiter, set or default.
     pub fn delimiter(&self) -> u8 {
         self.delimiter.unwrap_or(match self.format {
             FileFormat::Csv => b',',
@@ -139,17 +138,17 @@ impl Layout {
         })
     }
 
-    /// The byte around values.
+    /// The quote, set or default.
     pub fn quote(&self) -> u8 {
         self.quote.unwrap_or(b'"')
     }
 
-    /// The byte before a quote within quotes.
+    /// The escape, set or default.
     pub fn escape(&self) -> u8 {
         self.escape.unwrap_or_else(|| self.quote())
     }
 
-    /// The file's text is UTF-8.
+    /// Is the file's encoding UTF8?
     pub fn is_utf8(&self) -> bool {
         let named = self.encoding.as_deref().unwrap_or("UTF8");
         named.eq_ignore_ascii_case("utf8") || named.eq_ignore_ascii_case("utf-8")
@@ -270,7 +269,7 @@ impl Layout {
 }
 
 impl Compression {
-    /// By the ending of a file's name.
+    /// The compression that a file's name ends in.
     pub fn of(name: &str) -> Self {
         let lower = name.to_ascii_lowercase();
         if lower.ends_with(".gz") {

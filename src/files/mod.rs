@@ -1,5 +1,5 @@
-//! Files in COPY's formats: where rows end, what a header names, and reading and writing them whole or
-//! not at all. Knows nothing of jobs or servers.
+//! Files in COPY's formats: finds row ends, reads headers, reads whole files, and replaces files
+//! atomically. It does not depend on jobs or servers.
 
 mod cutter;
 pub(crate) mod directory;

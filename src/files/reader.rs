@@ -1,6 +1,6 @@
-//! Reads a file, or stdin, on a thread of its own: undoes the compression, finds rows, and hands over
-//! blocks. The thread ends when its reader is dropped; one that waits for stdin ends with the process.
-//! A program that makes blocks itself needs no thread: see [`feed`].
+//! Reads a file or standard input on a thread of its own: decompresses it, finds rows, and sends blocks.
+//! The thread ends when its reader is dropped; a thread that waits for standard input ends with the
+//! process. A program that makes blocks itself needs no thread: see [`feed`].
 
 pub mod feed;
 
@@ -27,34 +27,34 @@ const BLOCKS_AHEAD: usize = 4;
 /// with it the memory that reading takes.
 const ZSTD_WINDOW_BYTES_MAX: u32 = 128 << 20;
 
-/// What is read.
+/// The input of a reader.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Input {
     /// A regular file.
     File(PathBuf),
-    /// The standard input. Gzip and zstd are known by their first bytes.
+    /// The standard input. gzip and zstd are detected by their first bytes.
     Stdin,
 }
 
-/// Why a file's rows are not to be had.
+/// Why a file's rows cannot be read.
 #[derive(Debug)]
 pub enum ReadError {
-    /// Its bytes are no rows, or not all of them are there.
+    /// The file is malformed or truncated.
     Rows(Fault),
-    /// It is not what it was when it was opened.
+    /// The file was changed, replaced or removed while it was read.
     Changed(String),
-    /// The system's own words.
+    /// An error of the operating system.
     Io(io::Error),
 }
 
-/// What a reader hands over.
+/// The items that the thread sends.
 enum FileItem {
     Header(Vec<String>),
     Block(Bytes),
     End,
 }
 
-/// How far a file has been read. Shared with those who show it.
+/// The progress of a reader, shared with the progress display.
 #[derive(Debug, Default)]
 pub struct Counters {
     rows: AtomicU64,
@@ -63,7 +63,7 @@ pub struct Counters {
     size: AtomicU64,
 }
 
-/// The reading end.
+/// Receives the blocks of a file.
 #[derive(Debug)]
 pub struct FileReader {
     items: mpsc::Receiver<Result<FileItem, ReadError>>,
@@ -92,7 +92,7 @@ impl Counters {
         self.raw.load(Ordering::Relaxed)
     }
 
-    /// Thousandths of the file that were read, where its size is known.
+    /// Thousandths of the file that have been read, if its size is known.
     pub fn permille(&self) -> Option<u16> {
         let size = self.size.load(Ordering::Relaxed);
         let permille = u128::from(self.raw()) * 1000 / u128::from(size.max(1));
@@ -101,7 +101,7 @@ impl Counters {
 }
 
 impl FileReader {
-    /// Starts to read. What is wrong comes with the first item.
+    /// Starts the thread. Its errors are returned in place of an item.
     pub fn start(input: Input, layout: Layout) -> io::Result<Self> {
         FileReader::spawn(layout, move |mut reading| reading.all(&input))
     }
@@ -140,7 +140,7 @@ impl FileReader {
         Ok(FileReader { items, counters })
     }
 
-    /// The columns of the header; to be asked first, where the layout has one.
+    /// The columns of the header. Must be called first if the layout has a header.
     pub async fn header(&mut self) -> Result<Vec<String>, ReadError> {
         match self.items.recv().await {
             Some(Ok(FileItem::Header(names))) => Ok(names),
@@ -162,7 +162,7 @@ impl FileReader {
         }
     }
 
-    /// How far it has read.
+    /// The counters of its progress.
     pub fn counters(&self) -> &Arc<Counters> {
         &self.counters
     }
@@ -177,7 +177,7 @@ fn gone() -> ReadError {
 /// Why the thread stops early.
 enum Stop {
     Error(ReadError),
-    /// Nobody wants more.
+    /// The receiver has been dropped.
     Unwanted,
 }
 
@@ -241,7 +241,7 @@ impl ReaderThread<'_> {
         }
     }
 
-    /// Reads to the end, block by block. `strict`: the last row must have its newline.
+    /// Reads to the end, block by block. `strict`: the last row must end in a newline.
     fn rows(&mut self, data: &mut dyn Read, strict: bool) -> Result<(), Stop> {
         let mut finder = RowFinder::new(self.layout);
         let mut cutter = Cutter::new(self.layout);
@@ -249,8 +249,8 @@ impl ReaderThread<'_> {
         loop {
             let mut buffer = cutter.take_tail();
             let scanned = buffer.len();
-            // A program that writes slowly must not wait for a block to be full; but a mark of the encoding
-            // has to be whole.
+            // The rows of a slow writer are sent before the block is full. A byte order mark must be
+            // complete.
             let enough = match (strict, is_first) {
                 (true, true) => 4,
                 (true, false) => scanned + 1,
@@ -300,7 +300,7 @@ impl ReaderThread<'_> {
         }
     }
 
-    /// What may stand before the first row.
+    /// Skips a byte order mark before the first row.
     fn begin(&self, buffer: &mut Vec<u8>) -> Result<(), Stop> {
         if self.layout.format == FileFormat::Binary || !self.layout.is_utf8() {
             return Ok(());
@@ -327,7 +327,7 @@ impl ReaderThread<'_> {
     }
 }
 
-/// Fills the buffer, with `enough` bytes at least; true: the data is over.
+/// Fills the buffer with at least `enough` bytes. Returns true at the end of the data.
 fn fill(data: &mut dyn Read, buffer: &mut Vec<u8>, enough: usize) -> io::Result<bool> {
     let mut at = buffer.len();
     buffer.resize(FILE_BLOCK_BYTES_MAX.max(at), 0);
@@ -369,7 +369,7 @@ fn decompressed<'a>(
         return Ok(Box::new(raw));
     }
     if raw.fill_buf()?.is_empty() {
-        // The decoder of zstd takes no bytes for no frames.
+        // The zstd decoder treats empty input as valid.
         let message = "the compressed data ends early: there is none";
         return Err(Fault::Truncated(message.to_owned()).into());
     }
@@ -384,7 +384,7 @@ fn decompressed<'a>(
     })
 }
 
-/// Opens a regular file; another one, such as a FIFO, must not make the thread wait.
+/// Opens a regular file. Opening a FIFO must not block the thread.
 fn open(path: &Path) -> Result<File, Stop> {
     let nonblocking = nix::fcntl::OFlag::O_NONBLOCK.bits();
     let file = File::options()
@@ -399,7 +399,7 @@ fn open(path: &Path) -> Result<File, Stop> {
     }
 }
 
-/// What tells a file from another one, or from what it was before.
+/// Identifies a file and its state: it changes if the file is replaced or written to.
 #[derive(PartialEq, Eq)]
 struct FileIdentity {
     place: (u64, u64),
@@ -417,7 +417,7 @@ impl FileIdentity {
     }
 }
 
-/// Was the file the same all the time that it was read?
+/// Checks that the file was not changed, replaced or removed while it was read.
 fn unchanged(path: &Path, file: &File, before: &FileIdentity, read: u64) -> Result<(), Stop> {
     let changed = |what: &str| Err(Stop::Error(ReadError::Changed(what.to_owned())));
     if FileIdentity::of(&file.metadata()?) != *before || read != before.size {

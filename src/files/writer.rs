@@ -1,6 +1,6 @@
-//! Writes a file on a thread of its own, under a temporary name beside its place, and puts it there only
-//! when all of it is on disk. A writer that is dropped removes what it has written; what a killed one
-//! left is removed by the next writer in the directory.
+//! Writes a file on a thread of its own, under a temporary name in the same directory, and renames it only
+//! after it is synced. A writer that is dropped removes its file. The next writer in the directory removes
+//! files that killed writers left behind.
 
 use std::fs::{self, File};
 use std::io::{self, Write};
@@ -15,17 +15,17 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::layout::Compression;
 
-/// Blocks that wait for the disk.
+/// The queue of blocks to write.
 const BLOCKS_WAITING: usize = 4;
 
-/// Around the temporary names.
+/// Prefix and suffix of temporary names.
 const TEMPORARY_PREFIX: &str = ".tableferry-";
 const TEMPORARY_SUFFIX: &str = ".tmp";
 
-/// Where the bytes go.
+/// The output of a writer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Output {
-    /// A file, which is replaced.
+    /// A file, which is created or replaced.
     File(PathBuf),
     /// The standard output.
     Stdout,
@@ -36,7 +36,7 @@ enum Order {
     Finish,
 }
 
-/// The writing end.
+/// Sends blocks to the thread.
 #[derive(Debug)]
 pub struct FileWriter {
     orders: mpsc::Sender<Order>,
@@ -45,18 +45,18 @@ pub struct FileWriter {
     temporary: Option<Temporary>,
 }
 
-/// A file that is written and synced, and not in its place yet. Dropping it removes it.
+/// A file that is written and synced, but not yet renamed. Dropping this value removes the file.
 #[derive(Debug)]
 pub struct Unpublished {
     temporary: Option<Temporary>,
 }
 
-/// Removes the file with the value, unless it was put into its place.
+/// Removes the temporary file when it is dropped, unless the file was renamed.
 #[derive(Debug)]
 struct Temporary {
     path: PathBuf,
     place: PathBuf,
-    /// Tells others that the file is being written. It is held until the file has its name.
+    /// The lock that tells other writers that the file is in use. It is held until the file is renamed.
     _lock: Flock<File>,
     published: bool,
 }
@@ -68,8 +68,8 @@ impl std::fmt::Debug for Order {
 }
 
 impl FileWriter {
-    /// Makes the temporary file and waits for blocks. `name` makes it the only one of its kind, and the
-    /// compression is that of the place's ending.
+    /// Creates the temporary file and starts the thread. `name` makes the temporary name unique. The file's
+    /// ending determines the compression.
     pub fn start(output: &Output, name: &str) -> io::Result<Self> {
         let (orders, taken) = mpsc::channel(BLOCKS_WAITING);
         let (tell, done) = oneshot::channel();
@@ -101,12 +101,12 @@ impl FileWriter {
         })
     }
 
-    /// Bytes that the writer has taken from its queue.
+    /// Bytes that the thread has taken from its queue.
     pub fn written(&self) -> &Arc<AtomicU64> {
         &self.written
     }
 
-    /// Waits for room, then takes one block.
+    /// Waits for room in the queue, then sends one block.
     pub async fn write(&mut self, block: Bytes) -> io::Result<()> {
         match self.orders.send(Order::Write(block)).await {
             Ok(()) => Ok(()),
@@ -114,7 +114,7 @@ impl FileWriter {
         }
     }
 
-    /// All blocks are there: writes what is left, and waits until the disk has it.
+    /// Call this after the last block. Waits until the file is written and synced.
     pub async fn finish(mut self) -> io::Result<Unpublished> {
         if self.orders.send(Order::Finish).await.is_err() {
             return Err(self.failure().await);
@@ -138,7 +138,7 @@ fn gone() -> io::Error {
 }
 
 impl Unpublished {
-    /// Puts the file into its place, where readers see the old one or the new one.
+    /// Renames the file. Readers see the old file or the new one.
     pub fn publish(mut self) -> io::Result<()> {
         let Some(temporary) = &mut self.temporary else {
             return Ok(());
@@ -148,14 +148,14 @@ impl Unpublished {
         Ok(())
     }
 
-    /// The directory that has to be synced after that.
+    /// The directory to sync after the rename.
     pub fn directory(&self) -> Option<PathBuf> {
         let temporary = self.temporary.as_ref()?;
         temporary.place.parent().map(Path::to_path_buf)
     }
 }
 
-/// Makes renames in a directory last.
+/// Syncs a directory, so that renames survive a crash.
 pub fn sync_directory(directory: &Path) -> io::Result<()> {
     File::open(directory)?.sync_all()
 }
@@ -177,7 +177,7 @@ impl Temporary {
             _lock: lock,
             published: false,
         };
-        // Whoever cleans up may have seen the file before it was locked.
+        // Another writer may have removed the file before it was locked.
         let same = fs::metadata(&temporary.path)?.ino() == file.metadata()?.ino();
         match same {
             true => Ok((temporary, file)),
@@ -196,8 +196,7 @@ impl Drop for Temporary {
     }
 }
 
-/// Removes the temporary files of writers that are dead. What cannot be removed is left: the next one
-/// tries again.
+/// Removes the temporary files of killed writers. Files that cannot be removed are left to the next writer.
 pub fn clean(directory: &Path) {
     let Ok(entries) = fs::read_dir(directory) else {
         return;
@@ -246,12 +245,12 @@ fn write_file(
 }
 
 fn write_stdout(orders: mpsc::Receiver<Order>, written: &AtomicU64) -> io::Result<()> {
-    // Not Rust's own, which is flushed line by line.
+    // Not `std::io::Stdout`, which flushes each line.
     let mut stdout = File::from(std::os::fd::AsFd::as_fd(&io::stdout()).try_clone_to_owned()?);
     write_all(&mut stdout, orders, written)
 }
 
-/// Writes until the order to finish. A queue that closes without it belongs to a writer that was dropped.
+/// Writes until the order to finish. If the queue closes without it, the writer was dropped.
 fn write_all(
     out: &mut impl Write,
     mut orders: mpsc::Receiver<Order>,

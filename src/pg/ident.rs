@@ -14,7 +14,6 @@ pub struct Ident(String);
 /// quotes.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct QualifiedName {
-    /// The schema.
     pub schema: Ident,
     /// The relation.
     pub name: Ident,
@@ -34,7 +33,6 @@ pub enum IdentError {
     Character {
         /// The whole text.
         text: String,
-        /// The character.
         character: char,
     },
     /// More than PostgreSQL's 63 bytes: the server would silently cut it.

@@ -24,7 +24,6 @@ pub enum Event {
     /// Both sides were inspected, and nothing speaks against the copy.
     Planned {
         tables: usize,
-        /// A warning.
         warnings: Vec<String>,
     },
     /// A table's COPY begins.

@@ -77,7 +77,6 @@ pub struct FileSpec {
 pub enum TableInput {
     /// A relation of the source.
     Relation(QualifiedName),
-    /// A query.
     Query(String),
     /// A file. The configuration names none here: a run finds that its source is a directory.
     File(FileInput),

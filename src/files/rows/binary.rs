@@ -2,13 +2,13 @@
 
 use super::Fault;
 
-/// What COPY in binary format begins with.
+/// The signature of binary COPY data.
 pub const SIGNATURE: &[u8; 11] = b"PGCOPY\n\xff\r\n\0";
 
-/// Critical flags: bit 16 said that rows have OIDs, which no server writes any more.
+/// Critical flags. Bit 16 meant that rows have OIDs, which no supported server writes.
 const CRITICAL_FLAGS: u32 = 0xffff_0000;
 
-/// What comes next.
+/// The field that comes next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum ExpectedField {
     Signature,
@@ -20,18 +20,18 @@ enum ExpectedField {
     Nothing,
 }
 
-/// Where the finder stands.
+/// The state of the finder.
 #[derive(Clone, Debug)]
 pub struct Binary {
     next: ExpectedField,
-    /// What was read of a number or of the signature.
+    /// The bytes of the signature or of a number that have been read.
     word: [u8; 11],
     read: usize,
-    /// Bytes to pass over before it.
+    /// Bytes to skip before it.
     skip: u64,
-    /// Fields of the row that are yet to come.
+    /// Fields of the row that follow.
     fields: u16,
-    /// The row's last field is being passed over.
+    /// The bytes to skip are those of the row's last field.
     last_field: bool,
     pub(super) rows: u64,
 }

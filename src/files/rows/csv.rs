@@ -1,24 +1,24 @@
-//! CSV, as PostgreSQL's `CopyReadLineText` cuts it into lines: the same states, so that the same rows
-//! are found also in strange input.
+//! CSV, split into lines as PostgreSQL's `CopyReadLineText` does: with the same states, so that malformed
+//! input gives the same rows.
 
 use memchr::{memchr, memchr2, memchr3};
 
 use super::{Eol, Fault};
 
-/// Where the finder stands.
+/// The state of the finder.
 #[derive(Clone, Debug)]
 pub struct Csv {
     quote: u8,
-    /// None where it is the quote: then two quotes in a row need no special care.
+    /// None if the escape is the quote: two quotes in a row then need no special case.
     escape: Option<u8>,
     eol: Eol,
     in_quote: bool,
     last_was_escape: bool,
-    /// A carriage return came last, and the next byte says what it is.
+    /// The last byte was a carriage return; the next byte decides its meaning.
     after_cr: bool,
     /// The row has at least one byte.
     begun: bool,
-    /// The line that is being read.
+    /// The number of the current line.
     line: u64,
     pub(super) row_line: u64,
     pub(super) rows: u64,
@@ -61,7 +61,7 @@ impl Csv {
                 at += self.pass_quoted(rest);
                 continue;
             }
-            // Outside of quotes an escape that is not the quote is a byte like any other.
+            // Outside of quotes, an escape that is not the quote has no special meaning.
             let Some(found) = memchr3(self.quote, b'\n', b'\r', rest) else {
                 self.last_was_escape = false;
                 return Ok(None);
@@ -89,7 +89,7 @@ impl Csv {
         Ok(None)
     }
 
-    /// Passes over bytes within quotes, up to the closing quote if it is there. Gives their number.
+    /// Skips bytes within quotes, up to the closing quote if it is there. Returns their number.
     fn pass_quoted(&mut self, bytes: &[u8]) -> usize {
         let mut at = 0;
         while at < bytes.len() {
@@ -125,7 +125,7 @@ impl Csv {
     fn count_lines(&mut self, quoted: &[u8]) {
         let ends = match self.eol {
             Eol::Lf => b'\n',
-            // The server's way; before the first line's end it looks for carriage returns, too.
+            // As the server does: before the first line end, it looks for carriage returns, too.
             Eol::Unknown | Eol::Cr | Eol::CrLf => b'\r',
         };
         self.line += memchr::memchr_iter(ends, quoted).count() as u64;
@@ -147,7 +147,7 @@ impl Csv {
             )));
         }
         if self.after_cr {
-            // A carriage return at the very end: a line of its own kind, or half of the last newline.
+            // A carriage return at the end of the data is a line end, or the first half of one.
             if self.eol == Eol::CrLf {
                 return Err(Fault::Truncated(format!(
                     "line {}: the last newline is incomplete",

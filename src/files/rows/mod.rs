@@ -1,5 +1,5 @@
-//! Where rows end in COPY data of each format: streaming, in bounded memory, and as the server sees it.
-//! The server parses the values.
+//! Finds row ends in COPY data of each format, in bounded memory, by the same rules as the server. The
+//! server parses the values.
 
 mod binary;
 mod csv;
@@ -11,7 +11,7 @@ use super::layout::{FileFormat, Layout};
 
 pub use binary::SIGNATURE;
 
-/// Finds row ends in bytes that come piece by piece.
+/// Finds row ends in bytes that come in pieces.
 #[derive(Clone, Debug)]
 pub enum RowFinder {
     /// `FORMAT csv`.
@@ -22,12 +22,12 @@ pub enum RowFinder {
     Binary(binary::Binary),
 }
 
-/// Why the bytes are no rows.
+/// Why the bytes are not rows.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Fault {
-    /// They end within a row, or before the end that the format demands.
+    /// They end within a row, or before the end that the format requires.
     Truncated(String),
-    /// They are not of the format.
+    /// They are not in the format.
     Malformed(String),
 }
 
@@ -59,11 +59,11 @@ impl RowFinder {
         }
     }
 
-    /// Passes over bytes that continue those before. `Some(n)`: a row ends before byte `n`, and the rest
-    /// is yet to be passed over. `None`: all were passed over, and no row ends in them. In binary, the
-    /// file's header belongs to the first row.
+    /// Reads the bytes that follow the previous ones. `Some(n)`: a row ends before byte `n`; call again
+    /// with the rest. `None`: all bytes were read, and no row ends in them. In binary format, the file's
+    /// header belongs to the first row.
     ///
-    /// *Errors:* the bytes are not of the format; the message has the line, or the row in binary.
+    /// *Errors:* the bytes are not in the format; the message has the line, or in binary format the row.
     pub fn next_end(&mut self, bytes: &[u8]) -> Result<Option<usize>, Fault> {
         match self {
             RowFinder::Csv(csv) => csv.next_end(bytes),
@@ -72,7 +72,7 @@ impl RowFinder {
         }
     }
 
-    /// The bytes are over. Gives true if they end with a row that has no newline, or perhaps half of one.
+    /// Call this at the end of the data. Returns true if the last row has no newline, or perhaps half of one.
     ///
     /// *Errors:* `Truncated`.
     pub fn finish(&mut self) -> Result<bool, Fault> {
@@ -83,7 +83,7 @@ impl RowFinder {
         }
     }
 
-    /// Rows whose end was passed, with the header's.
+    /// The number of rows so far, including the header.
     pub fn rows(&self) -> u64 {
         match self {
             RowFinder::Csv(csv) => csv.rows,
@@ -92,7 +92,7 @@ impl RowFinder {
         }
     }
 
-    /// The line in which the row begins that comes next, from 1; in binary the row.
+    /// The line in which the next row begins, from 1; in binary format the number of the row.
     pub fn line(&self) -> u64 {
         match self {
             RowFinder::Csv(csv) => csv.row_line,

@@ -1,18 +1,18 @@
-//! COPY's text format: a backslash takes the byte behind it out of play, and `\.` is the end.
+//! COPY's text format: a backslash escapes the next byte, and `\.` is the end of the data.
 
 use memchr::memchr3;
 
 use super::{Eol, Fault};
 
-/// Where the finder stands.
+/// The state of the finder.
 #[derive(Clone, Debug)]
 pub struct Text {
     eol: Eol,
     after_backslash: bool,
     after_cr: bool,
-    /// Bytes of the row so far; more than a few do not matter.
+    /// The bytes of the row so far, counted only up to a few.
     length: u64,
-    /// The end marker was read.
+    /// The end marker has been read.
     ended: bool,
     line: u64,
     pub(super) row_line: u64,
@@ -109,7 +109,7 @@ impl Text {
     }
 
     fn end(&mut self, at: usize) -> usize {
-        // The end marker is no row.
+        // The end marker is not a row.
         self.rows += u64::from(!self.ended);
         self.line += 1;
         self.row_line = self.line;

@@ -95,7 +95,6 @@ pub struct TlsOptions {
     pub root: RootCert,
     /// The client's certificate.
     pub cert: FileChoice,
-    /// Its key.
     pub key: FileChoice,
     /// What the key is encrypted with.
     pub key_password: Option<SecretString>,
@@ -127,7 +126,6 @@ pub enum FileChoice {
 pub enum RootCert {
     /// The system's roots.
     System,
-    /// A file.
     File(FileChoice),
 }
 

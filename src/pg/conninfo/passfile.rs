@@ -26,7 +26,6 @@ pub enum PassfileError {
 pub struct PasswordFor<'a> {
     /// The host as the conninfo names it, else its address; `localhost` for a Unix socket.
     pub host: &'a str,
-    /// The port.
     pub port: u16,
     /// The database.
     pub dbname: &'a str,

@@ -1,9 +1,9 @@
-//! Which staged rows the target would reject, as far as the staging table's own constraints don't tell:
-//! rows without a partition, rows that break a unique index together with rows that stay, and rows
-//! without the row that they refer to.
+//! Finds staged rows that the target would reject although they satisfy the staging table's constraints:
+//! rows without a partition, rows that violate a unique index together with rows that stay, and rows
+//! without the row that they reference.
 //!
-//! Each statement removes such rows from staging and records them. Rejecting a row may make others bad, so
-//! the statements are repeated until none removes a row.
+//! Each statement moves such rows to `tableferry.rejected`. Rejecting a row may cause other rows to be
+//! rejected, so the statements are repeated until none moves a row.
 
 use std::collections::BTreeMap;
 
@@ -25,7 +25,7 @@ pub(super) struct Stage {
     pub(super) columns: Vec<Ident>,
 }
 
-/// Plans the statements of all tables, if the job sets rejected rows aside.
+/// Plans the statements of all tables, with `on_error = "quarantine"`.
 pub fn plan(
     job: &JobSpec,
     tables: &[Inspected],
@@ -93,7 +93,7 @@ pub(super) struct Judging<'a> {
     pub(super) copied: Vec<&'a Ident>,
     stage: &'a QualifiedName,
     same_key: &'a str,
-    /// What is published by the same transaction, by target.
+    /// The tables that the same transaction publishes, by target.
     pub(super) stages: BTreeMap<QualifiedName, Stage>,
 }
 
@@ -125,7 +125,7 @@ impl Judging<'_> {
         Some(self.reject(&condition, None, "23514", reason))
     }
 
-    /// Rows that break a unique index together with a row of the target that stays.
+    /// Finds rows that violate a unique index together with a row of the target that stays.
     fn conflicts(&self, index: &UniqueIndex) -> Option<String> {
         let column = |name: &Ident| format!("\"row\".{}", name.sql());
         let equal = same_index(index, "\"target\"", |_, name| column(name));
@@ -146,7 +146,7 @@ impl Judging<'_> {
         }
     }
 
-    /// Rows without the row that they refer to.
+    /// Finds rows without the row that they reference.
     fn orphans(&self, key: &ForeignKeyLookup) -> String {
         let own = |name: &str| format!("\"row\".{}", Ident::new(name).sql());
         let matches = |alias: &str| -> String {
@@ -212,7 +212,8 @@ impl Judging<'_> {
         )
     }
 
-    /// Moves rows from staging to `tableferry.rejected`: $1 is the run, $2 the job. Gives their number.
+    /// Moves rows from the staging table to `tableferry.rejected`: $1 is the run, $2 the job. Returns their
+    /// number.
     fn reject(
         &self,
         condition: &str,
@@ -296,7 +297,7 @@ impl Judging<'_> {
     }
 }
 
-/// The condition that no partition takes a row; None where there is always one.
+/// The condition that no partition takes a row; None if there is always one.
 fn fits_no_partition(constraints: &Constraints) -> Option<String> {
     // A partition without a condition takes every row.
     let leaves = constraints.leaves.as_ref()?;
@@ -309,8 +310,8 @@ fn fits_no_partition(constraints: &Constraints) -> Option<String> {
     Some(format!("NOT COALESCE({fits}, false)"))
 }
 
-/// Finds staged rows without a partition, if all columns of the partition keys are copied and no trigger
-/// may change them.
+/// Finds staged rows without a partition; None if a column of a partition key is not copied or a trigger
+/// may change it.
 pub(super) fn partitionless(constraints: &Constraints, parts: &Parts<'_>) -> Option<Partitionless> {
     let condition = fits_no_partition(constraints)?;
     let keys = constraints.partition_columns.as_ref()?;
@@ -333,8 +334,8 @@ pub(super) fn partitionless(constraints: &Constraints, parts: &Parts<'_>) -> Opt
     })
 }
 
-/// What makes the staging table judge its rows: the target's NOT NULL and CHECK constraints, its unique
-/// indexes and exclusion constraints, and the key's columns NOT NULL, because no key finds a row without.
+/// The constraints of the staging table: the target's NOT NULL and CHECK constraints, unique indexes and
+/// exclusion constraints, and NOT NULL for the key's columns, because NULL matches no key.
 pub(super) fn create(
     target: &RelationDesc,
     key: &UniqueIndex,
@@ -373,7 +374,7 @@ pub(super) fn create(
     list
 }
 
-/// The names of the staging table's unique indexes, and those of the target's that they stand for.
+/// The names of the staging table's unique indexes, each with the target's index that it represents.
 fn unique_names(stage: &QualifiedName, constraints: &Constraints) -> BTreeMap<String, String> {
     let uniques = constraints.uniques.iter().enumerate();
     uniques

@@ -1,4 +1,4 @@
-//! Whose staged rows cannot be judged exactly, by the name of what keeps them from it.
+//! Refuses tables for whose staged rows `on_error = "quarantine"` would not be exact, and names the reason.
 
 use super::judge::Judging;
 use crate::catalog::desc::Inspected;

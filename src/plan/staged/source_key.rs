@@ -17,17 +17,17 @@ const PLAIN_TYPES: [&str; 10] = [
     "bytea",
 ];
 
-/// What the rows that the source sends cannot hold.
+/// Properties that the source guarantees for the rows that it sends.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(in crate::plan) struct SourceKey {
-    /// No row lacks a value of the key.
+    /// No row has NULL in the key.
     pub never_null: bool,
     /// No two rows have the same key.
     pub never_repeated: bool,
 }
 
 impl SourceKey {
-    /// Every row has a key of its own.
+    /// Each row has a different key.
     pub const CERTAIN: SourceKey = SourceKey {
         never_null: true,
         never_repeated: true,
@@ -50,7 +50,7 @@ pub(in crate::plan) fn of(
     let spec = &inspected.spec;
     let is_table = matches!(source.kind, RelationKind::Table | RelationKind::Partitioned)
         && matches!(spec.input, TableInput::Relation(_));
-    // A tree of inheritance has no index of its own.
+    // An index does not cover inheritance children.
     if !is_table || spec.children {
         return SourceKey::default();
     }
@@ -85,7 +85,7 @@ pub(in crate::plan) fn of(
     }
 }
 
-/// The values arrive as they are, and stay different.
+/// Is the column copied without a conversion, so that different values stay different?
 fn is_plain(from: &ColumnDesc, to: &ColumnDesc) -> bool {
     from.ty == to.ty
         && from.typmod == to.typmod
