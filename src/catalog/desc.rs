@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::catalog::attachments::Attachments;
+use crate::catalog::change_mark::ChangeState;
 use crate::catalog::constraints::Constraints;
 use crate::catalog::mark::WatermarkState;
 use crate::config::spec::TableSpec;
@@ -27,6 +28,8 @@ pub struct Inspected {
     pub set: BTreeMap<Ident, ColumnDesc>,
     /// For a table with a watermark: how far it was read, and where the source is now.
     pub progress: Option<WatermarkState>,
+    /// What the last run's mark says, where a run may look only for what has changed since.
+    pub changes: Option<ChangeState>,
 }
 
 /// A table, view, or the result of a query, on one server.

@@ -51,6 +51,7 @@ impl Inspected {
             source: described,
             set,
             progress: None,
+            changes: None,
             spec,
         })
     }

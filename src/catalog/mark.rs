@@ -103,26 +103,39 @@ impl Mark {
     /// A restored backup has not reached the mark. Transaction ids of 32 bits cannot be compared if they are
     /// 2^31 or more apart.
     pub fn unlike(&self, now: &Present) -> Option<String> {
+        self.unlike_of("source", now)
+    }
+
+    /// The same for this side.
+    pub fn unlike_of(&self, side: &str, now: &Present) -> Option<String> {
         let (then, place) = (&self.history, &now.place);
         let history = &place.history;
         if then.system != history.system {
-            return Some("the source is a different cluster than at the last run".to_owned());
+            return Some(format!(
+                "the {side} is a different cluster than at the last run"
+            ));
         }
         if then.database != history.database {
-            return Some("the source is a different database than at the last run".to_owned());
+            return Some(format!(
+                "the {side} is a different database than at the last run"
+            ));
         }
         if then.timeline != history.timeline {
             return Some(format!(
-                "the source is on timeline {}, and was on {} at the last run: it was restored, or a \
+                "the {side} is on timeline {}, and was on {} at the last run: it was restored, or a \
                  standby was promoted, and may have lost what was read",
                 history.timeline, then.timeline
             ));
         }
         if self.xmin > place.xmax {
-            return Some("the source was restored since the last run, or is behind".to_owned());
+            return Some(format!(
+                "the {side} was restored since the last run, or is behind"
+            ));
         }
         if place.xmax - self.xmin >= 1 << 31 {
-            return Some("more than 2^31 transactions have passed since the last run".to_owned());
+            return Some(format!(
+                "more than 2^31 transactions have passed on the {side} since the last run"
+            ));
         }
         (self.relation.columns != now.relation.columns)
             .then(|| "the type of a column has changed since the last run".to_owned())

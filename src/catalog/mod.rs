@@ -4,6 +4,7 @@
 //! every role may read. A handful of queries reads all relations of a job.
 
 pub(crate) mod attachments;
+pub(crate) mod change_mark;
 pub(crate) mod constraints;
 pub mod desc;
 mod empty;

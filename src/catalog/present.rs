@@ -74,7 +74,7 @@ WITH RECURSIVE part (oid) AS ( \
           AND d.refclassid = 'pg_catalog.pg_class'::pg_catalog.regclass \
     ) AS below (oid) \
 ) \
-SELECT c.oid, c.relkind = 'f', \
+SELECT c.oid, c.relkind = 'f' OR c.relkind IN ('r', 'm') AND c.relam <> (SELECT am.oid FROM pg_catalog.pg_am AS am WHERE am.amname = 'heap'), \
        COALESCE(pg_catalog.pg_relation_filenode(c.oid)::pg_catalog.text, '-') || ':' \
        || pg_catalog.hashtextextended(CASE c.relkind \
               WHEN 'v' THEN pg_catalog.pg_get_viewdef(c.oid) \

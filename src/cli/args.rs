@@ -66,7 +66,7 @@ pub(super) struct RunArgs {
     #[arg(required = true, value_name = "JOB")]
     pub jobs: Vec<String>,
 
-    /// Read all rows again, regardless of watermarks
+    /// Read all rows again, regardless of watermarks and of what has changed
     #[arg(long)]
     pub full: bool,
 

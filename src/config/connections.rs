@@ -47,7 +47,7 @@ impl JobSpec {
     /// May tables be compared by reading both sides at the same time?
     pub fn may_stream(&self) -> bool {
         let wanted = match self.mode {
-            Mode::Merge => matches!(self.compare, Compare::Auto | Compare::Stream),
+            Mode::Merge => self.compare != Compare::Full,
             Mode::Upsert => self.compare == Compare::Stream,
             Mode::Append | Mode::Truncate | Mode::Swap => false,
         };
@@ -109,9 +109,14 @@ fn give_up_streaming(
     if needed <= limit(&job.target) {
         return;
     }
-    if job.compare == Compare::Stream {
+    if matches!(job.compare, Compare::Stream | Compare::Changed) {
+        let name = if job.compare == Compare::Stream {
+            "stream"
+        } else {
+            "changed"
+        };
         let message = format!(
-            "`compare = \"stream\"` takes {needed} connections to server `{}`, whose `max_connections` is {}",
+            "`compare = \"{name}\"` takes {needed} connections to server `{}`, whose `max_connections` is {}",
             job.target,
             limit(&job.target)
         );

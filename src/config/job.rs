@@ -8,7 +8,7 @@ use super::error::KeyPath;
 use super::merge::Stacks;
 use super::raw::{RawJob, RawServer};
 use super::spec::{Compare, JobSpec, Mode, OnError, TableInput, TablePattern};
-use super::{connections, files, not_yet, schedule, table};
+use super::{connections, files, schedule, table};
 use crate::wording::nearest;
 
 /// All jobs that could be made sense of.
@@ -35,7 +35,6 @@ pub(super) fn jobs(
                 diagnostics.error(&path.child("after"), no_such("job", job, names.iter()));
             }
         }
-        not_yet::of_job(&raw, &path, diagnostics);
         if let Some(mut job) = job(name.clone(), raw, &path, diagnostics) {
             connections::fit(&mut job, servers, &path, diagnostics);
             files::check(&job, servers, &path, diagnostics);

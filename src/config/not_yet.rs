@@ -2,21 +2,13 @@
 
 use super::diagnostics::Diagnostics;
 use super::error::KeyPath;
-use super::raw::{RawDaemon, RawJob};
-use super::spec::Compare;
+use super::raw::RawDaemon;
 
 /// What `[daemon]` asks for in vain.
 pub(super) fn of_daemon(daemon: &RawDaemon, diagnostics: &mut Diagnostics) {
     if let Some(address) = daemon.listen {
         let written = format!("listen = \"{address}\"");
         unavailable(&KeyPath::from("daemon.listen"), &written, diagnostics);
-    }
-}
-
-/// What a job asks for in vain.
-pub(super) fn of_job(job: &RawJob, path: &KeyPath, diagnostics: &mut Diagnostics) {
-    if job.compare == Compare::Changed {
-        unavailable(&path.child("compare"), "compare = \"changed\"", diagnostics);
     }
 }
 

@@ -1,11 +1,13 @@
 //! The data of a plan: everything that copying the tables of a job needs, decided before a row is copied.
 
+use crate::catalog::change_mark::Marking;
 use crate::catalog::desc::RelationKind;
 use crate::catalog::mark::Mark;
 use crate::pg::ident::{Ident, QualifiedName};
 use crate::plan::column::{ColumnPlan, CopyFormat};
 use crate::plan::compare::Comparison;
 use crate::plan::quarantine::Quarantine;
+use crate::plan::staged::changed::Changed;
 use crate::plan::staged::types::{Apply, Staged, Stream, Way};
 use crate::plan::step::Transaction;
 use crate::plan::swap::types::Shadow;
@@ -86,6 +88,8 @@ pub struct CopyPlan {
     pub load: Load,
     /// The mode compares rows, but the target is empty, so it is loaded directly.
     pub must_be_empty: bool,
+    /// What the run records, so that the next one can tell what has changed.
+    pub marking: Option<Marking>,
     /// The columns, in the order of both COPY statements.
     pub columns: Vec<ColumnPlan>,
     /// The COPY format and, for text, the reason.
@@ -187,8 +191,20 @@ impl CopyPlan {
     pub fn stream(&self) -> Option<&Stream> {
         match &self.load {
             Load::Staged(staged) => match &staged.way {
-                Way::Stream(stream) => Some(stream),
+                Way::Stream { stream, .. } => Some(stream),
+                Way::Changed(changed) => Some(&changed.stream),
                 Way::Full { .. } => None,
+            },
+            Load::Direct | Load::Shadow(_) => None,
+        }
+    }
+
+    /// How what has changed since the last run is found, for `compare = "changed"`.
+    pub fn changed(&self) -> Option<&Changed> {
+        match &self.load {
+            Load::Staged(staged) => match &staged.way {
+                Way::Changed(changed) => Some(changed),
+                Way::Stream { .. } | Way::Full { .. } => None,
             },
             Load::Direct | Load::Shadow(_) => None,
         }

@@ -9,8 +9,8 @@ use crate::plan::column::CopyFormat;
 use crate::plan::copy::{CopyPlan, JobPlan, Load};
 use crate::plan::form::ComparedSide;
 use crate::plan::lock::{self, Lock};
+use crate::plan::staged::changed::Changed;
 use crate::plan::staged::listing;
-use crate::plan::staged::types::Way;
 use crate::plan::step::Step;
 use crate::plan::{ctid_ranges, swap};
 
@@ -42,9 +42,9 @@ pub struct TableExplanation {
     pub format: &'static str,
     /// Why text.
     pub format_reason: Option<String>,
-    /// How the rows that differ are found: `full` or `stream`.
+    /// How the rows that differ are found: `full`, `stream` or `changed`.
     pub compare: Option<&'static str>,
-    /// Why all rows are staged.
+    /// Why not in a cheaper way.
     pub compare_reason: Option<String>,
     /// The expected rows, if the source has been analyzed.
     pub rows_estimate: Option<u64>,
@@ -127,10 +127,7 @@ fn compare_reason(plan: &CopyPlan) -> Option<String> {
     }
     plan.compare()?;
     match &plan.load {
-        Load::Staged(staged) => match &staged.way {
-            Way::Full { why } => Some(why.clone()),
-            Way::Stream(_) => None,
-        },
+        Load::Staged(staged) => staged.way.why().map(str::to_owned),
         Load::Direct | Load::Shadow(_) => None,
     }
 }
@@ -204,6 +201,9 @@ impl Statements {
             Step::CheckEmpty => {
                 let empty = tables.iter().filter(|table| table.must_be_empty);
                 empty.for_each(|table| self.target(&table.has_rows()));
+            }
+            Step::NoteTargets => {
+                self.target("-- notes the snapshot, for the next run to tell what has changed");
             }
             Step::OpenWorkers => {
                 self.source("SELECT pg_catalog.pg_export_snapshot()");
@@ -284,6 +284,19 @@ impl Statements {
         }
     }
 
+    fn changed(&mut self, changed: &Changed) {
+        self.source(&changed.source.span);
+        self.target(&changed.target.span);
+        self.target("-- on both sides, with a number of bits that suits the keys:");
+        self.source(&changed.source.scan(1));
+        self.target(&changed.target.scan(1));
+        self.target(
+            "-- on both sides, with the ranges in which something has changed, if there are any:",
+        );
+        self.source(&changed.source.rows(&[(0, 1)]));
+        self.target(&changed.target.rows(&[(0, 1)]));
+    }
+
     fn copy(&mut self, tables: &[CopyPlan], workers: u32) {
         for range in ctid_ranges::queue(tables, workers) {
             let table = &tables[range.table];
@@ -292,9 +305,13 @@ impl Statements {
             {
                 self.all(shadow.make.iter().map(String::as_str));
             }
-            self.source(range.copy_out);
-            if let Some(stream) = table.stream() {
-                self.target(&stream.target_out);
+            match (table.changed(), table.stream()) {
+                (Some(changed), _) => self.changed(changed),
+                (None, Some(stream)) => {
+                    self.source(range.copy_out);
+                    self.target(&stream.target_out);
+                }
+                (None, None) => self.source(range.copy_out),
             }
             if table.quarantine.is_some() {
                 self.target(

@@ -115,6 +115,7 @@ fn table(exported: &Exported, file: &str, refusals: &mut Vec<Refusal>) -> Option
         target_has_triggers: false,
         load: Load::Direct,
         must_be_empty: false,
+        marking: None,
         columns: planned,
         copy_out: sql::copy_out(&select, &format),
         ctid_ranges: Vec::new(),

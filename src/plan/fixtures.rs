@@ -190,6 +190,7 @@ pub fn inspected(source: RelationDesc, target: RelationDesc) -> Inspected {
         target: Some(target),
         set: BTreeMap::new(),
         progress: None,
+        changes: None,
     }
 }
 

@@ -11,7 +11,7 @@ use crate::plan::effects::{self, Effects};
 use crate::plan::refusal::Refusal;
 use crate::plan::setting::Setting;
 use crate::plan::shared::{Attempt, Shared};
-use crate::plan::staged::stream;
+use crate::plan::staged::choose;
 use crate::plan::staged::types::Apply;
 use crate::plan::used::SeenLocks;
 use crate::plan::{
@@ -104,7 +104,7 @@ pub fn job(
         .map(|key| (targets[key.from].name.clone(), targets[key.to].name.clone()))
         .collect();
     staged::empty::choose(&mut tables, &references);
-    stream::choose(job, &mut tables, &mut refusals);
+    choose::choose(job, &mut tables, &mut refusals);
     if !refusals.is_empty() {
         return Err(refusals);
     }

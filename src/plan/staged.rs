@@ -14,12 +14,15 @@ use crate::plan::refusal::Refusal;
 use crate::plan::setting::Setting;
 use crate::plan::shared::Shared;
 
+pub mod changed;
+pub mod choose;
 pub(in crate::plan) mod empty;
 pub mod judge;
 mod judgeable;
 pub mod listing;
 pub mod merge;
 mod parts;
+mod plain_filter;
 mod source_key;
 pub mod stream;
 pub mod types;

@@ -34,6 +34,8 @@ pub enum Step {
     FreeNames,
     /// Compares the target's definitions with those of the plan.
     CompareDefinitions,
+    /// Notes the target's snapshot before its tables are read, for the marks of `compare = "changed"`.
+    NoteTargets,
     /// Refuses targets that were empty when they were planned, and now have rows.
     CheckEmpty,
     /// Opens the workers' connections, in the source's snapshot.

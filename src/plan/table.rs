@@ -132,6 +132,7 @@ pub fn plan(
     let read: Vec<ColumnPlan> = compared.iter().map(column_plan).collect();
     let everything = sql::select(&from, &read, spec.filter.as_deref());
     let comparison = compare::comparison(spec, &compared, target, &format, everything);
+    let mut marking = None;
     if let Load::Staged(full) = &mut load {
         let input = stream::StreamInput {
             job,
@@ -143,8 +144,14 @@ pub fn plan(
             format: &format,
             select: &select,
             comparison: &comparison,
+            changes: inspected.changes.as_ref(),
         };
-        full.stream_plan = Some(stream::plan(&input, full));
+        let stream_plan = stream::plan(&input, full);
+        marking = stream_plan
+            .as_ref()
+            .ok()
+            .and_then(|plan| plan.choice.marking.clone());
+        full.stream_plan = Some(stream_plan);
     }
     if job.verify == Verify::Checksum {
         refusals.extend(comparison.refusals(target));
@@ -179,6 +186,7 @@ pub fn plan(
             .then_some(source.bytes_estimate),
         copy_in,
         must_be_empty: false,
+        marking,
         target_has_triggers: !target.triggers.is_empty(),
         load,
         quarantine: quarantine::plan(job, &names, key, line),

@@ -199,6 +199,9 @@ pub struct TableReport {
     /// Rows of the target that were compared with the source's on the way.
     #[serde(skip)]
     pub rows_compared: Option<u64>,
+    /// Rows of the source, where they were counted and not all sent.
+    #[serde(skip)]
+    pub rows_counted: Option<u64>,
     /// Rows that are new on the target.
     pub rows_inserted: u64,
     /// Rows that were changed on the target.
@@ -207,7 +210,7 @@ pub struct TableReport {
     pub rows_deleted: u64,
     /// Rows that were set aside.
     pub rows_rejected: u64,
-    /// How the rows that differ were found: `full` or `stream`; None in modes that do not look for them.
+    /// How the rows that differ were found: `full`, `stream` or `changed`; None in modes that do not look for them.
     pub compare: Option<&'static str>,
     /// Bytes of COPY data.
     pub bytes: u64,

@@ -95,6 +95,8 @@ struct TableCopy {
     rows_rejected: u64,
     /// Rows of the target that were read for the comparison.
     rows_compared: Option<u64>,
+    /// Rows of the source, where they were counted and not all sent.
+    rows_counted: Option<u64>,
     workers: BTreeSet<usize>,
 }
 
@@ -159,7 +161,15 @@ impl<'a> CopyWork<'a> {
                         reader,
                         target: pair.target,
                     };
-                    pipe::stream::copy(sessions, table, stream, pace).await?
+                    match table.changed() {
+                        Some(changed) => {
+                            pipe::stream::changed::copy(sessions, table, changed, pace).await?
+                        }
+                        None => {
+                            let statements = (range.copy_out, stream.target_out.as_str());
+                            pipe::stream::copy(sessions, table, stream, statements, pace).await?
+                        }
+                    }
                 }
                 _ => {
                     let quarantined = Quarantined {
@@ -209,6 +219,7 @@ impl<'a> CopyWork<'a> {
         moving.rows_written += copied.rows_written;
         moving.rows_rejected += copied.rows_rejected;
         moving.rows_compared = copied.rows_compared;
+        moving.rows_counted = copied.rows_counted;
         moving.open = moving.open.saturating_sub(1);
         if moving.open == 0 {
             moving.took = moving.began.map_or(Duration::ZERO, |began| began.elapsed());
@@ -270,6 +281,7 @@ fn report(job: &JobSpec, table: &CopyPlan, moving: &TableCopy) -> TableReport {
         rows_rejected: moving.rows_rejected,
         compare: table.compare(),
         rows_compared: moving.rows_compared,
+        rows_counted: moving.rows_counted,
         bytes: read.bytes,
         workers: u32::try_from(moving.workers.len()).unwrap_or(u32::MAX),
         seconds: moving.took.as_secs_f64(),

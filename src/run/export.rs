@@ -190,6 +190,7 @@ async fn copy(
         rows_rejected: 0,
         compare: None,
         rows_compared: None,
+        rows_counted: None,
         bytes: totals.bytes,
         workers: 1,
         seconds: began.elapsed().as_secs_f64(),

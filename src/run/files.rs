@@ -93,6 +93,7 @@ impl FileSource {
             constraints: Default::default(),
             set: BTreeMap::new(),
             progress: None,
+            changes: None,
             spec,
         })
     }

@@ -92,8 +92,9 @@ pub(super) fn check(
             ));
         }
         let taken = table.rows_written + rejected;
-        // With `compare = "stream"`, the copy has compared the numbers.
-        let took_all = table.rows_read == taken || table.compare == Some("stream");
+        // With `compare = "stream"` or `"changed"`, the copy has compared the numbers.
+        let took_all =
+            table.rows_read == taken || matches!(table.compare, Some("stream" | "changed"));
         if job.verify != Verify::None && !took_all {
             return Err(refused(
                 ErrorKind::DataRejected,
@@ -107,7 +108,8 @@ pub(super) fn check(
             ));
         }
         // Rejected rows are not published.
-        let kept = table.rows_read.saturating_sub(rejected);
+        let rows = table.rows_counted.unwrap_or(table.rows_read);
+        let kept = rows.saturating_sub(rejected);
         let judged = match rows_before {
             Some(rows) => guard(&job.guard, rows, kept),
             None if !context.target.is_database() => enough(&job.guard, table.rows_read),

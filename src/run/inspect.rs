@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use super::bounds::CLOSE_WAIT;
 use super::files::{self, FileSource};
 use super::snapshot_age::SnapshotAge;
-use super::{JobContext, RunContext, export, ledger, modes, preflight, watermark};
+use super::{JobContext, RunContext, changes, export, ledger, modes, preflight, watermark};
 use crate::catalog;
 use crate::catalog::attachments::Attachments;
 use crate::catalog::constraints::Constraints;
@@ -101,6 +101,7 @@ pub async fn inspect(
         inspected.push(entry);
     }
     watermark::resume(context, source, target, &mut inspected).await?;
+    changes::resume(context, source, target, &mut inspected).await?;
     let refused = ledger::refuse_stages(target, job).await?;
     target.end_reading(Phase::Inspect).await?;
     let refused = refused.into_iter().collect();

@@ -4,6 +4,7 @@ mod advisory_lock;
 mod attempt;
 pub mod bounds;
 mod cancel;
+mod changes;
 mod checksum;
 mod commit_resolution;
 mod context;

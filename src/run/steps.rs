@@ -7,7 +7,7 @@ use super::run_progress::RunProgress;
 use super::sides::{Sides, SourceEnd, opened};
 use super::transaction::TransactionContext;
 use super::{
-    RunContext, advisory_lock, checksum, copy, gate, inspect, ledger, leftovers, watermark,
+    RunContext, advisory_lock, changes, checksum, copy, gate, inspect, ledger, leftovers, watermark,
 };
 use crate::error::{Error, ErrorKind, Phase, Result, Side};
 use crate::pg::session::Session;
@@ -20,6 +20,7 @@ struct StepResults {
     before: RowsBefore,
     older_snapshots: OlderSnapshots,
     lookup: Option<CommitLookup>,
+    noted: changes::Noted,
     /// The positions in `progress` at which the tables and watermarks of this transaction begin.
     first_table: usize,
     first_reached: usize,
@@ -37,6 +38,7 @@ pub(super) async fn carry_out(
         before: RowsBefore::new(),
         older_snapshots: OlderSnapshots::default(),
         lookup: None,
+        noted: changes::Noted::new(),
         first_table: progress.tables.len(),
         first_reached: progress.reached.len(),
     };
@@ -87,6 +89,10 @@ async fn carry_out_step(
         Step::FreeNames => modes::swap::free_names(target, tables).await,
         Step::CompareDefinitions => advisory_lock::unchanged(target, tables, current.planned).await,
         Step::CheckEmpty => modes::staging::check_empty(target, tables).await,
+        Step::NoteTargets => {
+            results.noted = changes::note(target, tables, current.planned).await?;
+            Ok(())
+        }
         Step::OpenWorkers => {
             pool.open(&run.context, source.session()?, current.workers)
                 .await?;
@@ -160,6 +166,7 @@ async fn carry_out_step(
             run.context.tell(Event::Publishing);
             let reached = &progress.reached[results.first_reached..];
             watermark::record(&run.context, target, reached).await?;
+            changes::record(run, target, tables, &results.noted).await?;
             ledger::record_transaction(run, target, progress, first, current.last).await?;
             results.lookup =
                 Some(commit_resolution::lookup(run, target, &progress.tables[first..]).await?);

@@ -49,7 +49,7 @@ pub(super) async fn resume(
 
 /// The source's columns that may be read: those that the target has, too, and those whose name occurs
 /// in an expression.
-fn columns(entry: &Inspected) -> Vec<&str> {
+pub(super) fn columns(entry: &Inspected) -> Vec<&str> {
     let Inspected { spec, target, .. } = entry;
     let texts: Vec<&String> = spec.set.values().chain(&spec.filter).collect();
     let columns = entry.source.iter().flat_map(|source| &source.columns);

@@ -403,8 +403,8 @@ fn a_ledger_of_the_first_version_is_brought_up_to_date() {
     db.target.sql(&schema(&db));
     let made = structure(&db.target);
     db.target.sql(
-        "DROP TABLE tableferry.fire, tableferry.rejected; ALTER TABLE tableferry.run DROP COLUMN retried; \
-         ALTER TABLE tableferry.run_table DROP COLUMN rows_rejected; \
+        "DROP TABLE tableferry.fire, tableferry.rejected, tableferry.mark; ALTER TABLE tableferry.run DROP COLUMN retried; \
+         ALTER TABLE tableferry.run_table DROP COLUMN rows_rejected, DROP COLUMN compare; \
          UPDATE tableferry.ledger SET version = 1; \
          INSERT INTO tableferry.run (run_id, job, state, trigger, started_at, instance, attempts) \
          VALUES (gen_random_uuid(), 'old', 'committed', 'manual', now(), 'x:1', 1)",
@@ -429,7 +429,7 @@ fn a_ledger_of_the_first_version_is_brought_up_to_date() {
     assert_eq!(structure(&db.target), made);
     assert_eq!(
         db.target.value("SELECT version FROM tableferry.ledger"),
-        "3"
+        "4"
     );
     assert_eq!(db.target.count("tableferry.run"), 2);
 }

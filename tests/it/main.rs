@@ -11,6 +11,7 @@
 mod atomic;
 mod bounds;
 mod catalog;
+mod changed;
 mod checksum;
 mod compare;
 mod conversions;

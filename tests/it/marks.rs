@@ -351,3 +351,70 @@ fn a_standby_is_read_from_where_the_primary_was_left() {
     assert_eq!(outcome.code, Some(1), "{outcome}");
     assert!(outcome.stderr.contains("public.u"), "{outcome}");
 }
+
+/// What the primary had given transaction ids to is lost with it, and the ids are given out again.
+#[test]
+fn a_merge_of_what_has_changed_notices_a_failover_that_lost_commits() {
+    let Some((primary, standby)) = replicated() else {
+        return;
+    };
+    let db = databases("mark_failover_merge");
+    db.target.sql("CREATE TABLE t (id int PRIMARY KEY, v text)");
+    let jobs = only_t("merge", "analyze = false\ncompare = 'changed'\n", "");
+    let plain = |conninfo: String| conninfo.replace("user=postgres", "user=plain");
+    let behind = Connection::open(&standby.conninfo("postgres"));
+    behind.sql("ALTER SYSTEM SET primary_conninfo = ''");
+    behind.sql("SELECT pg_reload_conf()");
+    wait_until(PATIENCE, || behind.count("pg_stat_wal_receiver") == 0);
+    let lost = primary.connect("d");
+    for id in 101..=110 {
+        lost.sql(&format!("UPDATE t SET v = 'lost' WHERE id = {id}"));
+    }
+    let compare = |outcome: &Outcome| assert_committed(outcome)[0]["compare"].to_string();
+    assert_committed(&run_from(&plain(primary.conninfo("d")), &db, &jobs));
+    db.target.sql("ANALYZE t");
+    let outcome = run_from(&plain(primary.conninfo("d")), &db, &jobs);
+    assert_eq!(compare(&outcome), "\"changed\"", "{outcome}");
+
+    primary.stop("INT");
+    standby.promote();
+    // As many keys as before, by transactions that were given these ids before.
+    let source = Connection::open(&standby.conninfo("d"));
+    source.sql("UPDATE t SET v = 'after' WHERE id < 105");
+    let outcome = run_from(&plain(standby.conninfo("d")), &db, &jobs);
+
+    assert_eq!(compare(&outcome), "\"stream\"", "{outcome}");
+    let rows = "SELECT id, v FROM t ORDER BY id";
+    assert_eq!(db.target.rows(rows), source.rows(rows));
+    let outcome = run_from(&plain(standby.conninfo("d")), &db, &jobs);
+    assert_eq!(compare(&outcome), "\"changed\"", "{outcome}");
+    assert_eq!(db.target.rows(rows), source.rows(rows));
+}
+
+#[test]
+fn a_standby_tells_what_has_changed() {
+    let Some((primary, standby)) = replicated() else {
+        return;
+    };
+    let db = databases("mark_standby_merge");
+    db.target.sql("CREATE TABLE t (id int PRIMARY KEY, v text)");
+    let jobs = only_t("merge", "analyze = false\ncompare = 'changed'\n", "");
+    assert_committed(&run_from(&primary.conninfo("d"), &db, &jobs));
+    primary.connect("d").sql(
+        "INSERT INTO t VALUES (5, 'new'); UPDATE t SET v = 'changed' WHERE id = 103; DELETE FROM t WHERE id = 105",
+    );
+    standby.catch_up(&primary);
+
+    let outcome = run_from(&standby.conninfo("d"), &db, &jobs);
+
+    assert_eq!(
+        assert_committed(&outcome)[0]["compare"],
+        "changed",
+        "{outcome}"
+    );
+    let rows = "SELECT id, v FROM t ORDER BY id";
+    assert_eq!(
+        db.target.rows(rows),
+        Connection::open(&standby.conninfo("d")).rows(rows)
+    );
+}

@@ -44,6 +44,9 @@ pub fn defer() -> Step {
 /// Loads all tables, into the targets or beside them.
 pub fn load(input: &TransactionInput<'_>, beside: bool) -> Vec<Step> {
     let mut steps = vec![Step::CompareDefinitions];
+    if input.tables().any(|(_, table)| table.marking.is_some()) {
+        steps.push(Step::NoteTargets);
+    }
     if input.tables().any(|(_, table)| table.must_be_empty) {
         steps.push(Step::CheckEmpty);
     }

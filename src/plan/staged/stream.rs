@@ -9,20 +9,17 @@
 //! A row that is not staged cannot be compared again. So all rows are staged if foreign keys, triggers or
 //! rules may change the table's rows while other tables are written (`plan/effects.rs`).
 
+use super::changed;
 use super::parts::Parts;
 use super::source_key::SourceKey;
 use super::types::{KeyOrder, KeyPart, Staged, Stream, StreamPlan, Way};
+use crate::catalog::change_mark::ChangeState;
 use crate::catalog::desc::{RelationDesc, RelationKind, TypeDesc, TypeShape, UniqueIndex};
-use crate::config::spec::{Compare, JobSpec, Mode, OnError, Scope, TableInput, TableSpec};
-use crate::error::Side;
-use crate::pg::ident::QualifiedName;
+use crate::config::spec::{JobSpec, Mode, OnError, Scope, TableInput, TableSpec};
 use crate::plan::column::{ColumnPlan, CopyFormat};
 use crate::plan::columns::ColumnPair;
 use crate::plan::compare::Comparison;
-use crate::plan::copy::{CopyPlan, Load};
-use crate::plan::effects::Effects;
 use crate::plan::form::AS_IT_IS;
-use crate::plan::refusal::Refusal;
 use crate::plan::{pairs, sql};
 
 /// The input of [`plan`].
@@ -37,6 +34,8 @@ pub struct StreamInput<'a> {
     /// The SELECT that reads the source.
     pub select: &'a str,
     pub comparison: &'a Comparison,
+    /// What the last run's mark says, where it was read.
+    pub changes: Option<&'a ChangeState>,
 }
 
 /// Plans to compare a table by streams, or says why that cannot be done.
@@ -112,14 +111,16 @@ pub(in crate::plan) fn plan(
         key,
         marks_gone,
     };
+    let choice = changed::choose(input, index, &stream, (&source_order, &target_order));
     let mut staged = super::again(job, &parts, full);
     staged.equal_if_empty = job.mode == Mode::Upsert || !parts.key_may_be_null();
-    staged.way = Way::Stream(stream);
+    staged.way = Way::Stream { stream, why: None };
     Ok(Box::new(StreamPlan {
         staged,
         copy_out: sql::copy_out(&format!("{}{source_order}", input.select), input.format),
         copy_in,
         costly: costly(input, index),
+        choice,
     }))
 }
 
@@ -255,56 +256,5 @@ fn holds_oids(ty: &TypeDesc) -> bool {
         TypeShape::Domain { base, .. } => holds_oids(base),
         TypeShape::Range(inner) | TypeShape::Multirange(inner) => holds_oids(inner),
         TypeShape::Base | TypeShape::Enum(_) | TypeShape::Pseudo => false,
-    }
-}
-
-/// Decides for each table how differences are found, once the effects of all tables are known.
-pub(in crate::plan) fn choose(job: &JobSpec, tables: &mut [CopyPlan], refusals: &mut Vec<Refusal>) {
-    let effects: Vec<(QualifiedName, Effects)> = tables
-        .iter()
-        .filter_map(|table| match &table.load {
-            Load::Staged(staged) => Some((table.target.clone(), staged.effects.clone())),
-            Load::Direct | Load::Shadow(_) => None,
-        })
-        .collect();
-    for table in tables {
-        let Load::Staged(staged) = &mut table.load else {
-            continue;
-        };
-        let Some(stream_plan) = staged.stream_plan.take() else {
-            continue;
-        };
-        let changed_by = effects.iter().find(|(_, e)| e.may_change(&table.target));
-        let why_not = match (stream_plan, changed_by) {
-            (Err(why), _) => Some((why, true)),
-            (Ok(_), Some((by, _))) => Some((
-                format!("foreign keys, triggers or rules may change its rows when {by} is written"),
-                true,
-            )),
-            (Ok(stream_plan), None) => match &stream_plan.costly {
-                Some(why) if job.compare != Compare::Stream => Some((why.clone(), false)),
-                _ if !job.may_stream() => {
-                    Some(("`compare = \"full\"` is configured".to_owned(), false))
-                }
-                _ => {
-                    let stream_plan = *stream_plan;
-                    **staged = stream_plan.staged;
-                    table.copy_out = stream_plan.copy_out;
-                    table.copy_in = stream_plan.copy_in;
-                    None
-                }
-            },
-        };
-        let Some((why, is_impossible)) = why_not else {
-            continue;
-        };
-        if job.compare == Compare::Stream && is_impossible {
-            let message = format!("`compare = \"stream\"`, but {why}");
-            refusals.push(
-                Refusal::mismatch(Side::Target, &table.target, message)
-                    .hinted("use `compare = \"auto\"`, which finds the way for each table"),
-            );
-        }
-        staged.way = Way::Full { why };
     }
 }

@@ -1,5 +1,6 @@
 //! The plan of a table that is loaded through staging.
 
+use super::changed::{Changed, Choice};
 use super::{merge, upsert};
 use crate::pg::ident::{Ident, QualifiedName};
 use crate::plan::effects::Effects;
@@ -46,7 +47,7 @@ pub struct Staged {
 }
 
 /// How the rows that differ are found.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub enum Way {
     /// All of the source's rows are staged and joined with the target.
     Full {
@@ -54,7 +55,14 @@ pub enum Way {
         why: String,
     },
     /// Both sides are read in the order of the key, and only differences are staged.
-    Stream(Stream),
+    Stream {
+        /// How.
+        stream: Stream,
+        /// Why not only what has changed is read, where that was asked.
+        why: Option<String>,
+    },
+    /// The same, in the ranges of keys in which something has changed since the last run.
+    Changed(Box<Changed>),
 }
 
 impl Way {
@@ -62,7 +70,17 @@ impl Way {
     pub fn as_str(&self) -> &'static str {
         match self {
             Way::Full { .. } => "full",
-            Way::Stream(_) => "stream",
+            Way::Stream { .. } => "stream",
+            Way::Changed(_) => "changed",
+        }
+    }
+
+    /// Why it is not a cheaper one.
+    pub fn why(&self) -> Option<&str> {
+        match self {
+            Way::Full { why } => Some(why),
+            Way::Stream { why, .. } => why.as_deref(),
+            Way::Changed(_) => None,
         }
     }
 }
@@ -110,6 +128,8 @@ pub struct StreamPlan {
     pub copy_in: String,
     /// Why it would cost more than staging all rows.
     pub costly: Option<String>,
+    /// What is known of changes since the last run.
+    pub choice: Choice,
 }
 
 /// Finds keys that are staged more than once.

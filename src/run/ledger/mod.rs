@@ -39,7 +39,7 @@ pub use history::history;
 pub(super) use rejected::{Quarantined, Rejection};
 pub use run_record::RunRecord;
 pub use writes::JobDue;
-pub(super) use writes::{record_watermark, watermark};
+pub(super) use writes::{marks, record_mark, record_watermark, watermark};
 
 /// How long recording the end of a failed run may take.
 const ENDED_WAIT: Duration = Duration::from_secs(5);
@@ -139,6 +139,11 @@ pub(super) async fn is_there(target: &Session) -> Result<bool> {
         found,
         ddl::LedgerState::Ready | ddl::LedgerState::Outdated
     ))
+}
+
+/// Does the target have a ledger of this version? Changes nothing.
+pub(super) async fn is_ready(target: &Session) -> Result<bool> {
+    Ok(ddl::state(target).await? == ddl::LedgerState::Ready)
 }
 
 /// Does the job need schema tableferry? Watermarks, rejected rows and the staging tables of several workers are

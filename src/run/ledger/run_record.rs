@@ -103,6 +103,9 @@ pub struct TableRecord {
     pub rows_rejected: u64,
     /// Bytes of COPY data.
     pub bytes: u64,
+    /// How the rows that differ were found.
+    #[serde(default)]
+    pub compare: Option<String>,
     /// The watermark that was reached.
     #[serde(default)]
     pub watermark: Option<String>,
@@ -218,6 +221,7 @@ impl TableRecord {
             rows_deleted: table.rows_deleted,
             rows_rejected: table.rows_rejected,
             bytes: table.bytes,
+            compare: table.compare.map(str::to_owned),
             watermark: None,
         }
     }

@@ -91,6 +91,9 @@ COMMENT ON COLUMN tableferry.run_table.watermark IS 'The watermark that the run 
 ALTER TABLE tableferry.run_table ADD COLUMN IF NOT EXISTS rows_rejected bigint NOT NULL DEFAULT 0;
 COMMENT ON COLUMN tableferry.run_table.rows_rejected IS 'Rows that the target rejected: they are in tableferry.rejected';
 
+ALTER TABLE tableferry.run_table ADD COLUMN IF NOT EXISTS compare text;
+COMMENT ON COLUMN tableferry.run_table.compare IS 'How the rows that differ were found, in modes merge and upsert: full, stream or changed';
+
 CREATE TABLE IF NOT EXISTS tableferry.rejected (
     run_id          uuid        NOT NULL,
     job             text        NOT NULL,
@@ -133,6 +136,21 @@ COMMENT ON COLUMN tableferry.watermark.target IS 'The relation that is written';
 COMMENT ON COLUMN tableferry.watermark.value IS 'All rows up to this value have been read, as text';
 COMMENT ON COLUMN tableferry.watermark.run_id IS 'The run that read them';
 COMMENT ON COLUMN tableferry.watermark.recorded_at IS 'When that run published them, by this server''s clock';
+
+CREATE TABLE IF NOT EXISTS tableferry.mark (
+    job         text        NOT NULL,
+    target      text        NOT NULL,
+    mark        text        NOT NULL,
+    run_id      uuid        NOT NULL,
+    recorded_at timestamptz NOT NULL DEFAULT pg_catalog.now(),
+    CONSTRAINT mark_pkey PRIMARY KEY (job, target)
+);
+COMMENT ON TABLE tableferry.mark IS 'Up to which transactions the last run of each merge saw source and target, for compare = "changed"; delete a row to compare all rows again';
+COMMENT ON COLUMN tableferry.mark.job IS 'The job';
+COMMENT ON COLUMN tableferry.mark.target IS 'The relation that is written';
+COMMENT ON COLUMN tableferry.mark.mark IS 'System identifier, timeline, database, tables and transaction ids of both sides, as JSON';
+COMMENT ON COLUMN tableferry.mark.run_id IS 'The run that recorded it';
+COMMENT ON COLUMN tableferry.mark.recorded_at IS 'When that run published the rows, by this server''s clock';
 
 CREATE TABLE IF NOT EXISTS tableferry.job (
     job         text        NOT NULL,
@@ -181,5 +199,5 @@ COMMENT ON COLUMN tableferry.job_status.last_error IS 'Why that run failed';
 COMMENT ON COLUMN tableferry.job_status.running_since IS 'When the current run began';
 COMMENT ON COLUMN tableferry.job_status.next_due IS 'The job''s next fire time, as last reported by a daemon';
 
-INSERT INTO tableferry.ledger (version) VALUES (3)
+INSERT INTO tableferry.ledger (version) VALUES (4)
 ON CONFLICT (one) DO UPDATE SET version = EXCLUDED.version WHERE ledger.version < EXCLUDED.version;

@@ -1,5 +1,6 @@
 //! The statements that write to the ledger.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -10,6 +11,7 @@ use super::run_record::{RunRecord, TableRecord};
 use super::{ask, ask_if_any};
 use crate::error::{Error, ErrorKind, Phase, Result};
 use crate::pg::ident::QualifiedName;
+use crate::pg::param::Param;
 use crate::pg::session::Session;
 
 /// The columns are assigned by name. The row of a run that has ended is not changed.
@@ -29,9 +31,9 @@ const RUN_SQL: &str = "\
 /// The watermarks were written by the same transaction.
 const TABLES_SQL: &str = "\
     INSERT INTO tableferry.run_table (run_id, target, source, mode, format, rows_read, rows_written, \
-        rows_inserted, rows_updated, rows_deleted, rows_rejected, bytes, watermark) \
+        rows_inserted, rows_updated, rows_deleted, rows_rejected, bytes, compare, watermark) \
     SELECT run.run_id, t.target, t.source, t.mode, t.format, t.rows_read, t.rows_written, \
-        t.rows_inserted, t.rows_updated, t.rows_deleted, t.rows_rejected, t.bytes, w.value \
+        t.rows_inserted, t.rows_updated, t.rows_deleted, t.rows_rejected, t.bytes, t.compare, w.value \
     FROM tableferry.run \
     CROSS JOIN pg_catalog.json_populate_recordset(NULL::tableferry.run_table, \
         $2::pg_catalog.text::pg_catalog.json) AS t \
@@ -140,6 +142,32 @@ pub(in crate::run) async fn record_watermark(
     )
     .await;
     written.map(drop)
+}
+
+/// The marks of the job's targets, by their names, for `run/changes.rs`.
+pub(in crate::run) async fn marks(target: &Session, job: &str) -> Result<BTreeMap<String, String>> {
+    let sql = "SELECT target, mark FROM tableferry.mark WHERE job = $1";
+    let rows = ask(target, Phase::Inspect, sql, &[&job]).await?;
+    Ok(rows.iter().map(|row| (row.get(0), row.get(1))).collect())
+}
+
+/// Records the mark of `relation`, in the transaction that publishes its rows.
+pub(in crate::run) async fn record_mark(
+    target: &Session,
+    run_id: Uuid,
+    job: &str,
+    relation: &QualifiedName,
+    mark: &str,
+) -> Result<()> {
+    let sql = "INSERT INTO tableferry.mark (job, target, mark, run_id) \
+               VALUES ($1, $2, $3, $4::pg_catalog.text::pg_catalog.uuid) \
+               ON CONFLICT (job, target) DO UPDATE SET mark = EXCLUDED.mark, \
+                   run_id = EXCLUDED.run_id, recorded_at = EXCLUDED.recorded_at";
+    let (relation, run_id) = (relation.to_string(), run_id.to_string());
+    let parameters: [&dyn Param; 4] = [&job, &relation, &mark, &run_id];
+    ask(target, Phase::Publish, sql, &parameters)
+        .await
+        .map(drop)
 }
 
 /// When a job is due next, for `job_status`.

@@ -56,7 +56,7 @@ pub enum RowSource<'a> {
 }
 
 /// Both sides' counts of one table.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Copied {
     /// Rows that the source sent.
     pub rows_read: u64,
@@ -66,6 +66,8 @@ pub struct Copied {
     pub rows_rejected: u64,
     /// Rows of the target that were read for the comparison.
     pub rows_compared: Option<u64>,
+    /// Rows of the source, where they were counted and not all sent.
+    pub rows_counted: Option<u64>,
     /// Bytes of COPY data.
     pub bytes: u64,
 }
@@ -125,6 +127,7 @@ pub(super) async fn copy(
         rows_written: judged.written,
         rows_rejected: judged.rejected,
         rows_compared: None,
+        rows_counted: None,
         bytes: totals.bytes,
     })
 }

@@ -1,6 +1,8 @@
 //! `compare = "stream"`: reads source and target at the same time in the order of the key, and stages only
 //! rows that differ. The plan decides for which tables (`plan/staged/stream.rs`).
 
+mod buckets;
+pub mod changed;
 mod key;
 mod merge;
 mod rows;
@@ -41,7 +43,7 @@ enum MergerWaitsFor {
 }
 
 /// Stages the rows in which the two sides differ. Returns the counts of the source and the number of staged
-/// rows.
+/// rows. Both COPY statements give rows in the order of the key.
 ///
 /// *Errors:* the first error. After an error, no session may be used again: abort all. *Cancellation:*
 /// dropping this future leaves COPYs open; abort the sessions.
@@ -49,6 +51,7 @@ pub async fn copy(
     sessions: Sessions<'_>,
     plan: &CopyPlan,
     stream: &Stream,
+    (source_out, target_out): (&str, &str),
     pace: Pace<'_>,
 ) -> Result<Copied> {
     let Sessions {
@@ -66,15 +69,8 @@ pub async fn copy(
     target.enter(Phase::CopyIn);
     let moving = async {
         tokio::try_join!(
-            source::pump(source, plan, &plan.copy_out, &read, pace.limit, from_source),
-            source::pump(
-                reader,
-                plan,
-                &stream.target_out,
-                &compared,
-                None,
-                from_target
-            ),
+            source::pump(source, plan, source_out, &read, pace.limit, from_source),
+            source::pump(reader, plan, target_out, &compared, None, from_target),
             merge(plan, stream, (of_source, of_target), staged, &waiting),
             sink::pump(target, plan, &compared, incoming),
         )
@@ -97,6 +93,7 @@ pub async fn copy(
         rows_written,
         rows_rejected: 0,
         rows_compared: Some(of_target.rows),
+        rows_counted: None,
         bytes: totals.bytes,
     })
 }

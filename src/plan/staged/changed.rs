@@ -1,0 +1,431 @@
+//! Finding differences by what has changed since the last run, on either side.
+//!
+//! Each side is scanned once. A scan cuts the keys into buckets by the first column of the key, and gives for
+//! each bucket the number of rows, the sum of 64-bit hashes of their keys, and between which keys the rows lie
+//! that were written since the last run (`catalog/change_mark.rs`). Deleted rows leave no trace of their own,
+//! but a bucket whose numbers or sums differ between the sides has other keys on one side: it is compared
+//! whole. In all other buckets both sides have the same keys, and only rows between the first and the last
+//! changed one have to be compared. What is to be compared goes through the ordered streams
+//! (`staged/stream.rs`), restricted to these ranges.
+
+use super::stream::StreamInput;
+use super::types::Stream;
+use crate::catalog::change_mark::{ChangeState, Marking, known_leaves};
+use crate::catalog::desc::{
+    Inspected, RelationDesc, RelationKind, TypeDesc, TypeShape, UniqueIndex,
+};
+use crate::catalog::mark::Mark;
+use crate::config::spec::{Compare, JobSpec, Mode, Scope, TableInput, TableSpec};
+use crate::pg::ident::{Ident, fnv1a};
+use crate::plan::column::{ColumnPlan, CopyFormat};
+use crate::plan::columns::ColumnPair;
+use crate::plan::staged::plain_filter;
+use crate::plan::{pairs, sql, watermark};
+
+/// The most buckets that a table is cut into.
+const BUCKETS_MAX: u64 = 1 << 16;
+
+/// Rows of a bucket, where the keys are spread evenly and there are not too many of them.
+const ROWS_PER_BUCKET: u64 = 32;
+
+/// How a table's changes are found.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Changed {
+    /// Compares what has to be compared.
+    pub stream: Stream,
+    /// The source's statements.
+    pub source: ChangedSide,
+    /// The target's.
+    pub target: ChangedSide,
+    /// The number of buckets to aim at.
+    pub buckets: u64,
+}
+
+/// What one side is asked.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ChangedSide {
+    /// Gives the least and the greatest value of the key's first column.
+    pub span: String,
+    from: String,
+    columns: Vec<ColumnPlan>,
+    format: CopyFormat,
+    filter: Option<String>,
+    /// The key's first column.
+    lead: Ident,
+    /// A hash of the key.
+    hash: String,
+    /// Is true for rows that were written since the last run.
+    is_changed: String,
+    order: String,
+}
+
+/// A range of values of the key's first column, both included.
+pub type LeadRange = (i64, i64);
+
+impl ChangedSide {
+    /// Gives for each bucket of 2^`shift` values, and in it for rows that have changed and others: twice the
+    /// bucket's number, plus 1 for changed rows; the number of rows; the sum of their hashes; the least and the
+    /// greatest value of the key's first column. Rows outside of `where` are only looked at if they have changed.
+    pub fn scan(&self, shift: u32) -> String {
+        let passes = match &self.filter {
+            Some(filter) => format!(" FILTER (WHERE ({}))", sql::closed(filter)),
+            None => String::new(),
+        };
+        let lead = format!("{}::pg_catalog.int8", self.lead.sql());
+        // Another order of the terms would compute the second one for each row.
+        let only = match &self.filter {
+            Some(filter) => format!(" WHERE ({}) OR {}", sql::closed(filter), self.is_changed),
+            None => String::new(),
+        };
+        let select = format!(
+            "SELECT (({lead} >> {shift}) << 1) | CASE WHEN {} THEN '1'::pg_catalog.int8 ELSE '0' END, pg_catalog.count(*){passes}, \
+             COALESCE(pg_catalog.sum({}){passes}, 0), pg_catalog.min({lead}), pg_catalog.max({lead}) \
+             FROM {}{only} GROUP BY 1",
+            self.is_changed, self.hash, self.from
+        );
+        format!("COPY ({select}) TO STDOUT (FORMAT text)")
+    }
+
+    /// Gives the rows in these ranges, which are in order and do not overlap, in the order of the key.
+    pub fn rows(&self, ranges: &[LeadRange]) -> String {
+        let list = |of: &dyn Fn(&LeadRange) -> i64| -> String {
+            let numbers: Vec<String> = ranges.iter().map(|range| of(range).to_string()).collect();
+            format!("'{{{}}}'::pg_catalog.int8[]", numbers.join(","))
+        };
+        let lead = self.lead.sql();
+        let within = format!(
+            "{lead} >= \"tableferry_range\".\"low\" AND {lead} <= \"tableferry_range\".\"high\""
+        );
+        let filter = watermark::and(self.filter.as_deref(), Some(&within));
+        let names: Vec<String> = self
+            .columns
+            .iter()
+            .map(|column| column.name.sql())
+            .collect();
+        // OFFSET keeps the rows of a range together, and in the order of the ranges.
+        let select = format!(
+            "SELECT {} FROM ROWS FROM (pg_catalog.unnest({}), pg_catalog.unnest({})) AS \"tableferry_range\" (\"low\", \"high\") \
+             CROSS JOIN LATERAL ({}{} OFFSET 0) AS \"tableferry_row\"",
+            names.join(", "),
+            list(&|range| range.0),
+            list(&|range| range.1),
+            sql::select(&self.from, &self.columns, filter.as_deref()),
+            self.order,
+        );
+        sql::copy_out(&select, &self.format)
+    }
+}
+
+/// Of a table: what this run will record for the next one, and how it finds what has changed or why it cannot.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Choice {
+    pub marking: Option<Marking>,
+    pub changed: Result<Box<Changed>, String>,
+}
+
+/// Is it worth knowing what changes in this table? Small ones are compared as quickly.
+fn may_be_worth_it(job: &JobSpec, source: &RelationDesc) -> bool {
+    match job.compare {
+        Compare::Changed => true,
+        Compare::Auto => source.bytes_estimate >= SMALL_BYTES,
+        Compare::Stream | Compare::Full => false,
+    }
+}
+
+/// Tables with less on the source's disk are small.
+const SMALL_BYTES: u64 = 1 << 20;
+
+/// Why it is not known what has changed, where no mark was read.
+pub(super) const NOT_ASKED: &str = "it takes a `merge` of a table into a table, and SELECT on both";
+
+/// Could this entry be compared by what has changed, if there were a mark? For deciding whether a mark is read.
+pub fn may_be_marked(job: &JobSpec, entry: &Inspected) -> bool {
+    let is_table = |desc: &RelationDesc| {
+        matches!(desc.kind, RelationKind::Table | RelationKind::Partitioned)
+            && desc.privileges.select
+    };
+    let (Some(source), Some(target)) = (&entry.source, &entry.target) else {
+        return false;
+    };
+    job.mode == Mode::Merge
+        && job.may_stream()
+        && entry.spec.watermark.is_none()
+        && is_table(source)
+        && is_table(target)
+        && may_be_worth_it(job, source)
+}
+
+/// Plans to compare what has changed, for a table that can be compared by streams.
+pub(super) fn choose(
+    input: &StreamInput<'_>,
+    index: &UniqueIndex,
+    stream: &Stream,
+    orders: (&str, &str),
+) -> Choice {
+    let none = |why: String| Choice {
+        marking: None,
+        changed: Err(why),
+    };
+    let Some(state) = input.changes else {
+        return none(NOT_ASKED.to_owned());
+    };
+    if let Err(why) = is_possible(input, index, state) {
+        return none(why);
+    }
+    let query = format!("{:016x}", fnv1a(input.select.as_bytes()));
+    let marking = Marking {
+        source: Mark {
+            value: None,
+            query,
+            history: state.source.place.history.clone(),
+            xmin: state.source.place.xmin,
+            relation: state.source.relation.clone(),
+        },
+        target: state.target.relation.clone(),
+        columns: state.columns.clone(),
+    };
+    let changed = state.usable(&marking.source.query).map(|mark| {
+        let side = |is_source: bool| side(input, index, is_source, orders);
+        let (mut source, mut target) = (side(true), side(false));
+        source.is_changed = is_changed(
+            input.source,
+            &mark.source,
+            None,
+            &known_leaves(&mark.source, &state.source),
+        );
+        target.is_changed = is_changed(
+            input.target,
+            &mark.target,
+            Some(mark.transaction),
+            &known_leaves(&mark.target, &state.target),
+        );
+        let rows = input.source.rows_estimate.max(input.target.rows_estimate);
+        Box::new(Changed {
+            stream: stream.clone(),
+            source,
+            target,
+            buckets: (rows.unwrap_or(0) / ROWS_PER_BUCKET).clamp(16, BUCKETS_MAX),
+        })
+    });
+    Choice {
+        marking: Some(marking),
+        changed,
+    }
+}
+
+/// Values may only change together with a row version, and a key must have one place.
+fn is_possible(
+    input: &StreamInput<'_>,
+    index: &UniqueIndex,
+    state: &ChangeState,
+) -> Result<(), String> {
+    let spec: &TableSpec = input.spec;
+    if input.job.mode != Mode::Merge {
+        return Err("rows that only the target has are not deleted".to_owned());
+    }
+    if spec.scope == Scope::Where && spec.filter.is_some() {
+        return Err("`scope = \"where\"` limits what is compared".to_owned());
+    }
+    if !matches!(spec.input, TableInput::Relation(_)) || spec.children {
+        return Err("the source is not a single table".to_owned());
+    }
+    if state.source.has_foreign || state.target.has_foreign {
+        return Err(
+            "foreign tables, or tables of another access method, do not tell who wrote a row"
+                .to_owned(),
+        );
+    }
+    if input.source.row_security_applies || input.target.row_security_applies {
+        return Err("row security hides rows".to_owned());
+    }
+    if let Some(pair) = input.pairs.iter().find(|pair| pair.expression.is_some()) {
+        return Err(format!("`set` computes column {}", pair.target.name));
+    }
+    let computed = |pair: &&ColumnPair<'_>| {
+        pair.source.generated.is_some() && input.source.server_version >= 180_000
+    };
+    if let Some(pair) = input.pairs.iter().find(computed) {
+        return Err(format!("column {} is generated", pair.source.name));
+    }
+    let depends =
+        |pair: &&ColumnPair<'_>| [pair.source, pair.target].iter().any(|c| depends(&c.ty));
+    if let Some(pair) = input.pairs.iter().find(depends) {
+        return Err(format!(
+            "values of column {} depend on something else than its rows",
+            pair.source.name
+        ));
+    }
+    if let Some(filter) = &spec.filter {
+        plain_filter::check(filter, input.source)?;
+    }
+    is_served(input, index)?;
+    for column in &index.columns {
+        if [input.source, input.target]
+            .iter()
+            .any(|desc| may_be_null(desc, &column.name))
+        {
+            return Err(format!("key column {} may be NULL", column.name));
+        }
+    }
+    let Some(lead) = index.columns.first() else {
+        return Err("the target has no key".to_owned());
+    };
+    let pair = input
+        .pairs
+        .iter()
+        .find(|pair| pair.target.name == lead.name);
+    if !pair.is_some_and(|pair| is_integer(&pair.source.ty) && is_integer(&pair.target.ty)) {
+        return Err(format!(
+            "the key's first column, {}, is not an integer",
+            lead.name
+        ));
+    }
+    for column in &index.columns {
+        let pair = input
+            .pairs
+            .iter()
+            .find(|pair| pair.target.name == column.name);
+        if pair.is_none_or(|pair| !has_one_text(&pair.source.ty) || !has_one_text(&pair.target.ty))
+        {
+            return Err(format!("key column {} is a text", column.name));
+        }
+    }
+    Ok(())
+}
+
+/// A unique index of the source serves the order of the key, and each key is there once.
+fn is_served(input: &StreamInput<'_>, index: &UniqueIndex) -> Result<(), String> {
+    let names = |index: &UniqueIndex| -> Vec<Ident> {
+        index
+            .columns
+            .iter()
+            .map(|column| column.name.clone())
+            .collect()
+    };
+    let served = |of: &UniqueIndex| of.is_plain && of.immediate && names(of) == names(index);
+    match input.source.unique_indexes.iter().any(served) && index.immediate {
+        true => Ok(()),
+        false => Err("no unique index of the source is over the key".to_owned()),
+    }
+}
+
+/// Since version 18, NOT NULL may be declared NOT VALID, but not of a primary key's columns.
+fn may_be_null(desc: &RelationDesc, name: &Ident) -> bool {
+    let not_null = desc.column(name).is_some_and(|column| column.not_null);
+    !desc.primary_key.contains(name) && (!not_null || desc.server_version >= 180_000)
+}
+
+fn side(
+    input: &StreamInput<'_>,
+    index: &UniqueIndex,
+    is_source: bool,
+    (source_order, target_order): (&str, &str),
+) -> ChangedSide {
+    let desc = if is_source {
+        input.source
+    } else {
+        input.target
+    };
+    let from = sql::from_item(&TableInput::Relation(desc.name.clone()), desc.kind);
+    let lead = index.columns[0].name.clone();
+    let hash = index.columns.iter().fold("0".to_owned(), |seed, column| {
+        let name = column.name.sql();
+        let pair = input
+            .pairs
+            .iter()
+            .find(|pair| pair.target.name == column.name);
+        match pair.is_some_and(|pair| is_integer(&pair.source.ty)) {
+            true => format!("pg_catalog.hashint8extended({name}::pg_catalog.int8, {seed})"),
+            false => format!(
+                "pg_catalog.hashtextextended({name}::pg_catalog.text COLLATE \"C\", {seed})"
+            ),
+        }
+    });
+    ChangedSide {
+        span: format!(
+            "SELECT pg_catalog.min({0})::pg_catalog.int8, pg_catalog.max({0})::pg_catalog.int8 FROM {from}",
+            lead.sql()
+        ),
+        from,
+        columns: input.columns.to_vec(),
+        format: input.format.clone(),
+        filter: input.spec.filter.clone().filter(|_| is_source),
+        lead,
+        hash,
+        is_changed: String::new(),
+        order: if is_source {
+            source_order
+        } else {
+            target_order
+        }
+        .to_owned(),
+    }
+}
+
+/// Ages are distances from one transaction id, the same for all of a statement, around the circle. A row whose
+/// transaction has no place in the last 2^31 has the greatest age, or one that makes it look changed.
+fn is_changed(desc: &RelationDesc, mark: &Mark, own: Option<u64>, known: &[u32]) -> String {
+    let xid = |number: u64| format!("'{}'::pg_catalog.xid", number % (1 << 32));
+    let mut term = format!(
+        "pg_catalog.age(xmin) <= (SELECT pg_catalog.age({}))",
+        xid(mark.xmin)
+    );
+    if let Some(own) = own {
+        term = format!("{term} AND xmin <> {}", xid(own));
+    }
+    // Partitions may be attached before the scan, with rows of any age.
+    if desc.kind == RelationKind::Partitioned {
+        let known: Vec<String> = known.iter().map(ToString::to_string).collect();
+        term = format!(
+            "{term} OR tableoid <> ALL ('{{{}}}'::pg_catalog.oid[])",
+            known.join(",")
+        );
+    }
+    format!("({term})")
+}
+
+fn is_integer(ty: &TypeDesc) -> bool {
+    matches!(key_type(ty), Some("int2" | "int4" | "int8"))
+}
+
+/// Equal values have the same text on all servers, in ASCII.
+fn has_one_text(ty: &TypeDesc) -> bool {
+    matches!(
+        key_type(ty),
+        Some(
+            "int2"
+                | "int4"
+                | "int8"
+                | "date"
+                | "timestamp"
+                | "timestamptz"
+                | "uuid"
+                | "bytea"
+                | "bool"
+                | "oid"
+        )
+    )
+}
+
+fn key_type(ty: &TypeDesc) -> Option<&str> {
+    match &ty.shape {
+        TypeShape::Domain { base, .. } => key_type(base),
+        _ => pairs::key(ty),
+    }
+}
+
+/// The text of such a value changes with the catalogue or a setting.
+fn depends(ty: &TypeDesc) -> bool {
+    match &ty.shape {
+        TypeShape::Array(inner)
+        | TypeShape::Range(inner)
+        | TypeShape::Multirange(inner)
+        | TypeShape::Domain { base: inner, .. } => depends(inner),
+        TypeShape::Composite(attributes) => attributes.iter().any(|part| depends(&part.ty)),
+        TypeShape::Base => {
+            let name = ty.name.name.as_str();
+            ty.is_builtin() && (name == "money" || name.starts_with("reg") || name == "aclitem")
+        }
+        TypeShape::Enum(_) | TypeShape::Pseudo => false,
+    }
+}
