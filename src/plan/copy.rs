@@ -214,7 +214,7 @@ impl CopyPlan {
     pub fn compare(&self) -> Option<&'static str> {
         match &self.load {
             Load::Staged(staged) => match &staged.apply {
-                Apply::Upsert(upsert) if upsert.make_changes.is_empty() => None,
+                Apply::Upsert(upsert) if upsert.changes.is_none() => None,
                 Apply::Upsert(_) | Apply::Merge(_) => Some(staged.way.as_str()),
             },
             Load::Direct | Load::Shadow(_) => None,

@@ -122,6 +122,7 @@ fn with(parts: &Parts<'_>, apply: Apply, effects: Effects, shared: Option<&Share
         analyze: format!("ANALYZE {}", parts.stage.sql()),
         null_keys: (!parts.source_key.never_null).then(|| parts.null_keys()),
         repeated_keys: (!parts.source_key.never_repeated).then(|| RepeatedKeys {
+            surplus: parts.surplus_rows(),
             count: parts.repeated_keys(),
             examples: parts.repeated_examples(),
         }),

@@ -172,3 +172,85 @@ fn a_unique_constraint_besides_the_primary_key_may_be_the_key() {
         .value("SELECT string_agg(sku || v, ' ' ORDER BY sku) FROM t");
     assert_eq!(rows, "a1 b2");
 }
+
+/// Where most rows differ, all are written at once; otherwise the others are not even locked. The rows and
+/// counts are the same.
+#[test]
+fn few_changes_have_a_table_of_their_own_and_many_are_written_at_once() {
+    let db = databases("upsert_ways");
+    db.both("CREATE TABLE t (id int PRIMARY KEY, v text)");
+    db.target
+        .sql("INSERT INTO t SELECT n, 'old' FROM generate_series(-100, 20000) n");
+    db.source
+        .sql("INSERT INTO t SELECT n, 'a' FROM generate_series(1, 20100) n");
+    let jobs = only_t("upsert", "compare = \"full\"\n", "");
+    let locked = |which: &str| {
+        db.target.value(&format!(
+            "SELECT coalesce(max(xmax::text::int8), 0) FROM t WHERE v = 'a' AND {which}"
+        ))
+    };
+    for (every, expected, is_at_once) in [
+        (1, [100, 20000, 0], true),
+        (3, [0, 6700, 0], true),
+        (300, [0, 67, 0], false),
+    ] {
+        if every > 1 {
+            db.source.sql(&format!(
+                "UPDATE t SET v = 'b{every}' WHERE id % {every} = 0"
+            ));
+        }
+        let before = locked("true");
+        let outcome = run(&db, &jobs);
+        assert_eq!(
+            changes(&assert_committed(&outcome)[0]),
+            expected,
+            "{outcome}"
+        );
+        assert_eq!(db.target.count("t"), 20201);
+        assert_eq!(db.target.count("t WHERE v = 'old'"), 101);
+        let same = db
+            .source
+            .value("SELECT md5(string_agg(t::text, ',' ORDER BY id)) FROM t");
+        assert_eq!(
+            db.target
+                .value("SELECT md5(string_agg(t::text, ',' ORDER BY id)) FROM t WHERE id > 0"),
+            same
+        );
+        if every > 1 {
+            assert_eq!(locked("true") != before, is_at_once, "every {every}");
+        }
+    }
+}
+
+/// Numbers, and keys that are compared otherwise: one that comes twice is an error that names how often.
+#[rstest]
+#[case("int")]
+#[case("uuid")]
+#[case("text")]
+#[case("numeric")]
+fn a_key_that_comes_twice_is_counted(#[case] ty: &str) {
+    let db = databases("upsert_twice");
+    db.source.sql(&format!("CREATE TABLE t (k {ty}, v text)"));
+    db.target
+        .sql(&format!("CREATE TABLE t (k {ty} PRIMARY KEY, v text)"));
+    let key = if ty == "uuid" {
+        "md5((n / 2)::text)::uuid".to_owned()
+    } else {
+        format!("(n / 2)::{ty}")
+    };
+    db.source.sql(&format!(
+        "INSERT INTO t SELECT {key}, 'x' || n FROM generate_series(2, 21) n"
+    ));
+    db.target.sql(&format!(
+        "INSERT INTO t SELECT {key}, 'old' FROM generate_series(2, 2) n"
+    ));
+    for mode in ["upsert", "merge"] {
+        let outcome = run(&db, &only_t(mode, "", ""));
+        assert_refused(
+            &outcome,
+            "data_rejected",
+            &["10 keys more than once, in 20 rows"],
+        );
+        assert_eq!(db.target.count("t WHERE v = 'old'"), 1);
+    }
+}

@@ -17,8 +17,13 @@ pub fn key_checks(tables: &[CopyPlan]) -> impl Iterator<Item = &str> {
     of(tables)
         .flat_map(|(_, staged)| {
             let partitions = staged.partitionless.iter().map(|found| &found.count);
-            let repeated = staged.repeated_keys.iter().map(|found| &found.count);
-            let keys = staged.null_keys.iter().chain(repeated);
+            let keys: Vec<&String> = match staged.surplus_rows() {
+                Some(sql) => vec![sql],
+                None => {
+                    let repeated = staged.repeated_keys.iter().map(|found| &found.count);
+                    staged.null_keys.iter().chain(repeated).collect()
+                }
+            };
             std::iter::once(&staged.analyze)
                 .chain(partitions)
                 .chain(keys)
@@ -50,10 +55,23 @@ pub fn changes(tables: &[CopyPlan]) -> Vec<&str> {
         list.extend(merges[at].statements(step));
     }
     for upsert in &upserts {
-        list.extend(&upsert.make_changes);
-        list.push(&upsert.count_new);
+        match &upsert.changes {
+            Some(changes) => {
+                list.extend(&changes.sample);
+                list.extend(&changes.make);
+                list.push(&changes.count_new);
+                list.extend(changes.sample.as_ref().map(|_| &upsert.count_new));
+            }
+            None => list.push(&upsert.count_new),
+        }
     }
-    list.extend(upserts.iter().map(|upsert| &upsert.insert));
+    for upsert in &upserts {
+        let changes = upsert.changes.as_ref();
+        list.extend(changes.map(|changes| &changes.insert));
+        if changes.is_none_or(|changes| changes.sample.is_some()) {
+            list.push(&upsert.insert);
+        }
+    }
     list.into_iter().map(String::as_str).collect()
 }
 

@@ -6,6 +6,7 @@ use crate::catalog::desc::{
 };
 use crate::config::spec::{Scope, TableSpec};
 use crate::pg::ident::{Ident, QualifiedName, quote_literal};
+use crate::plan::pairs;
 use crate::plan::shared::Shared;
 use crate::plan::sql::closed;
 
@@ -287,6 +288,46 @@ impl Parts<'_> {
         )
     }
 
+    /// Returns the rows of a sample of the staged ones, and how many of them are new, or differ by this
+    /// condition.
+    pub fn sample(&self, differs: Option<&str>) -> String {
+        let stage = self.stage.sql();
+        format!(
+            "SELECT pg_catalog.count(*), pg_catalog.count(*) FILTER (WHERE \"target\".ctid IS NULL{}) \
+             FROM (SELECT * FROM {stage} TABLESAMPLE pg_catalog.system (LEAST(100, {}.0 OPERATOR(pg_catalog./) \
+             GREATEST(1, (SELECT reltuples FROM pg_catalog.pg_class WHERE oid OPERATOR(pg_catalog.=) \
+             {}::pg_catalog.regclass)))) LIMIT {}) AS \"staged\" LEFT JOIN {} AS \"target\" ON {}",
+            differs.map_or(String::new(), |differs| format!(" OR {differs}")),
+            100 * SAMPLE_ROWS,
+            quote_literal(&stage).trim_start(),
+            2 * SAMPLE_ROWS,
+            self.target_from(),
+            self.same_as_staged("\"target\"")
+        )
+    }
+
+    /// Returns how many more rows than keys other than NULL there are: numbers and the like are sorted faster than their
+    /// groups are counted. None for other keys.
+    pub fn surplus_rows(&self) -> Option<String> {
+        let [key] = self.key.columns.as_slice() else {
+            return None;
+        };
+        let column = self.target.column(&key.name)?;
+        let is_short = matches!(
+            pairs::key(&column.ty),
+            Some("int2" | "int4" | "int8" | "oid" | "date" | "timestamp" | "timestamptz" | "uuid")
+        );
+        is_short.then(|| {
+            format!(
+                "SELECT pg_catalog.count(*) OPERATOR(pg_catalog.-) pg_catalog.count(DISTINCT {}) \
+                 FROM {} AS \"staged\"{}",
+                key.name.sql(),
+                self.stage.sql(),
+                self.gone_term(" WHERE NOT ", ""),
+            )
+        })
+    }
+
     pub fn repeated_keys(&self) -> String {
         format!(
             "SELECT pg_catalog.count(*), COALESCE(pg_catalog.sum(\"rows\"), 0)::pg_catalog.int8 \
@@ -329,6 +370,9 @@ impl Parts<'_> {
         }
     }
 }
+
+/// Staged rows that are compared to see whether most of them differ.
+const SAMPLE_ROWS: u32 = 500;
 
 /// A key's column with the collation of its index.
 fn key_sql(column: &KeyColumn) -> String {

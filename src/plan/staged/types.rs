@@ -46,6 +46,13 @@ pub struct Staged {
     pub not_copied: Vec<Ident>,
 }
 
+impl Staged {
+    /// Gives zero if every staged row has a key of its own; None if that is asked otherwise, or not at all.
+    pub fn surplus_rows(&self) -> Option<&String> {
+        self.repeated_keys.as_ref()?.surplus.as_ref()
+    }
+}
+
 /// How the rows that differ are found.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Way {
@@ -135,6 +142,8 @@ pub struct StreamPlan {
 /// Finds keys that are staged more than once.
 #[derive(Clone, Debug, PartialEq)]
 pub struct RepeatedKeys {
+    /// Gives zero if there are none, and no key is NULL; None for keys of which `count` knows it as soon.
+    pub surplus: Option<String>,
     /// Gives their number, and that of their rows.
     pub count: String,
     /// Gives some of them, for a person.

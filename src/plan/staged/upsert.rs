@@ -1,6 +1,7 @@
 //! Mode `upsert`, and `append` with a watermark: writes the staged rows by key and leaves other rows alone.
 
 use super::parts::{self, Gone, Parts};
+use crate::catalog::desc::RelationKind;
 use crate::config::spec::{JobSpec, Mode};
 use crate::error::Side;
 use crate::plan::refusal::Refusal;
@@ -8,17 +9,38 @@ use crate::plan::refusal::Refusal;
 /// The statements of an upsert.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Upsert {
-    /// Creates and analyzes the table of changes. The join pays off if most staged rows are already on the
-    /// target, because ON CONFLICT locks every existing row and writes WAL for it.
-    pub make_changes: Vec<String>,
-    /// Drops the table of changes before it is created again.
-    pub drop_changes: Option<String>,
+    /// Writes only rows that differ; None if most staged rows are expected to be new.
+    pub changes: Option<Changes>,
     /// Returns the number of staged rows whose key the target does not have.
     pub count_new: String,
     /// Returns the number of staged rows that are missing or different on the target.
     pub count_wrong: String,
-    /// `INSERT … ON CONFLICT …`.
+    /// `INSERT … ON CONFLICT …` of all staged rows.
     pub insert: String,
+}
+
+/// The staged rows that are new or different, in a table of their own. It pays off if most staged rows are
+/// on the target as they are, because ON CONFLICT locks every existing row and writes WAL for it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Changes {
+    /// Returns the rows of a sample of the staged ones, and how many of them are new or different. None if
+    /// triggers must not see other rows than those.
+    pub sample: Option<String>,
+    /// Creates and analyzes the table.
+    pub make: Vec<String>,
+    /// Drops the table before it is created again.
+    pub drop: String,
+    /// Returns the number of its rows whose key the target does not have.
+    pub count_new: String,
+    /// `INSERT … ON CONFLICT …` of its rows.
+    pub insert: String,
+}
+
+impl Changes {
+    /// Is the table not worth its cost? From what the sample returns.
+    pub fn are_most(rows: u64, differing: u64) -> bool {
+        rows > 0 && differing.saturating_mul(4) >= rows
+    }
 }
 
 pub(super) fn plan(
@@ -73,45 +95,54 @@ pub(super) fn plan(
             let set = parts::assignments(&settable, "EXCLUDED");
             format!("UPDATE SET {set} WHERE {differs}")
         });
-    let changes = parts.changes.sql();
-    // Most rows that pass a watermark are new.
-    let finds_changes_first = updates && parts.spec.watermark.is_none();
-    let (make_changes, count_new, from) = if finds_changes_first {
-        (
-            vec![parts.make_changes(Gone::None), format!("ANALYZE {changes}")],
-            format!("SELECT pg_catalog.count(*) FROM {changes} WHERE \"is_new\""),
-            parts.changed_rows(),
-        )
-    } else {
-        let stage = format!("{} AS \"staged\"", parts.stage.sql());
-        let count = format!(
-            "SELECT pg_catalog.count(*) FROM {stage} WHERE NOT EXISTS (\
-             SELECT FROM {} AS \"target\" WHERE {})",
-            parts.target_from(),
-            parts.same_as_staged("\"target\"")
-        );
-        (Vec::new(), count, stage)
-    };
-    let as_staged = parts::differs("\"target\"", "\"staged\"", settable.iter().copied())
-        .filter(|_| updates)
-        .map_or(String::new(), |differs| format!(" AND NOT ({differs})"));
-    Upsert {
-        drop_changes: finds_changes_first.then(|| parts.drop_changes()),
-        make_changes,
-        count_new,
-        count_wrong: format!(
-            "SELECT pg_catalog.count(*) FROM {} AS \"staged\" WHERE NOT EXISTS (\
-             SELECT FROM {} AS \"target\" WHERE {}{as_staged})",
-            parts.stage.sql(),
-            parts.target_from(),
-            parts.same_as_staged("\"target\"")
-        ),
-        insert: format!(
+    let insert = |from: &str| {
+        format!(
             "{} SELECT {} FROM {from} ON CONFLICT ({}) DO {}",
             parts.insert_into(),
             parts.columns_sql("\"staged\"."),
-            parts::sql_list("", key.into_iter()),
-            update.unwrap_or_else(|| "NOTHING".to_owned()),
-        ),
+            parts::sql_list("", key.iter().copied()),
+            update.as_deref().unwrap_or("NOTHING"),
+        )
+    };
+    let stage = format!("{} AS \"staged\"", parts.stage.sql());
+    let differs = parts::differs("\"target\"", "\"staged\"", settable.iter().copied());
+    let differs = differs.filter(|_| updates);
+    let as_staged = differs
+        .as_ref()
+        .map_or(String::new(), |differs| format!(" AND NOT ({differs})"));
+    let count_without = |condition: &str| {
+        format!(
+            "SELECT pg_catalog.count(*) FROM {stage} WHERE NOT EXISTS (SELECT FROM {} AS \"target\" WHERE {}{condition})",
+            parts.target_from(),
+            parts.same_as_staged("\"target\"")
+        )
+    };
+    // Most rows that pass a watermark are new.
+    let finds_changes = updates && parts.spec.watermark.is_none();
+    let changes = parts.changes.sql();
+    let is_plain = parts.target.kind == RelationKind::Table && parts.target.triggers.is_empty();
+    Upsert {
+        changes: finds_changes.then(|| Changes {
+            sample: is_plain.then(|| parts.sample(differs.as_deref())),
+            make: vec![parts.make_changes(Gone::None), format!("ANALYZE {changes}")],
+            drop: parts.drop_changes(),
+            count_new: format!("SELECT pg_catalog.count(*) FROM {changes} WHERE \"is_new\""),
+            insert: insert(&parts.changed_rows()),
+        }),
+        count_new: count_without(""),
+        count_wrong: count_without(&as_staged),
+        insert: insert(&stage),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn changes_have_a_table_of_their_own_where_they_are_few() {
+        for (rows, differing, are_most) in [(0, 0, false), (2000, 499, false), (2000, 500, true)] {
+            assert_eq!(Changes::are_most(rows, differing), are_most, "{differing}");
+        }
     }
 }
