@@ -14,7 +14,7 @@ use crate::report::log::LogListener;
 use crate::report::{Listener, RunTrigger};
 use crate::run::bounds::{CLOSE_WAIT, COMMAND_LOCK_TIMEOUT};
 use crate::run::ledger::{self, Readiness};
-use crate::run::{RunContext, inspect};
+use crate::run::{RunContext, planning};
 use crate::wording::counted;
 
 pub(super) async fn run(config: &Config, wanted: CheckArgs) -> Exit {
@@ -130,7 +130,7 @@ async fn check_ledger(server: &ServerSpec) -> Result<Readiness> {
 
 async fn check_job(config: &Config, job: &str, listener: &Arc<dyn Listener>) -> Result<usize> {
     let run = RunContext::new(config, job, RunTrigger::Manual, Arc::clone(listener))?;
-    let planned = inspect::plan_only(&run).await?;
+    let planned = planning::plan(&run).await?;
     planned
         .map(|plan| plan.tables.len())
         .map_err(|refusals| plan::to_error(&refusals))

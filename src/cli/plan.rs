@@ -14,7 +14,7 @@ use crate::plan::lock::Lock;
 use crate::plan::{self, Refusal};
 use crate::report::log::LogListener;
 use crate::report::{Listener, RunTrigger};
-use crate::run::{RunContext, inspect};
+use crate::run::{RunContext, planning};
 use crate::wording::counted;
 
 pub(super) async fn run(config: &Config, wanted: PlanArgs) -> Exit {
@@ -26,7 +26,7 @@ pub(super) async fn run(config: &Config, wanted: PlanArgs) -> Exit {
     for job in &jobs {
         let planned = match RunContext::new(config, job, RunTrigger::Manual, Arc::clone(&listener))
         {
-            Ok(run) => inspect::plan_only(&run).await.map(|plan| (run, plan)),
+            Ok(run) => planning::plan(&run).await.map(|plan| (run, plan)),
             Err(error) => Err(error),
         };
         match planned {

@@ -3,6 +3,7 @@
 use crate::catalog::change_mark::Marking;
 use crate::catalog::desc::RelationKind;
 use crate::catalog::mark::Mark;
+use crate::files::writer::Output;
 use crate::pg::ident::{Ident, QualifiedName};
 use crate::plan::column::{ColumnPlan, CopyFormat};
 use crate::plan::compare::Comparison;
@@ -78,8 +79,6 @@ pub struct CopyPlan {
     pub source_kind: RelationKind,
     /// The relation that is written.
     pub target: QualifiedName,
-    /// The file that is written, if the target is a directory.
-    pub target_file: Option<String>,
     /// The kind of the target.
     pub target_kind: RelationKind,
     /// Triggers on the target fire.
@@ -118,7 +117,7 @@ pub struct CopyPlan {
     pub warnings: Vec<String>,
 }
 
-/// Into which table COPY writes, and how its rows get into the target.
+/// Where the rows are written, and how they get into the target.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Load {
     /// Into the target itself.
@@ -127,6 +126,17 @@ pub enum Load {
     Staged(Box<Staged>),
     /// Into a new table that then takes the target's place.
     Shadow(Box<Shadow>),
+    /// Into a file.
+    File(TargetFile),
+}
+
+/// A file that a table is written to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TargetFile {
+    /// Its name in its directory.
+    pub name: String,
+    /// Its place.
+    pub output: Output,
 }
 
 impl CopyPlan {
@@ -138,8 +148,10 @@ impl CopyPlan {
 
     /// The target as messages name it: a relation, or a file.
     pub fn target_name(&self) -> String {
-        let relation = || self.target.to_string();
-        self.target_file.clone().unwrap_or_else(relation)
+        match &self.load {
+            Load::File(file) => file.name.clone(),
+            Load::Direct | Load::Staged(_) | Load::Shadow(_) => self.target.to_string(),
+        }
     }
 
     /// The rows of the target that the run replaces, as a FROM item.
@@ -149,7 +161,7 @@ impl CopyPlan {
                 Apply::Merge(merge) => merge.scope.as_ref(),
                 Apply::Upsert(_) => None,
             },
-            Load::Direct | Load::Shadow(_) => None,
+            Load::Direct | Load::Shadow(_) | Load::File(_) => None,
         };
         match scope {
             Some(filter) => format!("{} WHERE ({filter})", self.target_from()),
@@ -165,7 +177,7 @@ impl CopyPlan {
     /// The table that COPY writes.
     pub fn written(&self) -> &QualifiedName {
         match &self.load {
-            Load::Direct => &self.target,
+            Load::Direct | Load::File(_) => &self.target,
             Load::Staged(staged) => &staged.stage,
             Load::Shadow(shadow) => &shadow.name,
         }
@@ -174,7 +186,7 @@ impl CopyPlan {
     /// The table that holds the rows until they are published.
     pub fn loaded(&self) -> &QualifiedName {
         match &self.load {
-            Load::Direct | Load::Staged(_) => &self.target,
+            Load::Direct | Load::Staged(_) | Load::File(_) => &self.target,
             Load::Shadow(shadow) => &shadow.name,
         }
     }
@@ -182,7 +194,7 @@ impl CopyPlan {
     /// The FROM item with the rows that this run has loaded, before they are published.
     pub fn loaded_from(&self) -> String {
         match &self.load {
-            Load::Direct | Load::Staged(_) => self.target_from(),
+            Load::Direct | Load::Staged(_) | Load::File(_) => self.target_from(),
             Load::Shadow(shadow) => format!("ONLY {}", shadow.name.sql()),
         }
     }
@@ -195,7 +207,7 @@ impl CopyPlan {
                 Way::Changed(changed) => Some(&changed.stream),
                 Way::Full { .. } => None,
             },
-            Load::Direct | Load::Shadow(_) => None,
+            Load::Direct | Load::Shadow(_) | Load::File(_) => None,
         }
     }
 
@@ -206,7 +218,7 @@ impl CopyPlan {
                 Way::Changed(changed) => Some(changed),
                 Way::Stream { .. } | Way::Full { .. } => None,
             },
-            Load::Direct | Load::Shadow(_) => None,
+            Load::Direct | Load::Shadow(_) | Load::File(_) => None,
         }
     }
 
@@ -217,7 +229,7 @@ impl CopyPlan {
                 Apply::Upsert(upsert) if upsert.changes.is_none() => None,
                 Apply::Upsert(_) | Apply::Merge(_) => Some(staged.way.as_str()),
             },
-            Load::Direct | Load::Shadow(_) => None,
+            Load::Direct | Load::Shadow(_) | Load::File(_) => None,
         }
     }
 

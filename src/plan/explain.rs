@@ -11,7 +11,7 @@ use crate::plan::form::ComparedSide;
 use crate::plan::lock::{self, Lock};
 use crate::plan::staged::changed::Changed;
 use crate::plan::staged::listing;
-use crate::plan::step::Step;
+use crate::plan::step::{Publish, Step};
 use crate::plan::{ctid_ranges, swap};
 
 /// The steps of a run of the job.
@@ -128,7 +128,7 @@ fn compare_reason(plan: &CopyPlan) -> Option<String> {
     plan.compare()?;
     match &plan.load {
         Load::Staged(staged) => staged.way.why().map(str::to_owned),
-        Load::Direct | Load::Shadow(_) => None,
+        Load::Direct | Load::Shadow(_) | Load::File(_) => None,
     }
 }
 
@@ -149,8 +149,12 @@ fn statements(plan: &JobPlan, job: &JobSpec) -> Vec<Statement> {
         for step in &transaction.steps {
             list.step(step, tables, plan.workers);
         }
-        if !transaction.steps.contains(&Step::PublishFiles) {
-            list.target("COMMIT");
+        match transaction.publish {
+            Publish::Commit => list.target("COMMIT"),
+            Publish::RenameFiles => {
+                list.target("-- when all files are written: renames them to their names");
+                list.target("-- syncs their directories");
+            }
         }
         for statement in &transaction.after {
             list.target(&statement.sql);
@@ -250,9 +254,6 @@ impl Statements {
             Step::CompareChecksums => self.checksums(tables),
             Step::Record => self.target("-- writes the run's record"),
             Step::WaitForSnapshots => self.target("-- waits until these snapshots have ended"),
-            Step::PublishFiles => {
-                self.target("-- syncs the files, renames them to their names, syncs the directory");
-            }
             Step::ReplaceTargets => {
                 self.target("-- in attempts with a budget of time for all locks together:");
                 let publish = swap::publish_sql(tables);
@@ -276,7 +277,7 @@ impl Statements {
     fn make(&mut self, tables: &[CopyPlan], workers: u32) {
         for table in tables {
             match &table.load {
-                Load::Direct => {}
+                Load::Direct | Load::File(_) => {}
                 Load::Staged(staged) => self.all(staged.create.iter().map(String::as_str)),
                 Load::Shadow(_) if workers > 1 && table.ctid_ranges.is_empty() => {}
                 Load::Shadow(shadow) => self.all(shadow.make.iter().map(String::as_str)),

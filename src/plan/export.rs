@@ -12,12 +12,10 @@ use crate::files::writer::Output;
 use crate::pg::ident::Ident;
 use crate::plan::column::{ColumnPlan, CopyFormat};
 use crate::plan::compare::Comparison;
-use crate::plan::copy::{CopyPlan, JobPlan, Load};
-
+use crate::plan::copy::{CopyPlan, JobPlan, Load, TargetFile};
 use crate::plan::refusal::Refusal;
-use crate::plan::step::{Step, Transaction};
 use crate::plan::used::{SeenLocks, Used};
-use crate::plan::{checks, inheritance, sql};
+use crate::plan::{checks, inheritance, modes, sql};
 
 /// A table, and the file that it is written to.
 pub struct Exported {
@@ -53,29 +51,23 @@ pub fn job(job: &JobSpec, tables: Vec<Exported>) -> Result<JobPlan, Vec<Refusal>
     if !refusals.is_empty() {
         return Err(refusals);
     }
-    let transaction = Transaction {
-        tables: 0..plans.len(),
-        steps: vec![
-            Step::Copy,
-            Step::EndSnapshot,
-            Step::Gate,
-            Step::PublishFiles,
-        ],
-        after: Vec::new(),
-    };
     Ok(JobPlan {
+        transactions: vec![modes::into_files(&plans)],
         tables: plans,
         workers: 1,
         snapshot: Vec::new(),
         seen_locks: SeenLocks::default(),
-        transactions: vec![transaction],
         warnings: Vec::new(),
     })
 }
 
 fn table(exported: &Exported, file: &str, refusals: &mut Vec<Refusal>) -> Option<CopyPlan> {
     let before = refusals.len();
-    let Exported { table, layout, .. } = exported;
+    let Exported {
+        table,
+        layout,
+        output,
+    } = exported;
     let spec = &table.spec;
     let Some(source) = &table.source else {
         refusals.push(
@@ -110,16 +102,23 @@ fn table(exported: &Exported, file: &str, refusals: &mut Vec<Refusal>) -> Option
         source_relation,
         source_kind: source.kind,
         target: spec.target.clone(),
-        target_file: Some(file.to_owned()),
         target_kind: RelationKind::File,
         target_has_triggers: false,
-        load: Load::Direct,
+        load: Load::File(TargetFile {
+            name: file.to_owned(),
+            output: output.clone(),
+        }),
         must_be_empty: false,
         marking: None,
         columns: planned,
         copy_out: sql::copy_out(&select, &format),
         ctid_ranges: Vec::new(),
-        copy_in: format!("-- writes file {file}"),
+        copy_in: match output {
+            Output::File(_) => {
+                format!("-- writes file {file} under a temporary name beside its place, syncs it")
+            }
+            Output::Stdout => "-- writes the standard output".to_owned(),
+        },
         watermark: None,
         quarantine: None,
         comparison: Comparison {

@@ -124,7 +124,7 @@ pub fn job(
 fn with_effects(tables: &[CopyPlan]) -> Vec<(&QualifiedName, &Effects)> {
     let staged = tables.iter().filter_map(|table| match &table.load {
         Load::Staged(staged) => Some((&table.target, &staged.effects)),
-        Load::Direct | Load::Shadow(_) => None,
+        Load::Direct | Load::Shadow(_) | Load::File(_) => None,
     });
     staged.collect()
 }

@@ -127,7 +127,7 @@ fn used(tables: &[CopyPlan]) -> Used {
     for table in tables {
         let by_effects = match &table.load {
             Load::Staged(staged) => Some(&staged.effects.outside),
-            Load::Direct | Load::Shadow(_) => None,
+            Load::Direct | Load::Shadow(_) | Load::File(_) => None,
         };
         for (relation, does) in table.used.iter().chain(by_effects.into_iter().flatten()) {
             add_use(&mut all, relation.clone(), *does);

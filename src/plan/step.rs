@@ -5,15 +5,26 @@ use std::ops::Range;
 
 use crate::error::Phase;
 
-/// One of the target's transactions.
+/// Tables that are published together: one of the target's transactions, or the files of a job.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Transaction {
     /// The positions of the tables that it publishes.
     pub tables: Range<usize>,
-    /// The steps up to COMMIT, in order.
+    /// The steps before the rows are published, in order. They can be cancelled.
     pub steps: Vec<Step>,
-    /// The statements after COMMIT. If they fail, the transaction stays committed.
+    /// How the rows are published. This is not cancelled.
+    pub publish: Publish,
+    /// The statements after that. If they fail, the rows stay published.
     pub after: Vec<Statement>,
+}
+
+/// How the rows of a transaction become visible to others.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Publish {
+    /// COMMIT on the target.
+    Commit,
+    /// Renames temporary files to their names, then syncs their directories.
+    RenameFiles,
 }
 
 /// One step of a transaction.
@@ -70,8 +81,6 @@ pub enum Step {
     WaitForSnapshots,
     /// Replaces the targets by their shadows.
     ReplaceTargets,
-    /// Renames temporary files to their names.
-    PublishFiles,
 }
 
 /// One statement on the target.

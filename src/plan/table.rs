@@ -99,7 +99,7 @@ pub fn plan(
     }
     let mut load = load?;
     let written = match &load {
-        Load::Direct => &target.name,
+        Load::Direct | Load::File(_) => &target.name,
         Load::Staged(staged) => &staged.stage,
         Load::Shadow(shadow) => &shadow.name,
     };
@@ -174,7 +174,6 @@ pub fn plan(
         source_relation: source_relation.cloned(),
         source_kind: source.kind,
         target: target.name.clone(),
-        target_file: None,
         target_kind: target.kind,
         copy_out: match file {
             Some(file) => format!("-- reads file {} {}", file.name, format.options()),

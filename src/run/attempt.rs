@@ -1,26 +1,25 @@
-//! One attempt from beginning to end: connect, lock, inspect, plan, carry out the plan, commit.
+//! One attempt from beginning to end: connect, lock, inspect, plan, carry out the plan, publish.
 
 use std::future::Future;
 use std::time::{Duration, Instant};
 
 use super::bounds::ABORT_WAIT;
+use super::cancel::{Cancelled, StopReason};
 use super::commit_resolution::{self, CommitLookup};
-use super::files::FileSource;
+use super::context::{JobContext, RunContext};
+use super::ends::{self, End};
 use super::inspect::{self, Inspection};
 use super::ledger::FireClaim;
 use super::pipe::RateLimit;
 use super::run_progress::RunProgress;
-use super::sides::{Sides, opened};
+use super::sides::Sides;
 use super::snapshot_age::{self, SnapshotAge};
 use super::steps;
 use super::transaction::{PlannedRelations, TransactionContext};
-use super::{
-    Cancelled, JobContext, RunContext, StopReason, advisory_lock, export, ledger, leftovers,
-    preflight,
-};
+use super::{advisory_lock, ledger, leftovers, preflight};
 use crate::error::{Error, ErrorKind, Phase, Result, Side};
 use crate::plan::copy::{CopyPlan, JobPlan};
-use crate::plan::step::Transaction;
+use crate::plan::step::{Publish, Transaction};
 use crate::plan::{self, ctid_ranges, swap};
 use crate::report::{Elsewhere, Event, TableReport};
 
@@ -47,16 +46,13 @@ pub(super) async fn attempt(
     progress: &mut RunProgress,
 ) -> Result<AttemptEnd> {
     let mut sides = Sides::default();
-    let done = match run.context.target.is_database() {
-        true => run_attempt(run, &mut sides, cancelled, progress).await,
-        false => export::run_attempt(run, &mut sides, cancelled, progress).await,
-    };
+    let done = run_attempt(run, &mut sides, cancelled, progress).await;
     match &done {
         Ok(_) => sides.close().await,
         Err(error) => {
             sides.abort().await;
             // A transaction in doubt may still commit and publish these tables.
-            if error.kind() != ErrorKind::InDoubt && run.context.target.is_database() {
+            if error.kind() != ErrorKind::InDoubt {
                 leftovers::clean_up(&run.context, &sides.pool.created_tables).await;
             }
         }
@@ -87,71 +83,26 @@ async fn run_attempt(
     let (plan, planned) = bounds
         .of(begin(run, sides, &snapshot_age, progress))
         .await?;
-    let limit = run.context.job.rate_limit.map(RateLimit::new);
-    let mut transactions: Vec<&Transaction> = plan.transactions.iter().collect();
-    transactions.retain(|transaction| !progress.are_committed(plan.tables_of(transaction)));
-    let count = transactions.len();
-    let useful = transactions
-        .iter()
-        .map(|transaction| useful_workers(&plan, transaction));
-    let workers = useful.max().unwrap_or(1);
-    for (index, transaction) in transactions.into_iter().enumerate() {
-        let first = progress.tables.len();
-        if sides.target.is_none() {
-            // The connection was lost during the previous COMMIT, which was then resolved.
-            sides.target = Some(bounds.of(inspect::open(&run.context, Side::Target)).await?);
-        }
-        let current = TransactionContext {
-            plan: &plan,
-            transaction,
-            planned: &planned,
-            last: index + 1 == count,
-            workers,
-            limit: limit.as_ref(),
-            snapshot_age: &snapshot_age,
-        };
-        let lookup = bounds
-            .of(steps::carry_out(run, sides, current, progress))
-            .await?;
-        let committed = commit(run, sides, &lookup, cancelled).await;
-        if !run.context.job.atomic {
-            let known = match &committed {
-                Err(error) if error.kind() == ErrorKind::InDoubt => None,
-                other => Some(other.is_ok()),
-            };
-            for table in &mut progress.tables[first..] {
-                table.committed = known;
-            }
-        }
-        committed?;
-        sides.pool.created_tables.clear();
-        after(
-            run,
-            sides,
-            cancelled,
-            (&plan, transaction),
-            &progress.tables[first..],
-        )
-        .await;
-    }
+    carry_out(run, sides, &bounds, (&plan, &planned), progress).await?;
     Ok(AttemptEnd::Committed)
 }
 
-/// Logs in to the target, claims the fire in its ledger, and records the run as `running`.
+/// Opens the target. On a server, claims the fire in its ledger and records the run as `running`.
 async fn claim_fire(
     run: &RunContext,
     sides: &mut Sides,
     progress: &mut RunProgress,
 ) -> Result<FireClaim> {
-    let target = &*sides
-        .target
-        .insert(inspect::open(&run.context, Side::Target).await?);
-    let claim = ledger::begin(run, target, &progress.failures).await?;
+    let claim = match sides.ends.open_target(&run.context).await? {
+        End::Server(target) => ledger::begin(run, target, &progress.failures).await?,
+        // There is no ledger in a directory, and so nobody to share the fire with.
+        End::Files(_) => ledger::begin_locally(run)?,
+    };
     progress.fire_claimed = true;
     Ok(claim)
 }
 
-/// Logs in to the source, locks and describes the relations, and plans.
+/// Opens the source, locks and describes the relations, and plans.
 async fn begin(
     run: &RunContext,
     sides: &mut Sides,
@@ -160,53 +111,117 @@ async fn begin(
 ) -> Result<(JobPlan, PlannedRelations)> {
     let context = &run.context;
     let number = progress.attempt_number();
-    let target = opened(&sides.target, Side::Target)?;
-    let (source, inspection) = if context.source.is_database() {
-        let source = &*sides
-            .source
-            .insert(inspect::open(context, Side::Source).await?);
-        let inspection = inspect::inspect(context, source, target, snapshot_age, number).await?;
-        (Some(source), inspection)
-    } else {
-        let files = &*sides.files.insert(FileSource::new(context));
-        let inspection = inspect::inspect_files(context, files, target, number).await?;
-        (None, inspection)
-    };
+    sides.ends.open_source(context).await?;
+    let (source, target) = (sides.ends.source()?, sides.ends.target()?);
     let Inspection {
         plan,
         target: planned,
         snapshot,
-    } = inspection;
+    } = inspect::inspect(context, source, target, snapshot_age, number).await?;
     progress.snapshot = snapshot;
     let mut plan = plan.map_err(|refusals| plan::to_error(&refusals))?;
-    let refusals = preflight::check(&run.context, source, target, &mut plan).await?;
+    let refusals = preflight::check(context, source, target, &mut plan).await?;
     if !refusals.is_empty() {
         return Err(plan::to_error(&refusals));
     }
-    run.context.tell(Event::Planned {
+    context.tell(Event::Planned {
         tables: plan.tables.len(),
         warnings: plan.all_warnings(),
     });
-    if !run.context.job.atomic {
+    if !context.job.atomic {
         let job_lock = &*sides
             .job_lock
-            .insert(inspect::open(&run.context, Side::Target).await?);
+            .insert(ends::open(context, Side::Target).await?);
         job_lock.begin(Phase::Lock, "").await?;
-        advisory_lock::mark_transaction(job_lock, run.context.run_id).await?;
-        advisory_lock::lock_job(job_lock, &run.context.job).await?;
-        leftovers::sweep(&run.context, job_lock).await?;
+        advisory_lock::mark_transaction(job_lock, context.run_id).await?;
+        advisory_lock::lock_job(job_lock, &context.job).await?;
+        leftovers::sweep(context, job_lock).await?;
     }
     Ok((plan, planned))
 }
 
-/// COMMIT, and the proof of it.
+/// Carries out the plan: the steps of each transaction, then what publishes its rows.
+async fn carry_out(
+    run: &RunContext,
+    sides: &mut Sides,
+    bounds: &AttemptBounds<'_>,
+    (plan, planned): (&JobPlan, &PlannedRelations),
+    progress: &mut RunProgress,
+) -> Result<()> {
+    let limit = run.context.job.rate_limit.map(RateLimit::new);
+    let mut transactions: Vec<&Transaction> = plan.transactions.iter().collect();
+    transactions.retain(|transaction| !progress.are_committed(plan.tables_of(transaction)));
+    let count = transactions.len();
+    let useful = transactions
+        .iter()
+        .map(|transaction| useful_workers(plan, transaction));
+    let workers = useful.max().unwrap_or(1);
+    for (index, transaction) in transactions.into_iter().enumerate() {
+        let first = progress.tables.len();
+        if !sides.ends.has_target() {
+            // The connection was lost during the previous COMMIT, which was then resolved.
+            bounds.of(reopen_target(run, sides)).await?;
+        }
+        let current = TransactionContext {
+            plan,
+            transaction,
+            planned,
+            last: index + 1 == count,
+            workers,
+            limit: limit.as_ref(),
+            snapshot_age: bounds.snapshot_age,
+        };
+        let lookup = bounds
+            .of(steps::carry_out(run, sides, current, progress))
+            .await?;
+        let tables = &mut progress.tables[first..];
+        match transaction.publish {
+            Publish::Commit => commit(run, sides, lookup, bounds.cancelled, tables).await?,
+            Publish::RenameFiles => rename_files(run, sides, tables)?,
+        }
+        sides.pool.created_tables.clear();
+        let reports = &progress.tables[first..];
+        after(run, sides, bounds.cancelled, (plan, transaction), reports).await;
+    }
+    Ok(())
+}
+
+async fn reopen_target(run: &RunContext, sides: &mut Sides) -> Result<()> {
+    sides.ends.open_target(&run.context).await.map(drop)
+}
+
+/// COMMIT, and the proof of it. With `atomic = false`, the reports say which tables are committed.
 async fn commit(
+    run: &RunContext,
+    sides: &mut Sides,
+    lookup: Option<CommitLookup>,
+    cancelled: &Cancelled,
+    tables: &mut [TableReport],
+) -> Result<()> {
+    let lookup = lookup.ok_or_else(|| {
+        let what = "the plan has no step that records the run";
+        Error::new(ErrorKind::Bug, Phase::Gate, Side::Local, what)
+    })?;
+    let committed = prove_commit(run, sides, &lookup, cancelled).await;
+    if !run.context.job.atomic {
+        let known = match &committed {
+            Err(error) if error.kind() == ErrorKind::InDoubt => None,
+            other => Some(other.is_ok()),
+        };
+        for table in tables {
+            table.committed = known;
+        }
+    }
+    committed
+}
+
+async fn prove_commit(
     run: &RunContext,
     sides: &mut Sides,
     lookup: &CommitLookup,
     cancelled: &Cancelled,
 ) -> Result<()> {
-    let target = opened(&sides.target, Side::Target)?;
+    let target = sides.ends.target()?.session()?;
     let error = match tokio::time::timeout(COMMIT_WAIT, target.commit()).await {
         Ok(Ok(())) => return Ok(()),
         Ok(Err(error)) if error.kind() != ErrorKind::InDoubt => return Err(error),
@@ -216,13 +231,20 @@ async fn commit(
             Error::new(ErrorKind::InDoubt, Phase::Commit, Side::Target, message).at(target.server())
         }
     };
-    if let Some(lost) = sides.target.take() {
+    if let Some(lost) = sides.ends.take_target() {
         lost.abort(ABORT_WAIT).await;
     }
     commit_resolution::resolve(run, lookup, error, cancelled).await
 }
 
-/// Does what follows COMMIT. Its errors are warnings.
+/// Puts the files that were written into their places.
+fn rename_files(run: &RunContext, sides: &Sides, tables: &mut [TableReport]) -> Result<()> {
+    run.context.phase.enter(Phase::Publish);
+    run.context.tell(Event::Publishing);
+    sides.ends.target()?.files()?.publish(tables)
+}
+
+/// Does what follows the publication. Its errors are warnings.
 async fn after(
     run: &RunContext,
     sides: &Sides,
@@ -230,7 +252,7 @@ async fn after(
     (plan, transaction): (&JobPlan, &Transaction),
     reports: &[TableReport],
 ) {
-    let Some(target) = sides.target.as_ref() else {
+    let Ok(End::Server(target)) = sides.ends.target() else {
         return;
     };
     let work = async {
@@ -254,15 +276,15 @@ async fn after(
 }
 
 /// Ends the work when the run is cancelled, its `timeout` is over, or the snapshot is too old.
-pub(super) struct AttemptBounds<'a> {
-    pub context: &'a JobContext,
-    pub cancelled: &'a Cancelled,
-    pub began: Instant,
-    pub snapshot_age: &'a SnapshotAge,
+struct AttemptBounds<'a> {
+    context: &'a JobContext,
+    cancelled: &'a Cancelled,
+    began: Instant,
+    snapshot_age: &'a SnapshotAge,
 }
 
 impl AttemptBounds<'_> {
-    pub async fn of<T>(&self, work: impl Future<Output = Result<T>>) -> Result<T> {
+    async fn of<T>(&self, work: impl Future<Output = Result<T>>) -> Result<T> {
         let job = &self.context.job;
         let time_is_up = async {
             match job.timeout {

@@ -5,7 +5,9 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::bounds::CLOSE_WAIT;
-use super::{Cancelled, RunContext, inspect, ledger};
+use super::cancel::Cancelled;
+use super::context::RunContext;
+use super::{ends, ledger};
 use crate::config::spec::History;
 use crate::error::{Error, ErrorKind, Phase, Result, Side};
 use crate::pg::session::Session;
@@ -95,7 +97,7 @@ async fn ask(run: &RunContext, lookup: &CommitLookup) -> Result<Option<bool>> {
 }
 
 async fn xact_status(run: &RunContext, xid: &str, server: &str) -> Result<Option<bool>> {
-    let target = inspect::open(&run.context, Side::Target).await?;
+    let target = ends::open(&run.context, Side::Target).await?;
     let sql = format!(
         "SELECT pg_catalog.pg_xact_status($1::pg_catalog.text::pg_catalog.xid8), {SERVER_SQL}"
     );

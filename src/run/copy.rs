@@ -7,18 +7,19 @@ use std::time::{Duration, Instant};
 
 use futures_util::future::try_join_all;
 
+use super::context::JobContext;
+use super::ends::{End, TargetEnd};
 use super::ledger::Quarantined;
 use super::modes;
 use super::pipe::{self, Copied, Pace, RowSource, Totals};
 use super::run_progress::RunProgress;
-use super::sides::SourceEnd;
 use super::transaction::TransactionContext;
-use super::worker_pool::SessionPair;
-use super::{JobContext, advisory_lock, watermark};
+use super::worker_pool::WorkerEnds;
+use super::{advisory_lock, watermark};
 use crate::config::spec::JobSpec;
 use crate::error::{Error, Phase, Result};
 use crate::pg::session::Session;
-use crate::plan::copy::CopyPlan;
+use crate::plan::copy::{CopyPlan, Load};
 use crate::plan::ctid_ranges::{self, CtidRange};
 use crate::report::{Event, TableProgress, TableReport};
 
@@ -31,23 +32,24 @@ const TARGET_CHECK_EVERY: Duration = Duration::from_secs(1);
 /// *Errors:* the first error of any worker. No session may be used again after it.
 pub(super) async fn all(
     context: &JobContext,
-    pairs: &[SessionPair<'_>],
-    (source, target, reader): (SourceEnd<'_>, &Session, Option<&Session>),
+    own: WorkerEnds<'_>,
+    workers: &[WorkerEnds<'_>],
+    reader: Option<&Session>,
     current: TransactionContext<'_>,
     progress: &mut RunProgress,
 ) -> Result<()> {
     let work = CopyWork::new(context, current, reader, progress.tables.len());
-    let workers = pairs.iter().enumerate();
-    let copied = try_join_all(workers.map(|(number, pair)| work.take(number, *pair)));
+    let workers = workers.iter().enumerate();
+    let copied = try_join_all(workers.map(|(number, ends)| work.take(number, *ends)));
     let done = tokio::select! {
         biased;
         done = copied => done.map(drop),
         // Otherwise the loss would be noticed only after all rows are loaded.
-        error = target_connection_error(target), if current.plan.workers > 1 => Err(error),
+        error = target_connection_error(own.target), if current.plan.workers > 1 => Err(error),
     };
     progress.tables.extend(work.reports());
     done?;
-    let SourceEnd::Server(source) = source else {
+    let End::Server(source) = own.source else {
         return Ok(());
     };
     for table in current.tables() {
@@ -58,7 +60,11 @@ pub(super) async fn all(
 }
 
 /// Returns an error when the connection of the session that publishes is lost.
-async fn target_connection_error(target: &Session) -> Error {
+async fn target_connection_error(target: TargetEnd<'_>) -> Error {
+    let target = match target.session() {
+        Ok(target) => target,
+        Err(error) => return error,
+    };
     let mut checks = tokio::time::interval(TARGET_CHECK_EVERY);
     loop {
         checks.tick().await;
@@ -132,7 +138,7 @@ impl<'a> CopyWork<'a> {
     }
 
     /// Runs one worker.
-    async fn take(&self, worker: usize, pair: SessionPair<'_>) -> Result<()> {
+    async fn take(&self, worker: usize, ends: WorkerEnds<'_>) -> Result<()> {
         let shared = self.current.plan.workers > 1;
         let mut begun = false;
         while let Some((number, range)) = self.next() {
@@ -141,12 +147,13 @@ impl<'a> CopyWork<'a> {
             };
             self.begin(worker, range.table, table);
             if shared {
+                let target = ends.target.session()?;
                 if !begun {
-                    modes::begin_shared(pair.target, Phase::CopyIn).await?;
-                    advisory_lock::mark_transaction(pair.target, self.context.run_id).await?;
+                    modes::begin_shared(target, Phase::CopyIn).await?;
+                    advisory_lock::mark_transaction(target, self.context.run_id).await?;
                     begun = true;
                 }
-                modes::make_whole(pair.target, table).await?;
+                modes::make_whole(target, table).await?;
             }
             let on_progress = |moved| self.moved(number, range.table, table, moved);
             let pace = Pace {
@@ -154,41 +161,54 @@ impl<'a> CopyWork<'a> {
                 limit: self.current.limit,
                 on_progress: &on_progress,
             };
-            let copied = match (table.stream(), self.reader) {
-                (Some(stream), Some(reader)) => {
-                    let sessions = pipe::stream::Sessions {
-                        source: pair.source.session()?,
-                        reader,
-                        target: pair.target,
-                    };
-                    match table.changed() {
-                        Some(changed) => {
-                            pipe::stream::changed::copy(sessions, table, changed, pace).await?
-                        }
-                        None => {
-                            let statements = (range.copy_out, stream.target_out.as_str());
-                            pipe::stream::copy(sessions, table, stream, statements, pace).await?
-                        }
-                    }
-                }
-                _ => {
-                    let quarantined = Quarantined {
-                        run_id: self.context.run_id,
-                        job: &self.context.job.name,
-                    };
-                    let origin = match pair.source {
-                        SourceEnd::Server(source) => RowSource::Server(source, range.copy_out),
-                        SourceEnd::Files(files) => RowSource::File(files.reader(table).await?),
-                    };
-                    pipe::copy(origin, pair.target, table, quarantined, pace).await?
-                }
-            };
+            let copied = self.copy_range(ends, &range, pace).await?;
             self.end(number, range.table, table, copied);
         }
         match begun {
-            true => modes::commit_shared(pair.target).await,
+            true => modes::commit_shared(ends.target.session()?).await,
             false => Ok(()),
         }
+    }
+
+    /// Moves the rows of a range, from whatever end to whatever end.
+    async fn copy_range(
+        &self,
+        ends: WorkerEnds<'_>,
+        range: &CtidRange<'_>,
+        pace: Pace<'_>,
+    ) -> Result<Copied> {
+        let table = &self.current.tables()[range.table];
+        if let (Load::File(file), End::Files(files)) = (&table.load, ends.target) {
+            let source = ends.source.session()?;
+            let writer = files.writer(file, range.table)?;
+            let (totals, written) = pipe::copy_to_file(source, writer, table, pace).await?;
+            files.keep(file, written);
+            return Ok(Copied::all(totals));
+        }
+        let target = ends.target.session()?;
+        if let (Some(stream), Some(reader)) = (table.stream(), self.reader) {
+            let sessions = pipe::stream::Sessions {
+                source: ends.source.session()?,
+                reader,
+                target,
+            };
+            return match table.changed() {
+                Some(changed) => pipe::stream::changed::copy(sessions, table, changed, pace).await,
+                None => {
+                    let statements = (range.copy_out, stream.target_out.as_str());
+                    pipe::stream::copy(sessions, table, stream, statements, pace).await
+                }
+            };
+        }
+        let quarantined = Quarantined {
+            run_id: self.context.run_id,
+            job: &self.context.job.name,
+        };
+        let origin = match ends.source {
+            End::Server(source) => RowSource::Server(source, range.copy_out),
+            End::Files(files) => RowSource::File(files.reader(table).await?),
+        };
+        pipe::copy(origin, target, table, quarantined, pace).await
     }
 
     fn begin(&self, worker: usize, at: usize, table: &CopyPlan) {
@@ -232,7 +252,7 @@ impl<'a> CopyWork<'a> {
         TableProgress {
             number: self.before + at + 1,
             of: self.current.plan.tables.len(),
-            target: table.target.to_string(),
+            target: table.target_name(),
             rows: moved.rows,
             bytes: moved.bytes,
             rows_estimate: table.rows_estimate,
@@ -269,7 +289,7 @@ fn report(job: &JobSpec, table: &CopyPlan, moving: &TableCopy) -> TableReport {
     let read = moving.read_so_far();
     TableReport {
         source: table.source.clone(),
-        target: table.target.to_string(),
+        target: table.target_name(),
         mode: job.mode,
         format: table.format.as_str(),
         format_reason: table.format.reason().map(ToString::to_string),

@@ -50,11 +50,6 @@ impl FileSource {
         }
     }
 
-    /// The server's name in the configuration.
-    pub fn server(&self) -> &str {
-        &self.server
-    }
-
     /// What the plan has to know of one table and its file.
     ///
     /// *Errors:* the file cannot be read, or has no header.

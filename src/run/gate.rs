@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::JobContext;
+use super::context::JobContext;
 use crate::catalog::desc::RelationDesc;
 use crate::config::spec::{GuardSpec, Mode, Verify};
 use crate::error::{Error, ErrorKind, Phase, Result, Side};
@@ -48,7 +48,6 @@ fn replaces_all(mode: Mode) -> bool {
 /// Refuses to publish if the counts of both sides differ, or if the guard refuses.
 pub(super) fn check(
     context: &JobContext,
-    server: &str,
     before: &RowsBefore,
     tables: &mut [TableReport],
 ) -> Result<()> {
@@ -73,7 +72,7 @@ pub(super) fn check(
         let refused = |kind, message: String, hint: String| {
             let relation = QualifiedName::parse(&table.target).ok();
             let error = Error::new(kind, Phase::Gate, Side::Target, message)
-                .at(server)
+                .at(&context.target.name)
                 .hinted(hint);
             match relation {
                 Some(relation) => error.on(&relation),

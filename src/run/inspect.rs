@@ -1,26 +1,26 @@
-//! Describes both sides and plans. `run`, `plan` and `check --connect` share this.
+//! Describes both sides and plans. Runs, `plan`, `check --connect` and `verify` share this.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 
-use super::bounds::CLOSE_WAIT;
+use super::context::JobContext;
+use super::ends::{self, End, SourceEnd, TargetEnd};
 use super::files::{self, FileSource};
 use super::snapshot_age::SnapshotAge;
-use super::{JobContext, RunContext, changes, export, ledger, modes, preflight, watermark};
+use super::target_files::TargetFiles;
+use super::{changes, ledger, modes, watermark};
 use crate::catalog;
 use crate::catalog::attachments::Attachments;
 use crate::catalog::constraints::Constraints;
 use crate::catalog::desc::{KeyActions, RelationDesc, RelationKind};
 use crate::catalog::{Expanded, LockTarget};
-use crate::config::spec::{JobSpec, Mode, OnError, ServerSpec, TableInput, TableSpec, Triggers};
-use crate::error::{Phase, Result, Side};
+use crate::config::spec::{JobSpec, Mode, OnError, TableInput, TableSpec};
+use crate::error::{Error, ErrorKind, Phase, Result, Side};
 use crate::pg::ident::QualifiedName;
-use crate::pg::session::{Session, SessionSettings};
+use crate::pg::session::Session;
 use crate::plan::copy::JobPlan;
-use crate::plan::lock;
 use crate::plan::shared::Attempt;
-use crate::plan::used::SeenLocks;
 use crate::plan::{self, Inspected, Refusal};
 use crate::report::Snapshot;
 
@@ -28,7 +28,7 @@ use crate::report::Snapshot;
 const SNAPSHOT: &str = "ISOLATION LEVEL REPEATABLE READ READ ONLY";
 
 /// The result of inspecting both sides.
-pub struct Inspection {
+pub(super) struct Inspection {
     /// The plan, or every reason why there is none.
     pub plan: Result<JobPlan, Vec<Refusal>>,
     /// The target's relations as they were described for the plan.
@@ -37,32 +37,37 @@ pub struct Inspection {
     pub snapshot: Option<Snapshot>,
 }
 
-/// Opens a session on one side of a job.
-pub async fn open(context: &JobContext, side: Side) -> Result<Session> {
-    let (server, other): (&ServerSpec, &ServerSpec) = match side {
-        Side::Source => (&context.source, &context.target),
-        Side::Target | Side::Local => (&context.target, &context.source),
-    };
-    let settings = SessionSettings {
-        // Both sides of a copy use the same client encoding.
-        encoding: server.encoding.clone().or_else(|| other.encoding.clone()),
-        lock_timeout: context.job.lock_timeout,
-        application_name: format!("tableferry {}", context.job.name),
-        replica: side == Side::Target && context.job.triggers == Triggers::Skip,
-    };
-    context.phase.enter(Phase::Connect);
-    let session = Session::open(server, side, &settings).await?;
-    Ok(session
-        .with_stall_timeout(context.job.stall_timeout)
-        .with_phase(context.phase.clone()))
+/// Describes both sides and plans. A snapshot of the source stays open. `attempt` is the number of the attempt.
+pub(super) async fn inspect(
+    context: &JobContext,
+    source: SourceEnd<'_>,
+    target: TargetEnd<'_>,
+    snapshot_age: &SnapshotAge,
+    attempt: u32,
+) -> Result<Inspection> {
+    match (source, target) {
+        (End::Server(source), End::Server(target)) => {
+            servers(context, source, target, snapshot_age, attempt).await
+        }
+        (End::Files(files), End::Server(target)) => {
+            from_files(context, files, target, attempt).await
+        }
+        (End::Server(source), End::Files(files)) => {
+            into_files(context, source, files, snapshot_age).await
+        }
+        (End::Files(_), End::Files(_)) => {
+            let what = "both ends of the job are files";
+            Err(Error::new(ErrorKind::Bug, Phase::Plan, Side::Local, what))
+        }
+    }
 }
 
 /// Begins the source's snapshot transaction, with its locks, and plans against the target.
 ///
 /// The locks come before the snapshot: a snapshot that is older than a concurrent TRUNCATE would read no
 /// rows, without an error. What must be known before the locks (which tables a wildcard matches) is read
-/// before the transaction begins. `attempt` is the number of the attempt.
-pub async fn inspect(
+/// before the transaction begins.
+pub(super) async fn servers(
     context: &JobContext,
     source: &Session,
     target: &Session,
@@ -74,7 +79,7 @@ pub async fn inspect(
         begin_snapshot(context, source, snapshot_age).await?;
 
     target.begin_reading(Phase::Inspect).await?;
-    let same_place = place(source).await? == place(target).await?;
+    let same_place = ends::place(source).await? == ends::place(target).await?;
     // The queries of both servers run concurrently.
     let (source_names, target_names) = (names(&tables, Side::Source), names(&tables, Side::Target));
     let (from, to) = tokio::try_join!(
@@ -117,27 +122,36 @@ pub async fn inspect(
 }
 
 /// The same for a target that is a directory. Its files need no description.
-pub(super) async fn inspect_export(
+pub(super) async fn into_files(
     context: &JobContext,
     source: &Session,
+    files: &TargetFiles,
     snapshot_age: &SnapshotAge,
-) -> Result<(Result<JobPlan, Vec<Refusal>>, Snapshot)> {
+) -> Result<Inspection> {
     let (Expanded { tables, warnings }, locks, snapshot) =
         begin_snapshot(context, source, snapshot_age).await?;
     let from = catalog::read(source, &names(&tables, Side::Source)).await?;
-    let mut inspected = Vec::with_capacity(tables.len());
+    let (mut exported, mut refused) = (Vec::with_capacity(tables.len()), Vec::new());
     for spec in tables {
         let source_desc = match &spec.input {
             TableInput::Relation(name) => from.get(name).cloned(),
             TableInput::Query(_) | TableInput::File(_) => None,
         };
-        inspected.push(Inspected::new(source, spec, source_desc, &BTreeMap::new()).await?);
+        let entry = Inspected::new(source, spec, source_desc, &BTreeMap::new()).await?;
+        match files.describe(&context.job, entry) {
+            Ok(table) => exported.push(table),
+            Err(refusal) => refused.push(refusal),
+        }
     }
-    let mut plan = export::planned(context, inspected);
+    let mut plan = unless_refused(plan::export::job(&context.job, exported), refused);
     if let Ok(plan) = &mut plan {
         note(plan, &locks, warnings);
     }
-    Ok((plan, snapshot))
+    Ok(Inspection {
+        plan,
+        target: BTreeMap::new(),
+        snapshot: Some(snapshot),
+    })
 }
 
 fn note(plan: &mut JobPlan, locks: &[LockTarget], warnings: Vec<String>) {
@@ -203,19 +217,27 @@ async fn constraints(
     }
 }
 
-/// The plan, unless something was refused before it.
 fn planned(
     context: &JobContext,
     inspected: Vec<Inspected>,
     (same_place, number): (bool, u32),
     actions: &KeyActions,
-    mut refused: Vec<Refusal>,
+    refused: Vec<Refusal>,
 ) -> Result<JobPlan, Vec<Refusal>> {
     let attempt = Attempt {
         run_id: context.run_id,
         number,
     };
-    match plan::job(&context.job, inspected, same_place, attempt, actions) {
+    let plan = plan::job(&context.job, inspected, same_place, attempt, actions);
+    unless_refused(plan, refused)
+}
+
+/// The plan, unless something was refused before it.
+fn unless_refused(
+    plan: Result<JobPlan, Vec<Refusal>>,
+    mut refused: Vec<Refusal>,
+) -> Result<JobPlan, Vec<Refusal>> {
+    match plan {
         Ok(plan) if refused.is_empty() => Ok(plan),
         Ok(_) => Err(refused),
         Err(refusals) => {
@@ -227,7 +249,7 @@ fn planned(
 
 /// The same for a source that is a directory: the columns of the headers are paired with the target's
 /// columns.
-pub(super) async fn inspect_files(
+async fn from_files(
     context: &JobContext,
     files: &FileSource,
     target: &Session,
@@ -302,96 +324,5 @@ async fn snapshot(source: &Session) -> Result<Snapshot> {
         // A server in recovery that has not replayed anything has no position.
         lsn: row.get::<Option<String>>(0)?.unwrap_or_default(),
         taken_at: Timestamp::from_microsecond(micros).unwrap_or_else(|_| Timestamp::now()),
-    })
-}
-
-/// Identifies a database of a running server.
-pub(super) async fn place(session: &Session) -> Result<(String, String)> {
-    let sql = "SELECT pg_catalog.pg_postmaster_start_time()::pg_catalog.text, \
-                      pg_catalog.current_database()::pg_catalog.text";
-    let row = session
-        .one_row(Phase::Inspect, "the server's start time", sql, &[])
-        .await?;
-    Ok((row.get(0)?, row.get(1)?))
-}
-
-/// Connects to both servers and plans. Moves no rows, and locks nothing on the target.
-pub async fn plan_only(run: &RunContext) -> Result<Result<JobPlan, Vec<Refusal>>> {
-    let context = &run.context;
-    if !context.target.is_database() {
-        return plan_export(context).await;
-    }
-    let target = open(context, Side::Target).await?;
-    if !context.source.is_database() {
-        let planned = plan_files(run, &target).await;
-        target.close(CLOSE_WAIT).await;
-        return planned;
-    }
-    let source = open(context, Side::Source).await?;
-    let planned = plan_with(run, &source, &target).await;
-    tokio::join!(source.close(CLOSE_WAIT), target.close(CLOSE_WAIT));
-    planned
-}
-
-async fn plan_export(context: &JobContext) -> Result<Result<JobPlan, Vec<Refusal>>> {
-    let source = open(context, Side::Source).await?;
-    let planned = async {
-        let (mut plan, _) = inspect_export(context, &source, &SnapshotAge::default()).await?;
-        if let Ok(plan) = &mut plan {
-            preflight::check_source(context, &source, plan).await?;
-            plan.seen_locks.source = catalog::locked(&source).await?;
-        }
-        Ok(plan)
-    };
-    let planned = planned.await;
-    source.close(CLOSE_WAIT).await;
-    planned
-}
-
-async fn plan_files(run: &RunContext, target: &Session) -> Result<Result<JobPlan, Vec<Refusal>>> {
-    let context = &run.context;
-    let files = FileSource::new(context);
-    let inspected = inspect_files(context, &files, target, 1).await?;
-    refuse(run, None, target, inspected.plan).await
-}
-
-async fn plan_with(
-    run: &RunContext,
-    source: &Session,
-    target: &Session,
-) -> Result<Result<JobPlan, Vec<Refusal>>> {
-    let inspected = inspect(&run.context, source, target, &SnapshotAge::default(), 1).await?;
-    refuse(run, Some(source), target, inspected.plan).await
-}
-
-/// Adds the errors and warnings of the checks on the servers.
-async fn refuse(
-    run: &RunContext,
-    source: Option<&Session>,
-    target: &Session,
-    plan: Result<JobPlan, Vec<Refusal>>,
-) -> Result<Result<JobPlan, Vec<Refusal>>> {
-    let unwritable = preflight::unwritable(run, target).await?;
-    Ok(match plan {
-        Ok(mut plan) => {
-            let mut refusals = preflight::check(&run.context, source, target, &mut plan).await?;
-            refusals.extend(unwritable);
-            plan.seen_locks = SeenLocks {
-                source: match source {
-                    Some(source) => catalog::locked(source).await?,
-                    None => Vec::new(),
-                },
-                partitions: catalog::partitions(target, &lock::partitioned_candidates(&plan))
-                    .await?,
-            };
-            match refusals.is_empty() {
-                true => Ok(plan),
-                false => Err(refusals),
-            }
-        }
-        Err(mut refusals) => {
-            refusals.extend(unwritable);
-            Err(refusals)
-        }
     })
 }

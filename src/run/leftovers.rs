@@ -4,7 +4,8 @@
 use std::time::Duration;
 
 use super::bounds::CLOSE_WAIT;
-use super::{JobContext, inspect};
+use super::context::JobContext;
+use super::ends;
 use crate::error::{Error, ErrorKind, Phase, Result, Side};
 use crate::pg::ident::QualifiedName;
 use crate::pg::session::Session;
@@ -75,7 +76,7 @@ pub(super) async fn clean_up(context: &JobContext, made: &[QualifiedName]) {
 /// Each table in a transaction of its own, so that a locked table does not affect the others. Returns the
 /// first error.
 async fn drop_all(context: &JobContext, names: &[QualifiedName]) -> Result<()> {
-    let session = inspect::open(context, Side::Target).await?;
+    let session = ends::open(context, Side::Target).await?;
     let mut result = Ok(());
     for name in names {
         session

@@ -1,6 +1,8 @@
 //! Checks on the servers before a row is copied: can the source be read, and the target be written?
 
-use super::{JobContext, RunContext, ledger};
+use super::context::{JobContext, RunContext};
+use super::ends::{End, SourceEnd, TargetEnd};
+use super::ledger;
 use crate::catalog::desc::RelationKind;
 use crate::catalog::obstacles::obstacles;
 use crate::config::spec::{JobSpec, TableSpec};
@@ -15,13 +17,16 @@ use crate::plan::{self, Refusal};
 /// *Errors:* the source's own, for example about a function that the role may not execute.
 pub(super) async fn check(
     context: &JobContext,
-    source: Option<&Session>,
-    target: &Session,
+    source: SourceEnd<'_>,
+    target: TargetEnd<'_>,
     plan: &mut JobPlan,
 ) -> Result<Vec<Refusal>> {
-    if let Some(source) = source {
+    if let End::Server(source) = source {
         check_source(context, source, plan).await?;
     }
+    let End::Server(target) = target else {
+        return Ok(Vec::new());
+    };
     let tables = plan.tables.iter();
     let columns = tables.flat_map(|table| {
         let names = table.columns.iter();

@@ -14,7 +14,8 @@ use super::bounds::{ABORT_WAIT, CLOSE_WAIT};
 use super::fed::Column;
 use super::pipe::{self, Pace};
 use super::snapshot_age::SnapshotAge;
-use super::{JobContext, inspect, preflight};
+use super::target_files::TargetFiles;
+use super::{JobContext, ends, inspect, preflight};
 use crate::config::spec::TableInput;
 use crate::error::{Error, ErrorKind, Phase, Result, Side};
 use crate::pg::session::Session;
@@ -54,7 +55,7 @@ pub enum Wanted {
 ///
 /// *Errors:* the first one; what was handed over before is not all.
 pub async fn read(context: &JobContext, wanted: Wanted) -> Result<()> {
-    let session = inspect::open(context, Side::Source).await?;
+    let session = ends::open(context, Side::Source).await?;
     let done = within(context, &session, wanted).await;
     match &done {
         Ok(()) => session.close(CLOSE_WAIT).await,
@@ -102,8 +103,11 @@ async fn within(context: &JobContext, session: &Session, wanted: Wanted) -> Resu
 /// The plan of what is read without parameters. The session then has its snapshot.
 async fn planned(context: &JobContext, session: &Session) -> Result<CopyPlan> {
     let age = SnapshotAge::default();
-    let (plan, _) = inspect::inspect_export(context, session, &age).await?;
-    let mut plan = plan.map_err(|refusals| plan::to_error(&refusals))?;
+    let files = TargetFiles::new(context);
+    let inspected = inspect::into_files(context, session, &files, &age).await?;
+    let mut plan = inspected
+        .plan
+        .map_err(|refusals| plan::to_error(&refusals))?;
     preflight::check_source(context, session, &plan).await?;
     let none = || {
         let what = "nothing was planned to be read";

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::RunContext;
+use super::context::RunContext;
 use crate::catalog::mark::Mark;
 use crate::error::Error;
 use crate::pg::ident::QualifiedName;
@@ -58,9 +58,7 @@ impl RunProgress {
 
     /// Have this run and earlier runs of its fire committed all of these tables?
     pub fn are_committed(&self, tables: &[CopyPlan]) -> bool {
-        tables
-            .iter()
-            .all(|t| self.is_committed(&t.target.to_string()))
+        tables.iter().all(|t| self.is_committed(&t.target_name()))
     }
 
     fn is_committed(&self, target: &str) -> bool {

@@ -1,19 +1,19 @@
 //! Carries out the steps of a plan in their order. `plan/modes/` decides the steps.
 
 use super::commit_resolution::{self, CommitLookup};
+use super::context::{JobContext, RunContext};
 use super::gate::RowsBefore;
 use super::modes::{self, snapshot_wait::OlderSnapshots};
 use super::run_progress::RunProgress;
-use super::sides::{Sides, SourceEnd, opened};
+use super::sides::Sides;
 use super::transaction::TransactionContext;
-use super::{
-    RunContext, advisory_lock, changes, checksum, copy, gate, inspect, ledger, leftovers, watermark,
-};
-use crate::error::{Error, ErrorKind, Phase, Result, Side};
+use super::worker_pool::WorkerEnds;
+use super::{advisory_lock, changes, checksum, copy, ends, gate, ledger, leftovers, watermark};
+use crate::error::{Phase, Result, Side};
 use crate::pg::session::Session;
-use crate::plan::copy::JobPlan;
+use crate::plan::copy::{CopyPlan, JobPlan};
 use crate::plan::step::{Statement, Step};
-use crate::report::Event;
+use crate::report::{Event, TableReport};
 
 /// Results of steps that later steps use.
 struct StepResults {
@@ -26,14 +26,14 @@ struct StepResults {
     first_reached: usize,
 }
 
-/// Carries out all steps of a transaction up to, but not including, COMMIT. Returns how to look up whether
-/// the transaction was committed, in case the answer to COMMIT is lost.
+/// Carries out all steps of a transaction; what publishes its rows comes after them. Returns how to look up
+/// whether the target's transaction was committed, in case the answer to COMMIT is lost.
 pub(super) async fn carry_out(
     run: &RunContext,
     sides: &mut Sides,
     current: TransactionContext<'_>,
     progress: &mut RunProgress,
-) -> Result<CommitLookup> {
+) -> Result<Option<CommitLookup>> {
     let mut results = StepResults {
         before: RowsBefore::new(),
         older_snapshots: OlderSnapshots::default(),
@@ -45,10 +45,7 @@ pub(super) async fn carry_out(
     for step in &current.transaction.steps {
         carry_out_step(run, sides, current, progress, &mut results, step).await?;
     }
-    results.lookup.ok_or_else(|| {
-        let what = "the plan has no step that records the run";
-        Error::new(ErrorKind::Bug, Phase::Gate, Side::Local, what)
-    })
+    Ok(results.lookup)
 }
 
 async fn carry_out_step(
@@ -60,128 +57,162 @@ async fn carry_out_step(
     step: &Step,
 ) -> Result<()> {
     let job = &run.context.job;
-    let (tables, workers) = (current.tables(), current.plan.workers);
-    let target = opened(&sides.target, Side::Target)?;
-    // A method of `Sides` would also borrow the pool.
-    let source = match (&sides.files, &sides.source) {
-        (Some(files), _) => SourceEnd::Files(files),
-        (None, source) => SourceEnd::Server(opened(source, Side::Source)?),
-    };
-    let pool = &mut sides.pool;
-    let first = results.first_table;
+    let (tables, planned) = (current.tables(), current.planned);
+    let target = || sides.ends.target()?.session();
+    let reports = &mut progress.tables[results.first_table..];
     match step {
-        Step::Begin => {
-            let modes = "ISOLATION LEVEL READ COMMITTED READ WRITE";
-            target.begin(Phase::Prepare, modes).await?;
-            target.verify(Phase::Prepare).await?;
-            advisory_lock::mark_transaction(target, run.context.run_id).await
-        }
+        Step::Begin => begin(run, target()?).await,
         Step::LockJob => {
-            advisory_lock::lock_job(target, job).await?;
-            leftovers::sweep(&run.context, target).await
+            advisory_lock::lock_job(target()?, job).await?;
+            leftovers::sweep(&run.context, target()?).await
         }
-        Step::LockTargets => advisory_lock::lock_tables(target, job, tables).await,
+        Step::LockTargets => advisory_lock::lock_tables(target()?, job, tables).await,
         Step::CountReplaced => {
-            results.before = gate::count_before(target, tables, current.planned).await?;
+            results.before = gate::count_before(target()?, tables, planned).await?;
             Ok(())
         }
-        Step::Statement(statement) => execute(target, current.plan, statement).await,
-        Step::FreeNames => modes::swap::free_names(target, tables).await,
-        Step::CompareDefinitions => advisory_lock::unchanged(target, tables, current.planned).await,
-        Step::CheckEmpty => modes::staging::check_empty(target, tables).await,
+        Step::Statement(statement) => execute(target()?, current.plan, statement).await,
+        Step::FreeNames => modes::swap::free_names(target()?, tables).await,
+        Step::CompareDefinitions => advisory_lock::unchanged(target()?, tables, planned).await,
+        Step::CheckEmpty => modes::staging::check_empty(target()?, tables).await,
         Step::NoteTargets => {
-            results.noted = changes::note(target, tables, current.planned).await?;
+            results.noted = changes::note(target()?, tables, planned).await?;
             Ok(())
         }
-        Step::OpenWorkers => {
-            pool.open(&run.context, source.session()?, current.workers)
-                .await?;
-            pool.created_tables = tables.iter().map(|t| t.written().clone()).collect();
-            Ok(())
-        }
-        Step::OpenReader => {
-            let opened = match sides.reader.take() {
-                Some(reader) => reader,
-                None => inspect::open(&run.context, Side::Target).await?,
-            };
-            let reader = &*sides.reader.insert(opened);
-            reader
-                .begin(Phase::Lock, "ISOLATION LEVEL READ COMMITTED READ ONLY")
-                .await?;
-            for (table, stream) in tables.iter().filter_map(|t| Some((t, t.stream()?))) {
-                let locked = reader.run(Phase::Lock, &stream.lock).await;
-                locked.map_err(|error| error.on(&table.target))?;
-            }
-            reader.verify(Phase::Lock).await
-        }
+        Step::OpenWorkers => open_workers(&run.context, sides, current).await,
+        Step::OpenReader => open_reader(&run.context, &mut sides.reader, tables).await,
         Step::Make => {
-            let maker = pool.targets().first().unwrap_or(target);
-            modes::make(maker, tables, workers).await
+            let maker = sides.pool.targets().first();
+            modes::make(maker.unwrap_or(target()?), tables, current.plan.workers).await
         }
-        Step::Copy => {
-            let pairs = pool.pairs(source, target);
-            let reader = sides.reader.as_ref();
-            let sessions = (source, target, reader);
-            copy::all(&run.context, &pairs, sessions, current, progress).await?;
-            match reader {
-                Some(reader) => reader.run(Phase::CopyOut, "COMMIT").await,
-                None => Ok(()),
-            }
-        }
-        Step::Judge => {
-            let quarantined = ledger::Quarantined {
-                run_id: run.context.run_id,
-                job: &job.name,
-            };
-            let reports = &mut progress.tables[first..];
-            modes::staging::judge(target, job, quarantined, tables, reports).await
-        }
+        Step::Copy => copy_tables(&run.context, sides, current, progress).await,
+        Step::Judge => judge(&run.context, target()?, tables, reports).await,
         Step::NoteSnapshots => {
-            let mut own = pool.readers(&run.context, source.session()?);
-            own.extend(sides.job_lock.as_ref().map(Session::pid));
-            results.older_snapshots = modes::snapshot_wait::find_older(target, &own).await?;
+            results.older_snapshots = note_snapshots(&run.context, sides).await?;
             Ok(())
         }
-        Step::EndSnapshot => {
-            pool.release().await;
-            source.session()?.run(Phase::CopyOut, "COMMIT").await?;
-            current.snapshot_age.end();
-            Ok(())
-        }
-        Step::Gate => {
-            let tables = &mut progress.tables[first..];
-            gate::check(&run.context, target.server(), &results.before, tables)
-        }
-        Step::CheckKeys => {
-            modes::staging::check(target, job, tables, &progress.tables[first..]).await
-        }
-        Step::Apply => {
-            modes::rounds::apply(target, job, tables, &mut progress.tables[first..]).await
-        }
-        Step::BuildIndexes => modes::swap::index(target, pool.targets(), tables).await,
+        Step::EndSnapshot => end_snapshot(sides, current).await,
+        Step::Gate => gate::check(&run.context, &results.before, reports),
+        Step::CheckKeys => modes::staging::check(target()?, job, tables, reports).await,
+        Step::Apply => modes::rounds::apply(target()?, job, tables, reports).await,
+        Step::BuildIndexes => modes::swap::index(target()?, sides.pool.targets(), tables).await,
         Step::CompareChecksums => {
-            checksum::check(&run.context, source.session()?, target, tables).await
+            let source = sides.ends.source()?.session()?;
+            checksum::check(&run.context, source, target()?, tables).await
         }
-        Step::Record => {
-            run.context.tell(Event::Publishing);
-            let reached = &progress.reached[results.first_reached..];
-            watermark::record(&run.context, target, reached).await?;
-            changes::record(run, target, tables, &results.noted).await?;
-            ledger::record_transaction(run, target, progress, first, current.last).await?;
-            results.lookup =
-                Some(commit_resolution::lookup(run, target, &progress.tables[first..]).await?);
-            Ok(())
-        }
+        Step::Record => record(run, target()?, current, progress, results).await,
         Step::WaitForSnapshots => {
-            modes::snapshot_wait::wait(target, job, &results.older_snapshots).await
+            modes::snapshot_wait::wait(target()?, job, &results.older_snapshots).await
         }
-        Step::PublishFiles => {
-            let what = "files are published by an attempt of their own";
-            let (kind, phase) = (ErrorKind::Bug, Phase::Publish);
-            Err(Error::new(kind, phase, Side::Local, what))
-        }
-        Step::ReplaceTargets => modes::swap::replace_targets(target, job, tables).await,
+        Step::ReplaceTargets => modes::swap::replace_targets(target()?, job, tables).await,
     }
+}
+
+async fn begin(run: &RunContext, target: &Session) -> Result<()> {
+    let modes = "ISOLATION LEVEL READ COMMITTED READ WRITE";
+    target.begin(Phase::Prepare, modes).await?;
+    target.verify(Phase::Prepare).await?;
+    advisory_lock::mark_transaction(target, run.context.run_id).await
+}
+
+async fn open_workers(
+    context: &JobContext,
+    sides: &mut Sides,
+    current: TransactionContext<'_>,
+) -> Result<()> {
+    let source = sides.ends.source()?.session()?;
+    sides.pool.open(context, source, current.workers).await?;
+    let tables = current.tables().iter();
+    sides.pool.created_tables = tables.map(|table| table.written().clone()).collect();
+    Ok(())
+}
+
+/// Begins to read the target on a session of its own, which later transactions of the attempt use again.
+async fn open_reader(
+    context: &JobContext,
+    reader: &mut Option<Session>,
+    tables: &[CopyPlan],
+) -> Result<()> {
+    let opened = match reader.take() {
+        Some(reader) => reader,
+        None => ends::open(context, Side::Target).await?,
+    };
+    let reader = &*reader.insert(opened);
+    reader
+        .begin(Phase::Lock, "ISOLATION LEVEL READ COMMITTED READ ONLY")
+        .await?;
+    for (table, stream) in tables.iter().filter_map(|t| Some((t, t.stream()?))) {
+        let locked = reader.run(Phase::Lock, &stream.lock).await;
+        locked.map_err(|error| error.on(&table.target))?;
+    }
+    reader.verify(Phase::Lock).await
+}
+
+async fn copy_tables(
+    context: &JobContext,
+    sides: &Sides,
+    current: TransactionContext<'_>,
+    progress: &mut RunProgress,
+) -> Result<()> {
+    let own = WorkerEnds {
+        source: sides.ends.source()?,
+        target: sides.ends.target()?,
+    };
+    let reader = sides.reader.as_ref();
+    let workers = sides.pool.ends(own);
+    copy::all(context, own, &workers, reader, current, progress).await?;
+    match reader {
+        Some(reader) => reader.run(Phase::CopyOut, "COMMIT").await,
+        None => Ok(()),
+    }
+}
+
+async fn judge(
+    context: &JobContext,
+    target: &Session,
+    tables: &[CopyPlan],
+    reports: &mut [TableReport],
+) -> Result<()> {
+    let job = &context.job;
+    let quarantined = ledger::Quarantined {
+        run_id: context.run_id,
+        job: &job.name,
+    };
+    modes::staging::judge(target, job, quarantined, tables, reports).await
+}
+
+/// The snapshots that are older than the rows, but for those of the run itself.
+async fn note_snapshots(context: &JobContext, sides: &Sides) -> Result<OlderSnapshots> {
+    let source = sides.ends.source()?.session()?;
+    let mut own = sides.pool.readers(context, source);
+    own.extend(sides.job_lock.as_ref().map(Session::pid));
+    modes::snapshot_wait::find_older(sides.ends.target()?.session()?, &own).await
+}
+
+async fn end_snapshot(sides: &mut Sides, current: TransactionContext<'_>) -> Result<()> {
+    sides.pool.release().await;
+    let source = sides.ends.source()?.session()?;
+    source.run(Phase::CopyOut, "COMMIT").await?;
+    current.snapshot_age.end();
+    Ok(())
+}
+
+async fn record(
+    run: &RunContext,
+    target: &Session,
+    current: TransactionContext<'_>,
+    progress: &RunProgress,
+    results: &mut StepResults,
+) -> Result<()> {
+    run.context.tell(Event::Publishing);
+    let reached = &progress.reached[results.first_reached..];
+    watermark::record(&run.context, target, reached).await?;
+    changes::record(run, target, current.tables(), &results.noted).await?;
+    let first = results.first_table;
+    ledger::record_transaction(run, target, progress, first, current.last).await?;
+    let lookup = commit_resolution::lookup(run, target, &progress.tables[first..]).await?;
+    results.lookup = Some(lookup);
+    Ok(())
 }
 
 /// Runs one statement of a plan.

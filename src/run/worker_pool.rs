@@ -3,8 +3,8 @@
 use futures_util::future::{join_all, try_join_all};
 
 use super::bounds::CLOSE_WAIT;
-use super::sides::SourceEnd;
-use super::{JobContext, inspect};
+use super::context::JobContext;
+use super::ends::{self, SourceEnd, TargetEnd};
 use crate::error::{Error, ErrorKind, Phase, Result, Side};
 use crate::pg::ident::{QualifiedName, quote_literal};
 use crate::pg::session::Session;
@@ -21,11 +21,11 @@ pub(super) struct WorkerPool {
     pub created_tables: Vec<QualifiedName>,
 }
 
-/// The source and target session of one worker.
+/// What one worker reads from and what it writes to.
 #[derive(Clone, Copy)]
-pub(super) struct SessionPair<'a> {
+pub(super) struct WorkerEnds<'a> {
     pub source: SourceEnd<'a>,
-    pub target: &'a Session,
+    pub target: TargetEnd<'a>,
 }
 
 impl WorkerPool {
@@ -51,7 +51,7 @@ impl WorkerPool {
             Some(snapshot) => import(context, source, snapshot).await.map(Some),
             None => Ok(None),
         });
-        let loaders = (0..workers).map(|_| inspect::open(context, Side::Target));
+        let loaders = (0..workers).map(|_| ends::open(context, Side::Target));
         let (readers, loaders) =
             futures_util::future::try_join(try_join_all(readers), try_join_all(loaders)).await?;
         self.sources = readers.into_iter().flatten().collect();
@@ -64,15 +64,16 @@ impl WorkerPool {
         &self.targets
     }
 
-    /// One pair for each worker. With an empty pool, the run's own two sessions are the only pair.
-    pub fn pairs<'a>(&'a self, source: SourceEnd<'a>, target: &'a Session) -> Vec<SessionPair<'a>> {
+    /// Those of each worker. With an empty pool, the run's own are the only ones.
+    pub fn ends<'a>(&'a self, own: WorkerEnds<'a>) -> Vec<WorkerEnds<'a>> {
         if self.targets.is_empty() {
-            return vec![SessionPair { source, target }];
+            return vec![own];
         }
         let others = self.sources.iter().map(SourceEnd::Server);
-        let sources = std::iter::once(source).chain(others);
-        let pair = |(source, target)| SessionPair { source, target };
-        sources.zip(&self.targets).map(pair).collect()
+        let sources = std::iter::once(own.source).chain(others);
+        let targets = self.targets.iter().map(TargetEnd::Server);
+        let pair = |(source, target)| WorkerEnds { source, target };
+        sources.zip(targets).map(pair).collect()
     }
 
     /// The process ids of the sessions that read, if source and target are the same server.
@@ -109,7 +110,7 @@ async fn export(source: &Session) -> Result<String> {
 
 /// Opens a session that imports the snapshot.
 async fn import(context: &JobContext, source: &Session, snapshot: &str) -> Result<Session> {
-    let reader = inspect::open(context, Side::Source).await?;
+    let reader = ends::open(context, Side::Source).await?;
     reader
         .begin(Phase::Lock, "ISOLATION LEVEL REPEATABLE READ READ ONLY")
         .await?;
@@ -139,7 +140,7 @@ const ONE_SERVER: &str = "several workers read one snapshot, so all connections 
 
 /// Identifies a snapshot: its server, its database, and the transactions that it sees.
 async fn seen(session: &Session) -> Result<((String, String), String)> {
-    let place = inspect::place(session).await?;
+    let place = ends::place(session).await?;
     let sql = "SELECT pg_catalog.pg_current_snapshot()::pg_catalog.text";
     let row = session
         .one_row(Phase::Lock, "the snapshot of a connection", sql, &[])

@@ -7,7 +7,7 @@ use crate::support::{
 };
 
 /// A server that logs every statement with the process that ran it.
-fn logging(options: ClusterOptions) -> Cluster {
+pub fn logging(options: ClusterOptions) -> Cluster {
     let options = options
         .setting("log_statement", "all")
         .setting("log_line_prefix", "%p|%a|")
@@ -16,7 +16,7 @@ fn logging(options: ClusterOptions) -> Cluster {
 }
 
 /// The statements that tableferry ran since `from` bytes of the log, each with its process.
-fn statements(log: &str) -> Vec<(u32, String)> {
+pub fn statements(log: &str) -> Vec<(u32, String)> {
     let mut entries: Vec<(u32, String)> = Vec::new();
     let mut ours = false;
     for line in log.lines() {
@@ -99,20 +99,22 @@ fn plain(sql: &str) -> String {
 }
 
 /// Does it write, or lock more than a reader does?
-fn matters(sql: &str) -> bool {
-    let first = sql.split(' ').next().unwrap_or_default().to_uppercase();
+pub fn matters(sql: &str) -> bool {
+    let words = sql.trim_start_matches('(');
+    let first = words.split(' ').next().unwrap_or_default().to_uppercase();
     match first.as_str() {
         "SELECT" | "WITH" => ["setval", "pg_export_snapshot", "FOR UPDATE", "FOR SHARE"]
             .iter()
             .any(|part| sql.contains(part)),
         "SET" => sql.starts_with("SET CONSTRAINTS"),
+        "EXPLAIN" => sql.contains("ANALYZE"),
         "BEGIN" | "COMMIT" | "ROLLBACK" | "SHOW" | "SAVEPOINT" | "RELEASE" | "PREPARE" => false,
         _ => true,
     }
 }
 
 /// The first statement of each process that the plan does not show in this place.
-fn unplanned(planned: &[String], ran: &[(u32, String)]) -> Vec<String> {
+pub fn unplanned(planned: &[String], ran: &[(u32, String)]) -> Vec<String> {
     let mut pids: Vec<u32> = ran.iter().map(|(pid, _)| *pid).collect();
     pids.sort_unstable();
     pids.dedup();
@@ -125,7 +127,7 @@ fn unplanned(planned: &[String], ran: &[(u32, String)]) -> Vec<String> {
     found.map(|(_, sql)| sql.clone()).collect()
 }
 
-fn planned(plan: &Value, side: &str) -> Vec<String> {
+pub fn planned(plan: &Value, side: &str) -> Vec<String> {
     let statements = plan["statements"].as_array().unwrap();
     statements
         .iter()

@@ -1,8 +1,9 @@
-//! The steps of each mode from beginning to end, one file for each mode. `common.rs` has the steps that
-//! several modes share.
+//! The steps of each mode from beginning to end, one file for each mode, and one for targets that are
+//! directories. `common.rs` has the steps that several modes share.
 
 mod append;
 mod common;
+mod into_files;
 mod merge;
 mod swap;
 mod truncate;
@@ -12,7 +13,9 @@ use std::ops::Range;
 
 use crate::config::spec::{JobSpec, Mode};
 use crate::plan::copy::CopyPlan;
-use crate::plan::step::{Step, Transaction};
+use crate::plan::step::{Publish, Step, Transaction};
+
+pub(super) use into_files::transaction as into_files;
 
 /// The input of a transaction's steps.
 pub(super) struct TransactionInput<'a> {
@@ -61,6 +64,7 @@ pub(super) fn transactions(
         Transaction {
             tables,
             steps: steps(&input),
+            publish: Publish::Commit,
             after: common::analyze(&input),
         }
     };

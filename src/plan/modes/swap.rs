@@ -51,7 +51,7 @@ fn shadows<'a>(
 ) -> impl Iterator<Item = (usize, &'a CopyPlan, &'a Shadow)> {
     input.tables().filter_map(|(at, table)| match &table.load {
         Load::Shadow(shadow) => Some((at, table, &**shadow)),
-        Load::Direct | Load::Staged(_) => None,
+        Load::Direct | Load::Staged(_) | Load::File(_) => None,
     })
 }
 

@@ -31,6 +31,6 @@ pub(super) fn drop_stages<'a>(input: &'a TransactionInput<'a>) -> impl Iterator<
                 sql,
             )))
         }
-        Load::Direct | Load::Shadow(_) => None,
+        Load::Direct | Load::Shadow(_) | Load::File(_) => None,
     })
 }

@@ -15,7 +15,7 @@ pub(in crate::plan) fn choose(job: &JobSpec, tables: &mut [CopyPlan], refusals: 
         .iter()
         .filter_map(|table| match &table.load {
             Load::Staged(staged) => Some((table.target.clone(), staged.effects.clone())),
-            Load::Direct | Load::Shadow(_) => None,
+            Load::Direct | Load::Shadow(_) | Load::File(_) => None,
         })
         .collect();
     for table in tables {

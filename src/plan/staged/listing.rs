@@ -7,7 +7,7 @@ use crate::plan::copy::{CopyPlan, Load};
 /// The tables of a plan that are staged.
 pub fn of(tables: &[CopyPlan]) -> impl Iterator<Item = (&CopyPlan, &Staged)> {
     tables.iter().filter_map(|table| match &table.load {
-        Load::Direct | Load::Shadow(_) => None,
+        Load::Direct | Load::Shadow(_) | Load::File(_) => None,
         Load::Staged(staged) => Some((table, staged.as_ref())),
     })
 }

@@ -56,7 +56,7 @@ use types::Shadow;
 pub fn shadows(tables: &[CopyPlan]) -> impl Iterator<Item = (&CopyPlan, &Shadow)> {
     tables.iter().filter_map(|table| match &table.load {
         Load::Shadow(shadow) => Some((table, &**shadow)),
-        Load::Direct | Load::Staged(_) => None,
+        Load::Direct | Load::Staged(_) | Load::File(_) => None,
     })
 }
 

@@ -18,7 +18,7 @@ pub fn publish_sql(tables: &[CopyPlan]) -> PublishSql {
         .iter()
         .filter_map(|table| match &table.load {
             Load::Shadow(shadow) => Some((table, &**shadow)),
-            Load::Direct | Load::Staged(_) => None,
+            Load::Direct | Load::Staged(_) | Load::File(_) => None,
         })
         .collect();
     if swapped.is_empty() {

@@ -72,20 +72,16 @@ pub(super) async fn begin(
     }
     match run.ledger.history {
         History::Target => begin_on_target(run, target, failures).await,
-        History::Local => {
-            local::ready(&run.ledger.state_dir)?;
-            Ok(FireClaim::Ours(BTreeSet::new()))
-        }
-        History::Off => Ok(FireClaim::Ours(BTreeSet::new())),
+        History::Local | History::Off => begin_locally(run),
     }
 }
 
-/// Can a run be recorded whose target is no database?
-pub(super) fn ready(run: &RunContext) -> Result<()> {
-    match run.ledger.history {
-        History::Target | History::Off => Ok(()),
-        History::Local => local::ready(&run.ledger.state_dir),
+/// The same without a ledger on the target: the run is recorded in the local file when it ends, or nowhere.
+pub(super) fn begin_locally(run: &RunContext) -> Result<FireClaim> {
+    if run.ledger.history == History::Local {
+        local::ready(&run.ledger.state_dir)?;
     }
+    Ok(FireClaim::Ours(BTreeSet::new()))
 }
 
 async fn begin_on_target(

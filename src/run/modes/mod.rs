@@ -49,7 +49,7 @@ pub(super) async fn make(maker: &Session, tables: &[CopyPlan], workers: u32) -> 
     }
     for table in tables {
         let statements = match &table.load {
-            Load::Direct => continue,
+            Load::Direct | Load::File(_) => continue,
             Load::Staged(staged) => &staged.create,
             Load::Shadow(_) if shared && table.ctid_ranges.is_empty() => continue,
             Load::Shadow(shadow) => &shadow.make,
@@ -68,7 +68,7 @@ pub(super) async fn make_whole(loader: &Session, table: &CopyPlan) -> Result<()>
         Load::Shadow(shadow) if table.ctid_ranges.is_empty() => {
             make_one(loader, table, &shadow.make, true).await
         }
-        Load::Direct | Load::Staged(_) | Load::Shadow(_) => Ok(()),
+        Load::Direct | Load::Staged(_) | Load::Shadow(_) | Load::File(_) => Ok(()),
     }
 }
 

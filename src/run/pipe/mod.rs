@@ -72,6 +72,20 @@ pub struct Copied {
     pub bytes: u64,
 }
 
+impl Copied {
+    /// All rows were taken.
+    pub fn all(read: Totals) -> Self {
+        Copied {
+            rows_read: read.rows,
+            rows_written: read.rows,
+            rows_rejected: 0,
+            rows_compared: None,
+            rows_counted: None,
+            bytes: read.bytes,
+        }
+    }
+}
+
 /// The limits of a copy, and its progress callback.
 pub struct Pace<'a> {
     /// The copy is given up if no byte moves on either side for this long.

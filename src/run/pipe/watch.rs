@@ -152,12 +152,11 @@ impl<'a> Meter<'a> {
                 if silence.lasts() < pace.stall_timeout {
                     continue;
                 }
-                let target = plan.target_file.as_deref();
                 let file = match phase {
-                    Phase::CopyOut => &plan.source,
-                    _ => target.unwrap_or_default(),
+                    Phase::CopyOut => plan.source.clone(),
+                    _ => plan.target_name(),
                 };
-                return silent_file(phase, file, pace.stall_timeout);
+                return silent_file(phase, &file, pace.stall_timeout);
             };
             let checked = silence
                 .check(silent.watchdog(), phase, || self.moved())

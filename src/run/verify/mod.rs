@@ -17,7 +17,7 @@ use self::tally::{HashedRow, MergeStep, Tally};
 use super::bounds::{ABORT_WAIT, CLOSE_WAIT};
 use super::checksum::{self, Alphabets, Digest};
 use super::snapshot_age::SnapshotAge;
-use super::{Cancelled, JobContext, advisory_lock, inspect};
+use super::{Cancelled, JobContext, advisory_lock, ends, inspect};
 use crate::error::{Error, ErrorKind, Phase, Result, Side};
 use crate::pg::session::Session;
 use crate::plan;
@@ -52,8 +52,8 @@ pub async fn verify(
             message,
         ));
     }
-    let source = inspect::open(context, Side::Source).await?;
-    let target = inspect::open(context, Side::Target).await?;
+    let source = ends::open(context, Side::Source).await?;
+    let target = ends::open(context, Side::Target).await?;
     let result = tokio::select! {
         biased;
         _ = cancelled.cancelled() => Err(Error::new(
@@ -77,7 +77,7 @@ async fn all(
     target: &Session,
     watcher: &dyn Watcher,
 ) -> Result<bool> {
-    let inspected = inspect::inspect(context, source, target, &SnapshotAge::default(), 1).await?;
+    let inspected = inspect::servers(context, source, target, &SnapshotAge::default(), 1).await?;
     let plan = inspected
         .plan
         .map_err(|refusals| plan::to_error(&refusals))?;

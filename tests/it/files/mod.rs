@@ -7,6 +7,7 @@ mod finder;
 mod foreign;
 mod import;
 mod phases;
+mod plan_log;
 mod rejected;
 
 use std::fs;
