@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 
 use serde::Deserialize;
 
+use super::partitioning::Partitioning;
 use crate::error::{Error, ErrorKind, Phase, Result};
 use crate::pg::ident::QualifiedName;
 use crate::pg::session::Session;
@@ -24,6 +25,10 @@ pub struct Constraints {
     pub leaves: Option<Vec<Option<String>>>,
     /// The columns of the partition keys, at all levels; None if a key has an expression.
     pub partition_columns: Option<Vec<String>>,
+    /// Texts of the partition keys that are equal have the same bytes.
+    pub equal_by_bytes: bool,
+    /// Its own partitions; None for a table that is not partitioned.
+    pub partitioning: Option<Partitioning>,
     /// Its own foreign keys.
     pub foreign_keys: Vec<ForeignKeyLookup>,
     /// Constraints, unique indexes and NOT NULL columns that only its partitions have.

@@ -85,6 +85,69 @@ SELECT t.nspname::pg_catalog.text, t.relname::pg_catalog.text, pg_catalog.jsonb_
           JOIN pg_catalog.pg_partitioned_table AS pt ON pt.partrelid = p.oid
           CROSS JOIN LATERAL pg_catalog.unnest(pt.partattrs) AS k (number)
           LEFT JOIN pg_catalog.pg_attribute AS a ON a.attrelid = p.oid AND a.attnum = k.number),
+    -- Equal texts have the same bytes, at all levels of its partition keys.
+    'equal_by_bytes', (
+        SELECT COALESCE(pg_catalog.bool_and(l.collisdeterministic), true)
+          FROM (SELECT t.oid UNION SELECT part.oid FROM part WHERE part.root = t.oid
+                UNION SELECT up.oid FROM pg_catalog.pg_partition_ancestors(t.oid) AS up (oid)) AS p (oid)
+          JOIN pg_catalog.pg_partitioned_table AS pt ON pt.partrelid = p.oid
+          CROSS JOIN LATERAL pg_catalog.unnest(pt.partcollation) AS k (oid)
+          JOIN pg_catalog.pg_collation AS l ON l.oid = k.oid),
+    -- How its rows are spread over its own partitions, and what a new partition like these needs.
+    'partitioning', (
+        SELECT pg_catalog.jsonb_build_object(
+                   'strategy', pt.partstrat,
+                   'column', a.attname,
+                   'ty', pg_catalog.format_type(a.atttypid, NULL),
+                   'is_owner', pg_catalog.pg_has_role(parent.relowner, 'USAGE'),
+                   'partitions', (
+                       SELECT COALESCE(pg_catalog.jsonb_agg(pg_catalog.jsonb_build_object(
+                                  'schema', n.nspname, 'name', c.relname,
+                                  'bound', pg_catalog.pg_get_expr(c.relpartbound, c.oid),
+                                  'is_table', c.relkind = 'r',
+                                  'may_create', pg_catalog.has_schema_privilege(n.oid, 'CREATE'),
+                                  'unlogged', c.relpersistence = 'u',
+                                  'options', (SELECT pg_catalog.string_agg(pg_catalog.format('%I = %L', o.option_name, o.option_value), ', ')
+                                                FROM pg_catalog.pg_options_to_table(c.reloptions) AS o),
+                                  'tablespace', s.spcname,
+                                  'owner', NULLIF(pg_catalog.pg_get_userbyid(c.relowner), CURRENT_USER),
+                                  'grants', (SELECT COALESCE(pg_catalog.jsonb_agg(pg_catalog.jsonb_build_object(
+                                                        'privilege', x.privilege_type, 'grantable', x.is_grantable,
+                                                        'grantee', CASE x.grantee WHEN 0 THEN 'PUBLIC'
+                                                                   ELSE pg_catalog.quote_ident(pg_catalog.pg_get_userbyid(x.grantee)) END)), '[]')
+                                               FROM pg_catalog.aclexplode(c.relacl) AS x WHERE x.grantee <> c.relowner),
+                                  'own', ARRAY(
+                                      SELECT 'constraint ' || k.conname FROM pg_catalog.pg_constraint AS k
+                                       WHERE k.conrelid = c.oid AND k.coninhcount = 0 AND k.conparentid = 0 AND k.contype <> 'n'
+                                      UNION ALL
+                                      SELECT 'index ' || i.relname FROM pg_catalog.pg_index AS x
+                                        JOIN pg_catalog.pg_class AS i ON i.oid = x.indexrelid
+                                       WHERE x.indrelid = c.oid AND NOT i.relispartition
+                                         AND NOT EXISTS (SELECT FROM pg_catalog.pg_constraint AS k WHERE k.conindid = i.oid)
+                                      UNION ALL
+                                      SELECT 'trigger ' || g.tgname FROM pg_catalog.pg_trigger AS g
+                                       WHERE g.tgrelid = c.oid AND NOT g.tgisinternal AND g.tgparentid = 0
+                                      UNION ALL
+                                      SELECT 'rule ' || r.rulename FROM pg_catalog.pg_rewrite AS r WHERE r.ev_class = c.oid
+                                      UNION ALL
+                                      SELECT 'row security' WHERE c.relrowsecurity
+                                      UNION ALL
+                                      SELECT 'privileges on column ' || p.attname FROM pg_catalog.pg_attribute AS p
+                                       WHERE p.attrelid = c.oid AND p.attacl IS NOT NULL
+                                      UNION ALL
+                                      SELECT 'publication ' || b.pubname FROM pg_catalog.pg_publication_rel AS r
+                                        JOIN pg_catalog.pg_publication AS b ON b.oid = r.prpubid WHERE r.prrelid = c.oid))
+                                  ORDER BY c.oid), '[]')
+                         FROM pg_catalog.pg_inherits AS h
+                         JOIN pg_catalog.pg_class AS c ON c.oid = h.inhrelid AND c.relispartition
+                         JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace
+                         LEFT JOIN pg_catalog.pg_tablespace AS s ON s.oid = c.reltablespace
+                        WHERE h.inhparent = t.oid))
+          FROM pg_catalog.pg_partitioned_table AS pt
+          JOIN pg_catalog.pg_class AS parent ON parent.oid = pt.partrelid
+          LEFT JOIN pg_catalog.pg_attribute AS a
+                 ON pt.partnatts = 1 AND a.attrelid = pt.partrelid AND a.attnum = pt.partattrs[0] AND a.attnum <> 0
+         WHERE pt.partrelid = t.oid),
     -- What only partitions ask of their rows.
     'of_partitions', ARRAY(
         SELECT k.conname FROM part JOIN pg_catalog.pg_constraint AS k ON k.conrelid = part.oid

@@ -16,6 +16,7 @@ mod lock;
 pub(crate) mod mark;
 pub(crate) mod obstacles;
 mod output;
+pub(crate) mod partitioning;
 mod pattern;
 pub(crate) mod present;
 mod relations;

@@ -45,7 +45,8 @@ const NOT_INTO_FILES: [(&str, &str); 9] = [
     ),
     ("csv.force_null", "it is only for files that are read"),
 ];
-const NOT_INTO_A_FILE: [(&str, &str); 6] = [
+const NOT_INTO_A_FILE: [(&str, &str); 7] = [
+    ("create_partitions", "a file has no partitions"),
     ("key", "the whole file is written"),
     ("scope", "the whole file is written"),
     ("watermark", "the whole file is written"),

@@ -121,6 +121,7 @@ pub(super) const KEYS: &[ConfigKey] = &[
     key("jobs.<job>.table.<relation>.watermark_overlap", TextOrNumber(&DURATION_OR_NUMBER), None,          "how far before the last watermark to read"),
     key("jobs.<job>.table.<relation>.scope",             Choice(&["table", "where"]),       Some("table"), "which rows merge may delete"),
     key("jobs.<job>.table.<relation>.lossy",             Bool,                              Some("false"), "allow pairs of types that lose information"),
+    key("jobs.<job>.table.<relation>.create_partitions", Bool,                              Some("false"), "create partitions that rows need"),
     key("jobs.<job>.table.<relation>.file",              Text(&FILE),                       None,          "the file, if a server is a directory"),
     key("jobs.<job>.table.<relation>.csv.header",     Bool,                                 None, "the first line of a file has the column names"),
     key("jobs.<job>.table.<relation>.csv.delimiter",  Text(&ONE_BYTE),                      None, "DELIMITER of COPY"),

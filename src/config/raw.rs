@@ -128,6 +128,7 @@ pub(super) struct RawTable {
     pub watermark_overlap: Option<String>,
     pub scope: Scope,
     pub lossy: bool,
+    pub create_partitions: bool,
     pub file: Option<String>,
     #[serde(default)]
     pub csv: RawCsv,

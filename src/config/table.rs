@@ -85,6 +85,7 @@ fn table(
         watermark_overlap: raw.watermark_overlap,
         scope: raw.scope,
         lossy: raw.lossy,
+        create_partitions: raw.create_partitions,
         set: set(raw.set, &path.child("set"), diagnostics),
         file: FileSpec {
             name: raw.file,

@@ -7,6 +7,7 @@ use crate::files::writer::Output;
 use crate::pg::ident::{Ident, QualifiedName};
 use crate::plan::column::{ColumnPlan, CopyFormat};
 use crate::plan::compare::Comparison;
+use crate::plan::partitions::Partitions;
 use crate::plan::quarantine::Quarantine;
 use crate::plan::staged::changed::Changed;
 use crate::plan::staged::types::{Apply, Staged, Stream, Way};
@@ -103,6 +104,8 @@ pub struct CopyPlan {
     pub watermark: Option<Watermark>,
     /// How rejected rows are recorded; None if a rejected row fails the run.
     pub quarantine: Option<Quarantine>,
+    /// How rows without a partition are found before they are written.
+    pub partitions: Partitions,
     /// How the rows of both sides are compared.
     pub comparison: Comparison,
     /// Sequences to move past the copied values.

@@ -163,6 +163,9 @@ fn statements(plan: &JobPlan, job: &JobSpec) -> Vec<Statement> {
     list.0
 }
 
+/// Of partitions that are not known yet.
+const MAKES: &str = "-- makes partitions for keys that have none, like their neighbours, under SHARE UPDATE EXCLUSIVE";
+
 struct Statements(Vec<Statement>);
 
 impl Statements {
@@ -222,6 +225,17 @@ impl Statements {
                 self.all(streams.map(|stream| stream.lock.as_str()));
             }
             Step::Make => self.make(tables, workers),
+            Step::FindPartitions => {
+                for table in tables {
+                    let counted = table.partitions.on_source.iter();
+                    counted.for_each(|found| self.source(&found.count));
+                    let missing = table.partitions.missing.iter();
+                    if missing.filter(|missing| missing.on_source).count() > 0 {
+                        self.source("-- finds keys without a partition on the target");
+                        self.target(MAKES);
+                    }
+                }
+            }
             Step::Copy => self.copy(tables, workers),
             Step::Judge => {
                 let staged = listing::of(tables).flat_map(|(_, staged)| &staged.judge);
@@ -238,7 +252,13 @@ impl Statements {
             }
             Step::EndSnapshot => self.source("COMMIT"),
             Step::Gate => self.target("-- compares the numbers of rows, applies the guard"),
-            Step::CheckKeys => self.all(listing::key_checks(tables)),
+            Step::CheckKeys => {
+                let missing = tables.iter().filter_map(|t| t.partitions.missing.as_ref());
+                if missing.filter(|missing| !missing.on_source).count() > 0 {
+                    self.target(MAKES);
+                }
+                self.all(listing::key_checks(tables));
+            }
             Step::Apply => {
                 self.all(listing::changes(tables));
                 let again = listing::compared_again(tables);

@@ -97,6 +97,15 @@ pub fn locks(plan: &JobPlan, job: &JobSpec) -> Vec<Lock> {
     others.retain(|relation, _| !targets.contains(&relation));
     list.extend(others.iter().map(|(name, kind)| on_target(name, *kind)));
 
+    let makes = |table: &&CopyPlan| table.partitions.missing.is_some();
+    for table in plan.tables.iter().filter(makes) {
+        let attach = "DDL, VACUUM and ANALYZE, if partitions are created";
+        list.push(on_target(&table.target, ("SHARE UPDATE EXCLUSIVE", attach)));
+        let referenced = table.used.iter().filter(|(_, does)| **does == Use::LooksUp);
+        let writes = "writes, if partitions are created, which get the foreign keys";
+        list.extend(referenced.map(|(name, _)| on_target(name, ("SHARE ROW EXCLUSIVE", writes))));
+    }
+
     // A shadow is analyzed before it is published.
     if job.analyze && job.mode != Mode::Swap {
         let kind = (

@@ -24,6 +24,7 @@ mod modes;
 pub(crate) mod obstacles;
 pub(crate) mod order;
 pub(crate) mod pairs;
+pub mod partitions;
 pub(crate) mod quarantine;
 pub(crate) mod ranges;
 pub(crate) mod refusal;

@@ -91,6 +91,8 @@ pub fn plan(
         (Some(constraints), OnError::Quarantine) => {
             staged.create = judge::create(target, key, constraints, &parts.stage);
         }
+        // Partitions are made for these rows.
+        (Some(_), OnError::Abort) if spec.create_partitions => {}
         (Some(constraints), OnError::Abort) => {
             staged.partitionless = judge::partitionless(constraints, &parts);
         }

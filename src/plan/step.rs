@@ -56,6 +56,8 @@ pub enum Step {
     OpenReader,
     /// Creates the tables to load.
     Make,
+    /// Finds rows without a partition on the source: makes partitions, or refuses the rows.
+    FindPartitions,
     /// Copies all tables.
     Copy,
     /// Moves staged rows that the target would reject to `tableferry.rejected`.

@@ -12,7 +12,9 @@ use crate::plan::refusal::Refusal;
 use crate::plan::setting::Setting;
 use crate::plan::staged::stream;
 use crate::plan::used::{self, Use, Used};
-use crate::plan::{checks, compare, ctid_ranges, pairs, quarantine, sql, staged, watermark};
+use crate::plan::{
+    checks, compare, ctid_ranges, pairs, partitions, quarantine, sql, staged, watermark,
+};
 
 /// Plans one table. Returns None after adding at least one entry to `refusals`.
 pub fn plan(
@@ -117,6 +119,10 @@ pub fn plan(
         .and_then(|reading| reading.condition.as_deref());
     let filter = watermark::and(spec.filter.as_deref(), condition);
     let select = sql::select(&from, &planned, filter.as_deref());
+    let partitions = partitions::plan(job, inspected, &planned, (&load, &select), refusals);
+    if refusals.len() > before {
+        return None;
+    }
     let ctid_ranges = ctid_conditions(setting, source, &mut warnings)
         .iter()
         .map(|range| {
@@ -189,6 +195,7 @@ pub fn plan(
         target_has_triggers: !target.triggers.is_empty(),
         load,
         quarantine: quarantine::plan(job, &names, key, line),
+        partitions,
         comparison,
         used: used(job, target, setting, &pairs, &sequences),
         columns: planned,

@@ -85,6 +85,10 @@ async fn carry_out_step(
             let maker = sides.pool.targets().first();
             modes::make(maker.unwrap_or(target()?), tables, current.plan.workers).await
         }
+        Step::FindPartitions => {
+            let source = sides.ends.source()?.session()?;
+            modes::partitions::find(source, target()?, job, tables).await
+        }
         Step::Copy => copy_tables(&run.context, sides, current, progress).await,
         Step::Judge => judge(&run.context, target()?, tables, reports).await,
         Step::NoteSnapshots => {

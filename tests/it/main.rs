@@ -33,6 +33,7 @@ mod limits;
 mod marks;
 mod merge;
 mod output;
+mod partitions;
 mod pg;
 mod plan_locks;
 mod plan_log;

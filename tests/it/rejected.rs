@@ -337,6 +337,12 @@ fn rows_longer_than_a_block_are_judged() {
 )]
 #[case::statement_trigger("append", "CREATE FUNCTION f() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NULL; END'; CREATE TABLE t (id int);
     CREATE TRIGGER loud AFTER INSERT ON t EXECUTE FUNCTION f()", "", "statement triggers fire once for each block of rows: loud")]
+#[case::watermark(
+    "append",
+    "CREATE TABLE t (id int PRIMARY KEY)",
+    "[jobs.j.table.'public.t']\nwatermark = 'id'\n",
+    "`append` with a watermark reads rows again that are there, and these would be judged, too"
+)]
 #[case::circle("append", "CREATE TABLE t (id int PRIMARY KEY, b int); CREATE TABLE b (id int PRIMARY KEY, t int CONSTRAINT to_t REFERENCES t);
     ALTER TABLE t ADD CONSTRAINT to_b FOREIGN KEY (b) REFERENCES b", "tables = ['public.*']\n", "refers to a table that is loaded later")]
 fn what_would_not_be_exact_is_refused(

@@ -28,6 +28,8 @@ pub struct TableSpec {
     pub scope: Scope,
     /// Allow pairs of types that lose something.
     pub lossy: bool,
+    /// Make partitions that rows need and the target lacks.
+    pub create_partitions: bool,
     /// Expressions over the source's columns, by target column.
     pub set: BTreeMap<Ident, String>,
     /// Its file, on a server that is a directory.
@@ -48,6 +50,7 @@ impl TableSpec {
             watermark_overlap: None,
             scope: Scope::Table,
             lossy: false,
+            create_partitions: false,
             set: BTreeMap::new(),
             file: FileSpec::default(),
         }

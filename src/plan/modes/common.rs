@@ -66,6 +66,13 @@ pub fn load(input: &TransactionInput<'_>, beside: bool) -> Vec<Step> {
     if input.tables().any(|(_, table)| table.stream().is_some()) {
         steps.push(Step::OpenReader);
     }
+    let is_partitioned = |table: &CopyPlan| {
+        let missing = table.partitions.missing.as_ref();
+        table.partitions.on_source.is_some() || missing.is_some_and(|missing| missing.on_source)
+    };
+    if input.tables().any(|(_, table)| is_partitioned(table)) {
+        steps.push(Step::FindPartitions);
+    }
     steps.push(Step::Copy);
     steps
 }

@@ -14,6 +14,7 @@ use crate::catalog::desc::{Inspected, RelationDesc, RelationKind, UniqueIndex};
 use crate::config::spec::{JobSpec, Mode, OnError, Triggers};
 use crate::pg::ident::{Ident, QualifiedName, quote_literal};
 use crate::plan::copy::{CopyPlan, Load};
+use crate::plan::partitions::fits_none;
 use crate::plan::quarantine::{Quarantine, line_column};
 use crate::plan::refusal::Refusal;
 
@@ -120,7 +121,7 @@ impl Judging<'_> {
     }
 
     fn without_partition(&self) -> Option<String> {
-        let condition = fits_no_partition(self.constraints)?;
+        let condition = fits_none(self.constraints)?;
         let reason = "a row does not fit the partitions of the table";
         Some(self.reject(&condition, None, "23514", reason))
     }
@@ -297,23 +298,10 @@ impl Judging<'_> {
     }
 }
 
-/// The condition that no partition takes a row; None if there is always one.
-fn fits_no_partition(constraints: &Constraints) -> Option<String> {
-    // A partition without a condition takes every row.
-    let leaves = constraints.leaves.as_ref()?;
-    let bounds: Option<Vec<&String>> = leaves.iter().map(Option::as_ref).collect();
-    let bounds: Vec<String> = bounds?.iter().map(|bound| format!("({bound})")).collect();
-    let fits = match bounds.is_empty() {
-        true => "false".to_owned(),
-        false => bounds.join(" OR "),
-    };
-    Some(format!("NOT COALESCE({fits}, false)"))
-}
-
 /// Finds staged rows without a partition; None if a column of a partition key is not copied or a trigger
 /// may change it.
 pub(super) fn partitionless(constraints: &Constraints, parts: &Parts<'_>) -> Option<Partitionless> {
-    let condition = fits_no_partition(constraints)?;
+    let condition = fits_none(constraints)?;
     let keys = constraints.partition_columns.as_ref()?;
     let copied = |name: &String| parts.columns.iter().any(|c| c.name.as_str() == name);
     if !parts.target.triggers.is_empty() || !keys.iter().all(copied) {

@@ -3,6 +3,7 @@
 
 mod locks;
 mod merge;
+pub(super) mod partitions;
 pub(super) mod rounds;
 mod row_counts;
 pub(super) mod snapshot_wait;

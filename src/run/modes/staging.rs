@@ -1,5 +1,6 @@
 //! Checks of staged rows: each needs a key and a partition, and no key may occur twice.
 
+use super::partitions;
 use super::row_counts::counts;
 use crate::config::spec::JobSpec;
 use crate::error::{Error, ErrorKind, Phase, Result, Side};
@@ -22,6 +23,7 @@ pub(in crate::run) async fn check(
         if is_equal(table, staged, reports) {
             continue;
         }
+        partitions::make(target, target, table).await?;
         let checked = check_one(target, job, staged).await;
         checked.map_err(|error| error.on(&table.target))?;
     }
@@ -73,7 +75,11 @@ pub(in crate::run) async fn judge(
 }
 
 /// Refuses rows for which the target has no partition.
-async fn check_partitions(target: &Session, job: &JobSpec, found: &Partitionless) -> Result<()> {
+pub(super) async fn check_partitions(
+    target: &Session,
+    job: &JobSpec,
+    found: &Partitionless,
+) -> Result<()> {
     let [rows] = counts(
         target,
         "the number of rows without a partition",
@@ -91,7 +97,8 @@ async fn check_partitions(target: &Session, job: &JobSpec, found: &Partitionless
     let error = Error::new(ErrorKind::DataRejected, Phase::Gate, Side::Target, message)
         .at(target.server())
         .hinted(
-            "create the partitions, or a DEFAULT partition; or leave the rows out with `where`",
+            "create the partitions, or a DEFAULT partition, or set `create_partitions = true`; or leave the rows out \
+             with `where`",
         );
     if !job.log_values {
         return Err(error);

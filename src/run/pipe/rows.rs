@@ -82,6 +82,8 @@ pub struct NumberedRowCutter {
     ends: Vec<(usize, u64)>,
     /// The line of the row that comes next.
     line: u64,
+    /// Lines of the first row that the finder does not count: it did not know yet how they end.
+    uncounted: Option<u64>,
     /// The first row names the columns.
     skips_header: bool,
     rows: u64,
@@ -93,6 +95,7 @@ impl NumberedRowCutter {
         let finder = RowFinder::new(layout);
         NumberedRowCutter {
             line: finder.line(),
+            uncounted: None,
             finder,
             bytes: BytesMut::new(),
             ends: Vec::new(),
@@ -122,7 +125,16 @@ impl NumberedRowCutter {
 
     /// A row ends before this byte. Gives its place, which is another one if the row is left out.
     fn end(&mut self, at: usize) -> usize {
-        let line = std::mem::replace(&mut self.line, self.finder.line());
+        let uncounted = *self.uncounted.get_or_insert_with(|| {
+            let row = &self.bytes[..at];
+            let ends_in_lf = row.ends_with(b"\n") && !row.ends_with(b"\r\n");
+            let lines = memchr::memchr_iter(b'\n', row).count() as u64;
+            match ends_in_lf {
+                true => lines.saturating_sub(self.finder.line() - 1),
+                false => 0,
+            }
+        });
+        let line = std::mem::replace(&mut self.line, self.finder.line() + uncounted);
         if std::mem::take(&mut self.skips_header) {
             self.bytes.advance(at);
             return 0;
@@ -214,6 +226,17 @@ mod tests {
             let found: Vec<_> = (1..=8).map(|line| rows.at_line(&(0..4), line)).collect();
             assert_eq!(found, [1, 1, 1, 2, 3, 3, 4, 4].map(Some));
             assert_eq!(rows.at_line(&(1..3), 2), Some(2));
+        }
+    }
+
+    #[test]
+    fn a_header_of_several_lines_counts() {
+        for step in [1, 2, 100] {
+            let mut cut = NumberedRowCutter::new(&Layout::new(FileFormat::Csv));
+            let csv = b"id,\"a\nb\"\n1,\"c\nd\"\n2,e\n";
+            csv.chunks(step).for_each(|block| cut.push(block).unwrap());
+            let rows = cut.take();
+            assert_eq!((rows.row(0).line, rows.row(1).line), (3, 5));
         }
     }
 

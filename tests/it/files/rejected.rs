@@ -388,3 +388,24 @@ fn copy_sets_rejected_rows_aside() {
         assert_eq!(outcome.code, Some(2), "{outcome}");
     }
 }
+
+#[test]
+fn partitions_for_a_file_are_made_where_its_rows_are_staged() {
+    let db = databases("parts");
+    db.target.sql(
+        "CREATE TABLE t (id int PRIMARY KEY, v text) PARTITION BY RANGE (id);
+         CREATE TABLE t_0 PARTITION OF t FOR VALUES FROM (0) TO (10)",
+    );
+    for (mode, code) in [("append", 1), ("upsert", 0)] {
+        let job = job(
+            &db,
+            &from_file(mode, "file = \"t.csv\"\ncreate_partitions = true"),
+        );
+        put(&job, "t.csv", "id,v\n1,a\n25,b\n");
+        let outcome = run(&job);
+        assert_eq!(outcome.code, Some(code), "{outcome}");
+        let said = "a file is not read before it is loaded";
+        assert_eq!(outcome.stderr.contains(said), code == 1, "{outcome}");
+    }
+    assert_eq!(db.target.count("t_20"), 1);
+}
