@@ -1,6 +1,7 @@
 //! A client: where the server is, and the thread that talks to it.
 
 use std::fmt;
+use std::time::Duration;
 
 use tokio::sync::oneshot;
 
@@ -12,7 +13,10 @@ use crate::config::one_off;
 use crate::config::spec::ServerSpec;
 use crate::error::{Result, Side};
 use crate::pg::session::{Session, SessionSettings};
-use crate::run::bounds::CLOSE_WAIT;
+use crate::run::idle::IdleSession;
+
+/// How long a load or a read waits for a lock, unless it says otherwise.
+pub(super) const LOCK_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// A PostgreSQL server to load rows into and to read rows from.
 ///
@@ -22,11 +26,13 @@ use crate::run::bounds::CLOSE_WAIT;
 /// # Ok(()) }
 /// ```
 ///
-/// Each load and each read has a connection of its own. The client's connections are driven by one thread of its
-/// own: the program's runtime need not be tokio, and clones share the thread. To use more cores, connect again.
+/// A load or a read that runs beside others has a connection of its own. Loads that follow each other share one: after a
+/// load that was committed, the client keeps its connection for the next. The connections are driven by one thread of the
+/// client's: the program's runtime need not be tokio, and clones share the thread. To use more cores, connect again.
 #[derive(Clone)]
 pub struct Client {
     pub(super) driver: Driver,
+    pub(super) idle: IdleSession,
     conninfo: String,
 }
 
@@ -46,15 +52,17 @@ impl Client {
     /// *Errors:* `Config` for a conninfo that is wrong or names files that cannot be read, `Auth`, `Tls`,
     /// `Unreachable`, each with what was tried.
     pub async fn connect(conninfo: &str) -> Result<Client> {
+        let idle = IdleSession::default();
         let client = Client {
-            driver: Driver::start()?,
+            driver: Driver::start(idle.clone())?,
+            idle: idle.clone(),
             conninfo: conninfo.to_owned(),
         };
-        let server = client.server("server");
+        let server = client.server("target");
         let settings = SessionSettings {
             encoding: None,
-            lock_timeout: std::time::Duration::ZERO,
-            application_name: "tableferry".to_owned(),
+            lock_timeout: LOCK_TIMEOUT,
+            application_name: "tableferry client".to_owned(),
             replica: false,
         };
         let (sender, tried) = oneshot::channel();
@@ -62,7 +70,7 @@ impl Client {
             let opened = Session::open(&server, Side::Target, &settings).await;
             let done = match opened {
                 Ok(session) => {
-                    session.close(CLOSE_WAIT).await;
+                    idle.put(session, settings).await;
                     Ok(())
                 }
                 Err(error) => Err(error),

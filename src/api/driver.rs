@@ -9,6 +9,7 @@ use tokio::task::{JoinSet, LocalSet};
 
 use super::bug;
 use crate::error::Result;
+use crate::run::idle::IdleSession;
 
 /// Tasks that wait for the thread to start them.
 const TASKS_WAITING_MAX: usize = 16;
@@ -23,7 +24,7 @@ pub(super) struct Driver {
 
 impl Driver {
     /// *Errors:* the system gives no thread.
-    pub fn start() -> Result<Self> {
+    pub fn start(idle: IdleSession) -> Result<Self> {
         let (tasks, waiting) = mpsc::channel(TASKS_WAITING_MAX);
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
@@ -31,7 +32,7 @@ impl Driver {
             .map_err(|error| bug(format!("no runtime could be started: {error}")))?;
         std::thread::Builder::new()
             .name("tableferry".to_owned())
-            .spawn(move || LocalSet::new().block_on(&runtime, drive(waiting)))
+            .spawn(move || LocalSet::new().block_on(&runtime, drive(waiting, idle)))
             .map_err(|error| bug(format!("no thread could be started: {error}")))?;
         Ok(Driver { tasks })
     }
@@ -47,7 +48,7 @@ impl Driver {
     }
 }
 
-async fn drive(mut waiting: mpsc::Receiver<Task>) {
+async fn drive(mut waiting: mpsc::Receiver<Task>, idle: IdleSession) {
     let mut running = JoinSet::new();
     loop {
         tokio::select! {
@@ -60,4 +61,5 @@ async fn drive(mut waiting: mpsc::Receiver<Task>) {
         }
     }
     while running.join_next().await.is_some() {}
+    idle.close().await;
 }

@@ -8,12 +8,14 @@ use bytes::{Bytes, BytesMut};
 use tokio::io::{AsyncRead, AsyncReadExt};
 use tokio::sync::oneshot;
 
-use super::client::{Client, idents, relation};
+use super::client::{Client, LOCK_TIMEOUT, idents, relation};
 use super::format::Format;
 use super::row_load::RowLoad;
 use super::run_handle::RunHandle;
 use super::{bug, wrong};
-use crate::config::spec::{FileSpec, JobSpec, Mode, ServerPlace, TableSpec, Triggers};
+use crate::config::spec::{
+    FileSpec, JobSpec, Mode, OnError, RejectLimit, ServerPlace, TableSpec, Triggers,
+};
 use crate::config::{self, one_off};
 use crate::error::{Error, ErrorKind, Phase, Result, Side};
 use crate::files::reader::FileReader;
@@ -39,6 +41,7 @@ pub struct LoadBuilder {
     columns: Vec<String>,
     key: Vec<String>,
     rows: Option<u64>,
+    quarantine: Option<u64>,
     allow_empty: bool,
     max_shrink: Option<f64>,
     fire_triggers: bool,
@@ -56,6 +59,7 @@ impl LoadBuilder {
             columns: Vec::new(),
             key: Vec::new(),
             rows: None,
+            quarantine: None,
             allow_empty: false,
             max_shrink: None,
             fire_triggers: true,
@@ -88,6 +92,13 @@ impl LoadBuilder {
     /// Publish only if exactly this many rows came.
     pub fn exact_rows(mut self, rows: u64) -> Self {
         self.rows = Some(rows);
+        self
+    }
+
+    /// Up to this many rows of CSV or text data that the table rejects are set aside in `tableferry.rejected`, and do
+    /// not fail the load. Default: any rejected row fails it. Typed rows and binary data cannot be set aside.
+    pub fn quarantine(mut self, limit: u64) -> Self {
+        self.quarantine = Some(limit);
         self
     }
 
@@ -187,11 +198,15 @@ impl LoadBuilder {
             }
             job.guard.max_shrink = share;
         }
+        if let Some(limit) = self.quarantine {
+            job.on_error = OnError::Quarantine;
+            job.reject_limit = RejectLimit::Rows(limit);
+        }
         if !self.fire_triggers {
             job.triggers = Triggers::Skip;
         }
         job.timeout = self.timeout;
-        job.lock_timeout = self.lock_timeout.unwrap_or(job.lock_timeout);
+        job.lock_timeout = self.lock_timeout.unwrap_or(LOCK_TIMEOUT);
         job.stall_timeout = self.stall_timeout.unwrap_or(job.stall_timeout);
         config::files::layout(&job, &job.table[&target]).map_err(wrong)?;
         let source = one_off::files("program", ServerPlace::Standard);
@@ -201,6 +216,7 @@ impl LoadBuilder {
         // Loads of one program into one table exclude each other only where the mode needs that.
         run.context.job.name = format!("load {}", run.context.run_id);
         run.context.fed = Some(Arc::new(fed));
+        run.context.idle = Some(self.client.idle.clone());
         Ok(run)
     }
 }

@@ -8,7 +8,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio_postgres::types::ToSql;
 
 use super::blocks::Blocks;
-use super::client::{Client, idents, relation};
+use super::client::{Client, LOCK_TIMEOUT, idents, relation};
 use super::format::Format;
 use super::from_row::FromRow;
 use super::rows::Rows;
@@ -169,7 +169,7 @@ impl ReadBuilder {
         };
         let job = one_off::job("read".to_owned(), Mode::Truncate, table);
         let mut job = job.map_err(|error| bug(error.to_string()))?;
-        job.lock_timeout = self.lock_timeout.unwrap_or(job.lock_timeout);
+        job.lock_timeout = self.lock_timeout.unwrap_or(LOCK_TIMEOUT);
         job.stall_timeout = self.stall_timeout.unwrap_or(job.stall_timeout);
         config::files::layout(&job, &job.table[&target]).map_err(wrong)?;
         let source = self.client.server("source");

@@ -33,6 +33,18 @@ const BLOCK_WAIT: Duration = Duration::from_secs(1);
 /// # Ok(()) }
 /// ```
 ///
+/// A program that has rows all the time commits batches of them. The loads use one connection:
+///
+/// ```no_run
+/// # async fn example(client: tableferry::Client, batches: Vec<Vec<(i64, String)>>) -> tableferry::Result<()> {
+/// for batch in batches {
+///     let mut load = client.load("sales.events").rows().await?;
+///     load.write_all(batch).await?;
+///     load.commit().await?;
+/// }
+/// # Ok(()) }
+/// ```
+///
 /// The first row is checked against the table's columns before anything of it is sent: the number of its values
 /// and all of their types. The server checks everything else, and any error fails the whole load.
 #[must_use = "the rows are published by `commit`"]

@@ -48,7 +48,12 @@ pub(super) async fn attempt(
     let mut sides = Sides::default();
     let done = run_attempt(run, &mut sides, cancelled, progress).await;
     match &done {
-        Ok(_) => sides.close().await,
+        Ok(_) => {
+            if let Some(target) = sides.ends.take_target() {
+                ends::keep(&run.context, target).await;
+            }
+            sides.close().await;
+        }
         Err(error) => {
             sides.abort().await;
             // A transaction in doubt may still commit and publish these tables.

@@ -11,6 +11,7 @@ use crate::config::spec::{Config, History, JobSpec, ServerSpec};
 use crate::error::{CurrentPhase, Error, ErrorKind, Phase, Result, Side};
 use crate::report::{Event, Listener, RunTrigger};
 use crate::run::fed::Fed;
+use crate::run::idle::IdleSession;
 
 /// One run of one job.
 #[derive(Clone)]
@@ -38,6 +39,8 @@ pub struct JobContext {
     pub rows: Option<u64>,
     /// The program that gives the rows, where the library is used.
     pub fed: Option<Arc<Fed>>,
+    /// Keeps the target's connection after the run, where the library is used.
+    pub idle: Option<IdleSession>,
     /// Receives the run's events.
     pub listener: Arc<dyn Listener>,
     /// What the run is doing.
@@ -121,6 +124,7 @@ impl RunContext {
                 full: false,
                 rows: None,
                 fed: None,
+                idle: None,
                 listener,
                 phase: CurrentPhase::default(),
             },
@@ -158,6 +162,7 @@ impl RunContext {
                 full: false,
                 rows,
                 fed: None,
+                idle: None,
                 listener,
                 phase: CurrentPhase::default(),
             },

@@ -144,18 +144,45 @@ pub(super) async fn open(context: &JobContext, side: Side) -> Result<Session> {
         Side::Source => (&context.source, &context.target),
         Side::Target | Side::Local => (&context.target, &context.source),
     };
-    let settings = SessionSettings {
+    let settings = settings(context, server, other, side);
+    context.phase.enter(Phase::Connect);
+    let kept = match (&context.idle, side) {
+        (Some(idle), Side::Target) => idle.take(&settings).await,
+        _ => None,
+    };
+    let session = match kept {
+        Some(kept) => kept,
+        None => Session::open(server, side, &settings).await?,
+    };
+    Ok(session
+        .with_stall_timeout(context.job.stall_timeout)
+        .with_phase(context.phase.clone()))
+}
+
+/// Ends a session of the target whose last transaction was committed, or keeps it for the next run.
+pub(super) async fn keep(context: &JobContext, session: Session) {
+    match &context.idle {
+        Some(idle) => {
+            let settings = settings(context, &context.target, &context.source, Side::Target);
+            idle.put(session, settings).await;
+        }
+        None => session.close(CLOSE_WAIT).await,
+    }
+}
+
+fn settings(
+    context: &JobContext,
+    server: &ServerSpec,
+    other: &ServerSpec,
+    side: Side,
+) -> SessionSettings {
+    SessionSettings {
         // Both sides of a copy use the same client encoding.
         encoding: server.encoding.clone().or_else(|| other.encoding.clone()),
         lock_timeout: context.job.lock_timeout,
         application_name: format!("tableferry {}", context.job.name),
         replica: side == Side::Target && context.job.triggers == Triggers::Skip,
-    };
-    context.phase.enter(Phase::Connect);
-    let session = Session::open(server, side, &settings).await?;
-    Ok(session
-        .with_stall_timeout(context.job.stall_timeout)
-        .with_phase(context.phase.clone()))
+    }
 }
 
 /// Identifies a database of a running server.

@@ -13,6 +13,7 @@ mod ends;
 pub mod fed;
 mod files;
 mod gate;
+pub mod idle;
 mod inspect;
 pub mod ledger;
 mod leftovers;

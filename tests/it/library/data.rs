@@ -128,3 +128,40 @@ fn a_reader_that_fails_and_a_load_that_is_dropped_publish_nothing() {
     db.wait_until_left();
     assert_eq!(db.target.count("t"), 0);
 }
+
+#[test]
+fn rejected_rows_of_data_may_be_set_aside() {
+    let db = databases("library_quarantine");
+    db.target
+        .sql("CREATE TABLE t (id int PRIMARY KEY, n int CHECK (n > 0))");
+    block_on(async {
+        let client = client(&db.target).await;
+        let data = "id,n\n1,1\n2,-1\nx,1\n3,3\n";
+        let mut load = client
+            .load("public.t")
+            .quarantine(2)
+            .data(Format::csv())
+            .await
+            .unwrap();
+        load.write(data).await.unwrap();
+        let report = load.commit().await.unwrap();
+        assert_eq!(
+            (report.rows_written(), report.rows_rejected()),
+            (2, 2),
+            "{report:?}"
+        );
+        let mut load = client
+            .load("public.t")
+            .mode(Mode::Truncate)
+            .quarantine(1)
+            .data(Format::csv())
+            .await
+            .unwrap();
+        load.write(data).await.unwrap();
+        assert_eq!(refused(load.commit().await).kind(), ErrorKind::DataRejected);
+        let error = refused(client.load("public.t").quarantine(1).rows().await);
+        assert_eq!(error.kind(), ErrorKind::Config, "{error}");
+    });
+    assert_eq!(db.target.count("t"), 2);
+    assert_eq!(db.target.count("tableferry.rejected"), 2);
+}

@@ -375,7 +375,7 @@ fn a_backend_that_is_gone_is_an_error_of_the_load() {
         load.write((1,)).await.unwrap();
         db.target.sql(
             "SELECT pg_terminate_backend(pid) FROM pg_stat_activity \
-             WHERE datname = current_database() AND application_name LIKE 'tableferry load%'",
+             WHERE datname = current_database() AND application_name LIKE 'tableferry%'",
         );
         db.wait_until_left();
         let error = refused(load.commit().await);
@@ -403,4 +403,70 @@ fn the_futures_may_move_between_threads() {
     });
     let handle = std::thread::spawn(move || block_on(work));
     assert_eq!(handle.join().unwrap(), 1);
+}
+
+/// The backends of the client, and how many sessions the database has seen from it.
+fn backends(database: &crate::support::Database<'_>) -> Vec<String> {
+    let sql = "SELECT pid::text FROM pg_stat_activity WHERE datname = current_database() AND application_name LIKE 'tableferry%'";
+    database.rows(sql).into_iter().flatten().flatten().collect()
+}
+
+#[test]
+fn loads_that_follow_each_other_use_one_connection() {
+    let db = databases("library_batches");
+    db.target.sql(TABLE);
+    block_on(async {
+        let client = client(&db.target).await;
+        let first = backends(&db.target);
+        assert_eq!(first.len(), 1);
+        for round in 0..2 {
+            for mode in [
+                Mode::Append,
+                Mode::Merge,
+                Mode::Upsert,
+                Mode::Swap,
+                Mode::Truncate,
+            ] {
+                let mut load = client.load("public.t").mode(mode).rows().await.unwrap();
+                load.write((round + i32::from(mode == Mode::Append), "a", 1.0))
+                    .await
+                    .unwrap();
+                load.commit().await.unwrap();
+                assert_eq!(backends(&db.target), first, "{mode:?}");
+            }
+        }
+        // Other settings need another session, and so does a session that has gone.
+        let load = client
+            .load("public.t")
+            .fire_triggers(false)
+            .rows()
+            .await
+            .unwrap();
+        load.commit().await.unwrap();
+        let second = backends(&db.target);
+        assert!(second.len() == 1 && second != first, "{first:?} {second:?}");
+        db.target
+            .sql(&format!("SELECT pg_terminate_backend({})", second[0]));
+        let mut load = client
+            .load("public.t")
+            .fire_triggers(false)
+            .rows()
+            .await
+            .unwrap();
+        load.write((7, "b", 1.0)).await.unwrap();
+        load.commit().await.unwrap();
+        // A session with an error is not used again.
+        let third = backends(&db.target);
+        let mut load = client
+            .load("public.t")
+            .fire_triggers(false)
+            .rows()
+            .await
+            .unwrap();
+        load.write((7, "b", 1.0)).await.unwrap();
+        refused(load.commit().await);
+        assert!(!backends(&db.target).contains(&third[0]));
+    });
+    assert_eq!(db.target.count("t"), 2);
+    db.wait_until_left();
 }
