@@ -7,6 +7,7 @@ pub mod checksum;
 pub mod column;
 mod columns;
 pub(crate) mod compare;
+mod copied;
 pub mod copy;
 pub(crate) mod ctid_ranges;
 pub(crate) mod effects;

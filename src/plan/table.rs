@@ -1,17 +1,20 @@
 //! The plan of one table, or every reason why there is none.
 
+use crate::catalog::change_mark::Marking;
 use crate::catalog::desc::{ColumnSequence, Inspected, RelationDesc, TypeDesc, TypeShape};
-use crate::config::spec::{FormatChoice, JobSpec, Mode, OnError, TableInput, Triggers, Verify};
+use crate::config::spec::{JobSpec, Mode, OnError, TableInput, Triggers, Verify};
 use crate::error::{ErrorKind, Side};
 use crate::pg::ident::Ident;
-use crate::plan::column::{ColumnPlan, CopyFormat, FormatReason};
+use crate::plan::column::ColumnPlan;
 use crate::plan::columns::{self, ColumnPair};
+use crate::plan::compare::Comparison;
+use crate::plan::copied::{self, CopiedColumns};
 use crate::plan::copy::{CopyPlan, Load, SequencePlan};
-use crate::plan::format::{self, Carrier, Conversion, ServerFacts};
 use crate::plan::refusal::Refusal;
 use crate::plan::setting::Setting;
 use crate::plan::staged::stream;
 use crate::plan::used::{self, Use, Used};
+use crate::plan::watermark::WatermarkPlan;
 use crate::plan::{
     checks, compare, ctid_ranges, pairs, partitions, quarantine, sql, staged, watermark,
 };
@@ -24,188 +27,257 @@ pub fn plan(
     refusals: &mut Vec<Refusal>,
 ) -> Option<CopyPlan> {
     let before = refusals.len();
-    let spec = &inspected.spec;
     let (source, target) = both_exist(inspected, refusals)?;
     let mut warnings = Vec::new();
     refuse_itself(inspected, setting, refusals);
     checks::source(source, refusals, &mut warnings);
     checks::target(job, target, refusals, &mut warnings);
     let mut pairs = columns::pair(inspected, source, target, refusals, &mut warnings);
-    let file = match &spec.input {
-        TableInput::File(file) => Some(file),
-        TableInput::Relation(_) | TableInput::Query(_) => None,
-    };
-    if file.is_some() {
-        // The columns of a file come in the order of the file.
-        let place = |pair: &ColumnPair<'_>| {
-            let mut columns = source.columns.iter();
-            columns.position(|column| column.name == pair.source.name)
-        };
-        pairs.sort_by_key(place);
+    if matches!(inspected.spec.input, TableInput::File(_)) {
+        copied::order_as_in_file(source, &mut pairs);
     }
     checks::privileges(source, target, &pairs, refusals);
-    let ends = ServerFacts {
-        target_version: target.server_version,
-        source_monetary: &source.lc_monetary,
-        target_monetary: &target.lc_monetary,
+    let table = Table {
+        job,
+        inspected,
+        setting,
+        source,
+        target,
     };
-    let judge = |pairs: &'_ [ColumnPair<'_>]| -> Vec<Conversion> {
-        let of = |pair: &ColumnPair<'_>| format::convert(ends, pair.source, pair.target);
-        pairs.iter().map(of).collect()
-    };
-    let judged: Vec<(&ColumnPair<'_>, Conversion)> = pairs.iter().zip(judge(&pairs)).collect();
-    let format = match file {
-        Some(file) => CopyFormat::File(file.layout.clone()),
-        None => choose(job, inspected, &judged, refusals, &mut warnings),
-    };
-    let mut planned: Vec<ColumnPlan> = judged.iter().map(column_plan).collect();
-    if file.is_some() {
-        // The target parses the text of its own type.
-        planned
-            .iter_mut()
-            .for_each(|column| column.needs_text = None);
-    }
+    let copied = CopiedColumns::new(
+        job,
+        inspected,
+        (source, target),
+        &pairs,
+        refusals,
+        &mut warnings,
+    );
     let sequences = sequences(job, target, &pairs, refusals);
-    let load = if staged::is_staged(job, spec) {
-        let columns = pairs.iter().map(|pair| pair.target).collect();
-        staged::plan(
+    let load = table.load(&pairs, refusals, &mut warnings);
+    let new_rows = table.new_rows(&copied, refusals, &mut warnings);
+    if refusals.len() > before {
+        return None;
+    }
+    let plan = table.copy_plan(copied, load?, sequences, new_rows, refusals, warnings);
+    if job.verify == Verify::Checksum {
+        refusals.extend(plan.comparison.refusals(target));
+    }
+    (refusals.len() == before).then_some(plan)
+}
+
+/// A table that exists on both sides.
+struct Table<'a> {
+    job: &'a JobSpec,
+    inspected: &'a Inspected,
+    setting: &'a Setting<'a>,
+    source: &'a RelationDesc,
+    target: &'a RelationDesc,
+}
+
+/// The SELECTs that read a table.
+struct ReadSql {
+    /// `where`, and the condition on the watermark.
+    filter: Option<String>,
+    /// Reads the whole table.
+    select: String,
+    /// COPY of each range, if several workers read the table.
+    ctid_ranges: Vec<String>,
+}
+
+impl Table<'_> {
+    /// Where COPY writes. None if it was refused.
+    fn load(
+        &self,
+        pairs: &[ColumnPair<'_>],
+        refusals: &mut Vec<Refusal>,
+        warnings: &mut Vec<String>,
+    ) -> Option<Load> {
+        let Table {
             job,
             inspected,
-            target,
-            columns,
             setting,
-            refusals,
-            &mut warnings,
-        )
-        .map(|staged| Load::Staged(Box::new(staged)))
-    } else {
-        Some(Load::Direct)
-    };
-    let from = sql::read_from(spec, source.kind);
-    let everything = sql::select(&from, &planned, spec.filter.as_deref());
-    let reading = spec.watermark.as_ref().and_then(|column| {
-        let read = (everything.as_str(), from.as_str());
-        let progress = inspected.progress.as_ref()?;
+            target,
+            ..
+        } = self;
+        if !staged::is_staged(job, &inspected.spec) {
+            return Some(Load::Direct);
+        }
+        let columns = pairs.iter().map(|pair| pair.target).collect();
+        let staged = staged::plan(job, inspected, target, columns, setting, refusals, warnings)?;
+        Some(Load::Staged(Box::new(staged)))
+    }
+
+    /// The rows that are new, if the table has a watermark.
+    fn new_rows(
+        &self,
+        copied: &CopiedColumns<'_>,
+        refusals: &mut Vec<Refusal>,
+        warnings: &mut Vec<String>,
+    ) -> Option<WatermarkPlan> {
+        let spec = &self.inspected.spec;
+        let column = spec.watermark.as_ref()?;
+        let from = sql::read_from(spec, self.source.kind);
+        let select = sql::select(&from, &copied.columns, spec.filter.as_deref());
+        let progress = self.inspected.progress.as_ref()?;
+        let read = (select.as_str(), from.as_str());
         watermark::plan(
             spec,
             column,
-            source,
+            self.source,
             read,
             progress,
             refusals,
-            &mut warnings,
+            warnings,
         )
-    });
-    if refusals.len() > before {
-        return None;
     }
-    let mut load = load?;
-    let written = match &load {
-        Load::Direct | Load::File(_) => &target.name,
-        Load::Staged(staged) => &staged.stage,
-        Load::Shadow(shadow) => &shadow.name,
-    };
-    let line = quarantine::written_line(&load, target, &format);
-    let line = line.filter(|_| job.on_error == OnError::Quarantine);
-    let copy_in = match job.on_error {
-        OnError::Abort => sql::copy_in(written, &planned, &format),
-        OnError::Quarantine => {
-            let format = quarantine::written_format(&format);
-            sql::copy_numbered_in(written, line.as_ref(), &planned, &format)
-        }
-    };
-    let condition = reading
-        .as_ref()
-        .and_then(|reading| reading.condition.as_deref());
-    let filter = watermark::and(spec.filter.as_deref(), condition);
-    let select = sql::select(&from, &planned, filter.as_deref());
-    let partitions = partitions::plan(job, inspected, &planned, (&load, &select), refusals);
-    if refusals.len() > before {
-        return None;
-    }
-    let ctid_ranges = ctid_conditions(setting, source, &mut warnings)
-        .iter()
-        .map(|range| {
+
+    fn read_sql(
+        &self,
+        copied: &CopiedColumns<'_>,
+        new_rows: Option<&WatermarkPlan>,
+        warnings: &mut Vec<String>,
+    ) -> ReadSql {
+        let spec = &self.inspected.spec;
+        let from = sql::read_from(spec, self.source.kind);
+        let condition = new_rows.and_then(|new_rows| new_rows.condition.as_deref());
+        let filter = watermark::and(spec.filter.as_deref(), condition);
+        let read_range = |range: &String| {
             let filter = watermark::and(filter.as_deref(), Some(range));
-            sql::copy_out(&sql::select(&from, &planned, filter.as_deref()), &format)
-        })
-        .collect();
-    let computed = columns::computed(inspected, source, target, &pairs);
-    let compared: Vec<(&ColumnPair<'_>, Conversion)> = judged
-        .into_iter()
-        .chain(computed.iter().zip(judge(&computed)))
-        .collect();
-    let read: Vec<ColumnPlan> = compared.iter().map(column_plan).collect();
-    let everything = sql::select(&from, &read, spec.filter.as_deref());
-    let comparison = compare::comparison(spec, &compared, target, &format, everything);
-    let mut marking = None;
-    if let Load::Staged(full) = &mut load {
-        let input = stream::StreamInput {
-            job,
-            spec,
-            source,
-            target,
-            pairs: &pairs,
-            columns: &planned,
-            format: &format,
-            select: &select,
-            comparison: &comparison,
-            changes: inspected.changes.as_ref(),
+            let select = sql::select(&from, &copied.columns, filter.as_deref());
+            sql::copy_out(&select, &copied.format)
         };
-        let stream_plan = stream::plan(&input, full);
-        marking = stream_plan
-            .as_ref()
-            .ok()
-            .and_then(|plan| plan.choice.marking.clone());
-        full.stream_plan = Some(stream_plan);
-    }
-    if job.verify == Verify::Checksum {
-        refusals.extend(comparison.refusals(target));
-        if refusals.len() > before {
-            return None;
+        let ranges = ctid_conditions(self.setting, self.source, warnings);
+        ReadSql {
+            select: sql::select(&from, &copied.columns, filter.as_deref()),
+            ctid_ranges: ranges.iter().map(read_range).collect(),
+            filter,
         }
     }
-    let source_relation = match &spec.input {
-        TableInput::Relation(name) => Some(name),
-        TableInput::Query(_) | TableInput::File(_) => None,
-    };
-    let names: Vec<&Ident> = pairs.iter().map(|pair| &pair.target.name).collect();
-    let key = spec.key.as_ref().unwrap_or(&target.primary_key);
-    Some(CopyPlan {
-        source: match (file, source_relation) {
-            (Some(file), _) => file.name.clone(),
-            (None, Some(name)) => name.to_string(),
-            (None, None) => "(query)".to_owned(),
-        },
-        source_relation: source_relation.cloned(),
-        source_kind: source.kind,
-        target: target.name.clone(),
-        target_kind: target.kind,
-        copy_out: match file {
-            Some(file) => format!("-- reads file {} {}", file.name, format.options()),
-            None => sql::copy_out(&select, &format),
-        },
-        ctid_ranges,
-        // The size of a view or a query is not known.
-        bytes_estimate: (source.bytes_estimate > 0 || source.blocks.is_some())
-            .then_some(source.bytes_estimate),
-        copy_in,
-        must_be_empty: false,
-        marking,
-        target_has_triggers: !target.triggers.is_empty(),
-        load,
-        quarantine: quarantine::plan(job, &names, key, line),
-        partitions,
-        comparison,
-        used: used(job, target, setting, &pairs, &sequences),
-        columns: planned,
-        format,
-        sequences,
-        // The number of rows that satisfy `where` is not known.
-        rows_estimate: source.rows_estimate.filter(|_| filter.is_none()),
-        watermark: reading.map(|reading| reading.watermark),
-        warnings,
-    })
+
+    /// The COPY that writes, and the column of a staging table that takes the line of each row.
+    fn copy_in(&self, copied: &CopiedColumns<'_>, load: &Load) -> (String, Option<Ident>) {
+        let written = match load {
+            Load::Direct | Load::File(_) => &self.target.name,
+            Load::Staged(staged) => &staged.stage,
+            Load::Shadow(shadow) => &shadow.name,
+        };
+        let (columns, format) = (&copied.columns, &copied.format);
+        match self.job.on_error {
+            OnError::Abort => (sql::copy_in(written, columns, format), None),
+            OnError::Quarantine => {
+                let line = quarantine::written_line(load, self.target, format);
+                let format = quarantine::written_format(format);
+                let copy_in = sql::copy_numbered_in(written, line.as_ref(), columns, &format);
+                (copy_in, line)
+            }
+        }
+    }
+
+    /// How both sides are compared. Columns that the target computes are compared, too.
+    fn comparison(&self, copied: &CopiedColumns<'_>) -> Comparison {
+        let (spec, source, target) = (&self.inspected.spec, self.source, self.target);
+        let computed = columns::computed(self.inspected, source, target, copied.pairs);
+        let mut compared = copied.conversions.clone();
+        compared.extend(copied::convert(source, target, &computed));
+        let read: Vec<ColumnPlan> = compared.iter().map(copied::column_plan).collect();
+        let from = sql::read_from(spec, source.kind);
+        let everything = sql::select(&from, &read, spec.filter.as_deref());
+        compare::comparison(spec, &compared, target, &copied.format, everything)
+    }
+
+    /// Plans the comparison by streams for a staged table. Returns what marks its rows for the next run.
+    fn plan_stream(
+        &self,
+        copied: &CopiedColumns<'_>,
+        select: &str,
+        comparison: &Comparison,
+        load: &mut Load,
+    ) -> Option<Marking> {
+        let Load::Staged(full) = load else {
+            return None;
+        };
+        let input = stream::StreamInput {
+            job: self.job,
+            spec: &self.inspected.spec,
+            source: self.source,
+            target: self.target,
+            pairs: copied.pairs,
+            columns: &copied.columns,
+            format: &copied.format,
+            select,
+            comparison,
+            changes: self.inspected.changes.as_ref(),
+        };
+        let planned = stream::plan(&input, full);
+        let plan = planned.as_ref().ok();
+        let marking = plan.and_then(|plan| plan.choice.marking.clone());
+        full.stream_plan = Some(planned);
+        marking
+    }
+
+    /// Puts the plan together.
+    fn copy_plan(
+        &self,
+        copied: CopiedColumns<'_>,
+        mut load: Load,
+        sequences: Vec<SequencePlan>,
+        new_rows: Option<WatermarkPlan>,
+        refusals: &mut Vec<Refusal>,
+        mut warnings: Vec<String>,
+    ) -> CopyPlan {
+        let (job, source, target) = (self.job, self.source, self.target);
+        let spec = &self.inspected.spec;
+        let read = self.read_sql(&copied, new_rows.as_ref(), &mut warnings);
+        let (copy_in, line) = self.copy_in(&copied, &load);
+        let written = (&load, read.select.as_str());
+        let partitions = partitions::plan(job, self.inspected, &copied.columns, written, refusals);
+        let comparison = self.comparison(&copied);
+        let marking = self.plan_stream(&copied, &read.select, &comparison, &mut load);
+        let names: Vec<&Ident> = copied.pairs.iter().map(|pair| &pair.target.name).collect();
+        let key = spec.key.as_ref().unwrap_or(&target.primary_key);
+        let (name, relation, copy_out) = match &spec.input {
+            TableInput::File(file) => {
+                let copy_out = format!("-- reads file {} {}", file.name, copied.format.options());
+                (file.name.clone(), None, copy_out)
+            }
+            TableInput::Relation(name) => {
+                let copy_out = sql::copy_out(&read.select, &copied.format);
+                (name.to_string(), Some(name.clone()), copy_out)
+            }
+            TableInput::Query(_) => {
+                let copy_out = sql::copy_out(&read.select, &copied.format);
+                ("(query)".to_owned(), None, copy_out)
+            }
+        };
+        CopyPlan {
+            source: name,
+            source_relation: relation,
+            source_kind: source.kind,
+            target: target.name.clone(),
+            target_kind: target.kind,
+            copy_out,
+            ctid_ranges: read.ctid_ranges,
+            // The size of a view or a query is not known.
+            bytes_estimate: (source.bytes_estimate > 0 || source.blocks.is_some())
+                .then_some(source.bytes_estimate),
+            copy_in,
+            must_be_empty: false,
+            marking,
+            target_has_triggers: !target.triggers.is_empty(),
+            load,
+            quarantine: quarantine::plan(job, &names, key, line),
+            partitions,
+            comparison,
+            used: used(job, target, self.setting, copied.pairs, &sequences),
+            columns: copied.columns,
+            format: copied.format,
+            sequences,
+            // The number of rows that satisfy `where` is not known.
+            rows_estimate: source.rows_estimate.filter(|_| read.filter.is_none()),
+            watermark: new_rows.map(|new_rows| new_rows.watermark),
+            warnings,
+        }
+    }
 }
 
 fn refuse_itself(inspected: &Inspected, setting: &Setting<'_>, refusals: &mut Vec<Refusal>) {
@@ -258,78 +330,6 @@ fn both_exist<'a>(
         );
     }
     Some((inspected.source.as_ref()?, inspected.target.as_ref()?))
-}
-
-/// Chooses the table's format, which is the same for all columns, and refuses columns that it cannot copy.
-fn choose(
-    job: &JobSpec,
-    inspected: &Inspected,
-    judged: &[(&ColumnPair<'_>, Conversion)],
-    refusals: &mut Vec<Refusal>,
-    warnings: &mut Vec<String>,
-) -> CopyFormat {
-    let spec = &inspected.spec;
-    let refuse = |pair: &ColumnPair<'_>, message: &str| {
-        Refusal::mismatch(Side::Target, &spec.target, message).in_column(&pair.target.name)
-    };
-    let mut first_reason = None;
-    for (pair, conversion) in judged {
-        warnings.extend(conversion.warnings.iter().cloned());
-        match &conversion.carrier {
-            Carrier::Binary => {}
-            Carrier::Text(reason) if job.format == FormatChoice::Binary => refusals.push(
-                refuse(pair, &format!("`format = \"binary\"`, but {reason}"))
-                    .hinted("use `format = \"auto\"`, or make both types the same"),
-            ),
-            Carrier::Text(reason) => {
-                first_reason.get_or_insert(reason);
-            }
-            Carrier::Refused { message, hint } => {
-                refusals.push(refuse(pair, message).hinted(hint));
-            }
-        }
-    }
-    let format = match (job.format, first_reason) {
-        (FormatChoice::Text, _) => CopyFormat::Text(FormatReason::Configured),
-        (_, None) if job.on_error == OnError::Quarantine => {
-            CopyFormat::Text(FormatReason::Quarantine)
-        }
-        (_, Some(reason)) => CopyFormat::Text(reason.clone()),
-        (_, None) => CopyFormat::Binary,
-    };
-    let as_text = format != CopyFormat::Binary;
-    for (pair, conversion) in judged {
-        let lossy_as_text = conversion.lossy_as_text.iter().filter(|_| as_text);
-        for what in conversion.lossy.iter().chain(lossy_as_text) {
-            if spec.lossy {
-                warnings.push(what.clone());
-            } else {
-                refusals.push(refuse(pair, what).hinted(format!(
-                    "if that is wanted: `lossy = true` in [jobs.{}.table.{:?}]",
-                    job.name,
-                    spec.target.to_string()
-                )));
-            }
-        }
-    }
-    format
-}
-
-fn needs_text(conversion: &Conversion) -> Option<&FormatReason> {
-    match &conversion.carrier {
-        Carrier::Text(reason) => Some(reason),
-        Carrier::Binary | Carrier::Refused { .. } => None,
-    }
-}
-
-fn column_plan((pair, conversion): &(&ColumnPair<'_>, Conversion)) -> ColumnPlan {
-    ColumnPlan {
-        name: pair.target.name.clone(),
-        source_type: pair.source.type_text.clone(),
-        target_type: pair.target.type_text.clone(),
-        expression: pair.expression.map(str::to_owned),
-        needs_text: needs_text(conversion).cloned(),
-    }
 }
 
 fn sequences(

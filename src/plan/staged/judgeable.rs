@@ -1,10 +1,14 @@
 //! Refuses tables for whose staged rows `on_error = "quarantine"` would not be exact, and names the reason.
 
 use super::judge::Judging;
+use crate::catalog::constraints::ForeignKeyLookup;
 use crate::catalog::desc::Inspected;
 use crate::config::spec::{Mode, Scope};
 use crate::error::Side;
 use crate::plan::refusal::Refusal;
+
+/// For reasons that other modes do not have.
+const TRUNCATE: &str = "use mode `truncate` or `append`, or `on_error = \"abort\"`";
 
 impl Judging<'_> {
     pub(super) fn refuse(&self, tables: &[Inspected], refusals: &mut Vec<Refusal>) {
@@ -13,11 +17,20 @@ impl Judging<'_> {
             let message = format!("`on_error = \"quarantine\"` cannot judge its rows: {message}");
             refusals.push(Refusal::mismatch(Side::Target, name, message).hinted(hint));
         };
-        let truncate = "use mode `truncate` or `append`, or `on_error = \"abort\"`";
+        self.refuse_table(&mut refuse);
+        self.refuse_checks(&mut refuse);
+        self.refuse_indexes(&mut refuse);
+        for key in self.references() {
+            self.refuse_key(key, tables, &mut refuse);
+        }
+    }
+
+    /// What applies to the table as a whole.
+    fn refuse_table(&self, refuse: &mut impl FnMut(String, &str)) {
         if self.inspected.spec.scope == Scope::Where {
             refuse(
                 "`scope = \"where\"` keeps rows of the target".to_owned(),
-                truncate,
+                TRUNCATE,
             );
         }
         if !self.target.triggers.is_empty() {
@@ -34,39 +47,41 @@ impl Judging<'_> {
             let own = self.constraints.of_partitions.join(", ");
             refuse(
                 format!("partitions have constraints of their own: {own}"),
-                truncate,
+                TRUNCATE,
             );
         }
-        let not_copied = |column: &str| {
-            let of = self
-                .target
-                .columns
-                .iter()
-                .find(|c| c.name.as_str() == column);
-            let computed = of.is_some_and(|column| column.generated.is_some());
-            !computed && self.copied.iter().all(|name| name.as_str() != column)
-        };
+    }
+
+    /// Is it a column whose value neither the source gives nor the target computes?
+    fn is_left_out(&self, column: &str) -> bool {
+        let mut columns = self.target.columns.iter();
+        let of = columns.find(|c| c.name.as_str() == column);
+        let computed = of.is_some_and(|column| column.generated.is_some());
+        !computed && self.copied.iter().all(|name| name.as_str() != column)
+    }
+
+    fn refuse_checks(&self, refuse: &mut impl FnMut(String, &str)) {
         for check in &self.constraints.checks {
-            if let Some(column) = check.columns.iter().find(|column| not_copied(column)) {
+            if let Some(column) = check.columns.iter().find(|column| self.is_left_out(column)) {
                 let check = &check.name;
                 refuse(
                     format!("CHECK constraint {check} reads column {column}, which is not copied"),
-                    truncate,
+                    TRUNCATE,
                 );
             }
         }
+    }
+
+    fn refuse_indexes(&self, refuse: &mut impl FnMut(String, &str)) {
         for index in &self.target.unique_indexes {
-            let column = index
-                .columns
-                .iter()
-                .find(|column| not_copied(column.name.as_str()));
-            if let Some(column) = column {
+            let mut columns = index.columns.iter();
+            if let Some(column) = columns.find(|column| self.is_left_out(column.name.as_str())) {
                 refuse(
                     format!(
                         "{} is over column {}, which is not copied",
                         index.name, column.name
                     ),
-                    truncate,
+                    TRUNCATE,
                 );
             } else if self.job.mode == Mode::Upsert && !index.is_plain {
                 refuse(
@@ -79,56 +94,52 @@ impl Judging<'_> {
                 );
             }
         }
-        for key in self.references() {
-            let to = key.to();
-            if !key.readable {
-                let message = format!(
-                    "the role lacks SELECT on {to}, which foreign key {} refers to",
-                    key.name
-                );
-                let hint = format!("GRANT SELECT ON {to} TO the role of the target");
-                refuse(message, &hint);
-            }
-            if key.columns.iter().any(|column| !column.equal) {
-                refuse(
-                    format!(
-                        "foreign key {} compares by another operator or collation than `=`",
-                        key.name
-                    ),
-                    truncate,
-                );
-            }
-            let is_part = |table: &&Inspected| {
-                let Some(target) = &table.target else {
-                    return false;
-                };
-                let above = target.ancestors.contains(&to);
-                let below = target.referenced_by.iter().any(|by| by.to == to);
-                target.name != to && (above || below)
+    }
+
+    fn refuse_key(
+        &self,
+        key: &ForeignKeyLookup,
+        tables: &[Inspected],
+        refuse: &mut impl FnMut(String, &str),
+    ) {
+        let (name, to) = (&key.name, key.to());
+        if !key.readable {
+            let message =
+                format!("the role lacks SELECT on {to}, which foreign key {name} refers to");
+            let hint = format!("GRANT SELECT ON {to} TO the role of the target");
+            refuse(message, &hint);
+        }
+        if key.columns.iter().any(|column| !column.equal) {
+            let message =
+                format!("foreign key {name} compares by another operator or collation than `=`");
+            refuse(message, TRUNCATE);
+        }
+        let is_part = |table: &&Inspected| {
+            let Some(target) = &table.target else {
+                return false;
             };
-            if let Some(table) = tables.iter().find(is_part) {
-                refuse(
-                    format!(
-                        "foreign key {} refers to {to}, which is a part of {} or has it as a part",
-                        key.name, table.spec.target
-                    ),
-                    truncate,
-                );
-            }
-            let in_job = self.stages.get(&to);
-            let missing = in_job.and_then(|stage| {
-                let copied = |name: &str| stage.columns.iter().any(|c| c.as_str() == name);
-                key.columns.iter().find(|column| !copied(&column.to))
-            });
-            if let Some(column) = missing {
-                refuse(
-                    format!(
-                        "foreign key {} refers to column {} of {to}, which is not copied",
-                        key.name, column.to
-                    ),
-                    truncate,
-                );
-            }
+            let above = target.ancestors.contains(&to);
+            let below = target.referenced_by.iter().any(|by| by.to == to);
+            target.name != to && (above || below)
+        };
+        if let Some(table) = tables.iter().find(is_part) {
+            let message = format!(
+                "foreign key {name} refers to {to}, which is a part of {} or has it as a part",
+                table.spec.target
+            );
+            refuse(message, TRUNCATE);
+        }
+        let in_job = self.stages.get(&to);
+        let missing = in_job.and_then(|stage| {
+            let copied = |name: &str| stage.columns.iter().any(|c| c.as_str() == name);
+            key.columns.iter().find(|column| !copied(&column.to))
+        });
+        if let Some(column) = missing {
+            let message = format!(
+                "foreign key {name} refers to column {} of {to}, which is not copied",
+                column.to
+            );
+            refuse(message, TRUNCATE);
         }
     }
 }
