@@ -70,6 +70,10 @@ pub(super) struct RunArgs {
     #[arg(long)]
     pub full: bool,
 
+    /// Do everything but publish: show how many rows would be written, and change nothing
+    #[arg(long)]
+    pub dry_run: bool,
+
     /// Print one JSON object per job
     #[arg(long)]
     pub json: bool,

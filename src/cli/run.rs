@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use bytesize::ByteSize;
+use serde::Serialize;
 use uuid::Uuid;
 
 use super::args::RunArgs;
@@ -12,7 +13,7 @@ use super::{Exit, chosen, exit_of, worse};
 use crate::config::spec::{Config, Mode};
 use crate::report::log::LogListener;
 use crate::report::{
-    ErrorReport, Event, Listener, Outcome, RunReport, RunTrigger, TableReport, progress,
+    ChangedRow, ErrorReport, Event, Listener, Outcome, RunReport, RunTrigger, TableReport, progress,
 };
 use crate::run::{self, Cancelled, RunContext};
 use crate::wording::counted;
@@ -52,12 +53,16 @@ async fn one(
 ) -> crate::error::Result<Exit> {
     let mut run = RunContext::new(config, job, RunTrigger::Manual, Arc::clone(listener))?;
     run.context.full = wanted.full;
+    if wanted.dry_run {
+        run.rehearse();
+    }
     let report = run::run(&run, cancelled).await;
     Ok(finish(&report, wanted.json, false))
 }
 
 /// Prints what became of a run. `is_quiet`: its rows went to stdout.
 pub(super) fn finish(report: &RunReport, json: bool, is_quiet: bool) -> Exit {
+    print_changes(report, json);
     if json {
         print_json(report);
     } else if !is_quiet {
@@ -66,11 +71,52 @@ pub(super) fn finish(report: &RunReport, json: bool, is_quiet: bool) -> Exit {
     if let Some(error) = &report.error {
         print_failure(report, error);
     }
-    exit_of(report.outcome)
+    match report.dry_run && report.error.is_none() {
+        true => Exit::Done,
+        false => exit_of(report.outcome),
+    }
+}
+
+/// The rows that a dry run would write.
+fn print_changes(report: &RunReport, json: bool) {
+    for table in &report.tables {
+        for row in &table.changes {
+            if json {
+                print_json(&ChangeLine {
+                    job: &report.job,
+                    target: &table.target,
+                    row,
+                });
+            } else {
+                let ChangedRow {
+                    change,
+                    key,
+                    before,
+                    after,
+                    ..
+                } = row;
+                print_text(&match change.as_str() {
+                    "insert" => format!("{}: insert {key}: {after}", table.target),
+                    "delete" => format!("{}: delete {key}: {before}", table.target),
+                    _ => format!("{}: update {key}: {before} to {after}", table.target),
+                });
+            }
+        }
+    }
+}
+
+/// One row, with `--json`.
+#[derive(Serialize)]
+struct ChangeLine<'a> {
+    job: &'a str,
+    target: &'a str,
+    #[serde(flatten)]
+    row: &'a ChangedRow,
 }
 
 fn print_summary(report: &RunReport) {
-    if report.outcome != Outcome::Committed {
+    let rehearsed = report.dry_run && report.error.is_none();
+    if report.outcome != Outcome::Committed && !rehearsed {
         return;
     }
     // Those that compare write only what differs.
@@ -104,8 +150,13 @@ fn print_summary(report: &RunReport) {
     });
     table.print();
     print_text(&format!(
-        "{}: committed {} in {}, {}, {:.2} s",
+        "{}: {} {} in {}, {}, {:.2} s",
         report.job,
+        if rehearsed {
+            "nothing was changed; a run would commit"
+        } else {
+            "committed"
+        },
         what_was_written(report, staged),
         counted(report.tables.len(), "table"),
         ByteSize(report.bytes()),

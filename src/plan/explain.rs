@@ -151,6 +151,8 @@ fn statements(plan: &JobPlan, job: &JobSpec) -> Vec<Statement> {
         }
         match transaction.publish {
             Publish::Commit => list.target("COMMIT"),
+            Publish::RollBack => list.target("ROLLBACK"),
+            Publish::GoOn => {}
             Publish::RenameFiles => {
                 list.target("-- when all files are written: renames them to their names");
                 list.target("-- syncs their directories");
@@ -198,7 +200,9 @@ impl Statements {
             }
             Step::LockTargets => self.target("-- takes the targets' advisory locks"),
             Step::CountReplaced => self.target("-- counts the rows that will be replaced"),
-            Step::Statement(statement) => self.target(&statement.sql),
+            Step::Statement(statement) | Step::MoveSequence(statement) => {
+                self.target(&statement.sql)
+            }
             Step::FreeNames => {
                 self.target(
                     "-- drops new tables that a killed run left behind, compares what is attached",

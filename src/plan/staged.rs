@@ -15,6 +15,7 @@ use crate::plan::setting::Setting;
 use crate::plan::shared::Shared;
 
 pub mod changed;
+mod changed_rows;
 pub mod choose;
 pub(in crate::plan) mod empty;
 pub mod judge;
@@ -116,6 +117,10 @@ fn with(parts: &Parts<'_>, apply: Apply, effects: Effects, shared: Option<&Share
         stream_plan: None,
         may_load_directly: false,
         equal_if_empty: false,
+        list_changes: match &apply {
+            Apply::Merge(_) => changed_rows::of_merge(parts),
+            Apply::Upsert(upsert) => changed_rows::of_upsert(parts, upsert.updates),
+        },
         create: parts.create(shared),
         same_key: parts.same_as_staged("\"target\""),
         judge: Vec::new(),

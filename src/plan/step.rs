@@ -25,6 +25,11 @@ pub enum Publish {
     Commit,
     /// Renames temporary files to their names, then syncs their directories.
     RenameFiles,
+    /// `--dry-run`: ROLLBACK on the target, or nothing for files.
+    RollBack,
+    /// `--dry-run` with `atomic = false`: the target's transaction goes on with the next tables, which may refer to
+    /// these.
+    GoOn,
 }
 
 /// One step of a transaction.
@@ -75,6 +80,8 @@ pub enum Step {
     Apply,
     /// Builds the indexes of shadows; with several workers, in parallel.
     BuildIndexes,
+    /// Moves a sequence past the copied values. ROLLBACK does not undo it.
+    MoveSequence(Statement),
     /// Compares both servers' checksums.
     CompareChecksums,
     /// Writes the run's record to the ledger.

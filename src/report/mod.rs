@@ -159,6 +159,9 @@ pub struct RunReport {
     pub attempts: u32,
     /// The source's snapshot of the last attempt.
     pub snapshot: Option<Snapshot>,
+    /// With `--dry-run`: nothing was published. Absent otherwise.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub dry_run: bool,
     /// The tables of the last attempt, as far as it came.
     pub tables: Vec<TableReport>,
     /// Why it was not committed.
@@ -212,6 +215,9 @@ pub struct TableReport {
     pub rows_rejected: u64,
     /// How the rows that differ were found: `full`, `stream` or `changed`; None in modes that do not look for them.
     pub compare: Option<&'static str>,
+    /// Rows that would be written, with `--dry-run` and `log_values`; not all of many.
+    #[serde(skip)]
+    pub changes: Vec<ChangedRow>,
     /// Bytes of COPY data.
     pub bytes: u64,
     /// Pairs of connections.
@@ -222,6 +228,20 @@ pub struct TableReport {
     /// not known.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub committed: Option<bool>,
+}
+
+/// A row that a run would write.
+#[non_exhaustive]
+#[derive(Clone, Debug, Serialize)]
+pub struct ChangedRow {
+    /// `insert`, `update` or `delete`.
+    pub change: String,
+    /// The values of the key, as texts.
+    pub key: serde_json::Value,
+    /// The target's row; null if it has none.
+    pub before: serde_json::Value,
+    /// The source's row; null if it has none.
+    pub after: serde_json::Value,
 }
 
 /// An error, as scripts see it.

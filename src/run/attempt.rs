@@ -31,6 +31,8 @@ const COMMIT_WAIT: Duration = Duration::from_secs(300);
 pub(super) enum AttemptEnd {
     /// The server has confirmed the COMMIT.
     Committed,
+    /// `--dry-run`: everything could have been published, and was rolled back.
+    Rehearsed,
     /// There was nothing to do: another run has the work. The text names it.
     Elsewhere(Elsewhere, String),
 }
@@ -89,7 +91,10 @@ async fn run_attempt(
         .of(begin(run, sides, &snapshot_age, progress))
         .await?;
     carry_out(run, sides, &bounds, (&plan, &planned), progress).await?;
-    Ok(AttemptEnd::Committed)
+    Ok(match run.context.dry_run {
+        true => AttemptEnd::Rehearsed,
+        false => AttemptEnd::Committed,
+    })
 }
 
 /// Opens the target. On a server, claims the fire in its ledger and records the run as `running`.
@@ -128,6 +133,9 @@ async fn begin(
     let refusals = preflight::check(context, source, target, &mut plan).await?;
     if !refusals.is_empty() {
         return Err(plan::to_error(&refusals));
+    }
+    if context.dry_run {
+        plan::rehearse(&mut plan);
     }
     context.tell(Event::Planned {
         tables: plan.tables.len(),
@@ -183,6 +191,8 @@ async fn carry_out(
         match transaction.publish {
             Publish::Commit => commit(run, sides, lookup, bounds.cancelled, tables).await?,
             Publish::RenameFiles => rename_files(run, sides, tables)?,
+            Publish::RollBack => roll_back(sides).await?,
+            Publish::GoOn => {}
         }
         sides.pool.created_tables.clear();
         let reports = &progress.tables[first..];
@@ -240,6 +250,14 @@ async fn prove_commit(
         lost.abort(ABORT_WAIT).await;
     }
     commit_resolution::resolve(run, lookup, error, cancelled).await
+}
+
+/// Ends a dry run. Files that were written are removed with their writers.
+async fn roll_back(sides: &Sides) -> Result<()> {
+    match sides.ends.target()? {
+        End::Server(target) => target.run(Phase::Gate, "ROLLBACK").await,
+        End::Files(_) => Ok(()),
+    }
 }
 
 /// Puts the files that were written into their places.

@@ -35,6 +35,8 @@ pub struct JobContext {
     pub run_id: Uuid,
     /// Read all rows, also of tables with a watermark.
     pub full: bool,
+    /// `--dry-run`: publish nothing.
+    pub dry_run: bool,
     /// `--rows`: publish only if exactly this many rows were read, over all tables.
     pub rows: Option<u64>,
     /// The program that gives the rows, where the library is used.
@@ -122,6 +124,7 @@ impl RunContext {
                 job: job.clone(),
                 run_id: Uuid::now_v7(),
                 full: false,
+                dry_run: false,
                 rows: None,
                 fed: None,
                 idle: None,
@@ -160,6 +163,7 @@ impl RunContext {
                 target,
                 run_id: Uuid::now_v7(),
                 full: false,
+                dry_run: false,
                 rows,
                 fed: None,
                 idle: None,
@@ -179,6 +183,17 @@ impl RunContext {
                 state_dir: PathBuf::new(),
             },
         }
+    }
+}
+
+impl RunContext {
+    /// Makes it a dry run: everything is done in one transaction of the target, which is rolled back. No run is
+    /// recorded.
+    pub fn rehearse(&mut self) {
+        self.context.dry_run = true;
+        // Tables that several workers load are committed before they are published.
+        self.context.job.workers = 1;
+        self.ledger.history = History::Off;
     }
 }
 

@@ -299,6 +299,7 @@ fn report(job: &JobSpec, table: &CopyPlan, moving: &TableCopy) -> TableReport {
         rows_updated: 0,
         rows_deleted: 0,
         rows_rejected: moving.rows_rejected,
+        changes: Vec::new(),
         compare: table.compare(),
         rows_compared: moving.rows_compared,
         rows_counted: moving.rows_counted,

@@ -83,6 +83,7 @@ pub async fn run_to_end(
         trigger: run.start.trigger,
         started_at: run.start.started_at,
         finished_at: Timestamp::now(),
+        dry_run: run.context.dry_run,
         attempts: progress.attempt_number(),
         snapshot: progress.snapshot.clone(),
         tables: std::mem::take(&mut progress.tables),
@@ -152,6 +153,7 @@ impl RunEnd {
         };
         let error = match result {
             Ok(AttemptEnd::Committed) => return ended(Outcome::Committed, None, None),
+            Ok(AttemptEnd::Rehearsed) => return ended(Outcome::RolledBack, None, None),
             Ok(AttemptEnd::Elsewhere(elsewhere, who)) => {
                 let why = Error::new(ErrorKind::Locked, Phase::Prepare, Side::Target, who);
                 let why = Arc::new(why.at(&run.context.target.name));

@@ -71,7 +71,9 @@ async fn carry_out_step(
             results.before = gate::count_before(target()?, tables, planned).await?;
             Ok(())
         }
-        Step::Statement(statement) => execute(target()?, current.plan, statement).await,
+        Step::Statement(statement) | Step::MoveSequence(statement) => {
+            execute(target()?, current.plan, statement).await
+        }
         Step::FreeNames => modes::swap::free_names(target()?, tables).await,
         Step::CompareDefinitions => advisory_lock::unchanged(target()?, tables, planned).await,
         Step::CheckEmpty => modes::staging::check_empty(target()?, tables).await,
@@ -98,7 +100,7 @@ async fn carry_out_step(
         Step::EndSnapshot => end_snapshot(sides, current).await,
         Step::Gate => gate::check(&run.context, &results.before, reports),
         Step::CheckKeys => modes::staging::check(target()?, job, tables, reports).await,
-        Step::Apply => modes::rounds::apply(target()?, job, tables, reports).await,
+        Step::Apply => modes::rounds::apply(target()?, &run.context, tables, reports).await,
         Step::BuildIndexes => modes::swap::index(target()?, sides.pool.targets(), tables).await,
         Step::CompareChecksums => {
             let source = sides.ends.source()?.session()?;

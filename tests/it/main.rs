@@ -16,6 +16,7 @@ mod checksum;
 mod compare;
 mod conversions;
 mod daemon;
+mod dry_run;
 mod errors;
 mod failover;
 mod faults;

@@ -120,7 +120,9 @@ pub fn sequences<'a>(input: &'a TransactionInput<'a>) -> impl Iterator<Item = St
     let all = input.tables().filter(|_| input.job.sequences);
     all.flat_map(|(at, table)| {
         let owned = table.sequences.iter();
-        owned.map(move |owned| Step::Statement(Statement::of_table(Phase::Publish, at, &owned.sql)))
+        owned.map(move |owned| {
+            Step::MoveSequence(Statement::of_table(Phase::Publish, at, &owned.sql))
+        })
     })
 }
 

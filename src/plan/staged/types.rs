@@ -40,6 +40,9 @@ pub struct Staged {
     pub repeated_keys: Option<RepeatedKeys>,
     /// Writes the differences to the target.
     pub apply: Apply,
+    /// Returns some of the rows that would be written: what happens to them, their key, and the row before and
+    /// after, as JSON. For `--dry-run`.
+    pub list_changes: String,
     /// The other rows that writing the differences may change.
     pub effects: Effects,
     /// Columns of the target that are neither copied nor generated.

@@ -9,6 +9,8 @@ use crate::plan::refusal::Refusal;
 /// The statements of an upsert.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Upsert {
+    /// Rows that the target has are updated; not in mode `append`.
+    pub updates: bool,
     /// Writes only rows that differ; None if most staged rows are expected to be new.
     pub changes: Option<Changes>,
     /// Returns the number of staged rows whose key the target does not have.
@@ -122,6 +124,7 @@ pub(super) fn plan(
     let changes = parts.changes.sql();
     let is_plain = parts.target.kind == RelationKind::Table && parts.target.triggers.is_empty();
     Upsert {
+        updates,
         changes: finds_changes.then(|| Changes {
             sample: is_plain.then(|| parts.sample(differs.as_deref())),
             make: vec![parts.make_changes(Gone::None), format!("ANALYZE {changes}")],

@@ -59,7 +59,7 @@ pub(super) async fn begin(
     target: &Session,
     failures: &[String],
 ) -> Result<FireClaim> {
-    if needs_schema(run) {
+    if needs_schema(run) && !run.context.dry_run {
         let made = ddl::make(target).await;
         // Without a ledger, the schema is needed for staging tables.
         let for_stages = run.ledger.history != History::Target && has_stages(&run.context.job);

@@ -3,16 +3,19 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use serde_json::Value;
+
 use super::row_counts::{Differing, RowsWritten, Shortage};
 use super::{merge, upsert};
-use crate::config::spec::{JobSpec, Verify};
+use crate::config::spec::Verify;
 use crate::error::{Error, ErrorKind, Phase, Result, Side};
 use crate::pg::ident::Ident;
 use crate::pg::session::Session;
 use crate::plan::copy::{CopyPlan, Load};
 use crate::plan::staged::listing;
 use crate::plan::staged::types::{Apply, Staged};
-use crate::report::TableReport;
+use crate::report::{ChangedRow, TableReport};
+use crate::run::context::JobContext;
 use crate::wording::counted;
 
 /// Rounds of writing and comparing, in addition to one for each table: foreign key actions can change one
@@ -35,10 +38,11 @@ struct Loaded<'a> {
 /// `Conflict` if other sessions do.
 pub(in crate::run) async fn apply(
     target: &Session,
-    job: &JobSpec,
+    context: &JobContext,
     tables: &[CopyPlan],
     reports: &mut [TableReport],
 ) -> Result<()> {
+    let job = &context.job;
     let tables: &mut [Loaded<'_>] = &mut loaded(tables, reports);
     let rounds_max = tables.len() + ROUNDS_MORE_MAX;
     let may_differ = |at: &usize| {
@@ -47,6 +51,9 @@ pub(in crate::run) async fn apply(
     };
     let may_differ = (0..tables.len()).filter(may_differ).collect();
     let mut wrong = compare(target, tables, may_differ).await?;
+    if context.dry_run && job.log_values {
+        list_changes(target, tables, &wrong).await?;
+    }
     let mut runs_code = false;
     let mut round = 0;
     while let Some((at, found)) = wrong.first_key_value() {
@@ -135,6 +142,44 @@ async fn compare(
         }
     }
     Ok(wrong)
+}
+
+/// Adds rows that will be written to the reports.
+async fn list_changes(
+    target: &Session,
+    tables: &mut [Loaded<'_>],
+    wrong: &BTreeMap<usize, Differing>,
+) -> Result<()> {
+    for at in wrong.keys() {
+        let Loaded {
+            table,
+            staged,
+            report,
+            ..
+        } = &mut tables[*at];
+        let listed = target
+            .query(Phase::Publish, &staged.list_changes, &[])
+            .await;
+        for row in listed.map_err(|error| error.on(&table.target))? {
+            let json = |text: Option<String>| {
+                text.map_or(Ok(Value::Null), |text| serde_json::from_str(&text))
+            };
+            let [key, before, after] = [1, 2, 3].map(|column| json(row.get(column)));
+            let unreadable = |error: serde_json::Error| {
+                let message = "rows that would be written could not be read";
+                let error = Error::new(ErrorKind::Bug, Phase::Publish, Side::Target, message)
+                    .caused_by(error);
+                error.at(target.server()).on(&table.target)
+            };
+            report.changes.push(ChangedRow {
+                change: row.get(0),
+                key: key.map_err(unreadable)?,
+                before: before.map_err(unreadable)?,
+                after: after.map_err(unreadable)?,
+            });
+        }
+    }
+    Ok(())
 }
 
 async fn write(
