@@ -50,7 +50,7 @@ pub enum DaemonEvent {
 #[derive(Clone, Debug)]
 pub enum Action {
     /// Start this run, and report its end with [`DaemonEvent::Finished`].
-    Start(RunStart),
+    Start(RunOrder),
     /// Cancel this job's run. The run still reports its end.
     Cancel(JobName),
     /// Store that this job's fire times up to this one need no catching up after a restart. This action
@@ -84,7 +84,7 @@ pub enum Action {
 
 /// A run to be started.
 #[derive(Clone, Debug)]
-pub struct RunStart {
+pub struct RunOrder {
     pub job: JobName,
     pub trigger: RunTrigger,
     /// The fire time that the run stands for.

@@ -10,7 +10,7 @@ use jiff::Timestamp;
 use tokio::sync::mpsc;
 use uuid::Uuid;
 
-use crate::daemon::event::RunStart;
+use crate::daemon::event::RunOrder;
 use crate::daemon::schedule::Schedule;
 use crate::daemon::scheduled_config::JobName;
 use crate::error::{Error, ErrorKind, Phase, Result, Side};
@@ -85,7 +85,7 @@ impl Runner {
     }
 
     /// Starts a run. Its end is always sent through the channel.
-    pub fn start(&mut self, start: RunStart, run_id: Uuid) {
+    pub fn start(&mut self, start: RunOrder, run_id: Uuid) {
         let (canceller, cancelled) = run::cancellation();
         let job = start.job.clone();
         let ended = self.ended.clone();
@@ -145,7 +145,7 @@ impl Runner {
 }
 
 fn one_run(
-    start: &RunStart,
+    start: &RunOrder,
     run_id: Uuid,
     cancelled: &Cancelled,
     listener: Arc<dyn Listener>,
@@ -163,7 +163,7 @@ fn one_run(
 }
 
 /// The job's first fire time from now on.
-fn next_due(start: &RunStart) -> Option<Timestamp> {
+fn next_due(start: &RunOrder) -> Option<Timestamp> {
     let spec = &start.config.jobs.get(&*start.job)?.schedule;
     let schedule = Schedule::new(&start.job, spec, &start.config.daemon.timezone).ok()?;
     schedule.next_after(Timestamp::now())
@@ -195,7 +195,7 @@ mod tests {
         }
     }
 
-    fn start(job: &str) -> RunStart {
+    fn start(job: &str) -> RunOrder {
         let directory = tempfile::tempdir().unwrap();
         let file = directory.path().join("t.toml");
         let keys = "source = 'a'\ntarget = 'b'\nmode = 'append'\ntables = ['a.b']\nretry.max = 0\n";
@@ -209,7 +209,7 @@ mod tests {
             ..config::Request::default()
         };
         let config = config::load(&request).unwrap_or_else(|errors| panic!("{errors}"));
-        RunStart {
+        RunOrder {
             job: job.into(),
             trigger: RunTrigger::Manual,
             due_at: None,

@@ -98,11 +98,11 @@ pub fn plan(
     };
     let since = progress.since.as_ref();
     let condition = since.and_then(|since| match start(since, &mark.query, source, now) {
-        ReadFrom::Over(why) => {
+        ReadScope::Over(why) => {
             warnings.push(starts_over(&spec.target, &why));
             None
         }
-        ReadFrom::After(new) => {
+        ReadScope::After(new) => {
             let condition = condition(column, &scale, overlap, since, sees_transactions);
             Some(match new.as_slice() {
                 [] => condition,
@@ -119,19 +119,19 @@ pub fn plan(
 }
 
 /// Which rows of a table are read.
-enum ReadFrom {
+enum ReadScope {
     /// All rows, for this reason.
     Over(String),
     /// Rows after the mark, and all rows of these leaves.
     After(Vec<String>),
 }
 
-fn start(since: &Mark, query: &str, source: &RelationDesc, now: &Present) -> ReadFrom {
+fn start(since: &Mark, query: &str, source: &RelationDesc, now: &Present) -> ReadScope {
     if let Some(why) = since.unlike(now) {
-        return ReadFrom::Over(why);
+        return ReadScope::Over(why);
     }
     if since.query != query {
-        return ReadFrom::Over("what is read has changed since the last run".to_owned());
+        return ReadScope::Over("what is read has changed since the last run".to_owned());
     }
     let new = since.new_leaves(now);
     let names_leaves = matches!(
@@ -139,9 +139,9 @@ fn start(since: &Mark, query: &str, source: &RelationDesc, now: &Present) -> Rea
         RelationKind::Table | RelationKind::Partitioned | RelationKind::Foreign
     ) && source.privileges.select;
     if new.is_empty() || names_leaves && new.len() < now.relation.leaves.len() {
-        return ReadFrom::After(new.iter().map(ToString::to_string).collect());
+        return ReadScope::After(new.iter().map(ToString::to_string).collect());
     }
-    ReadFrom::Over(
+    ReadScope::Over(
         match source.kind {
             RelationKind::MaterializedView => "the materialized view was refreshed",
             RelationKind::View => {

@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use uuid::Uuid;
 
 use super::{JobTable, Lifecycle, RunningJob};
-use crate::daemon::event::{Action, Answer, Elsewhere, Orphan, RunStart};
+use crate::daemon::event::{Action, Answer, Elsewhere, Orphan, RunOrder};
 use crate::daemon::permits::Needs;
 use crate::daemon::scheduled_config::JobName;
 use crate::report::{Outcome, RunTrigger};
@@ -46,7 +46,7 @@ impl JobTable {
                 entry.committed.clear();
                 entry.orphan.take()
             });
-            actions.push(Action::Start(RunStart {
+            actions.push(Action::Start(RunOrder {
                 job: job.clone(),
                 trigger: request.trigger,
                 due_at: request.due_at,

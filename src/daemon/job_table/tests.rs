@@ -3,7 +3,7 @@ use rstest::rstest;
 
 use super::*;
 use crate::config::spec::{Config, History, Missed};
-use crate::daemon::event::{Orphan, RunStart};
+use crate::daemon::event::{Orphan, RunOrder};
 
 mod clock;
 mod elsewhere;

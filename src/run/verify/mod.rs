@@ -13,7 +13,7 @@ use futures_util::StreamExt;
 use tokio_postgres::RowStream;
 
 use self::narrow::{Narrowed, RangeRows};
-use self::tally::{HashedRow, MergeStep, Tally};
+use self::tally::{HashedRow, NextRow, Tally};
 use super::bounds::{ABORT_WAIT, CLOSE_WAIT};
 use super::checksum::{self, Alphabets, Digest};
 use super::snapshot_age::SnapshotAge;
@@ -273,14 +273,14 @@ async fn merge(
     )?;
     let (mut a, mut b) = tokio::try_join!(source.next(), target.next())?;
     while let Some(step) = tally::step(a.as_ref(), b.as_ref()) {
-        let behind = if step == MergeStep::Target { &b } else { &a };
-        if let (MergeStep::Source | MergeStep::Target, Some(line)) = (step, behind) {
+        let behind = if step == NextRow::Target { &b } else { &a };
+        if let (NextRow::Source | NextRow::Target, Some(line)) = (step, behind) {
             tally.only(step, line);
         }
         match step {
-            MergeStep::Both => (a, b) = tokio::try_join!(source.next(), target.next())?,
-            MergeStep::Source => a = source.next().await?,
-            MergeStep::Target => b = target.next().await?,
+            NextRow::Both => (a, b) = tokio::try_join!(source.next(), target.next())?,
+            NextRow::Source => a = source.next().await?,
+            NextRow::Target => b = target.next().await?,
         }
     }
     tally.count_key();

@@ -24,7 +24,7 @@ pub(super) struct Counts {
 
 /// Which of the two next rows comes first, and what that means.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum MergeStep {
+pub(super) enum NextRow {
     /// Both sides have the row.
     Both,
     /// Only the source has it.
@@ -34,16 +34,16 @@ pub(super) enum MergeStep {
 }
 
 /// What to do with the next row of either side; None at the end of both.
-pub(super) fn step(source: Option<&HashedRow>, target: Option<&HashedRow>) -> Option<MergeStep> {
+pub(super) fn step(source: Option<&HashedRow>, target: Option<&HashedRow>) -> Option<NextRow> {
     match (source, target) {
         (None, None) => None,
-        (Some(_), None) => Some(MergeStep::Source),
-        (None, Some(_)) => Some(MergeStep::Target),
+        (Some(_), None) => Some(NextRow::Source),
+        (None, Some(_)) => Some(NextRow::Target),
         (Some(source), Some(target)) => Some(
             match (&source.key, source.hash).cmp(&(&target.key, target.hash)) {
-                Ordering::Equal => MergeStep::Both,
-                Ordering::Less => MergeStep::Source,
-                Ordering::Greater => MergeStep::Target,
+                Ordering::Equal => NextRow::Both,
+                Ordering::Less => NextRow::Source,
+                Ordering::Greater => NextRow::Target,
             },
         ),
     }
@@ -78,16 +78,16 @@ impl Tally {
     }
 
     /// A row that only one side has.
-    pub fn only(&mut self, step: MergeStep, line: &HashedRow) {
+    pub fn only(&mut self, step: NextRow, line: &HashedRow) {
         if !self.keyed || line.key != self.key {
             self.count_key();
             self.key.clone_from(&line.key);
         }
         self.range = line.range;
         match step {
-            MergeStep::Source => self.only_source += 1,
-            MergeStep::Target => self.only_target += 1,
-            MergeStep::Both => {}
+            NextRow::Source => self.only_source += 1,
+            NextRow::Target => self.only_target += 1,
+            NextRow::Both => {}
         }
     }
 
@@ -142,14 +142,14 @@ mod tests {
         let mut tally = Tally::new(keyed, 1);
         let (mut a, mut b) = (source.next(), target.next());
         while let Some(step) = step(a, b) {
-            let behind = if step == MergeStep::Target { b } else { a };
-            if step != MergeStep::Both {
+            let behind = if step == NextRow::Target { b } else { a };
+            if step != NextRow::Both {
                 tally.only(step, behind.unwrap());
             }
-            if step != MergeStep::Target {
+            if step != NextRow::Target {
                 a = source.next();
             }
-            if step != MergeStep::Source {
+            if step != NextRow::Source {
                 b = target.next();
             }
         }

@@ -91,7 +91,7 @@ impl Onlooker {
         }
     }
 
-    fn see_start(&mut self, start: &RunStart, n: usize) {
+    fn see_start(&mut self, start: &RunOrder, n: usize) {
         assert!(!self.stopping, "{} starts while draining", start.job);
         let spec = &start.config.jobs[&*start.job];
         let needs = Needs::new(&start.config, spec, workers(spec));
