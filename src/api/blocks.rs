@@ -8,7 +8,7 @@ use bytes::Bytes;
 use futures_util::{FutureExt, Stream, StreamExt};
 use tokio::sync::mpsc;
 
-use super::read::{ReadEnd, panicked};
+use super::read_end::{ReadEnd, panicked};
 use crate::error::Result;
 
 /// A stream of blocks of COPY data. Its memory does not depend on the number of rows. Dropping it ends the

@@ -5,10 +5,8 @@ use std::time::Duration;
 
 use tokio::sync::oneshot;
 
+use super::bug;
 use super::driver::Driver;
-use super::load::LoadBuilder;
-use super::read::ReadBuilder;
-use super::{bug, wrong};
 use crate::config::one_off;
 use crate::config::spec::ServerSpec;
 use crate::error::{Result, Side};
@@ -84,43 +82,7 @@ impl Client {
         }
     }
 
-    /// Loads rows into a table, whose name is read as SQL would: `sales.orders`, `sales."Orders"`.
-    pub fn load(&self, table: &str) -> LoadBuilder {
-        LoadBuilder::new(self.clone(), table)
-    }
-
-    /// Reads the rows of a table, a partitioned table or a view.
-    pub fn read(&self, relation: &str) -> ReadBuilder {
-        ReadBuilder::relation(self.clone(), relation)
-    }
-
-    /// Reads the rows that a query gives: one SELECT, VALUES, TABLE or WITH … SELECT. Its values may be parameters
-    /// `$1`, `$2`, …: see [`ReadBuilder::bind`]. It runs with an empty `search_path`: qualify names with their schema.
-    pub fn query(&self, sql: &str) -> ReadBuilder {
-        ReadBuilder::query(self.clone(), sql)
-    }
-
     pub(super) fn server(&self, name: &str) -> ServerSpec {
         one_off::database(name, self.conninfo.clone())
     }
-}
-
-/// A relation's name. *Errors:* `Config`.
-pub(super) fn relation(name: &str) -> Result<crate::pg::ident::QualifiedName> {
-    crate::pg::ident::QualifiedName::parse(name)
-        .map_err(|error| wrong(format!("`{name}` is no relation's name: {error}")))
-}
-
-/// Columns' names. *Errors:* `Config`.
-pub(super) fn idents(names: &[String]) -> Result<Vec<crate::pg::ident::Ident>> {
-    let mut idents = Vec::with_capacity(names.len());
-    for name in names {
-        let ident = crate::pg::ident::Ident::parse(name)
-            .map_err(|error| wrong(format!("`{name}` is no column's name: {error}")))?;
-        if idents.contains(&ident) {
-            return Err(wrong(format!("column {ident} is named twice")));
-        }
-        idents.push(ident);
-    }
-    Ok(idents)
 }

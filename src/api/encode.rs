@@ -7,6 +7,9 @@ use super::Column;
 use crate::error::{Error, ErrorKind, Phase, Result, Side};
 use crate::wording::counted;
 
+/// Bytes of rows that are given to the target at once, or one larger row.
+pub(super) const BLOCK_BYTES_MAX: usize = 64 << 10;
+
 /// What binary COPY data begins with: the signature, no flags, no extension.
 const HEADER: &[u8] = b"PGCOPY\n\xff\r\n\0\0\0\0\0\0\0\0\0";
 
@@ -89,7 +92,7 @@ pub(super) struct Encoder {
 
 impl Encoder {
     pub fn new(columns: Vec<Column>) -> Self {
-        let mut bytes = BytesMut::with_capacity(2 * super::row_load::BLOCK_BYTES_MAX);
+        let mut bytes = BytesMut::with_capacity(2 * BLOCK_BYTES_MAX);
         bytes.put_slice(HEADER);
         Encoder {
             // A table has at most 1600 columns.
@@ -140,7 +143,7 @@ impl Encoder {
         let rows = std::mem::take(&mut self.rows);
         self.rows_before += rows;
         let block = self.bytes.split().freeze();
-        self.bytes.reserve(2 * super::row_load::BLOCK_BYTES_MAX);
+        self.bytes.reserve(2 * BLOCK_BYTES_MAX);
         (block, rows)
     }
 

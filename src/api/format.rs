@@ -92,7 +92,7 @@ impl Format {
 
     /// The options for a job. *Errors:* `Config` for a name that is none.
     pub(super) fn options(&self) -> crate::error::Result<FileOptions> {
-        let force_null: Vec<Ident> = super::client::idents(&self.force_null)?;
+        let force_null: Vec<Ident> = super::names::idents(&self.force_null)?;
         Ok(FileOptions {
             force_null: (!force_null.is_empty()).then_some(force_null),
             ..self.options.clone()

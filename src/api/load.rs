@@ -8,8 +8,9 @@ use bytes::{Bytes, BytesMut};
 use tokio::io::{AsyncRead, AsyncReadExt};
 use tokio::sync::oneshot;
 
-use super::client::{Client, LOCK_TIMEOUT, idents, relation};
+use super::client::{Client, LOCK_TIMEOUT};
 use super::format::Format;
+use super::names::{idents, relation};
 use super::row_load::RowLoad;
 use super::run_handle::RunHandle;
 use super::{bug, wrong};
@@ -27,6 +28,13 @@ use crate::run::fed::Fed;
 
 /// Bytes that are read from an `AsyncRead` at once.
 const READ_BYTES_MAX: usize = 64 << 10;
+
+impl Client {
+    /// Loads rows into a table, whose name is read as SQL would: `sales.orders`, `sales."Orders"`.
+    pub fn load(&self, table: &str) -> LoadBuilder {
+        LoadBuilder::new(self.clone(), table)
+    }
+}
 
 /// What a load is to do. [`LoadBuilder::rows`] and [`LoadBuilder::data`] begin it.
 ///

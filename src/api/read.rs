@@ -8,19 +8,34 @@ use tokio::sync::{mpsc, oneshot};
 use tokio_postgres::types::ToSql;
 
 use super::blocks::Blocks;
-use super::client::{Client, LOCK_TIMEOUT, idents, relation};
+use super::client::{Client, LOCK_TIMEOUT};
 use super::format::Format;
 use super::from_row::FromRow;
+use super::names::{idents, relation};
+use super::read_end::ReadEnd;
 use super::rows::Rows;
 use super::{bug, wrong};
 use crate::config::spec::{FileSpec, Mode, ServerPlace, TableInput, TableSpec};
 use crate::config::{self, one_off};
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::files::layout::FileFormat;
 use crate::pg::ident::QualifiedName;
 use crate::report::log::LogListener;
-use crate::run::read::{self, BLOCKS_AHEAD, Batch, Parameters, Wanted};
+use crate::run::read::{self, BLOCKS_AHEAD, Parameters, Wanted};
 use crate::run::{JobContext, RunContext};
+
+impl Client {
+    /// Reads the rows of a table, a partitioned table or a view.
+    pub fn read(&self, relation: &str) -> ReadBuilder {
+        ReadBuilder::relation(self.clone(), relation)
+    }
+
+    /// Reads the rows that a query gives: one SELECT, VALUES, TABLE or WITH … SELECT. Its values may be parameters
+    /// `$1`, `$2`, …: see [`ReadBuilder::bind`]. It runs with an empty `search_path`: qualify names with their schema.
+    pub fn query(&self, sql: &str) -> ReadBuilder {
+        ReadBuilder::query(self.clone(), sql)
+    }
+}
 
 /// What is to be read. [`ReadBuilder::rows`] and [`ReadBuilder::blocks`] begin it.
 ///
@@ -179,9 +194,6 @@ impl ReadBuilder {
     }
 }
 
-/// How a read ended. A channel of rows that is closed is not the end of the rows.
-pub(super) type ReadEnd = oneshot::Receiver<Result<()>>;
-
 async fn start(client: &Client, context: JobContext, wanted: Wanted) -> Result<ReadEnd> {
     let (sender, ended) = oneshot::channel();
     let task = async move || {
@@ -191,19 +203,3 @@ async fn start(client: &Client, context: JobContext, wanted: Wanted) -> Result<R
     client.driver.spawn(task).await?;
     Ok(ended)
 }
-
-/// The error of a read that gives no more.
-pub(super) async fn end(ended: &mut Option<ReadEnd>) -> Result<()> {
-    match ended.take() {
-        Some(ended) => ended.await.unwrap_or_else(|_| Err(panicked())),
-        // The end was told before.
-        None => Ok(()),
-    }
-}
-
-pub(super) fn panicked() -> Error {
-    bug("the read panicked")
-}
-
-/// Rows and their size.
-pub(super) type Batches = mpsc::Receiver<Batch>;

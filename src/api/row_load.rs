@@ -6,15 +6,12 @@ use std::time::{Duration, Instant};
 use futures_util::{Stream, StreamExt};
 
 use super::Column;
-use super::encode::{Encoder, ToRow};
+use super::encode::{BLOCK_BYTES_MAX, Encoder, ToRow};
 use super::load::spoiled;
 use super::run_handle::RunHandle;
 use crate::error::Result;
 use crate::files::reader::feed::Feeder;
 use crate::report::RunReport;
-
-/// Bytes of rows that are given to the target at once, or one larger row.
-pub(super) const BLOCK_BYTES_MAX: usize = 64 << 10;
 
 /// How long rows may wait for a block to become full.
 const BLOCK_WAIT: Duration = Duration::from_secs(1);

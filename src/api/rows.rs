@@ -10,7 +10,7 @@ use tokio::sync::oneshot;
 
 use super::Column;
 use super::from_row::{FromRow, Row};
-use super::read::{Batches, ReadEnd, end, panicked};
+use super::read_end::{Batches, ReadEnd, end, panicked};
 use crate::error::{Error, Result};
 
 /// A stream of rows. Its memory does not depend on their number. Dropping it ends the read on the server.

@@ -1,15 +1,17 @@
 //! The data of a plan: everything that copying the tables of a job needs, decided before a row is copied.
 
+use std::collections::BTreeMap;
+
 use crate::catalog::change_mark::Marking;
 use crate::catalog::desc::RelationKind;
 use crate::catalog::mark::Mark;
+use crate::config::spec::RejectLimit;
 use crate::files::writer::Output;
 use crate::pg::ident::{Ident, QualifiedName};
 use crate::plan::column::{ColumnPlan, CopyFormat};
 use crate::plan::compare::Comparison;
-use crate::plan::partitions::Partitions;
-use crate::plan::quarantine::Quarantine;
-use crate::plan::staged::changed::Changed;
+use crate::plan::partitions::types::Partitions;
+use crate::plan::staged::types::Changed;
 use crate::plan::staged::types::{Apply, Staged, Stream, Way};
 use crate::plan::step::Transaction;
 use crate::plan::swap::types::Shadow;
@@ -268,4 +270,19 @@ pub struct Watermark {
     pub read_value: String,
     /// The mark that this run will record, without the value.
     pub mark: Mark,
+}
+/// How the rejected rows of one table are recorded.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Quarantine {
+    /// `reject_limit`.
+    pub limit: RejectLimit,
+    /// The positions of the key's columns among the copied ones; empty if not all of them are copied.
+    pub key: Vec<usize>,
+    /// `log_values`: record whole rows, not only their keys.
+    pub log_values: bool,
+    /// The column of the staging table that gets each row's line, before the others: rows are rejected there
+    /// after the load, too.
+    pub line: Option<Ident>,
+    /// The target's names of unique indexes, by their names on the staging table.
+    pub names: BTreeMap<String, String>,
 }

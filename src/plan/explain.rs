@@ -9,8 +9,8 @@ use crate::plan::column::CopyFormat;
 use crate::plan::copy::{CopyPlan, JobPlan, Load};
 use crate::plan::form::ComparedSide;
 use crate::plan::lock::{self, Lock};
-use crate::plan::staged::changed::Changed;
 use crate::plan::staged::listing;
+use crate::plan::staged::types::Changed;
 use crate::plan::step::{Publish, Step};
 use crate::plan::{ctid_ranges, swap};
 

@@ -13,7 +13,7 @@ use crate::pg::ident::Ident;
 use crate::plan::column::{ColumnPlan, CopyFormat};
 use crate::plan::compare::Comparison;
 use crate::plan::copy::{CopyPlan, JobPlan, Load, TargetFile};
-use crate::plan::partitions::Partitions;
+use crate::plan::partitions::types::Partitions;
 use crate::plan::refusal::Refusal;
 use crate::plan::used::{SeenLocks, Used};
 use crate::plan::{checks, inheritance, modes, sql};

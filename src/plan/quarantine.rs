@@ -17,7 +17,7 @@ use crate::error::{ErrorKind, Side};
 use crate::files::layout::{FileFormat, Layout};
 use crate::pg::ident::Ident;
 use crate::plan::column::CopyFormat;
-use crate::plan::copy::Load;
+use crate::plan::copy::{Load, Quarantine};
 use crate::plan::refusal::Refusal;
 use crate::wording::counted;
 
@@ -27,22 +27,6 @@ pub const REJECTED_MAX: u64 = 1_000_000;
 
 /// How many reasons an error names if too many rows are rejected.
 const REASONS_MAX: usize = 5;
-
-/// How the rejected rows of one table are recorded.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Quarantine {
-    /// `reject_limit`.
-    pub limit: RejectLimit,
-    /// The positions of the key's columns among the copied ones; empty if not all of them are copied.
-    pub key: Vec<usize>,
-    /// `log_values`: record whole rows, not only their keys.
-    pub log_values: bool,
-    /// The column of the staging table that gets each row's line, before the others: rows are rejected there
-    /// after the load, too.
-    pub line: Option<Ident>,
-    /// The target's names of unique indexes, by their names on the staging table.
-    pub names: BTreeMap<String, String>,
-}
 
 /// Plans it for one table, if the job asks for it. `columns` are the copied columns; `key` identifies a
 /// row.

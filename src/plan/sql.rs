@@ -25,6 +25,14 @@ pub fn from_item(input: &TableInput, kind: RelationKind) -> String {
     }
 }
 
+/// Combines `where` and another condition.
+pub fn and(filter: Option<&str>, condition: Option<&str>) -> Option<String> {
+    match (filter, condition) {
+        (Some(filter), Some(condition)) => Some(format!("({}) AND ({condition})", closed(filter))),
+        (only, None) | (None, only) => only.map(str::to_owned),
+    }
+}
+
 /// The SELECT of the columns, in their order.
 pub fn select(from: &str, columns: &[ColumnPlan], filter: Option<&str>) -> String {
     let list: Vec<String> = columns.iter().map(select_item).collect();

@@ -16,6 +16,7 @@ use crate::plan::shared::Shared;
 
 pub mod changed;
 mod changed_rows;
+pub mod changed_side;
 pub mod choose;
 pub(in crate::plan) mod empty;
 pub mod judge;
@@ -26,6 +27,7 @@ mod parts;
 mod plain_filter;
 mod source_key;
 pub mod stream;
+pub mod stream_input;
 pub mod types;
 pub mod upsert;
 

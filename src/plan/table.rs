@@ -13,6 +13,7 @@ use crate::plan::copy::{CopyPlan, Load, SequencePlan};
 use crate::plan::refusal::Refusal;
 use crate::plan::setting::Setting;
 use crate::plan::staged::stream;
+use crate::plan::staged::stream_input::StreamInput;
 use crate::plan::used::{self, Use, Used};
 use crate::plan::watermark::WatermarkPlan;
 use crate::plan::{
@@ -140,9 +141,9 @@ impl Table<'_> {
         let spec = &self.inspected.spec;
         let from = sql::read_from(spec, self.source.kind);
         let condition = new_rows.and_then(|new_rows| new_rows.condition.as_deref());
-        let filter = watermark::and(spec.filter.as_deref(), condition);
+        let filter = sql::and(spec.filter.as_deref(), condition);
         let read_range = |range: &String| {
-            let filter = watermark::and(filter.as_deref(), Some(range));
+            let filter = sql::and(filter.as_deref(), Some(range));
             let select = sql::select(&from, &copied.columns, filter.as_deref());
             sql::copy_out(&select, &copied.format)
         };
@@ -196,7 +197,7 @@ impl Table<'_> {
         let Load::Staged(full) = load else {
             return None;
         };
-        let input = stream::StreamInput {
+        let input = StreamInput {
             job: self.job,
             spec: &self.inspected.spec,
             source: self.source,

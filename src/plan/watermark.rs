@@ -15,7 +15,7 @@ use crate::pg::ident::{Ident, QualifiedName, fnv1a, quote_literal};
 use crate::plan::copy::Watermark;
 use crate::plan::pairs;
 use crate::plan::refusal::Refusal;
-use crate::plan::sql::closed;
+use crate::plan::sql;
 
 /// The condition that a watermark adds to a SELECT.
 #[derive(Debug, PartialEq, Eq)]
@@ -153,14 +153,6 @@ fn start(since: &Mark, query: &str, source: &RelationDesc, now: &Present) -> Rea
     )
 }
 
-/// Combines `where` and the watermark's condition.
-pub fn and(filter: Option<&str>, condition: Option<&str>) -> Option<String> {
-    match (filter, condition) {
-        (Some(filter), Some(condition)) => Some(format!("({}) AND ({condition})", closed(filter))),
-        (only, None) | (None, only) => only.map(str::to_owned),
-    }
-}
-
 /// Rows of tables have `xmin`, the transaction that wrote them.
 fn sees_transactions(source: &RelationDesc) -> bool {
     // Reading a system column needs SELECT on the whole table.
@@ -254,7 +246,7 @@ fn read_value(
         }
         Scale::Number(_) => format!("{column} IS NOT NULL"),
     };
-    let filter = and(spec.filter.as_deref(), Some(&finite)).unwrap_or(finite);
+    let filter = sql::and(spec.filter.as_deref(), Some(&finite)).unwrap_or(finite);
     format!("SELECT pg_catalog.max({column})::pg_catalog.text FROM {from} WHERE {filter}")
 }
 

@@ -5,6 +5,7 @@
 
 mod bound;
 mod name;
+pub mod types;
 
 use crate::catalog::constraints::Constraints;
 use crate::catalog::desc::Inspected;
@@ -17,35 +18,12 @@ use crate::plan::copy::Load;
 use crate::plan::refusal::Refusal;
 use crate::plan::staged::types::Partitionless;
 
-use bound::{Extent, Point, Width, literals};
+use types::{Missing, Partitions};
 
-/// Keys that are looked at together: of what is left, the next ones are read.
-pub const KEYS_MAX: usize = 10_000;
+use bound::{Extent, Point, Width, literals};
 
 /// Partitions that a run makes for one table.
 pub const PARTITIONS_MAX: usize = 1000;
-
-/// Finds the keys for which a table has no partition.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Missing {
-    /// The column of the partition key.
-    pub column: Ident,
-    /// What the keys are read from, after FROM.
-    pub from: String,
-    /// That is on the source.
-    pub on_source: bool,
-}
-
-impl Missing {
-    /// Gives some of the keys that satisfy a condition, as text.
-    pub fn keys(&self, condition: &str) -> String {
-        format!(
-            "SELECT DISTINCT {}::pg_catalog.text FROM {} WHERE {condition} LIMIT {KEYS_MAX}",
-            self.column.sql(),
-            self.from
-        )
-    }
-}
 
 /// A partition that does not exist yet.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -54,15 +32,6 @@ pub struct NewPartition {
     pub name: QualifiedName,
     /// What makes it, in order.
     pub statements: Vec<String>,
-}
-
-/// How rows without a partition are found before they are written; where they are staged, `Staged` has the rest.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct Partitions {
-    /// Those for which partitions are made.
-    pub missing: Option<Missing>,
-    /// Counts them on the source, where they are an error.
-    pub on_source: Option<Partitionless>,
 }
 
 /// Plans it for one table. `select` reads the rows of the source.

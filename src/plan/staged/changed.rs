@@ -8,8 +8,9 @@
 //! changed one have to be compared. What is to be compared goes through the ordered streams
 //! (`staged/stream.rs`), restricted to these ranges.
 
-use super::stream::StreamInput;
-use super::types::Stream;
+use super::changed_side::ChangedSide;
+use super::stream_input::StreamInput;
+use super::types::{Changed, Choice, Stream};
 use crate::catalog::change_mark::{ChangeState, Marking, known_leaves};
 use crate::catalog::desc::{
     Inspected, RelationDesc, RelationKind, TypeDesc, TypeShape, UniqueIndex,
@@ -17,111 +18,15 @@ use crate::catalog::desc::{
 use crate::catalog::mark::Mark;
 use crate::config::spec::{Compare, JobSpec, Mode, Scope, TableInput, TableSpec};
 use crate::pg::ident::{Ident, fnv1a};
-use crate::plan::column::{ColumnPlan, CopyFormat};
 use crate::plan::columns::ColumnPair;
 use crate::plan::staged::plain_filter;
-use crate::plan::{pairs, sql, watermark};
+use crate::plan::{pairs, sql};
 
 /// The most buckets that a table is cut into.
 const BUCKETS_MAX: u64 = 1 << 16;
 
 /// Rows of a bucket, where the keys are spread evenly and there are not too many of them.
 const ROWS_PER_BUCKET: u64 = 32;
-
-/// How a table's changes are found.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Changed {
-    /// Compares what has to be compared.
-    pub stream: Stream,
-    /// The source's statements.
-    pub source: ChangedSide,
-    /// The target's.
-    pub target: ChangedSide,
-    /// The number of buckets to aim at.
-    pub buckets: u64,
-}
-
-/// What one side is asked.
-#[derive(Clone, Debug, PartialEq)]
-pub struct ChangedSide {
-    /// Gives the least and the greatest value of the key's first column.
-    pub span: String,
-    from: String,
-    columns: Vec<ColumnPlan>,
-    format: CopyFormat,
-    filter: Option<String>,
-    /// The key's first column.
-    lead: Ident,
-    /// A hash of the key.
-    hash: String,
-    /// Is true for rows that were written since the last run.
-    is_changed: String,
-    order: String,
-}
-
-/// A range of values of the key's first column, both included.
-pub type LeadRange = (i64, i64);
-
-impl ChangedSide {
-    /// Gives for each bucket of 2^`shift` values, and in it for rows that have changed and others: twice the
-    /// bucket's number, plus 1 for changed rows; the number of rows; the sum of their hashes; the least and the
-    /// greatest value of the key's first column. Rows outside of `where` are only looked at if they have changed.
-    pub fn scan(&self, shift: u32) -> String {
-        let passes = match &self.filter {
-            Some(filter) => format!(" FILTER (WHERE ({}))", sql::closed(filter)),
-            None => String::new(),
-        };
-        let lead = format!("{}::pg_catalog.int8", self.lead.sql());
-        // Another order of the terms would compute the second one for each row.
-        let only = match &self.filter {
-            Some(filter) => format!(" WHERE ({}) OR {}", sql::closed(filter), self.is_changed),
-            None => String::new(),
-        };
-        let select = format!(
-            "SELECT (({lead} >> {shift}) << 1) | CASE WHEN {} THEN '1'::pg_catalog.int8 ELSE '0' END, pg_catalog.count(*){passes}, \
-             COALESCE(pg_catalog.sum({}){passes}, 0), pg_catalog.min({lead}), pg_catalog.max({lead}) \
-             FROM {}{only} GROUP BY 1",
-            self.is_changed, self.hash, self.from
-        );
-        format!("COPY ({select}) TO STDOUT (FORMAT text)")
-    }
-
-    /// Gives the rows in these ranges, which are in order and do not overlap, in the order of the key.
-    pub fn rows(&self, ranges: &[LeadRange]) -> String {
-        let list = |of: &dyn Fn(&LeadRange) -> i64| -> String {
-            let numbers: Vec<String> = ranges.iter().map(|range| of(range).to_string()).collect();
-            format!("'{{{}}}'::pg_catalog.int8[]", numbers.join(","))
-        };
-        let lead = self.lead.sql();
-        let within = format!(
-            "{lead} >= \"tableferry_range\".\"low\" AND {lead} <= \"tableferry_range\".\"high\""
-        );
-        let filter = watermark::and(self.filter.as_deref(), Some(&within));
-        let names: Vec<String> = self
-            .columns
-            .iter()
-            .map(|column| column.name.sql())
-            .collect();
-        // OFFSET keeps the rows of a range together, and in the order of the ranges.
-        let select = format!(
-            "SELECT {} FROM ROWS FROM (pg_catalog.unnest({}), pg_catalog.unnest({})) AS \"tableferry_range\" (\"low\", \"high\") \
-             CROSS JOIN LATERAL ({}{} OFFSET 0) AS \"tableferry_row\"",
-            names.join(", "),
-            list(&|range| range.0),
-            list(&|range| range.1),
-            sql::select(&self.from, &self.columns, filter.as_deref()),
-            self.order,
-        );
-        sql::copy_out(&select, &self.format)
-    }
-}
-
-/// Of a table: what this run will record for the next one, and how it finds what has changed or why it cannot.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Choice {
-    pub marking: Option<Marking>,
-    pub changed: Result<Box<Changed>, String>,
-}
 
 /// Is it worth knowing what changes in this table? Small ones are compared as quickly.
 fn may_be_worth_it(job: &JobSpec, source: &RelationDesc) -> bool {

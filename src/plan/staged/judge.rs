@@ -13,9 +13,10 @@ use crate::catalog::constraints::{Constraints, ForeignKeyLookup};
 use crate::catalog::desc::{Inspected, RelationDesc, RelationKind, UniqueIndex};
 use crate::config::spec::{JobSpec, Mode, OnError, Triggers};
 use crate::pg::ident::{Ident, QualifiedName, quote_literal};
+use crate::plan::copy::Quarantine;
 use crate::plan::copy::{CopyPlan, Load};
 use crate::plan::partitions::fits_none;
-use crate::plan::quarantine::{Quarantine, line_column};
+use crate::plan::quarantine::line_column;
 use crate::plan::refusal::Refusal;
 
 /// A table of the job whose rows are staged in the same transaction.

@@ -12,31 +12,14 @@
 use super::changed;
 use super::parts::Parts;
 use super::source_key::SourceKey;
+use super::stream_input::StreamInput;
 use super::types::{KeyOrder, KeyPart, Staged, Stream, StreamPlan, Way};
-use crate::catalog::change_mark::ChangeState;
-use crate::catalog::desc::{RelationDesc, RelationKind, TypeDesc, TypeShape, UniqueIndex};
-use crate::config::spec::{JobSpec, Mode, OnError, Scope, TableInput, TableSpec};
-use crate::plan::column::{ColumnPlan, CopyFormat};
+use crate::catalog::desc::{RelationKind, TypeDesc, TypeShape, UniqueIndex};
+use crate::config::spec::{Mode, OnError, Scope, TableInput};
+use crate::plan::column::CopyFormat;
 use crate::plan::columns::ColumnPair;
-use crate::plan::compare::Comparison;
 use crate::plan::form::AS_IT_IS;
 use crate::plan::{pairs, sql};
-
-/// The input of [`plan`].
-pub struct StreamInput<'a> {
-    pub job: &'a JobSpec,
-    pub spec: &'a TableSpec,
-    pub source: &'a RelationDesc,
-    pub target: &'a RelationDesc,
-    pub pairs: &'a [ColumnPair<'a>],
-    pub columns: &'a [ColumnPlan],
-    pub format: &'a CopyFormat,
-    /// The SELECT that reads the source.
-    pub select: &'a str,
-    pub comparison: &'a Comparison,
-    /// What the last run's mark says, where it was read.
-    pub changes: Option<&'a ChangeState>,
-}
 
 /// Plans to compare a table by streams, or says why that cannot be done.
 pub(in crate::plan) fn plan(

@@ -1,7 +1,8 @@
 //! The plan of a table that is loaded through staging.
 
-use super::changed::{Changed, Choice};
+use super::changed_side::ChangedSide;
 use super::{merge, upsert};
+use crate::catalog::change_mark::Marking;
 use crate::pg::ident::{Ident, QualifiedName};
 use crate::plan::effects::Effects;
 
@@ -107,6 +108,26 @@ pub struct Stream {
     /// Rows that only the target has are staged, too, and marked: the staging table has one column more
     /// than COPY reads, a boolean.
     pub marks_gone: bool,
+}
+
+/// How a table's changes are found.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Changed {
+    /// Compares what has to be compared.
+    pub stream: Stream,
+    /// The source's statements.
+    pub source: ChangedSide,
+    /// The target's.
+    pub target: ChangedSide,
+    /// The number of buckets to aim at.
+    pub buckets: u64,
+}
+
+/// Of a table: what this run will record for the next one, and how it finds what has changed or why it cannot.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Choice {
+    pub marking: Option<Marking>,
+    pub changed: Result<Box<Changed>, String>,
 }
 
 /// A column of the key.

@@ -1,13 +1,15 @@
 //! Rows for which the target has no partition: found before they are written. Partitions are made where the
 //! job asks for it.
 
-use super::staging::check_partitions;
+use super::row_counts::counts;
 use crate::catalog;
 use crate::config::spec::JobSpec;
 use crate::error::{Error, ErrorKind, Phase, Result, Side};
 use crate::pg::session::Session;
 use crate::plan::copy::CopyPlan;
 use crate::plan::partitions::{self, PARTITIONS_MAX};
+use crate::plan::staged::types::Partitionless;
+use crate::wording::counted;
 
 /// Asks the source for rows without a partition. Makes partitions for them, or refuses the rows.
 pub(in crate::run) async fn find(
@@ -24,6 +26,40 @@ pub(in crate::run) async fn find(
         make(source, target, table).await?;
     }
     Ok(())
+}
+
+/// Refuses rows for which the target has no partition.
+pub(super) async fn check_partitions(
+    target: &Session,
+    job: &JobSpec,
+    found: &Partitionless,
+) -> Result<()> {
+    let [rows] = counts(
+        target,
+        "the number of rows without a partition",
+        &found.count,
+    )
+    .await?;
+    if rows == 0 {
+        return Ok(());
+    }
+    let message = format!(
+        "{} without a partition on the target; the bounds are over {}",
+        counted(rows, "row"),
+        found.columns
+    );
+    let error = Error::new(ErrorKind::DataRejected, Phase::Gate, Side::Target, message)
+        .at(target.server())
+        .hinted(
+            "create the partitions, or a DEFAULT partition, or set `create_partitions = true`; or leave the rows out \
+             with `where`",
+        );
+    if !job.log_values {
+        return Err(error);
+    }
+    let examples = target.query(Phase::Gate, &found.examples, &[]).await?;
+    let examples: Vec<String> = examples.iter().map(|row| row.get(0)).collect();
+    Err(error.with_detail(format!("such as {}", examples.join(", "))))
 }
 
 /// Makes the partitions of one table that its rows need and that do not exist, in the open transaction.

@@ -7,7 +7,7 @@ use crate::error::{Error, ErrorKind, Phase, Result, Side};
 use crate::pg::session::Session;
 use crate::plan::copy::{CopyPlan, Load};
 use crate::plan::staged::listing;
-use crate::plan::staged::types::{Partitionless, Staged};
+use crate::plan::staged::types::Staged;
 use crate::report::TableReport;
 use crate::run::ledger::Quarantined;
 use crate::wording::counted;
@@ -74,40 +74,6 @@ pub(in crate::run) async fn judge(
     }
 }
 
-/// Refuses rows for which the target has no partition.
-pub(super) async fn check_partitions(
-    target: &Session,
-    job: &JobSpec,
-    found: &Partitionless,
-) -> Result<()> {
-    let [rows] = counts(
-        target,
-        "the number of rows without a partition",
-        &found.count,
-    )
-    .await?;
-    if rows == 0 {
-        return Ok(());
-    }
-    let message = format!(
-        "{} without a partition on the target; the bounds are over {}",
-        counted(rows, "row"),
-        found.columns
-    );
-    let error = Error::new(ErrorKind::DataRejected, Phase::Gate, Side::Target, message)
-        .at(target.server())
-        .hinted(
-            "create the partitions, or a DEFAULT partition, or set `create_partitions = true`; or leave the rows out \
-             with `where`",
-        );
-    if !job.log_values {
-        return Err(error);
-    }
-    let examples = target.query(Phase::Gate, &found.examples, &[]).await?;
-    let examples: Vec<String> = examples.iter().map(|row| row.get(0)).collect();
-    Err(error.with_detail(format!("such as {}", examples.join(", "))))
-}
-
 /// Refuses targets that were empty when they were planned, and now have rows.
 ///
 /// *Errors:* `Conflict`: the next attempt plans anew.
@@ -129,7 +95,7 @@ pub(in crate::run) async fn check_empty(target: &Session, tables: &[CopyPlan]) -
 async fn check_one(target: &Session, job: &JobSpec, staged: &Staged) -> Result<()> {
     target.run(Phase::Prepare, &staged.analyze).await?;
     if let Some(found) = &staged.partitionless {
-        check_partitions(target, job, found).await?;
+        partitions::check_partitions(target, job, found).await?;
     }
     if let Some(sql) = staged.surplus_rows() {
         let [surplus] = counts(target, "the numbers of rows and keys", sql).await?;

@@ -21,7 +21,8 @@ use crate::pg::ident::Ident;
 use crate::pg::session::Session;
 use crate::plan::column::CopyFormat;
 use crate::plan::copy::CopyPlan;
-use crate::plan::quarantine::{self, Quarantine, Reasons};
+use crate::plan::copy::Quarantine;
+use crate::plan::quarantine::{self, Reasons};
 use crate::run::ledger::{Quarantined, Rejection};
 
 /// The size of a block, or of one longer row. The channel holds the next block in the meantime.

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::key::Malformed;
-use crate::plan::staged::changed::LeadRange;
+use crate::plan::staged::changed_side::LeadRange;
 
 /// More buckets than this are not kept: keys are not where they were a moment ago.
 const BUCKETS_KEPT_MAX: usize = 1 << 18;

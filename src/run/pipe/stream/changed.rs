@@ -11,7 +11,8 @@ use super::{Sessions, malformed};
 use crate::error::{Phase, Result};
 use crate::pg::session::Session;
 use crate::plan::copy::CopyPlan;
-use crate::plan::staged::changed::{Changed, LeadRange};
+use crate::plan::staged::changed_side::LeadRange;
+use crate::plan::staged::types::Changed;
 use crate::run::pipe::{Copied, Pace};
 
 /// Many short scans of an index look expensive enough to be compiled, and are not.
