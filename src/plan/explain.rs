@@ -310,8 +310,8 @@ impl Statements {
     }
 
     fn changed(&mut self, changed: &Changed) {
-        self.source(&changed.source.span);
-        self.target(&changed.target.span);
+        self.source(&changed.source.spread);
+        self.target(&changed.target.spread);
         self.target("-- on both sides, with a number of bits that suits the keys:");
         self.source(&changed.source.scan(1));
         self.target(&changed.target.scan(1));

@@ -17,16 +17,19 @@ use crate::catalog::desc::{
 };
 use crate::catalog::mark::Mark;
 use crate::config::spec::{Compare, JobSpec, Mode, Scope, TableInput, TableSpec};
-use crate::pg::ident::{Ident, fnv1a};
+use crate::pg::ident::{Ident, fnv1a, quote_literal};
 use crate::plan::columns::ColumnPair;
 use crate::plan::staged::plain_filter;
 use crate::plan::{pairs, sql};
 
-/// The most buckets that a table is cut into.
-const BUCKETS_MAX: u64 = 1 << 16;
+/// Tables of few rows are cut into so many buckets.
+const BUCKETS_MIN: u64 = 16;
 
-/// Rows of a bucket, where the keys are spread evenly and there are not too many of them.
-const ROWS_PER_BUCKET: u64 = 32;
+/// The most buckets that a table is cut into.
+const BUCKETS_MAX: u64 = 1 << 17;
+
+/// Rows of a bucket, where the table is not too large.
+const ROWS_PER_BUCKET: u64 = 16;
 
 /// Is it worth knowing what changes in this table? Small ones are compared as quickly.
 fn may_be_worth_it(job: &JobSpec, source: &RelationDesc) -> bool {
@@ -109,7 +112,8 @@ pub(super) fn choose(
             stream: stream.clone(),
             source,
             target,
-            buckets: (rows.unwrap_or(0) / ROWS_PER_BUCKET).clamp(16, BUCKETS_MAX),
+            rows: rows.unwrap_or(u64::MAX),
+            buckets: (rows.unwrap_or(0) / ROWS_PER_BUCKET).clamp(BUCKETS_MIN, BUCKETS_MAX),
         })
     });
     Choice {
@@ -247,10 +251,7 @@ fn side(
         }
     });
     ChangedSide {
-        span: format!(
-            "SELECT pg_catalog.min({0})::pg_catalog.int8, pg_catalog.max({0})::pg_catalog.int8 FROM {from}",
-            lead.sql()
-        ),
+        spread: spread(desc, &lead, &from),
         from,
         columns: input.columns.to_vec(),
         format: input.format.clone(),
@@ -265,6 +266,20 @@ fn side(
         }
         .to_owned(),
     }
+}
+
+fn spread(desc: &RelationDesc, lead: &Ident, from: &str) -> String {
+    let literal = |text: &str| quote_literal(text).trim_start().to_owned();
+    format!(
+        "SELECT pg_catalog.min({0})::pg_catalog.int8, pg_catalog.max({0})::pg_catalog.int8, \
+         (SELECT s.histogram_bounds::pg_catalog.text::pg_catalog.int8[] FROM pg_catalog.pg_stats AS s \
+         WHERE s.schemaname = {1} AND s.tablename = {2} AND s.attname = {3} AND s.inherited = {4}) FROM {from}",
+        lead.sql(),
+        literal(desc.name.schema.as_str()),
+        literal(desc.name.name.as_str()),
+        literal(lead.as_str()),
+        desc.kind == RelationKind::Partitioned,
+    )
 }
 
 /// Ages are distances from one transaction id, the same for all of a statement, around the circle. A row whose

@@ -4,11 +4,14 @@ use crate::pg::ident::Ident;
 use crate::plan::column::{ColumnPlan, CopyFormat};
 use crate::plan::sql;
 
+/// Changed rows are told apart by parts of 1/2^this of a bucket.
+const PART_BITS: u32 = 3;
+
 /// What one side is asked.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ChangedSide {
-    /// Gives the least and the greatest value of the key's first column.
-    pub span: String,
+    /// Gives the least and the greatest value of the key's first column, and the bounds of its histogram.
+    pub spread: String,
     pub(super) from: String,
     pub(super) columns: Vec<ColumnPlan>,
     pub(super) format: CopyFormat,
@@ -26,24 +29,24 @@ pub struct ChangedSide {
 pub type LeadRange = (i64, i64);
 
 impl ChangedSide {
-    /// Gives for each bucket of 2^`shift` values, and in it for rows that have changed and others: twice the
-    /// bucket's number, plus 1 for changed rows; the number of rows; the sum of their hashes; the least and the
-    /// greatest value of the key's first column. Rows outside of `where` are only looked at if they have changed.
+    /// Gives for each bucket of 2^`shift` values, and for rows that have changed for each of some parts of it: twice
+    /// the number of the bucket or, plus 1, of the part; the number of rows; the sum of their hashes; the least and
+    /// the greatest value of the key's first column. Rows outside of `where` are only looked at if they have changed.
     pub fn scan(&self, shift: u32) -> String {
         let passes = match &self.filter {
             Some(filter) => format!(" FILTER (WHERE ({}))", sql::closed(filter)),
             None => String::new(),
         };
-        let lead = format!("{}::pg_catalog.int8", self.lead.sql());
-        // Another order of the terms would compute the second one for each row.
         let only = match &self.filter {
             Some(filter) => format!(" WHERE ({}) OR {}", sql::closed(filter), self.is_changed),
             None => String::new(),
         };
+        let lead = format!("{}::pg_catalog.int8", self.lead.sql());
+        let part = shift.saturating_sub(PART_BITS).max(1);
         let select = format!(
-            "SELECT (({lead} >> {shift}) << 1) | CASE WHEN {} THEN '1'::pg_catalog.int8 ELSE '0' END, pg_catalog.count(*){passes}, \
-             COALESCE(pg_catalog.sum({}){passes}, 0), pg_catalog.min({lead}), pg_catalog.max({lead}) \
-             FROM {}{only} GROUP BY 1",
+            "SELECT CASE WHEN {} THEN (({lead} >> {part}) << 1) | '1'::pg_catalog.int8 ELSE ({lead} >> {shift}) << 1 END, \
+             pg_catalog.count(*){passes}, COALESCE(pg_catalog.sum({}){passes}, 0), pg_catalog.min({lead}), \
+             pg_catalog.max({lead}) FROM {}{only} GROUP BY 1",
             self.is_changed, self.hash, self.from
         );
         format!("COPY ({select}) TO STDOUT (FORMAT text)")

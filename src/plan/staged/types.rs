@@ -119,6 +119,8 @@ pub struct Changed {
     pub source: ChangedSide,
     /// The target's.
     pub target: ChangedSide,
+    /// About how many rows there are.
+    pub rows: u64,
     /// The number of buckets to aim at.
     pub buckets: u64,
 }

@@ -6,12 +6,11 @@ use std::cell::RefCell;
 use bytes::BytesMut;
 use futures_util::{StreamExt, pin_mut};
 
-use super::buckets::{self, Buckets, Ranges, Scanned};
+use super::buckets::{self, Buckets, Ranges, Scanned, Spread};
 use super::{Sessions, malformed};
 use crate::error::{Phase, Result};
 use crate::pg::session::Session;
 use crate::plan::copy::CopyPlan;
-use crate::plan::staged::changed_side::LeadRange;
 use crate::plan::staged::types::Changed;
 use crate::run::pipe::{Copied, Pace};
 
@@ -33,19 +32,20 @@ pub async fn copy(
         reader.run(Phase::CopyOut, NO_JIT)
     )?;
     let (of_source, of_target) = tokio::try_join!(
-        span(source, &changed.source.span),
-        span(reader, &changed.target.span)
+        spread(source, &changed.source.spread),
+        spread(reader, &changed.target.spread)
     )?;
-    let shift = buckets::shift(buckets::joined(of_source, of_target), changed.buckets);
-    let found = RefCell::new(Buckets::default());
+    let shift = buckets::shift(of_source, of_target, changed.rows, changed.buckets);
+    let found = RefCell::new(Buckets::new(shift));
     let scans = (changed.source.scan(shift), changed.target.scan(shift));
     tokio::try_join!(
         scan(source, plan, &scans.0, Scanned::Source, &found),
         scan(reader, plan, &scans.1, Scanned::Target, &found),
     )?;
     let found = found.into_inner();
+    let (source_rows, target_rows) = (found.source_rows, found.target_rows);
     let stream = &changed.stream;
-    let copied = match found.ranges(shift) {
+    let copied = match found.ranges() {
         Ranges::Only(ranges) if ranges.is_empty() => Copied::default(),
         Ranges::Only(ranges) => {
             let statements = (changed.source.rows(&ranges), changed.target.rows(&ranges));
@@ -58,18 +58,21 @@ pub async fn copy(
         }
     };
     Ok(Copied {
-        rows_counted: Some(found.source_rows),
-        rows_compared: Some(found.target_rows),
+        rows_counted: Some(source_rows),
+        rows_compared: Some(target_rows),
         ..copied
     })
 }
 
-/// Between which values the key's first column lies.
-async fn span(session: &Session, sql: &str) -> Result<Option<LeadRange>> {
+/// Where the values of the key's first column lie.
+async fn spread(session: &Session, sql: &str) -> Result<Spread> {
     let what = "the least and the greatest key";
     let row = session.one_row(Phase::CopyOut, what, sql, &[]).await?;
     let (low, high): (Option<i64>, Option<i64>) = (row.get(0)?, row.get(1)?);
-    Ok(low.zip(high))
+    Ok(Spread {
+        span: low.zip(high),
+        histogram: row.get::<Option<Vec<i64>>>(2)?.unwrap_or_default(),
+    })
 }
 
 async fn scan(
