@@ -13,7 +13,7 @@ use super::format::Format;
 use super::names::{idents, relation};
 use super::row_load::RowLoad;
 use super::run_handle::RunHandle;
-use super::{bug, wrong};
+use super::{bug, spoiled, wrong};
 use crate::config::spec::{
     FileSpec, JobSpec, Mode, OnError, RejectLimit, ServerPlace, TableSpec, Triggers,
 };
@@ -297,10 +297,4 @@ impl DataLoad {
         self.run.cancel();
         let _ = self.run.end().await;
     }
-}
-
-/// The load had an error before.
-pub(super) fn spoiled() -> Error {
-    let message = "the load had an error before and cannot be continued";
-    Error::new(ErrorKind::DataRejected, Phase::CopyIn, Side::Local, message)
 }

@@ -36,3 +36,9 @@ fn wrong(message: impl Into<String>) -> Error {
 fn bug(message: impl Into<String>) -> Error {
     Error::new(ErrorKind::Bug, Phase::Prepare, Side::Local, message)
 }
+
+/// The load had an error before.
+fn spoiled() -> Error {
+    let message = "the load had an error before and cannot be continued";
+    Error::new(ErrorKind::DataRejected, Phase::CopyIn, Side::Local, message)
+}

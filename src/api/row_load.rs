@@ -5,10 +5,9 @@ use std::time::{Duration, Instant};
 
 use futures_util::{Stream, StreamExt};
 
-use super::Column;
 use super::encode::{BLOCK_BYTES_MAX, Encoder, ToRow};
-use super::load::spoiled;
 use super::run_handle::RunHandle;
+use super::{Column, spoiled};
 use crate::error::Result;
 use crate::files::reader::feed::Feeder;
 use crate::report::RunReport;

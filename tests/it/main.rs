@@ -17,6 +17,7 @@ mod compare;
 mod conversions;
 mod daemon;
 mod dry_run;
+mod empty_target;
 mod errors;
 mod failover;
 mod faults;
