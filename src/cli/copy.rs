@@ -301,15 +301,8 @@ fn set_aside(wanted: &CopyArgs, job: &mut JobSpec) -> Result<(), String> {
 }
 
 fn mode_of(mode: &str) -> Result<Mode, String> {
-    let all = [
-        Mode::Append,
-        Mode::Truncate,
-        Mode::Swap,
-        Mode::Merge,
-        Mode::Upsert,
-    ];
-    let found = all.into_iter().find(|one| one.as_str() == mode);
-    found.ok_or_else(|| format!("`--mode {mode}` is none of append, truncate, swap, merge, upsert"))
+    Mode::named(mode)
+        .ok_or_else(|| format!("`--mode {mode}` is none of {}", Mode::NAMES.join(", ")))
 }
 
 fn format(wanted: Option<&str>, file: Option<&str>) -> Result<FileFormat, String> {

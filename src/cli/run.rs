@@ -10,7 +10,7 @@ use super::args::RunArgs;
 use super::out::{PlainTable, complain, print_json, print_text};
 use super::signals::InterruptWatch;
 use super::{Exit, chosen, exit_of, worse};
-use crate::config::spec::{Config, Mode};
+use crate::config::spec::Config;
 use crate::report::log::LogListener;
 use crate::report::{
     ChangedRow, ErrorReport, Event, Listener, Outcome, RunReport, RunTrigger, TableReport, progress,
@@ -120,7 +120,7 @@ fn print_summary(report: &RunReport) {
         return;
     }
     // Those that compare write only what differs.
-    let staged = report.tables.iter().any(|table| compares(table.mode));
+    let staged = report.tables.iter().any(|table| table.mode.compares());
     let mut table = if staged {
         let header = ["source", "target", "read", "inserted", "updated", "deleted"];
         PlainTable::new(header.into_iter().chain(["bytes", "format", "seconds"]))
@@ -162,10 +162,6 @@ fn print_summary(report: &RunReport) {
         ByteSize(report.bytes()),
         report.duration().as_secs_f64()
     ));
-}
-
-fn compares(mode: Mode) -> bool {
-    matches!(mode, Mode::Merge | Mode::Upsert)
 }
 
 /// `3 rows`, or `1 row inserted, 2 updated, 0 deleted of 1000 rows read`.

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::diagnostics::Diagnostics;
 use super::error::KeyPath;
 use super::raw::RawServer;
-use super::spec::{Compare, FormatChoice, JobSpec, Mode, TableSpec, Verify};
+use super::spec::{Compare, FormatChoice, JobSpec, TableSpec, Verify};
 use crate::files::layout::{Layout, format_of};
 
 /// Keys of a job, and of its tables, that mean nothing where the source is a directory.
@@ -83,7 +83,7 @@ pub(super) fn check(
             both(job, path, diagnostics);
         }
         (false, true) => {
-            if !matches!(job.mode, Mode::Truncate | Mode::Swap) {
+            if !job.mode.replaces_all_rows() {
                 let message = format!(
                     "`{}` needs a table: a file is written whole, by `truncate` or `swap`",
                     job.mode.as_str()

@@ -121,7 +121,7 @@ fn check_job_keys(raw: &RawJob, path: &KeyPath, diagnostics: &mut Diagnostics) {
         diagnostics.error(&compare, message);
     }
     let guard = path.child("guard");
-    if matches!(raw.mode, Some(Mode::Append | Mode::Upsert)) && diagnostics.is_set(&guard) {
+    if raw.mode.is_some_and(Mode::keeps_other_rows) && diagnostics.is_set(&guard) {
         let message = "has no effect in a mode that keeps the target's old rows";
         diagnostics.warn(&guard, message);
     }

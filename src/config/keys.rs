@@ -11,6 +11,7 @@ use toml::de::DeValue;
 use super::error::KeyPath;
 use super::kind::Kind::{self, Bool, Choice, Integer, Secret, Text, TextOrNumber, Texts};
 use super::kind::Misfit;
+use super::mode::Mode;
 use super::syntax::*;
 use crate::wording::nearest;
 
@@ -64,7 +65,7 @@ pub(super) const KEYS: &[ConfigKey] = &[
 
     key("jobs.<job>.source",  Text(&SERVER),   None, "the server that is read"),
     key("jobs.<job>.target",  Text(&SERVER),   None, "the server that is written"),
-    key("jobs.<job>.mode",    Choice(&["append", "truncate", "swap", "merge", "upsert"]), None, "what the target holds afterwards"),
+    key("jobs.<job>.mode",    Choice(&Mode::NAMES), None, "what the target holds afterwards"),
     key("jobs.<job>.tables",  Texts { each: &PATTERN, min: 1 }, None, "relations of the same name on both sides"),
     key("jobs.<job>.exclude", Texts { each: &PATTERN, min: 0 }, None, "relations that `tables` matches and that are not copied"),
 

@@ -25,6 +25,7 @@ mod layer;
 mod load;
 mod locate;
 mod merge;
+mod mode;
 mod not_yet;
 pub(crate) mod one_off;
 mod password;

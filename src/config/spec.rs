@@ -9,6 +9,7 @@ use secrecy::SecretString;
 mod table;
 
 pub use self::table::{FileInput, FileSpec, Scope, TableInput, TableSpec};
+pub use super::mode::Mode;
 pub use super::pattern::{PatternPart, TablePattern};
 use crate::files::layout::FileOptions;
 use crate::pg::ident::QualifiedName;
@@ -281,23 +282,6 @@ pub enum Missed {
     Skip,
 }
 
-/// What the target holds afterwards.
-#[non_exhaustive]
-#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Deserialize, serde::Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Mode {
-    /// Old rows and the source's rows.
-    Append,
-    /// Exactly the source's rows, by TRUNCATE and COPY.
-    Truncate,
-    /// Exactly the source's rows, by a shadow table.
-    Swap,
-    /// Exactly the source's rows, by their differences.
-    Merge,
-    /// The source's rows by key; others stay.
-    Upsert,
-}
-
 /// How `merge` and `upsert` find the rows that differ.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Deserialize, serde::Serialize)]
 #[serde(rename_all = "snake_case")]
@@ -397,17 +381,4 @@ pub enum RejectLimit {
     Rows(u64),
     /// This share of the rows that are read, 0 to 1.
     Share(f64),
-}
-
-impl Mode {
-    /// As the configuration writes it.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Mode::Append => "append",
-            Mode::Truncate => "truncate",
-            Mode::Swap => "swap",
-            Mode::Merge => "merge",
-            Mode::Upsert => "upsert",
-        }
-    }
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::diagnostics::Diagnostics;
 use super::error::KeyPath;
-use super::spec::{JobSpec, Mode, Scope, TablePattern};
+use super::spec::{JobSpec, Scope, TablePattern};
 use crate::pg::ident::QualifiedName;
 
 /// A job, and whether it removes rows that it did not write.
@@ -58,7 +58,7 @@ pub(super) fn check(jobs: &BTreeMap<String, JobSpec>, diagnostics: &mut Diagnost
                 .iter()
                 .map(|(_, job)| WritingJob {
                     job: &job.name,
-                    replaces: replaces(job.mode),
+                    replaces: !job.mode.keeps_other_rows(),
                 })
                 .collect();
             note(&mut pairs, &all, text, server);
@@ -86,12 +86,8 @@ fn writer<'j>(job: &'j JobSpec, name: &QualifiedName) -> WritingJob<'j> {
         .is_some_and(|table| table.scope == Scope::Where);
     WritingJob {
         job: &job.name,
-        replaces: replaces(job.mode) && !is_part,
+        replaces: !job.mode.keeps_other_rows() && !is_part,
     }
-}
-
-fn replaces(mode: Mode) -> bool {
-    matches!(mode, Mode::Truncate | Mode::Swap | Mode::Merge)
 }
 
 fn note<'j>(

@@ -188,7 +188,7 @@ pub fn mode(job: &JobSpec, target: &RelationDesc, refusals: &mut Vec<Refusal>) {
             ),
         );
     }
-    let counts = matches!(job.mode, Mode::Truncate | Mode::Swap) && job.guard.compares();
+    let counts = job.mode.replaces_all_rows() && job.guard.compares();
     if counts && !target.privileges.select {
         let message = "the role lacks SELECT, and the guard counts the rows that would be replaced";
         refusals.push(

@@ -145,7 +145,7 @@ fn is_table(target: &RelationDesc) -> bool {
 }
 
 fn check_job(job: &JobSpec, tables: &[Inspected], refusals: &mut Vec<Refusal>) {
-    if job.verify == Verify::Checksum && matches!(job.mode, Mode::Append | Mode::Upsert) {
+    if job.verify == Verify::Checksum && job.mode.keeps_other_rows() {
         let message = format!(
             "`verify = \"checksum\"` compares whole tables, and mode `{}` keeps rows that the source \
              does not have",

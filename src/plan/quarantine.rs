@@ -242,7 +242,7 @@ fn check_table(
         );
     }
     let constraints = inspected.constraints.clone().unwrap_or_default();
-    let is_direct = matches!(job.mode, Mode::Append | Mode::Truncate);
+    let is_direct = job.mode.loads_directly();
     if is_direct && !constraints.statement_triggers.is_empty() {
         refuse(
             format!(

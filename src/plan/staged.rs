@@ -76,7 +76,7 @@ pub fn plan(
     };
     let updates = updates(job, &parts);
     let writes = Writes {
-        deletes: job.mode == Mode::Merge,
+        deletes: job.mode.deletes(),
         updates: &updates,
         moves: target.kind == RelationKind::Partitioned && target.server_version < 150_000,
         fires: !target.triggers.is_empty(),
@@ -162,7 +162,7 @@ fn again(job: &JobSpec, parts: &Parts<'_>, full: &Staged) -> Staged {
 /// them.
 fn updates(job: &JobSpec, parts: &Parts<'_>) -> Vec<Ident> {
     let set = parts.settable();
-    if job.mode == Mode::Append || set.is_empty() {
+    if !job.mode.updates() || set.is_empty() {
         return Vec::new();
     }
     let generated = parts
@@ -178,8 +178,8 @@ fn privileges(job: &JobSpec, target: &RelationDesc, refusals: &mut Vec<Refusal>)
     let has = target.privileges;
     let needed = [
         ("SELECT", has.select, true),
-        ("UPDATE", has.update, job.mode != Mode::Append),
-        ("DELETE", has.delete, job.mode == Mode::Merge),
+        ("UPDATE", has.update, job.mode.updates()),
+        ("DELETE", has.delete, job.mode.deletes()),
     ];
     for (privilege, granted, needs) in needed {
         if needs && !granted {

@@ -86,6 +86,5 @@ pub enum What {
 
 /// Does the target hold what the mode promises?
 pub fn keeps_promise(mode: Mode, missing: u64, extra: u64, different: u64) -> bool {
-    let may_have_more = matches!(mode, Mode::Append | Mode::Upsert);
-    missing == 0 && different == 0 && (extra == 0 || may_have_more)
+    missing == 0 && different == 0 && (extra == 0 || mode.keeps_other_rows())
 }

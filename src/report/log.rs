@@ -4,7 +4,6 @@ use tracing::{debug, error, info, warn};
 use uuid::Uuid;
 
 use super::{Elsewhere, Event, Listener, Outcome, RunReport, TableReport};
-use crate::config::spec::Mode;
 
 /// Writes events to the log.
 pub struct LogListener;
@@ -46,7 +45,7 @@ impl Listener for LogListener {
 
 /// Rows that a mode changed which writes only what differs.
 fn changed(report: &RunReport, rows: fn(&TableReport) -> u64) -> Option<u64> {
-    let compares = |table: &TableReport| matches!(table.mode, Mode::Merge | Mode::Upsert);
+    let compares = |table: &TableReport| table.mode.compares();
     let any = report.tables.iter().any(compares);
     any.then(|| report.tables.iter().map(rows).sum())
 }

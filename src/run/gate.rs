@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::context::JobContext;
 use crate::catalog::desc::RelationDesc;
-use crate::config::spec::{GuardSpec, Mode, Verify};
+use crate::config::spec::{GuardSpec, Verify};
 use crate::error::{Error, ErrorKind, Phase, Result, Side};
 use crate::pg::ident::QualifiedName;
 use crate::pg::session::Session;
@@ -39,10 +39,6 @@ async fn count(target: &Session, table: &CopyPlan) -> Result<u64> {
     let sql = format!("SELECT pg_catalog.count(*) FROM {}", table.replaced_rows());
     let what = "the number of rows before the load";
     target.one_row(Phase::Gate, what, &sql, &[]).await?.count(0)
-}
-
-fn replaces_all(mode: Mode) -> bool {
-    matches!(mode, Mode::Truncate | Mode::Swap | Mode::Merge)
 }
 
 /// Refuses to publish if the counts of both sides differ, or if the guard refuses.
@@ -112,7 +108,7 @@ pub(super) fn check(
         let judged = match rows_before {
             Some(rows) => guard(&job.guard, rows, kept),
             None if !context.target.is_database() => enough(&job.guard, table.rows_read),
-            None if !replaces_all(job.mode) => Ok(()),
+            None if job.mode.keeps_other_rows() => Ok(()),
             None if job.guard.compares() => {
                 let message = "the rows that would be replaced were not counted".to_owned();
                 let hint = "see whether the role may SELECT on it".to_owned();

@@ -88,9 +88,9 @@ pub(super) async fn servers(
     )?;
     let (mut attachments, actions) = attached(target, job, &target_names).await?;
     let mut constraints = constraints(target, job, &target_names, &to).await?;
-    let empty = match job.mode {
-        Mode::Merge | Mode::Upsert => catalog::empty(target, &to).await?,
-        Mode::Append | Mode::Truncate | Mode::Swap => BTreeSet::new(),
+    let empty = match job.mode.compares() {
+        true => catalog::empty(target, &to).await?,
+        false => BTreeSet::new(),
     };
     let mut inspected = Vec::with_capacity(tables.len());
     for spec in tables {

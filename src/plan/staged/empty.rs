@@ -7,7 +7,7 @@ use super::parts::Parts;
 use super::source_key::SourceKey;
 use super::types::Staged;
 use crate::catalog::desc::{Inspected, RelationKind};
-use crate::config::spec::{JobSpec, Mode, OnError};
+use crate::config::spec::{JobSpec, OnError};
 use crate::pg::ident::QualifiedName;
 use crate::plan::copy::{CopyPlan, Load};
 use crate::plan::sql;
@@ -24,7 +24,7 @@ pub(super) fn may_load_directly(
 ) -> bool {
     let target = parts.target;
     inspected.target_is_empty
-        && matches!(job.mode, Mode::Merge | Mode::Upsert)
+        && job.mode.compares()
         && job.on_error == OnError::Abort
         && job.loaders() == 1
         && target.kind == RelationKind::Table

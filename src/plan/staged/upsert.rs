@@ -2,7 +2,7 @@
 
 use super::parts::{self, Gone, Parts};
 use crate::catalog::desc::RelationKind;
-use crate::config::spec::{JobSpec, Mode};
+use crate::config::spec::JobSpec;
 use crate::error::Side;
 use crate::plan::refusal::Refusal;
 
@@ -82,7 +82,7 @@ pub(super) fn plan(
             .hinted("use a unique constraint that is not deferrable, or mode `merge`"),
         );
     }
-    let updates = job.mode == Mode::Upsert;
+    let updates = job.mode.updates();
     let fixed = parts.fixed();
     if updates && !fixed.is_empty() {
         warnings.push(format!(
