@@ -116,6 +116,8 @@ fn a_connection_that_is_lost_while_staged_rows_are_applied_is_given_up(
 ) {
     let db = tables("lost");
     db.both("ALTER TABLE t ADD PRIMARY KEY (id)");
+    // An empty target would be loaded directly.
+    db.target.sql("INSERT INTO t VALUES (1, 'old')");
     let proxy = Proxy::start(db.target.cluster.port());
     let insert = Trigger::Text("INSERT INTO \"public\".\"t\"");
     let armed = proxy.arm(Rule::new(Way::ToServer, insert, Fault::Stall).on_connection(1));
