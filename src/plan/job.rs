@@ -99,6 +99,10 @@ pub fn job(
         .filter_map(|at| plans.get_mut(*at).and_then(Option::take))
         .collect();
     refusals.extend(effects::refusals(job, &with_effects(&tables)));
+    // Also of targets that are empty now and loaded directly: the warnings hold for later runs.
+    warnings.extend(effects::beyond(&with_effects(&tables), |table| {
+        kept(tables.iter().find(|plan| plan.target == *table)?)
+    }));
     let references: Vec<(QualifiedName, QualifiedName)> = references
         .iter()
         .map(|key| (targets[key.from].name.clone(), targets[key.to].name.clone()))
@@ -108,9 +112,6 @@ pub fn job(
     if !refusals.is_empty() {
         return Err(refusals);
     }
-    warnings.extend(effects::beyond(&with_effects(&tables), |table| {
-        kept(tables.iter().find(|plan| plan.target == *table)?)
-    }));
     Ok(JobPlan {
         transactions: modes::transactions(job, &tables, workers, circle),
         snapshot: Vec::new(),

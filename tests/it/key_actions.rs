@@ -123,6 +123,8 @@ fn merges_whose_keys_cannot_change_rows_compare_once() {
         "CREATE TABLE p (id int PRIMARY KEY, v int);
          CREATE TABLE c (id int PRIMARY KEY, p int REFERENCES p ON UPDATE CASCADE ON DELETE RESTRICT)",
     );
+    db.target
+        .sql("INSERT INTO p VALUES (1, 1); INSERT INTO c VALUES (1, 1)");
     let plan = job(&db, &all("merge", "")).run(&["plan", "j", "--sql"]);
     assert_eq!(plan.code, Some(0), "{plan}");
     assert!(plan.stdout.contains("DELETE FROM"), "{plan}");
