@@ -201,7 +201,11 @@ fn a_target_without_a_partition_is_a_warning_of_the_plan() {
     assert_eq!(plan.code, Some(0), "{plan}");
     assert!(plan.stdout.contains("it has no partition"), "{plan}");
     let outcome = job.run(&["run", "j", "--json"]);
-    assert_refused(&outcome, "data_rejected", &["does not fit the partitions"]);
+    assert_refused(
+        &outcome,
+        "data_rejected",
+        &["target `target`", "1 row without a partition"],
+    );
 }
 
 #[test]

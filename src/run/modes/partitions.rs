@@ -20,7 +20,7 @@ pub(in crate::run) async fn find(
 ) -> Result<()> {
     for table in tables {
         if let Some(found) = &table.partitions.on_source {
-            let checked = check_partitions(source, job, found).await;
+            let checked = check_partitions((source, target), job, found).await;
             checked.map_err(|error| error.on(&table.target))?;
         }
         make(source, target, table).await?;
@@ -30,12 +30,12 @@ pub(in crate::run) async fn find(
 
 /// Refuses rows for which the target has no partition.
 pub(super) async fn check_partitions(
-    target: &Session,
+    (reader, target): (&Session, &Session),
     job: &JobSpec,
     found: &Partitionless,
 ) -> Result<()> {
     let [rows] = counts(
-        target,
+        reader,
         "the number of rows without a partition",
         &found.count,
     )
@@ -57,7 +57,7 @@ pub(super) async fn check_partitions(
     if !job.log_values {
         return Err(error);
     }
-    let examples = target.query(Phase::Gate, &found.examples, &[]).await?;
+    let examples = reader.query(Phase::Gate, &found.examples, &[]).await?;
     let examples: Vec<String> = examples.iter().map(|row| row.get(0)).collect();
     Err(error.with_detail(format!("such as {}", examples.join(", "))))
 }

@@ -95,7 +95,7 @@ pub(in crate::run) async fn check_empty(target: &Session, tables: &[CopyPlan]) -
 async fn check_one(target: &Session, job: &JobSpec, staged: &Staged) -> Result<()> {
     target.run(Phase::Prepare, &staged.analyze).await?;
     if let Some(found) = &staged.partitionless {
-        partitions::check_partitions(target, job, found).await?;
+        partitions::check_partitions((target, target), job, found).await?;
     }
     if let Some(sql) = staged.surplus_rows() {
         let [surplus] = counts(target, "the numbers of rows and keys", sql).await?;

@@ -74,7 +74,7 @@ pub(super) fn shift(source: Spread, target: Spread, rows: u64, wanted: u64) -> u
     points.extend([low, high]);
     points.sort_unstable();
     let widths = || points.windows(2).map(|ends| ends[0].abs_diff(ends[1]));
-    let rows_between = rows / widths().len() as u64 + 1;
+    let rows_between = (rows / widths().len() as u64).saturating_add(1);
     let buckets = |shift: u32| -> u64 {
         let between = widths().map(|width| rows_between.min((width >> shift) + 1));
         between.fold(0, u64::saturating_add)
@@ -213,6 +213,8 @@ mod tests {
             span,
             histogram: histogram.to_vec(),
         };
+        // Nothing is known of a table that was never analyzed.
+        assert!(shift(side(), side(), u64::MAX, wanted) > 0);
         assert_eq!(
             shift(side(), Spread::default(), 1_000_000, wanted),
             expected
