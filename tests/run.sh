@@ -72,6 +72,7 @@ other_versions() {
 }
 
 need_everything
+has python3 || install_packages python3 python3 python3
 # Tests mostly wait for servers, so run twice as many as there are processors.
 export RUST_TEST_THREADS="${RUST_TEST_THREADS:-$(($(nproc) * 2))}"
 if [ "${1:-}" = --pg ]; then

@@ -216,8 +216,9 @@ fn few_changes_have_a_table_of_their_own_and_many_are_written_at_once() {
                 .value("SELECT md5(string_agg(t::text, ',' ORDER BY id)) FROM t WHERE id > 0"),
             same
         );
-        if every > 1 {
-            assert_eq!(locked("true") != before, is_at_once, "every {every}");
+        // Which way is taken where many rows differ depends on a random sample.
+        if !is_at_once {
+            assert_eq!(locked("true"), before, "every {every}");
         }
     }
 }

@@ -372,7 +372,7 @@ impl Parts<'_> {
 }
 
 /// Staged rows that are compared to see whether most of them differ.
-const SAMPLE_ROWS: u32 = 500;
+const SAMPLE_ROWS: u32 = 4000;
 
 /// A key's column with the collation of its index.
 fn key_sql(column: &KeyColumn) -> String {
