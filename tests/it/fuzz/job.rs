@@ -308,15 +308,10 @@ impl Job {
             .filter(|table| !table.is_plain())
             .map(JobTable::toml)
             .collect();
-        // A merge makes no views again: this coin decides whether it uses the mark of the last run.
-        let compare = match self.mode == "merge" && self.recreate_views {
-            true => "compare = \"changed\"\n",
-            false => "",
-        };
         format!(
             "[daemon]\nhistory = \"{}\"\n\n[jobs.j]\nsource = \"source\"\ntarget = \"target\"\nmode = \"{}\"\n\
              {tables}workers = {}\natomic = {}\nverify = \"{}\"\ntriggers = \"{}\"\nformat = \"{}\"\n\
-             {compare}sequences = {}\nrecreate_views = {}\nretry = {{ max = 0 }}\nlock_timeout = \"2s\"\n{guard}{}",
+             sequences = {}\nrecreate_views = {}\nretry = {{ max = 0 }}\nlock_timeout = \"2s\"\n{guard}{}",
             self.history,
             self.mode,
             self.workers,
