@@ -57,8 +57,10 @@ impl Case {
             let beside = beside::beside(dice, &source, &target);
             beside.filter(|_| wanted).map(Box::new)
         };
+        // What a mark is good for shows in the runs after the one that made it.
+        let marks = first.compare == "changed";
         let mut acts = vec![Act::Run(first, with(&mut dice))];
-        while acts.len() < 8 && dice.once_in(2) {
+        while acts.len() < 8 && (dice.once_in(2) || marks && dice.once_in(2)) {
             for _ in 0..dice.below(4) {
                 let place = dice.one_of(&[Place::Source, Place::Source, Place::Target]);
                 let schema = match place {
@@ -71,7 +73,7 @@ impl Case {
             }
             // The same job again, or another.
             let again = match &acts[0] {
-                Act::Run(job, _) if dice.once_in(2) => job.clone(),
+                Act::Run(job, _) if dice.once_in(2) || marks && !dice.once_in(4) => job.clone(),
                 _ => job::job(&mut dice, &source, &target),
             };
             let beside = with(&mut dice);

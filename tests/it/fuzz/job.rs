@@ -18,6 +18,8 @@ pub struct Job {
     pub sequences: bool,
     pub guarded: bool,
     pub recreate_views: bool,
+    /// How `merge` finds differences. Tables as small as these are never compared by their marks unless the job asks.
+    pub compare: &'static str,
     pub history: &'static str,
 }
 
@@ -94,15 +96,27 @@ pub fn job(dice: &mut Dice, source: &Schema, target: &Schema) -> Job {
     for at in (1..chosen.len()).rev() {
         chosen.swap(at, dice.index(at + 1));
     }
+    let compare = match mode {
+        "merge" => dice.one_of(&["auto", "changed", "changed", "full"]),
+        _ => "auto",
+    };
+    // Marks are of use to whole tables that are not under a condition.
+    let plain = compare == "changed" && !renamed && !dice.once_in(3);
     let tables = chosen
         .iter()
-        .filter_map(|name| entry(dice, mode, [source, target], name))
+        .filter_map(|name| match plain {
+            true => Some(JobTable::plain(name)),
+            false => entry(dice, mode, [source, target], name),
+        })
         .collect();
     Job {
         mode,
         wildcard,
         tables,
-        workers: if dice.once_in(4) { 3 } else { 1 },
+        workers: match dice.once_in(4) {
+            true if !plain => 3,
+            _ => 1,
+        },
         atomic: !dice.once_in(6),
         verify: match mode {
             "append" | "upsert" => dice.one_of(&["count", "count", "none"]),
@@ -113,7 +127,11 @@ pub fn job(dice: &mut Dice, source: &Schema, target: &Schema) -> Job {
         sequences: !dice.once_in(10),
         guarded: dice.once_in(6),
         recreate_views: dice.once_in(2),
-        history: dice.one_of(&["target", "off"]),
+        compare,
+        history: match compare {
+            "changed" => "target",
+            _ => dice.one_of(&["target", "off"]),
+        },
     }
 }
 
@@ -308,10 +326,14 @@ impl Job {
             .filter(|table| !table.is_plain())
             .map(JobTable::toml)
             .collect();
+        let compare = match self.compare {
+            "auto" => String::new(),
+            compare => format!("compare = \"{compare}\"\n"),
+        };
         format!(
             "[daemon]\nhistory = \"{}\"\n\n[jobs.j]\nsource = \"source\"\ntarget = \"target\"\nmode = \"{}\"\n\
              {tables}workers = {}\natomic = {}\nverify = \"{}\"\ntriggers = \"{}\"\nformat = \"{}\"\n\
-             sequences = {}\nrecreate_views = {}\nretry = {{ max = 0 }}\nlock_timeout = \"2s\"\n{guard}{}",
+             sequences = {}\nrecreate_views = {}\nretry = {{ max = 0 }}\nlock_timeout = \"2s\"\n{guard}{compare}{}",
             self.history,
             self.mode,
             self.workers,

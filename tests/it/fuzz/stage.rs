@@ -23,6 +23,8 @@ pub struct Ended {
     pub mode: &'static str,
     /// Why it did not commit: the kind of its error, and its words.
     pub refused: Option<(String, String)>,
+    /// How the differences of each table were found.
+    pub compared: Vec<String>,
 }
 
 /// What a case came to.
@@ -183,12 +185,25 @@ fn run(
         Ok(Ended {
             mode: wanted.mode,
             refused: (outcome.code != Some(0)).then(|| reason(&outcome)),
+            compared: compared(&outcome),
         })
     });
     Some(judged.map_err(|violation| Violation {
         what: format!("{}\nmeanwhile: {done:?}\n{outcome}", violation.what),
         ..violation
     }))
+}
+
+/// How differences were found, for each table of a run that compared.
+fn compared(outcome: &Outcome) -> Vec<String> {
+    let tables = outcome
+        .reports
+        .iter()
+        .flat_map(|report| report["tables"].as_array());
+    tables
+        .flatten()
+        .filter_map(|table| table["compare"].as_str().map(str::to_owned))
+        .collect()
 }
 
 /// The targets that hold their new rows, if the report is to be believed.

@@ -33,6 +33,7 @@ pub struct Tally {
     modes: BTreeMap<&'static str, Runs>,
     reasons: BTreeMap<String, u64>,
     not_made: BTreeMap<String, u64>,
+    compared: BTreeMap<String, u64>,
 }
 
 impl Tally {
@@ -60,6 +61,9 @@ impl Tally {
         for ended in &played.ended {
             let runs = self.modes.entry(ended.mode).or_default();
             runs.all += 1;
+            for way in &ended.compared {
+                *self.compared.entry(way.clone()).or_default() += 1;
+            }
             match &ended.refused {
                 None => runs.committed += 1,
                 Some((kind, words)) => {
@@ -108,6 +112,9 @@ impl std::iter::Sum for Tally {
             }
             for (reason, count) in tally.reasons {
                 *sum.reasons.entry(reason).or_default() += count;
+            }
+            for (way, count) in tally.compared {
+                *sum.compared.entry(way).or_default() += count;
             }
             for (message, count) in tally.not_made {
                 *sum.not_made.entry(message).or_default() += count;
@@ -172,6 +179,10 @@ impl fmt::Display for Tally {
         reasons.sort_by_key(|(_, count)| std::cmp::Reverse(**count));
         for (reason, count) in reasons {
             writeln!(f, "| {reason} | {count} |")?;
+        }
+        writeln!(f, "\n| compared by | tables |\n|---|---:|")?;
+        for (way, count) in &self.compared {
+            writeln!(f, "| {way} | {count} |")?;
         }
         if std::env::var_os("TABLEFERRY_FUZZ_DEBUG").is_some() {
             writeln!(f, "\nnot made:")?;
