@@ -153,7 +153,7 @@ clean_up() {
     exit "$status"
 }
 
-random_port() { awk -v seed="$(od -An -N4 -tu4 /dev/urandom)" 'BEGIN { srand(seed); print 20000 + int(rand() * 40000) }'; }
+random_port() { echo $((20000 + $(od -An -N2 -tu2 /dev/urandom) % 40000)); }
 
 # start_server source|target [SETTING…]: a server on 127.0.0.1 with the superuser postgres; sets SOURCE_PORT or TARGET_PORT.
 start_server() {

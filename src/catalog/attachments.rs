@@ -67,7 +67,7 @@ pub struct Attachments {
     /// Privileges on the table and its columns, in the order in which they were granted.
     pub grants: Vec<Grant>,
     /// Its live columns.
-    pub columns: Vec<Column>,
+    pub columns: Vec<AttachedColumn>,
     /// CHECK constraints, and since version 18 NOT NULL ones.
     pub checks: Vec<CheckOrNotNull>,
     /// Its own foreign keys.
@@ -151,7 +151,7 @@ pub struct Grant {
 
 /// A column and all that belongs to it alone.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
-pub struct Column {
+pub struct AttachedColumn {
     pub name: String,
     /// `numeric(12,2)`.
     #[serde(rename = "type")]

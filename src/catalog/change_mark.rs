@@ -78,24 +78,12 @@ pub struct Marking {
     pub columns: Vec<String>,
 }
 
-impl ChangeMark {
-    /// For the ledger.
-    pub fn to_text(&self) -> String {
-        serde_json::to_string(self).unwrap_or_default()
-    }
-
-    /// From the ledger; None for what another version wrote.
-    pub fn parse(text: &str) -> Option<Self> {
-        serde_json::from_str(text).ok()
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeMap;
 
     use super::*;
-    use crate::catalog::mark::{SourceHistory, SourcePosition};
+    use crate::catalog::mark::{SourceHistory, SourcePosition, parse};
     use rstest::rstest;
 
     fn present(leaves: &[(u32, &str)]) -> Present {
@@ -181,7 +169,7 @@ mod tests {
     #[test]
     fn a_mark_is_kept_as_text() {
         let kept = state().since.unwrap();
-        assert_eq!(ChangeMark::parse(&kept.to_text()), Some(kept));
-        assert_eq!(ChangeMark::parse("{}"), None);
+        assert_eq!(parse(&serde_json::to_string(&kept).unwrap()), Some(kept));
+        assert_eq!(parse::<ChangeMark>("{}"), None);
     }
 }

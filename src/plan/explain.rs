@@ -24,7 +24,7 @@ pub struct Explanation {
     /// Its tables, in the order of loading.
     pub tables: Vec<TableExplanation>,
     /// The statements, in order.
-    pub statements: Vec<Statement>,
+    pub statements: Vec<ExplainedStatement>,
     /// The locks that they take on relations.
     pub locks: Vec<Lock>,
     /// Warnings.
@@ -73,7 +73,7 @@ pub struct ColumnExplanation {
 
 /// A statement of the run.
 #[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct Statement {
+pub struct ExplainedStatement {
     /// The side.
     pub side: Side,
     /// The SQL.
@@ -134,7 +134,7 @@ fn compare_reason(plan: &CopyPlan) -> Option<String> {
 
 /// The statements in order. Steps that only read catalogs, apply the guard or write the ledger are shown as
 /// comments.
-fn statements(plan: &JobPlan, job: &JobSpec) -> Vec<Statement> {
+fn statements(plan: &JobPlan, job: &JobSpec) -> Vec<ExplainedStatement> {
     let mut list = Statements(Vec::new());
     for sql in &plan.snapshot {
         list.source(sql);
@@ -168,11 +168,11 @@ fn statements(plan: &JobPlan, job: &JobSpec) -> Vec<Statement> {
 /// Of partitions that are not known yet.
 const MAKES: &str = "-- makes partitions for keys that have none, like their neighbours, under SHARE UPDATE EXCLUSIVE";
 
-struct Statements(Vec<Statement>);
+struct Statements(Vec<ExplainedStatement>);
 
 impl Statements {
     fn on(&mut self, side: Side, sql: &str) {
-        self.0.push(Statement {
+        self.0.push(ExplainedStatement {
             side,
             sql: sql.to_owned(),
         });
@@ -229,28 +229,9 @@ impl Statements {
                 self.all(streams.map(|stream| stream.lock.as_str()));
             }
             Step::Make => self.make(tables, workers),
-            Step::FindPartitions => {
-                for table in tables {
-                    let counted = table.partitions.on_source.iter();
-                    counted.for_each(|found| self.source(&found.count));
-                    let missing = table.partitions.missing.iter();
-                    if missing.filter(|missing| missing.on_source).count() > 0 {
-                        self.source("-- finds keys without a partition on the target");
-                        self.target(MAKES);
-                    }
-                }
-            }
+            Step::FindPartitions => self.find_partitions(tables),
             Step::Copy => self.copy(tables, workers),
-            Step::Judge => {
-                let staged = listing::of(tables).flat_map(|(_, staged)| &staged.judge);
-                let statements: Vec<&str> = staged.map(String::as_str).collect();
-                if !statements.is_empty() {
-                    self.target(
-                        "-- again, as long as they reject rows; $1 is the run, $2 the job:",
-                    );
-                    self.all(statements);
-                }
-            }
+            Step::Judge => self.judge(tables),
             Step::NoteSnapshots => {
                 self.target("-- records which snapshots are older than the rows")
             }
@@ -263,14 +244,7 @@ impl Statements {
                 }
                 self.all(listing::key_checks(tables));
             }
-            Step::Apply => {
-                self.all(listing::changes(tables));
-                let again = listing::compared_again(tables);
-                if !again.is_empty() {
-                    self.target("-- again, as long as there are differences, for a few rounds:");
-                    self.all(again);
-                }
-            }
+            Step::Apply => self.apply(tables),
             Step::BuildIndexes => {
                 let shadows = swap::shadows(tables).flat_map(|(_, shadow)| &shadow.indexes);
                 self.all(shadows.flatten().map(String::as_str));
@@ -278,23 +252,55 @@ impl Statements {
             Step::CompareChecksums => self.checksums(tables),
             Step::Record => self.target("-- writes the run's record"),
             Step::WaitForSnapshots => self.target("-- waits until these snapshots have ended"),
-            Step::ReplaceTargets => {
-                self.target("-- in attempts with a budget of time for all locks together:");
-                let publish = swap::publish_sql(tables);
-                if !publish.keys.is_empty() {
-                    self.target(
-                        "-- only if the tables of the foreign keys are larger than 2 MiB together:",
-                    );
-                    self.all(publish.lock_referenced.iter().map(|(_, sql)| sql.as_str()));
-                    self.all(publish.keys.iter().map(String::as_str));
-                    self.target("-- in any case:");
-                }
-                self.all(publish.lock.iter().map(|(_, sql)| sql.as_str()));
-                let early = publish.keys_early.iter();
-                let statements = early.chain(&publish.swap).chain(&publish.keys_late);
-                self.all(statements.map(String::as_str));
+            Step::ReplaceTargets => self.replace_targets(tables),
+        }
+    }
+
+    fn find_partitions(&mut self, tables: &[CopyPlan]) {
+        for table in tables {
+            let counted = table.partitions.on_source.iter();
+            counted.for_each(|found| self.source(&found.count));
+            let missing = table.partitions.missing.iter();
+            if missing.filter(|missing| missing.on_source).count() > 0 {
+                self.source("-- finds keys without a partition on the target");
+                self.target(MAKES);
             }
         }
+    }
+
+    fn judge(&mut self, tables: &[CopyPlan]) {
+        let staged = listing::of(tables).flat_map(|(_, staged)| &staged.judge);
+        let statements: Vec<&str> = staged.map(String::as_str).collect();
+        if !statements.is_empty() {
+            self.target("-- again, as long as they reject rows; $1 is the run, $2 the job:");
+            self.all(statements);
+        }
+    }
+
+    fn apply(&mut self, tables: &[CopyPlan]) {
+        self.all(listing::changes(tables));
+        let again = listing::compared_again(tables);
+        if !again.is_empty() {
+            self.target("-- again, as long as there are differences, for a few rounds:");
+            self.all(again);
+        }
+    }
+
+    fn replace_targets(&mut self, tables: &[CopyPlan]) {
+        self.target("-- in attempts with a budget of time for all locks together:");
+        let publish = swap::publish_sql(tables);
+        if !publish.keys.is_empty() {
+            self.target(
+                "-- only if the tables of the foreign keys are larger than 2 MiB together:",
+            );
+            self.all(publish.lock_referenced.iter().map(|(_, sql)| sql.as_str()));
+            self.all(publish.keys.iter().map(String::as_str));
+            self.target("-- in any case:");
+        }
+        self.all(publish.lock.iter().map(|(_, sql)| sql.as_str()));
+        let early = publish.keys_early.iter();
+        let statements = early.chain(&publish.swap).chain(&publish.keys_late);
+        self.all(statements.map(String::as_str));
     }
 
     /// With several workers, each creates the shadows that it loads whole.

@@ -15,6 +15,7 @@ use uuid::Uuid;
 
 use crate::config::spec::Mode;
 use crate::error::{Error, ErrorKind, Phase, Side};
+use crate::pg::ident::QualifiedName;
 
 /// Something that happened in a run.
 #[derive(Clone, Debug)]
@@ -228,6 +229,19 @@ pub struct TableReport {
     /// not known.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub committed: Option<bool>,
+}
+
+impl TableReport {
+    /// The report of this target.
+    pub(crate) fn of<'a>(reports: &'a [Self], target: &QualifiedName) -> Option<&'a Self> {
+        let name = target.to_string();
+        reports.iter().find(|report| report.target == name)
+    }
+
+    /// The table was compared with the source, and no row was written.
+    pub(crate) fn is_unchanged(&self) -> bool {
+        self.compare.is_some() && self.rows_inserted + self.rows_updated + self.rows_deleted == 0
+    }
 }
 
 /// A row that a run would write.

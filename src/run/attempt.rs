@@ -18,7 +18,7 @@ use super::steps;
 use super::transaction::{PlannedRelations, TransactionContext};
 use super::{advisory_lock, ledger, leftovers, preflight};
 use crate::error::{Error, ErrorKind, Phase, Result, Side};
-use crate::plan::copy::{CopyPlan, JobPlan};
+use crate::plan::copy::JobPlan;
 use crate::plan::step::{Publish, Transaction};
 use crate::plan::{self, ctid_ranges, swap};
 use crate::report::{Elsewhere, Event, TableReport};
@@ -282,7 +282,8 @@ async fn after(
         for statement in &transaction.after {
             // Statistics of rows that were compared and left as they are stay true.
             let table = statement.table.and_then(|at| plan.tables.get(at));
-            if table.is_some_and(|table| is_unchanged(table, reports)) {
+            let report = table.and_then(|table| TableReport::of(reports, &table.target));
+            if report.is_some_and(TableReport::is_unchanged) {
                 continue;
             }
             steps::execute(target, plan, statement).await?;
@@ -344,14 +345,4 @@ fn useful_workers(plan: &JobPlan, transaction: &Transaction) -> usize {
     let ranges = ctid_ranges::queue(tables, plan.workers).len();
     let wanted = ranges.max(indexes.sum()).max(1);
     usize::try_from(plan.workers).map_or(wanted, |workers| workers.min(wanted))
-}
-
-/// The table was compared with the source, and no row was written.
-fn is_unchanged(table: &CopyPlan, reports: &[TableReport]) -> bool {
-    let name = table.target.to_string();
-    let report = reports.iter().find(|report| report.target == name);
-    report.is_some_and(|report| {
-        report.compare.is_some()
-            && report.rows_inserted + report.rows_updated + report.rows_deleted == 0
-    })
 }

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use super::transaction::PlannedRelations;
 use super::{JobContext, RunContext, ledger, watermark};
 use crate::catalog::change_mark::{ChangeMark, ChangeState};
-use crate::catalog::mark::Mark;
+use crate::catalog::mark::{Mark, parse};
 use crate::catalog::present;
 use crate::config::spec::History;
 use crate::error::{Error, ErrorKind, Phase, Result, Side};
@@ -48,7 +48,7 @@ pub(super) async fn resume(
         let since = match marks.get(&entry.spec.target.to_string()) {
             _ if context.full => Err("`--full` compares all rows".to_owned()),
             None => Err("no run has recorded what it saw yet".to_owned()),
-            Some(text) => ChangeMark::parse(text).ok_or_else(|| {
+            Some(text) => parse(text).ok_or_else(|| {
                 "the last run was by another release, whose record cannot be used".to_owned()
             }),
         };
@@ -126,15 +126,9 @@ pub(super) async fn record(
             target: mark.clone(),
             transaction,
         };
-        let job = &run.context.job.name;
-        ledger::record_mark(
-            target,
-            run.context.run_id,
-            job,
-            &table.target,
-            &mark.to_text(),
-        )
-        .await?;
+        let (run_id, job) = (run.context.run_id, &run.context.job.name);
+        let known = ledger::NextRun::Mark(&mark);
+        ledger::record_for_next_run(target, run_id, job, &table.target, known).await?;
     }
     Ok(())
 }

@@ -3,7 +3,7 @@
 use super::run_progress::WatermarkReached;
 use super::{JobContext, ledger};
 use crate::catalog::desc::ColumnDesc;
-use crate::catalog::mark::{Mark, WatermarkState};
+use crate::catalog::mark::{Mark, WatermarkState, parse};
 use crate::catalog::present;
 use crate::error::{Phase, Result};
 use crate::pg::session::Session;
@@ -37,7 +37,7 @@ pub(super) async fn resume(
             true => ledger::watermark(target, &context.job.name, relation).await?,
             false => None,
         };
-        let since = text.as_deref().and_then(Mark::parse);
+        let since = text.as_deref().and_then(parse);
         if text.is_some() && since.is_none() {
             let why = "the last run was by an older release, whose watermark cannot be used";
             context.tell(Event::Warned(starts_over(relation, why)));
@@ -96,8 +96,9 @@ pub(super) async fn record(
     reached: &[WatermarkReached],
 ) -> Result<()> {
     for WatermarkReached { relation, mark } in reached {
-        let (job, value) = (&context.job.name, mark.to_text());
-        ledger::record_watermark(target, context.run_id, job, relation, &value).await?;
+        let (run_id, job) = (context.run_id, &context.job.name);
+        let known = ledger::NextRun::Watermark(mark);
+        ledger::record_for_next_run(target, run_id, job, relation, known).await?;
     }
     Ok(())
 }

@@ -124,13 +124,13 @@ async fn accept(
 }
 
 /// A client that has sent its request.
-struct Client {
+struct ControlClient {
     request: ControlRequest,
     input: Take<OwnedReadHalf>,
     output: OwnedWriteHalf,
 }
 
-async fn hear(stream: UnixStream) -> io::Result<Client> {
+async fn hear(stream: UnixStream) -> io::Result<ControlClient> {
     let peer = stream.peer_cred()?.uid();
     let own = nix::unistd::geteuid().as_raw();
     if peer != own && peer != 0 {
@@ -143,15 +143,15 @@ async fn hear(stream: UnixStream) -> io::Result<Client> {
     let limit = u64::try_from(LINE_BYTES_MAX).unwrap_or(u64::MAX);
     let mut reader = BufReader::new(read.take(limit));
     tokio::time::timeout(CLIENT_WAIT, reader.read_line(&mut line)).await??;
-    Ok(Client {
+    Ok(ControlClient {
         request: serde_json::from_str(&line).map_err(io::Error::other)?,
         input: reader.into_inner(),
         output,
     })
 }
 
-async fn answer(client: Client, asked: mpsc::Sender<PendingRequest>) -> io::Result<()> {
-    let Client {
+async fn answer(client: ControlClient, asked: mpsc::Sender<PendingRequest>) -> io::Result<()> {
+    let ControlClient {
         request,
         mut input,
         mut output,

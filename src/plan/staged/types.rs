@@ -55,6 +55,11 @@ impl Staged {
     pub fn surplus_rows(&self) -> Option<&String> {
         self.repeated_keys.as_ref()?.surplus.as_ref()
     }
+
+    /// Both sides are equal if so many rows were staged.
+    pub fn is_equal(&self, rows_staged: u64) -> bool {
+        self.equal_if_empty && rows_staged == 0
+    }
 }
 
 /// How the rows that differ are found.

@@ -62,7 +62,7 @@ fn sorted(grants: &[Grant]) -> Vec<Grant> {
     grants
 }
 
-fn columns(of: &Attachments) -> Vec<crate::catalog::attachments::Column> {
+fn columns(of: &Attachments) -> Vec<crate::catalog::attachments::AttachedColumn> {
     let mut columns = of.columns.clone();
     for sequence in columns
         .iter_mut()

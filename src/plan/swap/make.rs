@@ -1,7 +1,7 @@
 //! The statements that create the new table before it is loaded.
 
 use super::{Names, literal, option, quoted};
-use crate::catalog::attachments::{AttachedTrigger, Attachments, Column, IdentitySequence};
+use crate::catalog::attachments::{AttachedColumn, AttachedTrigger, Attachments, IdentitySequence};
 use crate::pg::ident::QualifiedName;
 
 /// Otherwise, `default_tablespace` of a role or database would apply to objects without TABLESPACE.
@@ -110,7 +110,7 @@ fn create(shadow: &str, old: &Attachments, server_version: u32) -> String {
     sql
 }
 
-fn column_definition(column: &Column, named_not_null: bool) -> String {
+fn column_definition(column: &AttachedColumn, named_not_null: bool) -> String {
     let mut sql = format!("{} {}", quoted(&column.name), column.type_text);
     if let Some(collation) = &column.collation {
         sql.push_str(&format!(" COLLATE {collation}"));
@@ -129,7 +129,7 @@ fn column_definition(column: &Column, named_not_null: bool) -> String {
     sql
 }
 
-fn column_settings(shadow: &str, column: &Column) -> Vec<String> {
+fn column_settings(shadow: &str, column: &AttachedColumn) -> Vec<String> {
     let alter = |what: String| {
         format!(
             "ALTER TABLE {shadow} ALTER COLUMN {} {what}",
@@ -166,7 +166,7 @@ fn column_settings(shadow: &str, column: &Column) -> Vec<String> {
 fn identity(
     names: &Names,
     number: usize,
-    column: &Column,
+    column: &AttachedColumn,
     sequence: &IdentitySequence,
 ) -> Vec<String> {
     let passing = names.part(&sequence.schema, 's', number);

@@ -39,7 +39,7 @@ pub use history::history;
 pub(super) use rejected::{Quarantined, Rejection};
 pub use run_record::RunRecord;
 pub use writes::JobDue;
-pub(super) use writes::{marks, record_mark, record_watermark, watermark};
+pub(super) use writes::{NextRun, marks, record_for_next_run, watermark};
 
 /// How long recording the end of a failed run may take.
 const ENDED_WAIT: Duration = Duration::from_secs(5);

@@ -9,6 +9,8 @@ use uuid::Uuid;
 use super::ddl::unusable;
 use super::run_record::{RunRecord, TableRecord};
 use super::{ask, ask_if_any};
+use crate::catalog::change_mark::ChangeMark;
+use crate::catalog::mark::Mark;
 use crate::error::{Error, ErrorKind, Phase, Result};
 use crate::pg::ident::QualifiedName;
 use crate::pg::param::Param;
@@ -120,30 +122,6 @@ pub(in crate::run) async fn watermark(
     .transpose()
 }
 
-/// Records the watermark of `relation`. Must be called in the transaction that publishes the rows, before
-/// `ledger::record_transaction`.
-pub(in crate::run) async fn record_watermark(
-    target: &Session,
-    run_id: Uuid,
-    job: &str,
-    relation: &QualifiedName,
-    value: &str,
-) -> Result<()> {
-    let sql = "INSERT INTO tableferry.watermark (job, target, value, run_id) \
-               VALUES ($1, $2, $3, $4::pg_catalog.text::pg_catalog.uuid) \
-               ON CONFLICT (job, target) DO UPDATE SET value = EXCLUDED.value, \
-                   run_id = EXCLUDED.run_id, recorded_at = EXCLUDED.recorded_at";
-    let (relation, run_id) = (relation.to_string(), run_id.to_string());
-    let written = ask(
-        target,
-        Phase::Publish,
-        sql,
-        &[&job, &relation, &value, &run_id],
-    )
-    .await;
-    written.map(drop)
-}
-
 /// The marks of the job's targets, by their names, for `run/changes.rs`.
 pub(in crate::run) async fn marks(target: &Session, job: &str) -> Result<BTreeMap<String, String>> {
     let sql = "SELECT target, mark FROM tableferry.mark WHERE job = $1";
@@ -151,23 +129,35 @@ pub(in crate::run) async fn marks(target: &Session, job: &str) -> Result<BTreeMa
     Ok(rows.iter().map(|row| (row.get(0), row.get(1))).collect())
 }
 
-/// Records the mark of `relation`, in the transaction that publishes its rows.
-pub(in crate::run) async fn record_mark(
+/// What the next run must know of a table.
+pub(in crate::run) enum NextRun<'a> {
+    Watermark(&'a Mark),
+    Mark(&'a ChangeMark),
+}
+
+/// Records what the next run must know of `relation`. Must be called in the transaction that publishes the rows,
+/// before `ledger::record_transaction`.
+pub(in crate::run) async fn record_for_next_run(
     target: &Session,
     run_id: Uuid,
     job: &str,
     relation: &QualifiedName,
-    mark: &str,
+    known: NextRun<'_>,
 ) -> Result<()> {
-    let sql = "INSERT INTO tableferry.mark (job, target, mark, run_id) \
-               VALUES ($1, $2, $3, $4::pg_catalog.text::pg_catalog.uuid) \
-               ON CONFLICT (job, target) DO UPDATE SET mark = EXCLUDED.mark, \
-                   run_id = EXCLUDED.run_id, recorded_at = EXCLUDED.recorded_at";
+    let (table, column, value) = match known {
+        NextRun::Watermark(mark) => ("watermark", "value", json(mark)?),
+        NextRun::Mark(mark) => ("mark", "mark", json(mark)?),
+    };
+    let sql = format!(
+        "INSERT INTO tableferry.{table} (job, target, {column}, run_id) \
+         VALUES ($1, $2, $3, $4::pg_catalog.text::pg_catalog.uuid) \
+         ON CONFLICT (job, target) DO UPDATE SET {column} = EXCLUDED.{column}, \
+             run_id = EXCLUDED.run_id, recorded_at = EXCLUDED.recorded_at"
+    );
     let (relation, run_id) = (relation.to_string(), run_id.to_string());
-    let parameters: [&dyn Param; 4] = [&job, &relation, &mark, &run_id];
-    ask(target, Phase::Publish, sql, &parameters)
-        .await
-        .map(drop)
+    let parameters: [&dyn Param; 4] = [&job, &relation, &value, &run_id];
+    let written = ask(target, Phase::Publish, &sql, &parameters).await;
+    written.map(drop)
 }
 
 /// When a job is due next, for `job_status`.

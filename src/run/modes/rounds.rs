@@ -47,7 +47,7 @@ pub(in crate::run) async fn apply(
     let rounds_max = tables.len() + ROUNDS_MORE_MAX;
     let may_differ = |at: &usize| {
         let Loaded { staged, report, .. } = &tables[*at];
-        !(staged.equal_if_empty && report.rows_written == 0)
+        !staged.is_equal(report.rows_written)
     };
     let may_differ = (0..tables.len()).filter(may_differ).collect();
     let mut wrong = compare(target, tables, may_differ).await?;

@@ -20,7 +20,8 @@ pub(in crate::run) async fn check(
     reports: &[TableReport],
 ) -> Result<()> {
     for (table, staged) in listing::of(tables) {
-        if is_equal(table, staged, reports) {
+        let report = TableReport::of(reports, &table.target);
+        if report.is_some_and(|report| staged.is_equal(report.rows_written)) {
             continue;
         }
         partitions::make(target, target, table).await?;
@@ -28,13 +29,6 @@ pub(in crate::run) async fn check(
         checked.map_err(|error| error.on(&table.target))?;
     }
     Ok(())
-}
-
-/// The table's staging table is empty, and that means that both sides are equal.
-fn is_equal(table: &CopyPlan, staged: &Staged, reports: &[TableReport]) -> bool {
-    let name = table.target.to_string();
-    let report = reports.iter().find(|report| report.target == name);
-    staged.equal_if_empty && report.is_some_and(|report| report.rows_written == 0)
 }
 
 /// Moves staged rows that the target would reject to `tableferry.rejected`, until there are none.
