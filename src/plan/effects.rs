@@ -11,6 +11,7 @@
 //! | the same on tables outside the job | a warning of the plan: the target's owner declared the action |
 //! | the same on rows of the job's tables that the job leaves alone: outside of `where` with `scope = "where"`, or not found on the source by `upsert` | a warning of the plan: see [`beyond`] |
 //! | triggers and rules that fire for a changed table, or for one that foreign keys change | all tables are compared again at the end; a difference is an error, unless `verify = "none"` |
+//! | the same, with `atomic = false`, on a table published before | any write to it is an error (`run/modes/published.rs`) |
 //! | another session deletes or updates a row that the run was about to delete or update | fewer rows are changed than were found: the table is compared again |
 //! | another session writes a row that the run does not write, or inserts one | nothing, as if it committed after the run. The next run corrects it |
 //! | with `atomic = false`, foreign keys that change a table published before | refused: see [`refusals`] |

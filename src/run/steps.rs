@@ -100,7 +100,10 @@ async fn carry_out_step(
         Step::EndSnapshot => end_snapshot(sides, current).await,
         Step::Gate => gate::check(&run.context, &results.before, reports),
         Step::CheckKeys => modes::staging::check(target()?, job, tables, reports).await,
-        Step::Apply => modes::rounds::apply(target()?, &run.context, tables, reports).await,
+        Step::Apply => {
+            let published = current.published();
+            modes::rounds::apply(target()?, &run.context, tables, published, reports).await
+        }
         Step::BuildIndexes => modes::swap::index(target()?, sides.pool.targets(), tables).await,
         Step::CompareChecksums => {
             let source = sides.ends.source()?.session()?;

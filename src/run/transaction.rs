@@ -32,4 +32,10 @@ impl<'a> TransactionContext<'a> {
     pub fn tables(&self) -> &'a [CopyPlan] {
         self.plan.tables_of(self.transaction)
     }
+
+    /// The tables that earlier transactions of the run have published.
+    pub fn published(&self) -> &'a [CopyPlan] {
+        let earlier = self.plan.tables.get(..self.transaction.tables.start);
+        earlier.unwrap_or_default()
+    }
 }

@@ -102,6 +102,52 @@ fn not_every_empty_target_is_loaded_directly(
     assert_eq!(db.target.count("t"), 1);
 }
 
+/// Nothing is compared after a direct load: not where triggers or foreign keys of another table of the job may change
+/// the rows.
+#[rstest]
+#[case::a_trigger(
+    "CREATE FUNCTION f() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN UPDATE public.t SET v = 0; RETURN NULL; END';
+     CREATE TRIGGER tr AFTER DELETE ON z FOR EACH STATEMENT EXECUTE FUNCTION f();",
+    Some("data_rejected")
+)]
+#[case::a_foreign_key(
+    "ALTER TABLE t ADD FOREIGN KEY (v) REFERENCES z ON DELETE SET NULL DEFERRABLE INITIALLY DEFERRED;",
+    None
+)]
+fn a_target_that_another_table_may_change_is_not_loaded_directly(
+    #[case] target: &str,
+    #[case] kind: Option<&str>,
+    #[values("true", "false")] atomic: &str,
+) {
+    let db = databases("empty_changed");
+    db.both("CREATE TABLE t (id int PRIMARY KEY, v int); CREATE TABLE z (id int PRIMARY KEY)");
+    db.source
+        .sql("INSERT INTO t VALUES (1, 5), (2, 6); INSERT INTO z VALUES (5), (6)");
+    db.target.sql("INSERT INTO z VALUES (5), (7)");
+    db.target.sql(target);
+    let more = format!("{ANY_SIZE}atomic = {atomic}\ncompare = 'full'\n");
+    let before = db.target.rows("SELECT * FROM z ORDER BY 1");
+
+    let outcome = run(&db, &all_of_public("merge", &more));
+
+    match kind {
+        None => {
+            assert_committed(&outcome);
+            db.assert_same("t");
+            db.assert_same("z");
+        }
+        Some(kind) => {
+            assert_eq!(outcome.code, Some(1), "{outcome}");
+            assert_eq!(outcome.report()["error"]["kind"], kind, "{outcome}");
+            match atomic {
+                "true" => assert!(db.target.rows("SELECT * FROM t").is_empty(), "{outcome}"),
+                _ => db.assert_same("t"),
+            }
+            assert_eq!(db.target.rows("SELECT * FROM z ORDER BY 1"), before);
+        }
+    }
+}
+
 /// Another session fills the table between the plan and the lock.
 #[test]
 fn a_target_that_is_no_longer_empty_is_planned_again() {

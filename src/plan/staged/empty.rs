@@ -35,20 +35,42 @@ pub(super) fn may_load_directly(
 }
 
 /// Decides which tables are loaded directly: those that may be, if all tables of the job that they refer to are
-/// loaded before them in the same way. `references` are pairs of a table and one that it refers to.
+/// loaded before them in the same way, and if no table that is staged may change their rows: after a direct load
+/// nothing is compared. `references` are pairs of a table and one that it refers to.
 pub(in crate::plan) fn choose(
     tables: &mut [CopyPlan],
     references: &[(QualifiedName, QualifiedName)],
 ) {
-    let mut direct: Vec<QualifiedName> = Vec::new();
+    let staged = |table: &CopyPlan| match &table.load {
+        Load::Staged(staged) => Some((table.target.clone(), staged.clone())),
+        Load::Direct | Load::Shadow(_) | Load::File(_) => None,
+    };
+    let all: Vec<(QualifiedName, Box<Staged>)> = tables.iter().filter_map(staged).collect();
+    let candidates = all.iter().filter(|(_, staged)| staged.may_load_directly);
+    let mut direct: Vec<&QualifiedName> = candidates.map(|(table, _)| table).collect();
+    loop {
+        let is_loaded_before = |at: usize, to: &QualifiedName| direct[..at].contains(&to);
+        let is_kept = |(at, table): &(usize, &&QualifiedName)| {
+            let mut referenced = references.iter().filter(|(from, _)| from == **table);
+            let mut others = all.iter().filter(|(other, _)| !direct.contains(&other));
+            referenced.all(|(_, to)| to == **table || is_loaded_before(*at, to))
+                && !others.any(|(_, other)| other.effects.may_change(table))
+        };
+        let kept: Vec<&QualifiedName> = (0..)
+            .zip(&direct)
+            .filter(is_kept)
+            .map(|(_, t)| *t)
+            .collect();
+        if kept.len() == direct.len() {
+            break;
+        }
+        direct = kept;
+    }
     for table in tables {
-        let may = matches!(&table.load, Load::Staged(staged) if staged.may_load_directly);
-        let mut referenced = references.iter().filter(|(from, _)| *from == table.target);
-        if may && referenced.all(|(_, to)| *to == table.target || direct.contains(to)) {
+        if direct.contains(&&table.target) {
             table.copy_in = sql::copy_in(&table.target, &table.columns, &table.format);
             table.load = Load::Direct;
             table.must_be_empty = true;
-            direct.push(table.target.clone());
         }
     }
 }

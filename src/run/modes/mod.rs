@@ -4,6 +4,7 @@
 mod locks;
 mod merge;
 pub(super) mod partitions;
+mod published;
 pub(super) mod rounds;
 mod row_counts;
 pub(super) mod snapshot_wait;

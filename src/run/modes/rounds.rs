@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
 
+use super::published;
 use super::row_counts::{Differing, RowsWritten, Shortage};
 use super::{merge, upsert};
 use crate::config::spec::Verify;
@@ -32,7 +33,7 @@ struct Loaded<'a> {
 }
 
 /// Writes the differences to the target and counts the written rows in `reports`, which are in the order of
-/// the plan's tables.
+/// the plan's tables. Earlier transactions of the run have published `published`.
 ///
 /// *Errors:* `DataRejected` if triggers or rules keep the target from becoming equal to the source,
 /// `Conflict` if other sessions do.
@@ -40,9 +41,10 @@ pub(in crate::run) async fn apply(
     target: &Session,
     context: &JobContext,
     tables: &[CopyPlan],
+    published: &[CopyPlan],
     reports: &mut [TableReport],
 ) -> Result<()> {
-    let job = &context.job;
+    let (job, planned) = (&context.job, tables);
     let tables: &mut [Loaded<'_>] = &mut loaded(tables, reports);
     let rounds_max = tables.len() + ROUNDS_MORE_MAX;
     let may_differ = |at: &usize| {
@@ -98,7 +100,7 @@ pub(in crate::run) async fn apply(
     let wrong = compare(target, tables, (0..tables.len()).collect()).await?;
     match wrong.first_key_value() {
         Some((at, found)) => Err(differs(target, &tables[*at], *found, true)),
-        None => Ok(()),
+        None => published::check_untouched(target, planned, published).await,
     }
 }
 
