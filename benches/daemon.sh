@@ -6,8 +6,8 @@
 #   sh benches/daemon.sh [BINARY]       JOBS=10000 IDLE_SECONDS=30 can be set
 set -eu
 cd "$(dirname "$0")/.."
-# shellcheck source=deploy/lib.sh
-. deploy/lib.sh
+# shellcheck source=benches/lib.sh
+. benches/lib.sh
 
 has python3 || install_packages python3 python3 python3
 binary=${1:-}

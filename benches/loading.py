@@ -58,7 +58,7 @@ WAYS = {
     "copy_text": "COPY, text",
     "copy_binary": "COPY, binary",
 }
-CLIENTS = {"rust": "Rust (COPY: tableferry)", "python": "Python (psycopg)"}
+CLIENTS = {"rust": "Rust", "python": "psycopg"}
 
 
 def summary(path):
@@ -81,45 +81,24 @@ def table(measured, count, of):
         print(f"| {name} | {cells} |")
 
 
-def plot(measured, count, of):
+def draw(measured, count, of):
     """Bars of rows a second, on a logarithmic scale, as SVG."""
-    import math
+    import plot
 
-    rates = {key: count / wall for key, (wall, _) in measured.items()}
-    low, high = 3, math.ceil(math.log10(max(rates.values())))
-    left, width, bar = 250, 470, 16
-    x = lambda rate: left + width * max(math.log10(rate) - low, 0.01) / (high - low)
-    height = 64 + len(WAYS) * (2 * bar + 14) + 30
-    out = [
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 800 {height}" font-family="sans-serif" font-size="13">',
-        '<rect width="100%" height="100%" fill="white"/>',
-        f'<text x="12" y="22" font-size="15">Loading {count:,} rows: rows a second</text>',
-        f'<text x="12" y="40" fill="#555">{of}</text>',
-    ]
-    bottom = height - 30
-    for power in range(low, high + 1):
-        at = x(10**power)
-        out.append(f'<path d="M{at:.0f} 54V{bottom}" stroke="#ddd"/>')
-        out.append(f'<text x="{at:.0f}" y="{bottom + 16}" text-anchor="middle" fill="#555">{10**power:,}</text>')
-    colors = {"rust": "#336791", "python": "#c2a13a"}
-    y = 60
+    chart = plot.Plot(f"Loading {count:,} rows: rows a second", of, 800, 130 + 2 * len(WAYS) * 20)
+    bars = []
     for way, name in WAYS.items():
-        out.append(f'<text x="{left - 8}" y="{y + bar + 4}" text-anchor="end">{name}</text>')
-        for client in CLIENTS:
-            end = x(rates[client, way])
-            out.append(f'<rect x="{left}" y="{y}" width="{end - left:.0f}" height="{bar - 2}" fill="{colors[client]}"/>')
-            out.append(f'<text x="{end + 5:.0f}" y="{y + 12}" font-size="11">{rates[client, way]:,.0f}</text>')
-            y += bar
-        y += 14
-    for at, client in enumerate(CLIENTS):
-        out.append(f'<rect x="{470 + at * 160}" y="12" width="12" height="12" fill="{colors[client]}"/>')
-        out.append(f'<text x="{486 + at * 160}" y="22">{CLIENTS[client]}</text>')
-    print("\n".join(out + ["</svg>"]))
+        for client, color in (("rust", 0), ("python", 1)):
+            rate = count / measured[client, way][0]
+            bars.append((f"{name}: {CLIENTS[client]}", rate, f"{rate:,.0f}", color))
+    low, high = plot.around((bar[1] for bar in bars), True)
+    chart.bars(340, 68, 780, "", bars, "rows a second", True, (min(low, 1000), high * 3))
+    print(chart.svg(), end="")
 
 
 if __name__ == "__main__":
     if sys.argv[1] in ("table", "plot"):
         _, what, path, count, of = sys.argv
-        {"table": table, "plot": plot}[what](summary(path), int(count), of)
+        {"table": table, "plot": draw}[what](summary(path), int(count), of)
     else:
         load(sys.argv[1], int(sys.argv[2]))

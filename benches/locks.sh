@@ -9,8 +9,8 @@
 # free, and swaps may give up after `lock_timeout`.
 set -eu
 cd "$(dirname "$0")/.."
-# shellcheck source=deploy/lib.sh
-. deploy/lib.sh
+# shellcheck source=benches/lib.sh
+. benches/lib.sh
 
 SWAPS=${SWAPS:-20}
 TABLES=${TABLES:-20}

@@ -7,8 +7,8 @@
 # ROUNDS=5, WORKERS=4, BIG_ROWS=8000 and INDEXED_ROWS=1000000 can be set.
 set -eu
 cd "$(dirname "$0")/.."
-# shellcheck source=deploy/lib.sh
-. deploy/lib.sh
+# shellcheck source=benches/lib.sh
+. benches/lib.sh
 
 ROUNDS=${ROUNDS:-5}
 WORKERS=${WORKERS:-4}

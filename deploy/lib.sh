@@ -195,19 +195,3 @@ conninfo = "host=127.0.0.1 port=$TARGET_PORT user=postgres dbname=${DATABASE:-po
 
 TOML
 }
-
-# ---- Benches ---------------------------------------------------------------------------------------
-
-# start_bench [SETTING…]: builds the program, sets `tableferry` to it, and starts a source and a target; the settings are the
-# target's own.
-start_bench() {
-    need_everything
-    has python3 || install_packages python3 python3 python3
-    [ -x /usr/bin/time ] || install_packages time time time
-    say "cargo build --release --locked"
-    cargo build --release --locked
-    tableferry=${CARGO_TARGET_DIR:-target}/release/tableferry
-    make_work_directory
-    start_server source shared_buffers=256MB max_wal_size=8GB autovacuum=off
-    start_server target shared_buffers=256MB max_wal_size=8GB autovacuum=off "$@"
-}

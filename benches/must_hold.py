@@ -1,0 +1,146 @@
+"""The measuring part of benches/must_hold.sh."""
+
+import json
+import sys
+
+import bench
+import wire
+from bench import SOURCE, TARGET, size, tableferry
+
+ROWS = size("ROWS", 3_000_000)
+TABLES = size("TABLES", 1000)
+COLUMNS = bench.NARROW
+FILE = f"{bench.WORK}/rows"
+# Each has a target table of its own, so that none sees what another did; `stable` never changes.
+TARGETS = ("copied", "by_changed", "by_stream", "by_full", "empty", "swapped", "floor", "appended", "refreshed")
+
+
+def job(mode, target, source="stable", more=""):
+    return f'mode = "{mode}"\n{more}\n[jobs.{target}.table."public.{target}"]\nsource = "public.{source}"'
+
+
+def prepare():
+    jobs = {f"by_{way}": job("merge", f"by_{way}", more=f'compare = "{way}"') for way in ("changed", "stream", "full")}
+    jobs["refreshed"] = job("merge", "refreshed", "moving", 'compare = "changed"')
+    jobs["empty"] = job("merge", "empty")
+    jobs["swapped"] = job("swap", "swapped")
+    jobs["appended"] = job("append", "appended")
+    for mode in ("merge", "truncate"):
+        jobs[f"many_{mode}"] = f'mode = "{mode}"\ntables = ["many.*"]'
+    bench.write_config(jobs)
+    values = bench.narrow_rows(ROWS)
+    for table in ("stable", "moving"):
+        SOURCE.sql(f"CREATE TABLE {table} ({COLUMNS})", f"INSERT INTO {table} {values}", f"VACUUM ANALYZE {table}")
+    for table in TARGETS:
+        TARGET.sql(f"CREATE TABLE {table} ({COLUMNS})")
+    SOURCE.sql(f"\\copy stable TO '{FILE}' (FORMAT binary)")
+    bench.make_tables("many", TABLES)
+    for name in ("by_changed", "by_stream", "by_full", "refreshed"):
+        tableferry(name)
+    tableferry("many_merge")
+    TARGET.sql("VACUUM ANALYZE")
+
+
+def emptied(table, run):
+    def empty_and_run():
+        TARGET.sql(f"TRUNCATE {table}", "CHECKPOINT")
+        measured = run()
+        if int(TARGET.sql(f"SELECT count(*) FROM {table}")) != ROWS:
+            sys.exit(f"error: {table} does not have all rows")
+        return measured
+
+    return empty_and_run
+
+
+def same(job):
+    def run():
+        TARGET.sql("CHECKPOINT")
+        return tableferry(job)
+
+    return run
+
+
+turn = 0
+
+
+def one_percent():
+    """Updates 1 % of the rows, all over the table."""
+    global turn
+    turn += 1
+    SOURCE.sql(f"UPDATE moving SET n = n + 1 WHERE id % 100 = {turn}", "VACUUM moving")
+    TARGET.sql("VACUUM refreshed", "CHECKPOINT")
+
+
+def refresh():
+    one_percent()
+    measured = tableferry("refreshed")
+    report = json.loads(measured.output)["tables"][0]
+    if report["compare"] != "changed" or report["rows_updated"] != ROWS // 100 + (turn <= ROWS % 100):
+        sys.exit(f"error: {measured.output}")
+    return measured
+
+
+def copy(ports=(None, None)):
+    return bench.run(*bench.psql_pipe("SELECT * FROM stable", "copied", ports=ports))
+
+
+def floor():
+    return bench.run(
+        TARGET.psql(
+            "-1", "-c", "ALTER TABLE floor DROP CONSTRAINT floor_pkey", "-c", f"COPY floor FROM '{FILE}' (FORMAT binary)",
+            "-c", "ALTER TABLE floor ADD PRIMARY KEY (id)",
+        )
+    )
+
+
+def main():
+    prepare()
+    tools = {
+        "copied": emptied("copied", copy),
+        "by_changed": same("by_changed"),
+        "refreshed": refresh,
+        "by_stream": same("by_stream"),
+        "empty": emptied("empty", lambda: tableferry("empty")),
+        "by_full": same("by_full"),
+        "swapped": emptied("swapped", lambda: tableferry("swapped")),
+        "floor": emptied("floor", floor),
+        "appended": emptied("appended", lambda: tableferry("appended")),
+    }
+    measured = bench.in_turn(tools)
+    many = bench.in_turn({name: same(name) for name in ("many_merge", "many_truncate")})
+    nothing = wire.moved(lambda ports: tableferry("refreshed"))
+    one_percent()
+    part = wire.moved(lambda ports: tableferry("refreshed"))
+    TARGET.sql("TRUNCATE copied")
+    whole = wire.moved(copy) / 2  # it passes both proxies
+    memory = max(m.memory for name in tools if name not in ("copied", "floor") for m in measured[name])
+
+    def to_copy(name, what=lambda m: m.wall):
+        return bench.ratio(measured[name], measured["copied"], what)
+
+    lines = [
+        ("`changed`, nothing changed", to_copy("by_changed"), 0.20, "×"),
+        ("`changed`, 1 % scattered", to_copy("refreshed"), 0.35, "×"),
+        ("`stream`, nothing changed", to_copy("by_stream"), 0.45, "×"),
+        ("`merge` into an empty table", to_copy("empty"), 1.10, "×"),
+        ("`full`, nothing changed", to_copy("by_full"), 1.2, "×"),
+        ("`swap`, to COPY FROM a local file that then builds the index", bench.ratio(measured["swapped"], measured["floor"]), 1.08, "×"),
+        ("`append`", to_copy("appended"), 1.00, "×"),
+        ("`append`, the client's CPU", to_copy("appended", lambda m: m.client_cpu), 0.65, "×"),
+        (f"{TABLES} tables of 100 rows: `merge`, nothing changed, to `truncate`", bench.ratio(many["many_merge"], many["many_truncate"]), 1.0, "×"),
+        ("`changed`, 1 % scattered: bytes over the network beyond those of a run that finds nothing, to those of the table",
+         (part - nothing) / whole * 100, 2, " %"),
+        ("resident memory", memory, 24, " MiB"),
+    ]
+    rows = [(what, f"{is_:.2f}{unit}", f"≤ {wanted}{unit}", "yes" if is_ <= wanted else "**no**") for what, is_, wanted, unit in lines]
+    text = (
+        f"{ROWS:,} rows, {bench.machine()}; medians of {bench.ROUNDS} rounds. `psql | psql` took "
+        f"{bench.median(m.wall for m in measured['copied']):.2f} s and moved {whole / bench.MIB:.1f} MiB; a run by `changed` that finds "
+        f"nothing moved {nothing / bench.MIB:.1f} MiB.\n\n"
+    )
+    bench.publish("must hold", text + bench.markdown(("", "is", "to reach", "holds"), rows))
+    return any(is_ > wanted for _, is_, wanted, _ in lines)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

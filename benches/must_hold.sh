@@ -1,0 +1,14 @@
+#!/bin/sh
+# What the project promises about speed, each line beside the value to reach: ratios to `psql | psql` (binary) into the same
+# table with its primary key in the same rounds, bytes over the network, and memory. Exits with 1 if a line is missed.
+#
+#   sh benches/must_hold.sh
+#
+# ROUNDS=3, ROWS=3000000 and TABLES=1000 can be set; WRITE=1 writes the table to benches/README.md.
+set -eu
+cd "$(dirname "$0")/.."
+# shellcheck source=benches/lib.sh
+. benches/lib.sh
+
+start_bench
+measure benches/must_hold.py
