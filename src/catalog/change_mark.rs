@@ -31,6 +31,8 @@ pub struct ChangeState {
     pub target: Present,
     /// The columns that both sides have: the fingerprints are of them.
     pub columns: Vec<String>,
+    /// Of a source that is a standby: up to where it had replayed WAL before the snapshot.
+    pub replayed: Option<u64>,
 }
 
 impl ChangeState {
@@ -42,6 +44,9 @@ impl ChangeState {
         }
         if let Some(why) = mark.target.unlike_of("target", &self.target) {
             return Err(why);
+        }
+        if let Some(why) = self.lacks(&mark.source) {
+            return Err(why.to_owned());
         }
         if mark.source.query != query {
             return Err("what is read has changed since the last run".to_owned());
@@ -57,6 +62,21 @@ impl ChangeState {
             }
         }
         Ok(mark)
+    }
+
+    /// Why the source may not see everything that the last run saw. The mark's xmin does not tell: it is held back
+    /// by transactions that stay open.
+    fn lacks(&self, mark: &Mark) -> Option<&'static str> {
+        match self.replayed {
+            Some(lsn) if lsn < mark.wal.lsn => {
+                Some("the source is a standby that has not replayed all that the last run saw")
+            }
+            // A synchronous commit is seen by standbys first.
+            None if mark.wal.is_standby => {
+                Some("the source is a primary, and was a standby at the last run")
+            }
+            Some(_) | None => None,
+        }
     }
 }
 
@@ -83,7 +103,7 @@ mod tests {
     use std::collections::BTreeMap;
 
     use super::*;
-    use crate::catalog::mark::{SourceHistory, SourcePosition, parse};
+    use crate::catalog::mark::{SourceHistory, SourcePosition, WalPosition, parse};
     use rstest::rstest;
 
     fn present(leaves: &[(u32, &str)]) -> Present {
@@ -96,6 +116,10 @@ mod tests {
                 },
                 xmin: 700,
                 xmax: 700,
+                wal: WalPosition {
+                    lsn: 5000,
+                    ..WalPosition::default()
+                },
             },
             relation: Fingerprint {
                 columns: "c".to_owned(),
@@ -114,6 +138,7 @@ mod tests {
             query: "q".to_owned(),
             history: now.place.history.clone(),
             xmin: now.place.xmin,
+            wal: now.place.wal.clone(),
             relation: now.relation.clone(),
         }
     }
@@ -129,6 +154,7 @@ mod tests {
             source,
             target,
             columns: Vec::new(),
+            replayed: None,
         }
     }
 
@@ -143,6 +169,8 @@ mod tests {
     #[case::target_failed_over(|now: &mut ChangeState| now.target.place.history.timeline = 2, Some("the target is on timeline 2"))]
     #[case::another_target(|now: &mut ChangeState| now.target.place.history.system = "74".to_owned(), Some("the target is a different cluster"))]
     #[case::half_the_circle(|now: &mut ChangeState| now.target.place.xmax = 700 + (1 << 31), Some("2^31"))]
+    #[case::standby(|now: &mut ChangeState| now.replayed = Some(5000), None)]
+    #[case::standby_behind(|now: &mut ChangeState| now.replayed = Some(4999), Some("has not replayed"))]
     #[case::columns_of_the_target(|now: &mut ChangeState| now.target.relation.columns = "d".to_owned(), Some("type of a column"))]
     fn a_mark_holds_while_both_sides_are_what_they_were(
         #[case] change: fn(&mut ChangeState),

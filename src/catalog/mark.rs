@@ -17,6 +17,7 @@
 //! | another database of the cluster | its OID |
 //! | another cluster, pg_upgrade | the system identifier |
 //! | failover to a standby that lacked commits, point-in-time recovery | the timeline: transaction ids are given out again |
+//! | a crash that lost commits which were not flushed (`synchronous_commit = off`) | unless all was flushed: the time at which statistics were reset, which a crash does |
 //! | a backup that was started without recovery, an older standby | transaction ids that have not come as far as the mark |
 //! | 2^31 transactions since | the distance of transaction ids |
 //! | subtransactions, prepared transactions | in the snapshot: nothing to do |
@@ -42,8 +43,23 @@ pub struct Mark {
     pub history: SourceHistory,
     /// Transactions below this had ended at the snapshot.
     pub xmin: u64,
+    /// How much WAL the snapshot saw.
+    #[serde(default)]
+    pub wal: WalPosition,
     /// What was read.
     pub relation: Fingerprint,
+}
+
+/// How much WAL a snapshot saw.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WalPosition {
+    /// All that the snapshot sees was written before this position.
+    pub lsn: u64,
+    /// The server was a standby.
+    pub is_standby: bool,
+    /// When the primary's statistics were reset, which a crash does. None in a mark: what the snapshot sees was
+    /// flushed, and survives a crash.
+    pub statistics_reset: Option<String>,
 }
 
 /// What transaction ids belong to.
@@ -65,6 +81,7 @@ pub struct SourcePosition {
     pub xmin: u64,
     /// No transaction from here on has.
     pub xmax: u64,
+    pub wal: WalPosition,
 }
 
 /// What identifies the rows of a relation: it changes if other rows appear without having been written.
@@ -127,6 +144,13 @@ impl Mark {
                 history.timeline, then.timeline
             ));
         }
+        let reset = &self.wal.statistics_reset;
+        if reset.is_some() && *reset != place.wal.statistics_reset {
+            return Some(format!(
+                "the {side} has crashed since the last run, or another server is read, and transactions that \
+                 the last run saw may be lost"
+            ));
+        }
         if self.xmin > place.xmax {
             return Some(format!(
                 "the {side} was restored since the last run, or is behind"
@@ -139,6 +163,14 @@ impl Mark {
         }
         (self.relation.columns != now.relation.columns)
             .then(|| "the type of a column has changed since the last run".to_owned())
+    }
+
+    /// The mark, once it is known up to where WAL was flushed after the snapshot.
+    pub fn flushed(mut self, up_to: Option<u64>) -> Self {
+        if up_to.is_some_and(|lsn| lsn >= self.wal.lsn) {
+            self.wal.statistics_reset = None;
+        }
+        self
     }
 
     /// The leaves that the mark says nothing of.
@@ -169,6 +201,11 @@ mod tests {
                 },
                 xmin: 700,
                 xmax,
+                wal: WalPosition {
+                    lsn: 5000,
+                    is_standby: false,
+                    statistics_reset: Some("1".to_owned()),
+                },
             },
             relation: Fingerprint {
                 columns: "c".to_owned(),
@@ -187,6 +224,7 @@ mod tests {
             query: "abc".to_owned(),
             history: place.history,
             xmin,
+            wal: place.wal,
             relation,
         }
     }
@@ -200,6 +238,7 @@ mod tests {
     #[case::failed_over(700, |now: &mut Present| now.place.history.timeline = 2, Some("on timeline 2, and was on 1"))]
     #[case::restored_from_a_backup(700, |now: &mut Present| now.place.xmax = 600, Some("restored"))]
     #[case::half_the_circle(700, |now: &mut Present| now.place.xmax = 700 + (1 << 31), Some("2^31 transactions"))]
+    #[case::crashed(700, |now: &mut Present| now.place.wal.statistics_reset = Some("2".to_owned()), Some("crashed"))]
     #[case::columns(700, |now: &mut Present| now.relation.columns = "d".to_owned(), Some("type of a column"))]
     fn a_mark_is_only_good_for_the_history_it_knows(
         #[case] xmin: u64,
@@ -213,6 +252,15 @@ mod tests {
             (Some(why), Some(part)) => assert!(why.contains(part), "{why}"),
             other => panic!("{other:?}"),
         }
+    }
+
+    #[test]
+    fn what_was_flushed_survives_a_crash() {
+        let mut now = present(700);
+        now.place.wal.statistics_reset = Some("2".to_owned());
+        let unlike = |up_to| mark(700).flushed(up_to).unlike(&now).is_some();
+        assert!(unlike(None) && unlike(Some(4999)));
+        assert!(!unlike(Some(5000)));
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::catalog::desc::{RelationDesc, RelationKind, TypeDesc, TypeShape};
-use crate::catalog::mark::{Fingerprint, Present, SourceHistory, SourcePosition};
+use crate::catalog::mark::{Fingerprint, Present, SourceHistory, SourcePosition, WalPosition};
 use crate::error::{Error, ErrorKind, Phase, Result};
 use crate::pg::ident::{QualifiedName, fnv1a};
 use crate::pg::session::Session;
@@ -22,7 +22,11 @@ SELECT (SELECT system_identifier FROM pg_catalog.pg_control_system())::pg_catalo
                 (SELECT min_recovery_end_timeline FROM pg_catalog.pg_control_recovery()), \
                 (SELECT received_tli FROM pg_catalog.pg_stat_wal_receiver)), \
        pg_catalog.pg_snapshot_xmin(snapshot)::pg_catalog.text, \
-       pg_catalog.pg_snapshot_xmax(snapshot)::pg_catalog.text \
+       pg_catalog.pg_snapshot_xmax(snapshot)::pg_catalog.text, \
+       pg_catalog.pg_is_in_recovery(), \
+       COALESCE(CASE WHEN pg_catalog.pg_is_in_recovery() THEN pg_catalog.pg_last_wal_replay_lsn() \
+                     ELSE pg_catalog.pg_current_wal_insert_lsn() END - '0/0'::pg_catalog.pg_lsn, 0)::pg_catalog.text, \
+       (EXTRACT(epoch FROM pg_catalog.pg_stat_get_bgwriter_stat_reset_time()) * 1000000)::pg_catalog.int8::pg_catalog.text \
 FROM pg_catalog.pg_current_snapshot() AS snapshot";
 
 /// Reads where the source stands.
@@ -51,7 +55,38 @@ pub async fn position(source: &Session) -> Result<SourcePosition> {
         },
         xmin: number(4)?,
         xmax: number(5)?,
+        wal: WalPosition {
+            lsn: number(7)?,
+            is_standby: row.get(6)?,
+            statistics_reset: match row.get(6)? {
+                // A standby replays what its primary has flushed.
+                true => None,
+                false => row.get(8)?,
+            },
+        },
     })
+}
+
+/// Up to where a standby has replayed WAL; None of a primary. Every snapshot that is taken later sees all
+/// transactions that committed before.
+pub async fn replayed(source: &Session) -> Result<Option<u64>> {
+    let sql = "SELECT CASE WHEN pg_catalog.pg_is_in_recovery() \
+                      THEN COALESCE(pg_catalog.pg_last_wal_replay_lsn() - '0/0'::pg_catalog.pg_lsn, 0)::pg_catalog.text END";
+    lsn(source, sql).await
+}
+
+/// Up to where a primary has flushed WAL.
+pub async fn flushed(source: &Session) -> Result<Option<u64>> {
+    let sql = "SELECT CASE WHEN NOT pg_catalog.pg_is_in_recovery() \
+                      THEN (pg_catalog.pg_current_wal_flush_lsn() - '0/0'::pg_catalog.pg_lsn)::pg_catalog.text END";
+    lsn(source, sql).await
+}
+
+async fn lsn(source: &Session, sql: &str) -> Result<Option<u64>> {
+    let what = "a WAL position";
+    let row = source.one_row(Phase::Inspect, what, sql, &[]).await?;
+    let text: Option<String> = row.get(0)?;
+    Ok(text.and_then(|text| text.parse().ok()))
 }
 
 /// The leaves of a relation: partitions, where `TREE` is true inheritance children, and whatever views read.

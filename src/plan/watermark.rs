@@ -94,6 +94,7 @@ pub fn plan(
         query: format!("{:016x}", fnv1a(select.as_bytes())),
         history: now.place.history.clone(),
         xmin: now.place.xmin,
+        wal: now.place.wal.clone(),
         relation: now.relation.clone(),
     };
     let since = progress.since.as_ref();
@@ -260,7 +261,7 @@ mod tests {
     use std::collections::BTreeMap;
 
     use super::*;
-    use crate::catalog::mark::{Fingerprint, SourceHistory, SourcePosition};
+    use crate::catalog::mark::{Fingerprint, SourceHistory, SourcePosition, WalPosition};
     use crate::plan::fixtures::{self, column, table};
     use rstest::rstest;
 
@@ -294,6 +295,7 @@ mod tests {
                 },
                 xmin: (1 << 32) + 7,
                 xmax: (1 << 32) + 9,
+                wal: WalPosition::default(),
             },
             relation: Fingerprint {
                 columns: "c".to_owned(),
@@ -306,6 +308,7 @@ mod tests {
             query: format!("{:016x}", fnv1a(b"SELECT")),
             history: now.place.history.clone(),
             xmin: now.place.xmin,
+            wal: now.place.wal.clone(),
             relation: now.relation.clone(),
         };
         change(&mut now);

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use super::transaction::PlannedRelations;
 use super::{JobContext, RunContext, ledger, watermark};
 use crate::catalog::change_mark::{ChangeMark, ChangeState};
-use crate::catalog::mark::{Mark, parse};
+use crate::catalog::mark::{Mark, WalPosition, parse};
 use crate::catalog::present;
 use crate::config::spec::History;
 use crate::error::{Error, ErrorKind, Phase, Result, Side};
@@ -23,6 +23,7 @@ pub(super) async fn resume(
     source: &Session,
     target: &Session,
     entries: &mut [Inspected],
+    replayed: Option<u64>,
 ) -> Result<()> {
     let wanted = |entry: &&mut Inspected| may_be_marked(&context.job, entry);
     let mut entries = entries.iter_mut().filter(wanted).peekable();
@@ -58,6 +59,7 @@ pub(super) async fn resume(
             source,
             target,
             columns,
+            replayed,
         });
     }
     Ok(())
@@ -93,6 +95,8 @@ pub(super) async fn note(
             query: String::new(),
             history: place.history.clone(),
             xmin: place.xmin,
+            // What the publishing transaction saw is flushed with it.
+            wal: WalPosition::default(),
             relation: now.relation,
         };
         noted.insert(table.target.clone(), mark);
@@ -106,6 +110,7 @@ pub(super) async fn record(
     target: &Session,
     tables: &[CopyPlan],
     noted: &Noted,
+    flushed: Option<u64>,
 ) -> Result<()> {
     if noted.is_empty() || run.ledger.history != History::Target {
         return Ok(());
@@ -122,7 +127,7 @@ pub(super) async fn record(
             continue;
         };
         let mark = ChangeMark {
-            source: marking.source.clone(),
+            source: marking.source.clone().flushed(flushed),
             target: mark.clone(),
             transaction,
         };

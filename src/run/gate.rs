@@ -63,7 +63,8 @@ pub(super) fn check(
     }
     for table in tables {
         let counted_before = before.get(&table.target).copied();
-        let rows_before = counted_before.or(table.rows_compared);
+        let compared = table.rows_compared.filter(|_| !job.mode.keeps_other_rows());
+        let rows_before = counted_before.or(compared);
         table.rows_deleted = rows_before.unwrap_or(0);
         let refused = |kind, message: String, hint: String| {
             let relation = QualifiedName::parse(&table.target).ok();

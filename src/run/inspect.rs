@@ -14,6 +14,7 @@ use crate::catalog;
 use crate::catalog::attachments::Attachments;
 use crate::catalog::constraints::Constraints;
 use crate::catalog::desc::{KeyActions, RelationDesc, RelationKind};
+use crate::catalog::present;
 use crate::catalog::{Expanded, LockTarget};
 use crate::config::spec::{JobSpec, Mode, OnError, TableInput, TableSpec};
 use crate::error::{Error, ErrorKind, Phase, Result, Side};
@@ -21,6 +22,7 @@ use crate::pg::ident::QualifiedName;
 use crate::pg::session::Session;
 use crate::plan::copy::JobPlan;
 use crate::plan::shared::Attempt;
+use crate::plan::staged::changed;
 use crate::plan::{self, Inspected, Refusal};
 use crate::report::Snapshot;
 
@@ -75,6 +77,10 @@ pub(super) async fn servers(
     attempt: u32,
 ) -> Result<Inspection> {
     let job = &context.job;
+    let replayed = match changed::may_be_asked_for(job) {
+        true => present::replayed(source).await?,
+        false => None,
+    };
     let (Expanded { tables, warnings }, locks, snapshot) =
         begin_snapshot(context, source, snapshot_age).await?;
 
@@ -106,7 +112,7 @@ pub(super) async fn servers(
         inspected.push(entry);
     }
     watermark::resume(context, source, target, &mut inspected).await?;
-    changes::resume(context, source, target, &mut inspected).await?;
+    changes::resume(context, source, target, &mut inspected, replayed).await?;
     let refused = ledger::refuse_stages(target, job).await?;
     target.end_reading(Phase::Inspect).await?;
     let refused = refused.into_iter().collect();

@@ -2,6 +2,7 @@
 
 use super::commit_resolution::{self, CommitLookup};
 use super::context::{JobContext, RunContext};
+use super::ends::End;
 use super::gate::RowsBefore;
 use super::modes::{self, snapshot_wait::OlderSnapshots};
 use super::run_progress::RunProgress;
@@ -9,6 +10,7 @@ use super::sides::Sides;
 use super::transaction::TransactionContext;
 use super::worker_pool::WorkerEnds;
 use super::{advisory_lock, changes, checksum, copy, ends, gate, ledger, leftovers, watermark};
+use crate::catalog::present;
 use crate::error::{Phase, Result, Side};
 use crate::pg::session::Session;
 use crate::plan::copy::{CopyPlan, JobPlan};
@@ -21,6 +23,8 @@ struct StepResults {
     older_snapshots: OlderSnapshots,
     lookup: Option<CommitLookup>,
     noted: changes::Noted,
+    /// Up to where the source had flushed WAL after the copy.
+    flushed: Option<u64>,
     /// The positions in `progress` at which the tables and watermarks of this transaction begin.
     first_table: usize,
     first_reached: usize,
@@ -39,6 +43,7 @@ pub(super) async fn carry_out(
         older_snapshots: OlderSnapshots::default(),
         lookup: None,
         noted: changes::Noted::new(),
+        flushed: None,
         first_table: progress.tables.len(),
         first_reached: progress.reached.len(),
     };
@@ -91,7 +96,11 @@ async fn carry_out_step(
             let source = sides.ends.source()?.session()?;
             modes::partitions::find(source, target()?, job, tables).await
         }
-        Step::Copy => copy_tables(&run.context, sides, current, progress).await,
+        Step::Copy => {
+            copy_tables(&run.context, sides, current, progress).await?;
+            results.flushed = flushed(sides, tables).await?;
+            Ok(())
+        }
         Step::Judge => judge(&run.context, target()?, tables, reports).await,
         Step::NoteSnapshots => {
             results.older_snapshots = note_snapshots(&run.context, sides).await?;
@@ -176,6 +185,15 @@ async fn copy_tables(
     }
 }
 
+/// Up to where the source has flushed WAL, if marks need to know.
+async fn flushed(sides: &Sides, tables: &[CopyPlan]) -> Result<Option<u64>> {
+    let has_mark = |table: &CopyPlan| table.marking.is_some() || table.watermark.is_some();
+    match sides.ends.source()? {
+        End::Server(source) if tables.iter().any(has_mark) => present::flushed(source).await,
+        End::Server(_) | End::Files(_) => Ok(None),
+    }
+}
+
 async fn judge(
     context: &JobContext,
     target: &Session,
@@ -215,8 +233,9 @@ async fn record(
 ) -> Result<()> {
     run.context.tell(Event::Publishing);
     let reached = &progress.reached[results.first_reached..];
-    watermark::record(&run.context, target, reached).await?;
-    changes::record(run, target, current.tables(), &results.noted).await?;
+    let flushed = results.flushed;
+    watermark::record(&run.context, target, reached, flushed).await?;
+    changes::record(run, target, current.tables(), &results.noted, flushed).await?;
     let first = results.first_table;
     ledger::record_transaction(run, target, progress, first, current.last).await?;
     let lookup = commit_resolution::lookup(run, target, &progress.tables[first..]).await?;

@@ -94,10 +94,12 @@ pub(super) async fn record(
     context: &JobContext,
     target: &Session,
     reached: &[WatermarkReached],
+    flushed: Option<u64>,
 ) -> Result<()> {
     for WatermarkReached { relation, mark } in reached {
+        let mark = mark.clone().flushed(flushed);
         let (run_id, job) = (context.run_id, &context.job.name);
-        let known = ledger::NextRun::Watermark(mark);
+        let known = ledger::NextRun::Watermark(&mark);
         ledger::record_for_next_run(target, run_id, job, relation, known).await?;
     }
     Ok(())

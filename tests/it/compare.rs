@@ -168,6 +168,24 @@ fn an_upsert_leaves_other_rows_alone() {
     );
 }
 
+/// The guard is about rows that are replaced: an upsert may bring few.
+#[rstest]
+fn an_upsert_of_few_rows_is_not_guarded(#[values("stream", "full")] compare: &str) {
+    let db = databases("compare_few");
+    db.both("CREATE TABLE t (id int PRIMARY KEY, v text)");
+    db.target
+        .sql("INSERT INTO t SELECT i, 'old' FROM generate_series(1, 100) i");
+    db.source.sql("INSERT INTO t VALUES (7, 'new')");
+
+    let outcome = run(&db, &jobs("upsert", compare, ""));
+
+    assert_eq!(
+        changes(&assert_committed(&outcome)[0]),
+        [0, 1, 0],
+        "{outcome}"
+    );
+}
+
 #[test]
 fn a_scope_limits_what_is_read_and_deleted() {
     let db = databases("compare_scope");

@@ -46,6 +46,13 @@ const SMALL_BYTES: u64 = 1 << 20;
 /// Why it is not known what has changed, where no mark was read.
 pub(super) const NOT_ASKED: &str = "it takes a `merge` of a table into a table, and SELECT on both";
 
+/// Could a job compare what has changed?
+pub fn may_be_asked_for(job: &JobSpec) -> bool {
+    job.mode == Mode::Merge
+        && job.may_stream()
+        && matches!(job.compare, Compare::Auto | Compare::Changed)
+}
+
 /// Could this entry be compared by what has changed, if there were a mark? For deciding whether a mark is read.
 pub fn may_be_marked(job: &JobSpec, entry: &Inspected) -> bool {
     let is_table = |desc: &RelationDesc| {
@@ -55,8 +62,7 @@ pub fn may_be_marked(job: &JobSpec, entry: &Inspected) -> bool {
     let (Some(source), Some(target)) = (&entry.source, &entry.target) else {
         return false;
     };
-    job.mode == Mode::Merge
-        && job.may_stream()
+    may_be_asked_for(job)
         && entry.spec.watermark.is_none()
         && is_table(source)
         && is_table(target)
@@ -87,6 +93,7 @@ pub(super) fn choose(
             query,
             history: state.source.place.history.clone(),
             xmin: state.source.place.xmin,
+            wal: state.source.place.wal.clone(),
             relation: state.source.relation.clone(),
         },
         target: state.target.relation.clone(),

@@ -461,7 +461,7 @@ fn configure(directory: &Path, port: u16, settings: &[(String, String)], owner: 
     let mut lines = format!(
         "listen_addresses = '127.0.0.1'\nport = {port}\nunix_socket_directories = '{}'\n\
          fsync = off\nsynchronous_commit = off\nfull_page_writes = off\nautovacuum = off\n\
-         wal_level = replica\nmax_connections = 100\nshared_buffers = '32MB'\n\
+         wal_level = replica\nmax_connections = 100\nmax_prepared_transactions = 50\nshared_buffers = '32MB'\n\
          log_min_messages = warning\nlog_line_prefix = '%m [%p] %d '\n",
         directory.display()
     );

@@ -144,6 +144,13 @@ impl<'a> Database<'a> {
         self.cluster.connect(&self.name)
     }
 
+    /// Lets `work` have the database, by its name, without this session.
+    pub fn while_nobody_is_there(&mut self, work: impl FnOnce(&Cluster, &str)) {
+        self.connection.take();
+        work(self.cluster, &self.name);
+        self.reconnect();
+    }
+
     /// Replaces the session: the server was restarted, or has ended it.
     pub fn reconnect(&mut self) {
         self.connection = Some(self.connect());
