@@ -213,6 +213,10 @@ def machine():
     return f"PostgreSQL {version}, both servers and all clients on one machine with {os.cpu_count()} cores and {gib:.0f} GiB, loopback"
 
 
+def rounds_said():
+    return "one round" if ROUNDS == 1 else f"medians of {ROUNDS} rounds"
+
+
 def markdown(header, rows):
     """A table whose first column is text, and whose others are numbers."""
     lines = ["| " + " | ".join(header) + " |", "|---" + "|---:" * (len(header) - 1) + "|"]

@@ -190,7 +190,7 @@ def main():
     if "pgcopydb" in tools:
         version = subprocess.run(["pgcopydb", "--version"], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True).stdout
         versions.append(" ".join(version.split("\n")[0].split()[::2]))
-    note = f"{bench.machine()}; medians of {bench.ROUNDS} rounds"
+    note = f"{bench.machine()}; {bench.rounds_said()}"
     text = "\n\n".join([f"{note}; {', '.join(versions)}.", *parts])
     bench.publish("copy", text, {"copy.svg": draw(found, note)})
 

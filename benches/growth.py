@@ -112,7 +112,7 @@ def main():
     row_names = {tool: MERGES.get(tool, "psql: TRUNCATE, COPY" if tool == "psql" else tool) for tool in tools}
     table_names = {"truncate": "truncate", "merge": "merge, nothing changed", "swap": "swap"}
     way_names = {"run": "`run`, one after the other", "daemon": "daemon, four at a time"}
-    note = f"{bench.machine()}; medians of {bench.ROUNDS} rounds"
+    note = f"{bench.machine()}; {bench.rounds_said()}"
     text = "\n\n".join([
         f"{note}.",
         f"**Rows**: a refresh of a table in which nothing has changed; ×1 is {ROWS:,} rows. Seconds (for each million rows)",

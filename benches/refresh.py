@@ -158,7 +158,7 @@ def main():
                 f"{m['moved']:.2f}", reported, f"{m['memory']:.1f}",
             ))
     header = ("rows changed", "wall s", "to psql", "client CPU s", "servers' CPU s", "WAL MiB", "network MiB", "`bytes` MiB", "memory MiB")
-    note = f"{ROWS:,} rows of five columns, {bench.machine()}; medians of {bench.ROUNDS} rounds"
+    note = f"{ROWS:,} rows of five columns, {bench.machine()}; {bench.rounds_said()}"
     bench.publish("refresh", f"{note}.\n\n{bench.markdown(header, rows)}", {"refresh.svg": draw(found, note)})
 
 
