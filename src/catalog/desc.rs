@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use crate::catalog::attachments::Attachments;
 use crate::catalog::change_mark::ChangeState;
 use crate::catalog::constraints::Constraints;
+use crate::catalog::load_state::LoadState;
 use crate::catalog::mark::WatermarkState;
 use crate::config::spec::TableSpec;
 use crate::pg::ident::{Ident, QualifiedName};
@@ -30,6 +31,8 @@ pub struct Inspected {
     pub progress: Option<WatermarkState>,
     /// What the last run's mark says, where a run may look only for what has changed since.
     pub changes: Option<ChangeState>,
+    /// What a run that died has loaded, where this run may keep it.
+    pub load: Option<LoadState>,
 }
 
 /// A table, view, or the result of a query, on one server.

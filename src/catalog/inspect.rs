@@ -52,6 +52,7 @@ impl Inspected {
             set,
             progress: None,
             changes: None,
+            load: None,
             spec,
         })
     }

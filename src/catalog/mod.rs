@@ -12,6 +12,7 @@ mod expand;
 mod foreign_keys;
 mod inspect;
 mod keys;
+pub(crate) mod load_state;
 mod lock;
 pub(crate) mod mark;
 pub(crate) mod obstacles;

@@ -38,10 +38,12 @@ impl JobSpec {
     }
 
     /// The target's connections that load nothing: with several workers, the one that publishes; with
-    /// `atomic = false`, the one that holds the advisory lock of the job; and the one that reads the target while
-    /// both sides are compared.
+    /// `atomic = false`, the one that holds the advisory lock of the job; and the one that reads the target, or the
+    /// rows that a run that died has loaded, while both sides are compared.
     fn besides(&self, loaders: u32) -> u32 {
-        u32::from(loaders > 1) + u32::from(!self.atomic) + u32::from(self.may_stream())
+        u32::from(loaders > 1)
+            + u32::from(!self.atomic)
+            + u32::from(self.may_stream() || self.resume)
     }
 
     /// May tables be compared by reading both sides at the same time?
@@ -91,6 +93,10 @@ pub(super) fn fit(
         limit(short)
     );
     diagnostics.warn(&path.child("workers"), message);
+    if job.resume && most < 2 {
+        let message = "needs connections for two workers: raise `max_connections` of the server";
+        diagnostics.error(&path.child("resume"), message);
+    }
     job.workers = most;
 }
 

@@ -9,7 +9,8 @@ use super::spec::{Compare, FormatChoice, JobSpec, TableSpec, Verify};
 use crate::files::layout::{Layout, format_of};
 
 /// Keys of a job, and of its tables, that mean nothing where the source is a directory.
-const NOT_FROM_FILES: [(&str, &str); 2] = [
+const NOT_FROM_FILES: [(&str, &str); 3] = [
+    ("resume", "a file is read again from its beginning"),
     ("max_snapshot_age", "a file has no snapshot"),
     (
         "exclude",
@@ -28,7 +29,8 @@ const NOT_OF_A_FILE: [(&str, &str); 8] = [
 ];
 
 /// The same for the target.
-const NOT_INTO_FILES: [(&str, &str); 9] = [
+const NOT_INTO_FILES: [(&str, &str); 10] = [
+    ("resume", "a file is written again from its beginning"),
     ("on_error", "a file takes every row"),
     ("reject_limit", "a file takes every row"),
     ("triggers", "files have no triggers"),

@@ -81,10 +81,12 @@ pub(super) fn job(
         log_values: raw.log_values,
         recreate_views: raw.recreate_views,
         compare: raw.compare,
+        resume: raw.resume,
         max_snapshot_age: raw.max_snapshot_age,
         csv: csv::options(raw.csv, &path.child("csv"), diagnostics),
     };
     check_itself(&job, path, diagnostics);
+    check_resume(&job, path, diagnostics);
     Some(job)
 }
 
@@ -124,6 +126,26 @@ fn check_job_keys(raw: &RawJob, path: &KeyPath, diagnostics: &mut Diagnostics) {
     if raw.mode.is_some_and(Mode::keeps_other_rows) && diagnostics.is_set(&guard) {
         let message = "has no effect in a mode that keeps the target's old rows";
         diagnostics.warn(&guard, message);
+    }
+}
+
+/// What one worker loads is part of the publishing transaction: nothing of it is left if the run dies.
+fn check_resume(job: &JobSpec, path: &KeyPath, diagnostics: &mut Diagnostics) {
+    let key = path.child("resume");
+    if !job.resume {
+        return;
+    }
+    let modes = [Mode::Swap, Mode::Merge, Mode::Upsert];
+    if !modes.contains(&job.mode) {
+        diagnostics.only_for(&modes, job.mode, &key);
+    } else if job.on_error == OnError::Quarantine {
+        let message = "cannot be combined with `on_error = \"quarantine\"`, which loads in one transaction: \
+                       nothing of it is left if the run dies";
+        diagnostics.error(&key, message);
+    } else if job.loaders() < 2 {
+        let message = "needs `workers` = 2 or more: one worker loads in the transaction that publishes, and \
+                       nothing of it is left if the run dies";
+        diagnostics.error(&key, message);
     }
 }
 

@@ -231,6 +231,8 @@ pub struct JobSpec {
     pub recreate_views: bool,
     /// How `merge` and `upsert` find differences.
     pub compare: Compare,
+    /// Keep what a run that died has loaded.
+    pub resume: bool,
     /// Give up a run that holds the source's snapshot longer.
     pub max_snapshot_age: Option<Duration>,
     /// How the job's files are written.

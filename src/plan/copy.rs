@@ -11,6 +11,7 @@ use crate::pg::ident::{Ident, QualifiedName};
 use crate::plan::column::{ColumnPlan, CopyFormat};
 use crate::plan::compare::Comparison;
 use crate::plan::partitions::types::Partitions;
+use crate::plan::resume::types::{KeptLoad, ResumePlan};
 use crate::plan::staged::types::Changed;
 use crate::plan::staged::types::{Apply, Staged, Stream, Way};
 use crate::plan::step::Transaction;
@@ -98,8 +99,11 @@ pub struct CopyPlan {
     pub format: CopyFormat,
     /// `COPY (SELECT …) TO STDOUT (…)`.
     pub copy_out: String,
-    /// Statements that together read the same rows as `copy_out`, if the table is divided into ranges.
+    /// Statements that together read the same rows as `copy_out`, if the table is divided into ranges. Of a
+    /// load that is kept, only those that it lacks.
     pub ctid_ranges: Vec<String>,
+    /// How the rows stay loaded if the run dies, with `resume = true`.
+    pub resume: Option<Box<ResumePlan>>,
     /// `COPY … FROM STDIN (…)`.
     pub copy_in: String,
     /// The watermark, if only new rows are read.
@@ -149,6 +153,16 @@ impl CopyPlan {
     /// target.
     pub fn read_relation(&self) -> &QualifiedName {
         self.source_relation.as_ref().unwrap_or(&self.target)
+    }
+
+    /// Is the table loaded in parts, by transactions that do not create the table to load?
+    pub fn is_cut(&self) -> bool {
+        !self.ctid_ranges.is_empty() || self.resume.is_some()
+    }
+
+    /// What is kept of the load of a run that died.
+    pub fn kept(&self) -> Option<&KeptLoad> {
+        self.resume.as_ref()?.kept.as_ref()
     }
 
     /// The target as messages name it: a relation, or a file.

@@ -12,6 +12,9 @@ pub const RANGE_BYTES_MIN: u64 = 4 << 20;
 /// Ranges per worker: enough for the workers to end at about the same time.
 const RANGES_PER_WORKER: u64 = 4;
 
+/// The same with `resume = true`: a run that dies loses the ranges that are not complete.
+const RANGES_PER_WORKER_KEPT: u64 = 16;
+
 /// Since this version, a scan with conditions on `ctid` reads only the blocks of the range.
 const RANGE_SCAN_VERSION: u32 = 140_000;
 
@@ -20,15 +23,22 @@ const RANGE_SCAN_VERSION: u32 = 140_000;
 pub struct CtidRange<'a> {
     /// The table's position in the plan.
     pub table: usize,
+    /// Its position among the ranges of the table.
+    pub number: usize,
     /// The statement.
     pub copy_out: &'a str,
 }
 
-/// How many bytes one COPY should read if the workers share all of these tables.
-pub fn range_bytes(workers: u32, tables: &[Inspected]) -> u64 {
+/// How many bytes one COPY should read if the workers share all of these tables. `kept`: complete ranges are kept
+/// if the run dies.
+pub fn range_bytes(workers: u32, tables: &[Inspected], kept: bool) -> u64 {
     let sources = tables.iter().filter_map(|table| table.source.as_ref());
     let all: u64 = sources.map(|source| source.bytes_estimate).sum();
-    let ranges = u64::from(workers).max(1) * RANGES_PER_WORKER;
+    let per_worker = match kept {
+        true => RANGES_PER_WORKER_KEPT,
+        false => RANGES_PER_WORKER,
+    };
+    let ranges = u64::from(workers).max(1) * per_worker;
     all.div_ceil(ranges).max(RANGE_BYTES_MIN)
 }
 
@@ -80,8 +90,15 @@ pub fn queue(tables: &[CopyPlan], workers: u32) -> Vec<CtidRange<'_>> {
     for (table, copy) in tables.iter().enumerate() {
         let count = copy.ctid_ranges.len().max(1) as u64;
         let bytes = copy.bytes_estimate.map_or(u64::MAX, |bytes| bytes / count);
-        let range = |copy_out| (bytes, CtidRange { table, copy_out });
-        sized.extend(statements(copy).map(range));
+        let range = |(number, copy_out)| {
+            let range = CtidRange {
+                table,
+                number,
+                copy_out,
+            };
+            (bytes, range)
+        };
+        sized.extend(statements(copy).enumerate().map(range));
     }
     if workers > 1 {
         sized.sort_by_key(|(bytes, _)| std::cmp::Reverse(*bytes));
@@ -91,7 +108,7 @@ pub fn queue(tables: &[CopyPlan], workers: u32) -> Vec<CtidRange<'_>> {
 
 /// The statements that read one table.
 pub fn statements(copy: &CopyPlan) -> impl Iterator<Item = &str> {
-    let whole = copy.ctid_ranges.is_empty().then_some(&copy.copy_out);
+    let whole = (!copy.is_cut()).then_some(&copy.copy_out);
     whole
         .into_iter()
         .chain(&copy.ctid_ranges)
@@ -141,16 +158,18 @@ mod tests {
     }
 
     #[rstest]
-    #[case(4, &[1 << 30], 64 << 20)]
-    #[case(4, &[1 << 20, 1 << 20], RANGE_BYTES_MIN)]
-    #[case(2, &[512 << 20, 512 << 20], 128 << 20)]
+    #[case(4, &[1 << 30], false, 64 << 20)]
+    #[case(4, &[1 << 20, 1 << 20], false, RANGE_BYTES_MIN)]
+    #[case(2, &[512 << 20, 512 << 20], false, 128 << 20)]
+    #[case::kept(2, &[512 << 20, 512 << 20], true, 32 << 20)]
     fn pieces_are_as_large_as_makes_a_few_for_each_worker(
         #[case] workers: u32,
         #[case] bytes: &[u64],
+        #[case] kept: bool,
         #[case] expected: u64,
     ) {
         let entry = |bytes: &u64| fixtures::inspected(table(*bytes, None), table(0, None));
         let tables: Vec<Inspected> = bytes.iter().map(entry).collect();
-        assert_eq!(range_bytes(workers, &tables), expected);
+        assert_eq!(range_bytes(workers, &tables, kept), expected);
     }
 }

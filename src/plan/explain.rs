@@ -9,6 +9,7 @@ use crate::plan::column::CopyFormat;
 use crate::plan::copy::{CopyPlan, JobPlan, Load};
 use crate::plan::form::ComparedSide;
 use crate::plan::lock::{self, Lock};
+use crate::plan::resume::types::BringUp;
 use crate::plan::staged::listing;
 use crate::plan::staged::types::Changed;
 use crate::plan::step::{Publish, Step};
@@ -231,6 +232,7 @@ impl Statements {
             Step::Make => self.make(tables, workers),
             Step::FindPartitions => self.find_partitions(tables),
             Step::Copy => self.copy(tables, workers),
+            Step::BringUp => self.bring_up(tables),
             Step::Judge => self.judge(tables),
             Step::NoteSnapshots => {
                 self.target("-- records which snapshots are older than the rows")
@@ -306,12 +308,46 @@ impl Statements {
     /// With several workers, each creates the shadows that it loads whole.
     fn make(&mut self, tables: &[CopyPlan], workers: u32) {
         for table in tables {
+            if let Some(kept) = table.kept() {
+                self.target("-- keeps what a run that died has loaded:");
+                self.all(kept.adopt.iter().map(String::as_str));
+                continue;
+            }
             match &table.load {
                 Load::Direct | Load::File(_) => {}
                 Load::Staged(staged) => self.all(staged.create.iter().map(String::as_str)),
-                Load::Shadow(_) if workers > 1 && table.ctid_ranges.is_empty() => {}
+                Load::Shadow(_) if workers > 1 && !table.is_cut() => {}
                 Load::Shadow(shadow) => self.all(shadow.make.iter().map(String::as_str)),
             }
+            let resume = table.resume.iter();
+            self.all(resume.flat_map(|r| &r.create).map(String::as_str));
+        }
+    }
+
+    fn bring_up(&mut self, tables: &[CopyPlan]) {
+        for table in tables {
+            let (Some(resume), Some(kept)) = (&table.resume, table.kept()) else {
+                continue;
+            };
+            let BringUp {
+                changed,
+                create,
+                copy_in,
+                analyze,
+                delete,
+                insert,
+                count,
+                ..
+            } = &kept.bring_up;
+            self.target("-- on a second connection, which reads:");
+            self.target(&changed.stream.lock);
+            self.target(create);
+            self.target("-- with the transactions that have loaded rows of this run, too:");
+            self.changed(&kept.bring_up.changed(&kept.list));
+            self.all([copy_in, analyze, delete, insert, count].map(String::as_str));
+            self.target("-- $1 describes the source's snapshot:");
+            self.all(resume.record().iter().map(String::as_str));
+            self.target(&resume.own());
         }
     }
 
@@ -331,9 +367,7 @@ impl Statements {
     fn copy(&mut self, tables: &[CopyPlan], workers: u32) {
         for range in ctid_ranges::queue(tables, workers) {
             let table = &tables[range.table];
-            if let (Load::Shadow(shadow), true) =
-                (&table.load, workers > 1 && table.ctid_ranges.is_empty())
-            {
+            if let (Load::Shadow(shadow), true) = (&table.load, workers > 1 && !table.is_cut()) {
                 self.all(shadow.make.iter().map(String::as_str));
             }
             match (table.changed(), table.stream()) {
@@ -350,6 +384,13 @@ impl Statements {
                 );
             }
             self.target(&table.copy_in);
+            let resume = table.resume.as_ref();
+            if let Some((resume, part)) =
+                resume.and_then(|r| Some((r, r.numbers.get(range.number)?)))
+            {
+                self.target(&resume.complete(*part));
+                self.target("COMMIT");
+            }
         }
         if tables.iter().any(|table| table.stream().is_some()) {
             self.target("-- on the connection that reads:");

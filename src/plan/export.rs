@@ -114,6 +114,7 @@ fn table(exported: &Exported, file: &str, refusals: &mut Vec<Refusal>) -> Option
         columns: planned,
         copy_out: sql::copy_out(&select, &format),
         ctid_ranges: Vec::new(),
+        resume: None,
         copy_in: match output {
             Output::File(_) => {
                 format!("-- writes file {file} under a temporary name beside its place, syncs it")

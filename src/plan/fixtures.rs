@@ -191,6 +191,7 @@ pub fn inspected(source: RelationDesc, target: RelationDesc) -> Inspected {
         set: BTreeMap::new(),
         progress: None,
         changes: None,
+        load: None,
     }
 }
 
@@ -269,6 +270,7 @@ pub fn job(mode: Mode) -> JobSpec {
         log_values: false,
         recreate_views: false,
         compare: Compare::Auto,
+        resume: false,
         max_snapshot_age: None,
         csv: Default::default(),
     }

@@ -10,12 +10,12 @@ use crate::plan::copy::{CopyPlan, JobPlan, Load};
 use crate::plan::effects::{self, Effects};
 use crate::plan::refusal::Refusal;
 use crate::plan::setting::Setting;
-use crate::plan::shared::{Attempt, Shared};
+use crate::plan::shared::{Attempt, KeptTables, Shared};
 use crate::plan::staged::choose;
 use crate::plan::staged::types::Apply;
 use crate::plan::used::SeenLocks;
 use crate::plan::{
-    checks, ctid_ranges, inheritance, modes, order, quarantine, staged, swap, table,
+    checks, ctid_ranges, inheritance, modes, order, quarantine, resume, staged, swap, table,
 };
 
 /// Plans a job. `same_place`: source and target are the same database of the same server. `attempt` marks
@@ -29,13 +29,39 @@ pub fn job(
     attempt: Attempt,
     actions: &KeyActions,
 ) -> Result<JobPlan, Vec<Refusal>> {
+    let planned = |kept: KeptTables| with_kept(job, &tables, same_place, (attempt, kept), actions);
+    let plan = planned(KeptTables::new())?;
+    let (kept, lost) = resume::choose(&plan, &tables);
+    let mut plan = match kept.is_empty() {
+        true => plan,
+        false => planned(kept)?,
+    };
+    for (target, why) in lost {
+        let mut plans = plan.tables.iter_mut();
+        if let Some(table) = plans.find(|table| table.target == target) {
+            let warning = format!("what a run that died has loaded is not kept: {why}");
+            table.warnings.push(warning);
+        }
+    }
+    Ok(plan)
+}
+
+/// Plans a job that keeps these loads of a run that died.
+fn with_kept(
+    job: &JobSpec,
+    tables: &[Inspected],
+    same_place: bool,
+    (attempt, loads): (Attempt, KeptTables),
+    actions: &KeyActions,
+) -> Result<JobPlan, Vec<Refusal>> {
     let mut refusals = Vec::new();
     let mut warnings = Vec::new();
-    check_job(job, &tables, &mut refusals);
-    inheritance::check(job, &tables, &mut refusals);
-    quarantine::check(job, &tables, &mut refusals, &mut warnings);
+    check_job(job, tables, &mut refusals);
+    inheritance::check(job, tables, &mut refusals);
+    quarantine::check(job, tables, &mut refusals, &mut warnings);
     let workers = job.loaders();
-    let shared = Shared::new(job, attempt, ctid_ranges::range_bytes(workers, &tables));
+    let range_bytes = ctid_ranges::range_bytes(workers, tables, job.resume);
+    let shared = Shared::new(job, attempt, range_bytes, loads);
     if job.workers > workers {
         let where_ = match job.on_error {
             OnError::Abort => format!("in mode `{}`", job.mode.as_str()),
@@ -77,10 +103,10 @@ pub fn job(
     if job.mode == Mode::Truncate {
         check_references(job, &targets, &mut refusals);
     }
-    staged::judge::plan(job, &tables, &mut plans, &mut refusals);
+    staged::judge::plan(job, tables, &mut plans, &mut refusals);
     if job.mode == Mode::Swap {
         let shared = shared.as_ref();
-        swap::plan(job, &tables, shared, &mut plans, &mut refusals);
+        swap::plan(job, tables, shared, &mut plans, &mut refusals);
     }
     if !refusals.is_empty() {
         return Err(refusals);

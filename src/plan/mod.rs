@@ -30,6 +30,7 @@ pub(crate) mod quarantine;
 pub(crate) mod ranges;
 pub(crate) mod refusal;
 mod rehearsal;
+pub(crate) mod resume;
 mod setting;
 pub mod shared;
 pub(crate) mod sql;

@@ -4,6 +4,8 @@
 //! Each attempt uses other names. Otherwise a worker that was taken for dead could write into the table of a
 //! later run.
 
+use std::collections::BTreeMap;
+
 use uuid::Uuid;
 
 use crate::config::spec::{JobSpec, Mode};
@@ -12,11 +14,20 @@ use crate::pg::ident::{Ident, QualifiedName, fnv1a};
 /// The prefix of the names of all tables that are not yet published.
 pub const TABLE_PREFIX: &str = "tableferry_";
 
+/// What is in the names of tables of parts.
+const PARTS: &str = "parts";
+
 /// The prefix of a shadow's comment.
 pub const SHADOW_MARK: &str = "tableferry: shadow of ";
 
 /// The prefix of a staging table's comment.
 const STAGE_MARK: &str = "tableferry: staging of ";
+
+/// The prefix of the comment of a table of parts.
+const PARTS_MARK: &str = "tableferry: parts of ";
+
+/// Tables with the rows that a run that died has loaded, and that are kept, by target.
+pub type KeptTables = BTreeMap<QualifiedName, QualifiedName>;
 
 /// One attempt of one run.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -35,6 +46,8 @@ pub struct Shared {
     attempt: Attempt,
     /// How many bytes of a table one COPY should read.
     pub range_bytes: u64,
+    /// They keep the name that the attempt which died gave them.
+    kept: KeptTables,
 }
 
 /// Are staging tables created in schema `tableferry`?
@@ -44,27 +57,47 @@ pub fn has_stages(job: &JobSpec) -> bool {
 
 impl Shared {
     /// None for a job that one worker loads, in one transaction.
-    pub fn new(job: &JobSpec, attempt: Attempt, range_bytes: u64) -> Option<Self> {
+    pub fn new(
+        job: &JobSpec,
+        attempt: Attempt,
+        range_bytes: u64,
+        kept: KeptTables,
+    ) -> Option<Self> {
         (job.loaders() > 1).then(|| Shared {
             job: job.name.clone(),
             attempt,
             range_bytes,
+            kept,
         })
     }
 
     /// The name of the staging table.
     pub fn stage(&self, target: &QualifiedName) -> QualifiedName {
-        QualifiedName {
+        self.kept(target).cloned().unwrap_or_else(|| QualifiedName {
             schema: Ident::new("tableferry"),
             name: self.name("stage", target),
-        }
+        })
     }
 
     /// The name of the shadow.
     pub fn shadow(&self, target: &QualifiedName) -> QualifiedName {
-        QualifiedName {
+        self.kept(target).cloned().unwrap_or_else(|| QualifiedName {
             schema: target.schema.clone(),
             name: self.name("shadow", target),
+        })
+    }
+
+    /// The table whose rows are kept.
+    pub fn kept(&self, target: &QualifiedName) -> Option<&QualifiedName> {
+        self.kept.get(target)
+    }
+
+    /// The name of the table of parts, beside the loaded table. Always another one in each attempt: a worker of
+    /// the attempt that died cannot mark a part as complete any more.
+    pub fn parts(&self, target: &QualifiedName, loaded: &QualifiedName) -> QualifiedName {
+        QualifiedName {
+            schema: loaded.schema.clone(),
+            name: self.name(PARTS, target),
         }
     }
 
@@ -84,6 +117,11 @@ impl Shared {
         format!("{SHADOW_MARK}{target}{}", self.made_by())
     }
 
+    /// The comment of the table of parts.
+    pub fn parts_mark(&self, target: &QualifiedName) -> String {
+        format!("{PARTS_MARK}{target}{}", self.made_by())
+    }
+
     fn made_by(&self) -> String {
         format!(", by run {}{}", self.attempt.run_id, of_job(&self.job))
     }
@@ -97,7 +135,7 @@ pub fn of_job(job: &str) -> String {
 /// Was the table created by a run of this job, and not published? Only a run that holds the job's advisory
 /// lock may drop it, because then no other run of the job is alive.
 pub fn is_leftover(name: &str, comment: &str, job: &str) -> bool {
-    let marked = [SHADOW_MARK, STAGE_MARK]
+    let marked = [SHADOW_MARK, STAGE_MARK, PARTS_MARK]
         .iter()
         .any(|mark| comment.starts_with(mark));
     let made_by = comment
@@ -105,6 +143,12 @@ pub fn is_leftover(name: &str, comment: &str, job: &str) -> bool {
         .and_then(|text| text.rsplit_once(", by run "));
     let has_run = made_by.is_some_and(|(_, run_id)| run_id.parse::<Uuid>().is_ok());
     name.starts_with(TABLE_PREFIX) && marked && has_run
+}
+
+/// Is a leftover of this name a table of parts?
+pub fn is_of_parts(name: &str) -> bool {
+    let rest = name.strip_prefix(TABLE_PREFIX);
+    rest.is_some_and(|rest| rest.starts_with(PARTS))
 }
 
 #[cfg(test)]
@@ -122,7 +166,8 @@ mod tests {
         let target = QualifiedName::new("s", "x".repeat(63));
         let made = |number| {
             let run_id = RUN.parse().unwrap();
-            Shared::new(&job, Attempt { run_id, number }, 1).unwrap()
+            let attempt = Attempt { run_id, number };
+            Shared::new(&job, attempt, 1, KeptTables::new()).unwrap()
         };
         let (first, second) = (made(1), made(2));
         assert_ne!(first.stage(&target), second.stage(&target));
@@ -130,6 +175,10 @@ mod tests {
         for (name, mark) in [
             (first.stage(&target), first.stage_mark(&target)),
             (first.shadow(&target), first.shadow_mark(&target)),
+            (
+                first.parts(&target, &first.shadow(&target)),
+                first.parts_mark(&target),
+            ),
         ] {
             assert!(is_leftover(name.name.as_str(), &mark, "j"), "{name} {mark}");
         }

@@ -23,9 +23,9 @@ pub mod judge;
 mod judgeable;
 pub mod listing;
 pub mod merge;
-mod parts;
+pub(in crate::plan) mod parts;
 mod plain_filter;
-mod source_key;
+pub(in crate::plan) mod source_key;
 pub mod stream;
 pub mod stream_input;
 pub mod types;
@@ -276,7 +276,10 @@ fn indexes_over<'a>(
 }
 
 /// The unique index over the key.
-fn key_index<'a>(spec: &'a TableSpec, target: &'a RelationDesc) -> Option<&'a UniqueIndex> {
+pub(in crate::plan) fn key_index<'a>(
+    spec: &'a TableSpec,
+    target: &'a RelationDesc,
+) -> Option<&'a UniqueIndex> {
     let names = spec.key.as_ref().unwrap_or(&target.primary_key);
     indexes_over(target, names).find(|index| index.is_plain)
 }

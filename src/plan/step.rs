@@ -65,6 +65,8 @@ pub enum Step {
     FindPartitions,
     /// Copies all tables.
     Copy,
+    /// Makes loads of a run that died, and which are kept, what the source is at the snapshot of this run.
+    BringUp,
     /// Moves staged rows that the target would reject to `tableferry.rejected`.
     Judge,
     /// Records the snapshots on the target that are older than the rows.

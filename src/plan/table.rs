@@ -11,13 +11,15 @@ use crate::plan::compare::Comparison;
 use crate::plan::copied::{self, CopiedColumns};
 use crate::plan::copy::{CopyPlan, Load, SequencePlan};
 use crate::plan::refusal::Refusal;
+use crate::plan::resume::types::ResumePlan;
 use crate::plan::setting::Setting;
 use crate::plan::staged::stream;
 use crate::plan::staged::stream_input::StreamInput;
 use crate::plan::used::{self, Use, Used};
 use crate::plan::watermark::WatermarkPlan;
 use crate::plan::{
-    checks, compare, ctid_ranges, pairs, partitions, quarantine, sql, staged, watermark,
+    checks, compare, ctid_ranges, pairs, partitions, quarantine, resume, sql, staged, swap,
+    watermark,
 };
 
 /// Plans one table. Returns None after adding at least one entry to `refusals`.
@@ -81,8 +83,10 @@ struct ReadSql {
     filter: Option<String>,
     /// Reads the whole table.
     select: String,
-    /// COPY of each range, if several workers read the table.
-    ctid_ranges: Vec<String>,
+    /// The conditions of the ranges, if several workers read the table.
+    conditions: Vec<String>,
+    /// The FROM item.
+    from: String,
 }
 
 impl Table<'_> {
@@ -142,16 +146,11 @@ impl Table<'_> {
         let from = sql::read_from(spec, self.source.kind);
         let condition = new_rows.and_then(|new_rows| new_rows.condition.as_deref());
         let filter = sql::and(spec.filter.as_deref(), condition);
-        let read_range = |range: &String| {
-            let filter = sql::and(filter.as_deref(), Some(range));
-            let select = sql::select(&from, &copied.columns, filter.as_deref());
-            sql::copy_out(&select, &copied.format)
-        };
-        let ranges = ctid_conditions(self.setting, self.source, warnings);
         ReadSql {
             select: sql::select(&from, &copied.columns, filter.as_deref()),
-            ctid_ranges: ranges.iter().map(read_range).collect(),
+            conditions: ctid_conditions(self.setting, self.source, warnings),
             filter,
+            from,
         }
     }
 
@@ -197,7 +196,21 @@ impl Table<'_> {
         let Load::Staged(full) = load else {
             return None;
         };
-        let input = StreamInput {
+        let input = self.stream_input(copied, select, comparison);
+        let planned = stream::plan(&input, full);
+        let plan = planned.as_ref().ok();
+        let marking = plan.and_then(|plan| plan.choice.marking.clone());
+        full.stream_plan = Some(planned);
+        marking
+    }
+
+    fn stream_input<'a>(
+        &'a self,
+        copied: &'a CopiedColumns<'_>,
+        select: &'a str,
+        comparison: &'a Comparison,
+    ) -> StreamInput<'a> {
+        StreamInput {
             job: self.job,
             spec: &self.inspected.spec,
             source: self.source,
@@ -208,12 +221,61 @@ impl Table<'_> {
             select,
             comparison,
             changes: self.inspected.changes.as_ref(),
+        }
+    }
+
+    /// Plans `resume = true`. A table of which nothing can be kept gets a warning. Returns the conditions of
+    /// the parts that are loaded, too.
+    fn plan_resume(
+        &self,
+        copied: &CopiedColumns<'_>,
+        read: &ReadSql,
+        comparison: &Comparison,
+        load: &Load,
+        warnings: &mut Vec<String>,
+    ) -> (Option<Box<ResumePlan>>, Vec<String>) {
+        let Table {
+            job,
+            inspected,
+            setting,
+            target,
+            ..
+        } = self;
+        let whole = || (None, read.conditions.clone());
+        let Some(shared) = setting.shared else {
+            return whole();
         };
-        let planned = stream::plan(&input, full);
-        let plan = planned.as_ref().ok();
-        let marking = plan.and_then(|plan| plan.choice.marking.clone());
-        full.stream_plan = Some(planned);
-        marking
+        let planned = match (resume::may_be_kept(job, inspected), &inspected.load) {
+            (Ok(()), Some(state)) => {
+                let attachments = inspected.attachments.as_ref();
+                let attachments = attachments.filter(|_| job.mode == Mode::Swap);
+                let loaded = match load {
+                    Load::Staged(staged) => staged.stage.clone(),
+                    Load::Direct | Load::Shadow(_) | Load::File(_) => shared.shadow(&target.name),
+                };
+                let refresh =
+                    attachments.map(|attachments| swap::positions(target, attachments, &loaded));
+                resume::plan(resume::Table {
+                    input: self.stream_input(copied, &read.select, comparison),
+                    shared,
+                    state,
+                    definition: attachments.map(|a| swap::definition(target, a)),
+                    refresh: refresh.unwrap_or_default(),
+                    number: setting.number,
+                    conditions: read.conditions.clone(),
+                    loaded,
+                })
+            }
+            (Err(None), _) | (Ok(()), None) => return whole(),
+            (Err(Some(why)), _) => Err(why),
+        };
+        match planned {
+            Ok(planned) => (Some(Box::new(planned.resume)), planned.conditions),
+            Err(why) => {
+                warnings.push(format!("`resume` has no effect on it: {why}"));
+                whole()
+            }
+        }
     }
 
     /// Puts the plan together.
@@ -234,6 +296,15 @@ impl Table<'_> {
         let partitions = partitions::plan(job, self.inspected, &copied.columns, written, refusals);
         let comparison = self.comparison(&copied);
         let marking = self.plan_stream(&copied, &read.select, &comparison, &mut load);
+        let (resume, conditions) =
+            self.plan_resume(&copied, &read, &comparison, &load, &mut warnings);
+        let read_range = |range: &String| {
+            let range = Some(range.as_str()).filter(|range| !range.is_empty());
+            let filter = sql::and(read.filter.as_deref(), range);
+            let select = sql::select(&read.from, &copied.columns, filter.as_deref());
+            sql::copy_out(&select, &copied.format)
+        };
+        let ctid_ranges = conditions.iter().map(read_range).collect();
         let names: Vec<&Ident> = copied.pairs.iter().map(|pair| &pair.target.name).collect();
         let key = spec.key.as_ref().unwrap_or(&target.primary_key);
         let (name, relation, copy_out) = match &spec.input {
@@ -257,7 +328,8 @@ impl Table<'_> {
             target: target.name.clone(),
             target_kind: target.kind,
             copy_out,
-            ctid_ranges: read.ctid_ranges,
+            ctid_ranges,
+            resume,
             // The size of a view or a query is not known.
             bytes_estimate: (source.bytes_estimate > 0 || source.blocks.is_some())
                 .then_some(source.bytes_estimate),

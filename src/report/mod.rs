@@ -206,6 +206,10 @@ pub struct TableReport {
     /// Rows of the source, where they were counted and not all sent.
     #[serde(skip)]
     pub rows_counted: Option<u64>,
+    /// Rows that a run that died had loaded, and that this run has kept, with `resume = true`. Absent if it found
+    /// none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rows_kept: Option<u64>,
     /// Rows that are new on the target.
     pub rows_inserted: u64,
     /// Rows that were changed on the target.

@@ -16,7 +16,7 @@ use super::sides::Sides;
 use super::snapshot_age::{self, SnapshotAge};
 use super::steps;
 use super::transaction::{PlannedRelations, TransactionContext};
-use super::{advisory_lock, ledger, leftovers, preflight};
+use super::{advisory_lock, ledger, leftovers, preflight, retry};
 use crate::error::{Error, ErrorKind, Phase, Result, Side};
 use crate::plan::copy::JobPlan;
 use crate::plan::step::{Publish, Transaction};
@@ -59,12 +59,23 @@ pub(super) async fn attempt(
         Err(error) => {
             sides.abort().await;
             // A transaction in doubt may still commit and publish these tables.
-            if error.kind() != ErrorKind::InDoubt {
+            let may_drop = error.kind() != ErrorKind::InDoubt;
+            if may_drop && !keeps_loads(run, error) {
                 leftovers::clean_up(&run.context, &sides.pool.created_tables).await;
             }
         }
     }
     done
+}
+
+/// With `resume = true`, the next attempt or run goes on with what is loaded, unless that may be why this
+/// one failed.
+fn keeps_loads(run: &RunContext, error: &Error) -> bool {
+    let stopped = matches!(
+        error.kind(),
+        ErrorKind::Cancelled | ErrorKind::Timeout | ErrorKind::Truncated
+    );
+    run.context.job.resume && (stopped || retry::can_pass(error))
 }
 
 async fn run_attempt(
@@ -148,7 +159,7 @@ async fn begin(
         job_lock.begin(Phase::Lock, "").await?;
         advisory_lock::mark_transaction(job_lock, context.run_id).await?;
         advisory_lock::lock_job(job_lock, &context.job).await?;
-        leftovers::sweep(context, job_lock).await?;
+        leftovers::sweep(context, job_lock, &plan).await?;
     }
     Ok((plan, planned))
 }

@@ -15,7 +15,7 @@ use super::pipe::{self, Copied, Pace, RowSource, Totals};
 use super::run_progress::RunProgress;
 use super::transaction::TransactionContext;
 use super::worker_pool::WorkerEnds;
-use super::{advisory_lock, watermark};
+use super::{advisory_lock, resume, watermark};
 use crate::config::spec::JobSpec;
 use crate::error::{Error, Phase, Result};
 use crate::pg::session::Session;
@@ -162,6 +162,12 @@ impl<'a> CopyWork<'a> {
                 on_progress: &on_progress,
             };
             let copied = self.copy_range(ends, &range, pace).await?;
+            if let Some(resume) = &table.resume {
+                let target = ends.target.session()?;
+                resume::complete(target, table, resume, range.number).await?;
+                modes::commit_shared(target).await?;
+                begun = false;
+            }
             self.end(number, range.table, table, copied);
         }
         match begun {
@@ -303,6 +309,7 @@ fn report(job: &JobSpec, table: &CopyPlan, moving: &TableCopy) -> TableReport {
         compare: table.compare(),
         rows_compared: moving.rows_compared,
         rows_counted: moving.rows_counted,
+        rows_kept: None,
         bytes: read.bytes,
         workers: u32::try_from(moving.workers.len()).unwrap_or(u32::MAX),
         seconds: moving.took.as_secs_f64(),

@@ -89,6 +89,7 @@ impl FileSource {
             set: BTreeMap::new(),
             progress: None,
             changes: None,
+            load: None,
             spec,
         })
     }

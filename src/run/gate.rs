@@ -89,8 +89,10 @@ pub(super) fn check(
         }
         let taken = table.rows_written + rejected;
         // With `compare = "stream"` or `"changed"`, the copy has compared the numbers.
-        let took_all =
-            table.rows_read == taken || matches!(table.compare, Some("stream" | "changed"));
+        // With rows that are kept, the number was compared when they were brought up.
+        let was_compared =
+            matches!(table.compare, Some("stream" | "changed")) || table.rows_kept.is_some();
+        let took_all = table.rows_read == taken || was_compared;
         if job.verify != Verify::None && !took_all {
             return Err(refused(
                 ErrorKind::DataRejected,

@@ -9,7 +9,7 @@ use super::ends::{self, End, SourceEnd, TargetEnd};
 use super::files::{self, FileSource};
 use super::snapshot_age::SnapshotAge;
 use super::target_files::TargetFiles;
-use super::{changes, ledger, modes, watermark};
+use super::{changes, ledger, modes, resume, watermark};
 use crate::catalog;
 use crate::catalog::attachments::Attachments;
 use crate::catalog::constraints::Constraints;
@@ -113,6 +113,7 @@ pub(super) async fn servers(
     }
     watermark::resume(context, source, target, &mut inspected).await?;
     changes::resume(context, source, target, &mut inspected, replayed).await?;
+    resume::find(context, source, target, &mut inspected, replayed).await?;
     let refused = ledger::refuse_stages(target, job).await?;
     target.end_reading(Phase::Inspect).await?;
     let refused = refused.into_iter().collect();

@@ -5,10 +5,11 @@ use std::time::Duration;
 
 use super::bounds::CLOSE_WAIT;
 use super::context::JobContext;
-use super::ends;
+use super::{ends, resume};
 use crate::error::{Error, ErrorKind, Phase, Result, Side};
 use crate::pg::ident::QualifiedName;
 use crate::pg::session::Session;
+use crate::plan::copy::JobPlan;
 use crate::plan::shared;
 use crate::report::Event;
 
@@ -19,9 +20,15 @@ const CLEAN_WAIT: Duration = Duration::from_secs(5);
 const LOCK_WAIT: &str = "1s";
 
 /// Drops tables that killed runs of the job left behind. `target` holds the job's advisory lock, so no
-/// such run is alive.
-pub(super) async fn sweep(context: &JobContext, target: &Session) -> Result<()> {
-    let names = find(context, target).await?;
+/// such run is alive. Those that the plan keeps stay.
+pub(super) async fn sweep(context: &JobContext, target: &Session, plan: &JobPlan) -> Result<()> {
+    if context.dry_run && context.job.resume {
+        // The next run may keep them.
+        return Ok(());
+    }
+    let kept = resume::kept_tables(plan);
+    let mut names = find(context, target).await?;
+    names.retain(|name| !kept.contains(name));
     if names.is_empty() {
         return Ok(());
     }
@@ -40,7 +47,8 @@ pub(super) async fn sweep(context: &JobContext, target: &Session) -> Result<()> 
     Ok(())
 }
 
-async fn find(context: &JobContext, target: &Session) -> Result<Vec<QualifiedName>> {
+/// The tables that runs of the job have created and not published.
+pub(super) async fn find(context: &JobContext, target: &Session) -> Result<Vec<QualifiedName>> {
     let sql = "SELECT n.nspname::pg_catalog.text, c.relname::pg_catalog.text, d.description \
                FROM pg_catalog.pg_description AS d \
                JOIN pg_catalog.pg_class AS c ON c.oid = d.objoid AND c.relkind = 'r' \

@@ -22,6 +22,7 @@ pub mod pipe;
 pub mod planning;
 mod preflight;
 pub mod read;
+mod resume;
 mod retry;
 mod run_progress;
 mod sides;

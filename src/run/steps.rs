@@ -5,11 +5,15 @@ use super::context::{JobContext, RunContext};
 use super::ends::End;
 use super::gate::RowsBefore;
 use super::modes::{self, snapshot_wait::OlderSnapshots};
+use super::pipe::Pace;
+use super::pipe::stream::Sessions;
 use super::run_progress::RunProgress;
 use super::sides::Sides;
 use super::transaction::TransactionContext;
 use super::worker_pool::WorkerEnds;
-use super::{advisory_lock, changes, checksum, copy, ends, gate, ledger, leftovers, watermark};
+use super::{
+    advisory_lock, changes, checksum, copy, ends, gate, ledger, leftovers, resume, watermark,
+};
 use crate::catalog::present;
 use crate::error::{Phase, Result, Side};
 use crate::pg::session::Session;
@@ -69,7 +73,7 @@ async fn carry_out_step(
         Step::Begin => begin(run, target()?).await,
         Step::LockJob => {
             advisory_lock::lock_job(target()?, job).await?;
-            leftovers::sweep(&run.context, target()?).await
+            leftovers::sweep(&run.context, target()?, current.plan).await
         }
         Step::LockTargets => advisory_lock::lock_tables(target()?, job, tables).await,
         Step::CountReplaced => {
@@ -90,7 +94,8 @@ async fn carry_out_step(
         Step::OpenReader => open_reader(&run.context, &mut sides.reader, tables).await,
         Step::Make => {
             let maker = sides.pool.targets().first();
-            modes::make(maker.unwrap_or(target()?), tables, current.plan.workers).await
+            let maker = maker.unwrap_or(target()?);
+            modes::make(&run.context, maker, tables, planned, current.plan.workers).await
         }
         Step::FindPartitions => {
             let source = sides.ends.source()?.session()?;
@@ -101,6 +106,7 @@ async fn carry_out_step(
             results.flushed = flushed(sides, tables).await?;
             Ok(())
         }
+        Step::BringUp => bring_up(&run.context, sides, current, reports).await,
         Step::Judge => judge(&run.context, target()?, tables, reports).await,
         Step::NoteSnapshots => {
             results.older_snapshots = note_snapshots(&run.context, sides).await?;
@@ -141,7 +147,11 @@ async fn open_workers(
     let source = sides.ends.source()?.session()?;
     sides.pool.open(context, source, current.workers).await?;
     let tables = current.tables().iter();
-    sides.pool.created_tables = tables.map(|table| table.written().clone()).collect();
+    let created = tables.flat_map(|table| {
+        let parts = table.resume.iter().map(|resume| resume.parts.clone());
+        std::iter::once(table.written().clone()).chain(parts)
+    });
+    sides.pool.created_tables = created.collect();
     Ok(())
 }
 
@@ -192,6 +202,51 @@ async fn flushed(sides: &Sides, tables: &[CopyPlan]) -> Result<Option<u64>> {
         End::Server(source) if tables.iter().any(has_mark) => present::flushed(source).await,
         End::Server(_) | End::Files(_) => Ok(None),
     }
+}
+
+/// Brings kept loads to the run's snapshot, one after the other.
+async fn bring_up(
+    context: &JobContext,
+    sides: &mut Sides,
+    current: TransactionContext<'_>,
+    reports: &mut [TableReport],
+) -> Result<()> {
+    for table in current.tables() {
+        let name = table.target.to_string();
+        let report = reports.iter_mut().find(|report| report.target == name);
+        let (Some(kept), Some(report), Some(desc)) =
+            (table.kept(), report, current.planned.get(&table.target))
+        else {
+            continue;
+        };
+        let opened = match sides.reader.take() {
+            Some(reader) => reader,
+            None => ends::open(context, Side::Target).await?,
+        };
+        let reader = &*sides.reader.insert(opened);
+        reader
+            .begin(Phase::Lock, "ISOLATION LEVEL READ COMMITTED READ ONLY")
+            .await?;
+        reader
+            .run(Phase::Lock, &kept.bring_up.changed.stream.lock)
+            .await?;
+        reader.verify(Phase::Lock).await?;
+        let Some(loader) = sides.pool.targets().first() else {
+            continue;
+        };
+        let sessions = Sessions {
+            source: sides.ends.source()?.session()?,
+            reader,
+            target: loader,
+        };
+        let pace = Pace {
+            stall_timeout: context.job.stall_timeout,
+            limit: current.limit,
+            on_progress: &|_| {},
+        };
+        resume::bring_up(context, sessions, table, desc, pace, report).await?;
+    }
+    Ok(())
 }
 
 async fn judge(

@@ -42,6 +42,7 @@ mod plan_locks;
 mod plan_log;
 mod refused;
 mod rejected;
+mod resume;
 mod run;
 mod schemas;
 mod sequences;

@@ -136,6 +136,10 @@ fn wrong_in_a_new_job(#[case] text: &str, #[case] message: &str) {
     "t.toml:10: jobs.orders.recreate_views: is only for mode swap; this job's mode is truncate"
 )]
 #[case(
+    "resume = true",
+    "t.toml:10: jobs.orders.resume: is only for mode swap and merge and upsert; this job's mode is truncate"
+)]
+#[case(
     "reject_limit = '1.5'",
     r#"t.toml:10: jobs.orders.reject_limit: must be a number of rows such as 100, or a share such as "0.1%", got "1.5""#
 )]

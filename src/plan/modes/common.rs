@@ -74,7 +74,22 @@ pub fn load(input: &TransactionInput<'_>, beside: bool) -> Vec<Step> {
         steps.push(Step::FindPartitions);
     }
     steps.push(Step::Copy);
+    if input.tables().any(|(_, table)| table.kept().is_some()) {
+        steps.push(Step::BringUp);
+    }
     steps
+}
+
+/// Drops the tables of parts.
+pub fn drop_parts<'a>(input: &'a TransactionInput<'a>) -> impl Iterator<Item = Step> + 'a {
+    input.tables().filter_map(|(at, table)| {
+        let sql = &table.resume.as_ref()?.drop;
+        Some(Step::Statement(Statement::of_table(
+            Phase::Publish,
+            at,
+            sql,
+        )))
+    })
 }
 
 /// Finds staged rows that the target would reject. The staging table's constraints were checked at once;

@@ -22,7 +22,7 @@ pub(super) fn steps(input: &TransactionInput<'_>) -> Vec<Step> {
     let has_young_rows = shadows(input).any(|(_, table, shadow)| {
         // With one worker, only tables with other access methods have rows that are not frozen, and no wait
         // would help.
-        !shadow.frozen && !table.ctid_ranges.is_empty()
+        !shadow.frozen && table.is_cut()
     });
     if has_young_rows {
         steps.push(Step::NoteSnapshots);
@@ -34,6 +34,7 @@ pub(super) fn steps(input: &TransactionInput<'_>) -> Vec<Step> {
     if input.workers > 1 {
         steps.extend(lock_shadows(input));
     }
+    steps.extend(common::drop_parts(input));
     steps.extend(each(input, |shadow| &shadow.build));
     steps.extend(common::sequences(input));
     steps.extend(each(input, |shadow| &shadow.attach));

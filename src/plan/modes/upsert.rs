@@ -16,6 +16,7 @@ pub(super) fn steps(input: &TransactionInput<'_>) -> Vec<Step> {
     steps.push(common::check_constraints());
     steps.extend(common::sequences(input));
     steps.extend(drop_stages(input));
+    steps.extend(common::drop_parts(input));
     steps.push(Step::Record);
     steps
 }

@@ -83,7 +83,8 @@ pub(super) fn choose(
     let Some(state) = input.changes else {
         return none(NOT_ASKED.to_owned());
     };
-    if let Err(why) = is_possible(input, index, state) {
+    let possible = is_compared_whole(input).and_then(|()| is_possible(input, index, state));
+    if let Err(why) = possible {
         return none(why);
     }
     let query = format!("{:016x}", fnv1a(input.select.as_bytes()));
@@ -100,28 +101,20 @@ pub(super) fn choose(
         columns: state.columns.clone(),
     };
     let changed = state.usable(&marking.source.query).map(|mark| {
-        let side = |is_source: bool| side(input, index, is_source, orders);
-        let (mut source, mut target) = (side(true), side(false));
-        source.is_changed = is_changed(
-            input.source,
-            &mark.source,
-            None,
-            &known_leaves(&mark.source, &state.source),
-        );
-        target.is_changed = is_changed(
+        let of_target = is_changed(
             input.target,
             &mark.target,
             Some(mark.transaction),
             &known_leaves(&mark.target, &state.target),
         );
-        let rows = input.source.rows_estimate.max(input.target.rows_estimate);
-        Box::new(Changed {
-            stream: stream.clone(),
-            source,
-            target,
-            rows: rows.unwrap_or(u64::MAX),
-            buckets: (rows.unwrap_or(0) / ROWS_PER_BUCKET).clamp(BUCKETS_MIN, BUCKETS_MAX),
-        })
+        let of_source = source_is_changed(input.source, &mark.source, state);
+        Box::new(between(
+            input,
+            index,
+            stream,
+            orders,
+            (of_source, of_target),
+        ))
     });
     Choice {
         marking: Some(marking),
@@ -129,19 +122,55 @@ pub(super) fn choose(
     }
 }
 
+/// The statements that compare both sides, given what is true for rows that have changed.
+pub(in crate::plan) fn between(
+    input: &StreamInput<'_>,
+    index: &UniqueIndex,
+    stream: &Stream,
+    orders: (&str, &str),
+    (of_source, of_target): (String, String),
+) -> Changed {
+    let side = |is_source: bool| side(input, index, is_source, orders);
+    let (mut source, mut target) = (side(true), side(false));
+    source.is_changed = of_source;
+    target.is_changed = of_target;
+    let rows = input.source.rows_estimate.max(input.target.rows_estimate);
+    Changed {
+        stream: stream.clone(),
+        source,
+        target,
+        rows: rows.unwrap_or(u64::MAX),
+        buckets: (rows.unwrap_or(0) / ROWS_PER_BUCKET).clamp(BUCKETS_MIN, BUCKETS_MAX),
+    }
+}
+
+/// True for rows of the source that were written since the mark.
+pub(in crate::plan) fn source_is_changed(
+    source: &RelationDesc,
+    mark: &Mark,
+    state: &ChangeState,
+) -> String {
+    is_changed(source, mark, None, &known_leaves(mark, &state.source))
+}
+
+/// Does the run make the whole target the same as the source?
+fn is_compared_whole(input: &StreamInput<'_>) -> Result<(), String> {
+    if input.job.mode != Mode::Merge {
+        return Err("rows that only the target has are not deleted".to_owned());
+    }
+    if input.spec.scope == Scope::Where && input.spec.filter.is_some() {
+        return Err("`scope = \"where\"` limits what is compared".to_owned());
+    }
+    Ok(())
+}
+
 /// Values may only change together with a row version, and a key must have one place.
-fn is_possible(
+pub(in crate::plan) fn is_possible(
     input: &StreamInput<'_>,
     index: &UniqueIndex,
     state: &ChangeState,
 ) -> Result<(), String> {
     let spec: &TableSpec = input.spec;
-    if input.job.mode != Mode::Merge {
-        return Err("rows that only the target has are not deleted".to_owned());
-    }
-    if spec.scope == Scope::Where && spec.filter.is_some() {
-        return Err("`scope = \"where\"` limits what is compared".to_owned());
-    }
     if !matches!(spec.input, TableInput::Relation(_)) || spec.children {
         return Err("the source is not a single table".to_owned());
     }
@@ -272,6 +301,7 @@ fn side(
             target_order
         }
         .to_owned(),
+        is_indexed: true,
     }
 }
 

@@ -21,8 +21,10 @@ pub struct ChangedSide {
     /// A hash of the key.
     pub(super) hash: String,
     /// Is true for rows that were written since the last run.
-    pub(super) is_changed: String,
+    pub(in crate::plan) is_changed: String,
     pub(super) order: String,
+    /// An index serves ranges of the key.
+    pub(in crate::plan) is_indexed: bool,
 }
 
 /// A range of values of the key's first column, both included.
@@ -59,6 +61,16 @@ impl ChangedSide {
             format!("'{{{}}}'::pg_catalog.int8[]", numbers.join(","))
         };
         let lead = self.lead.sql();
+        if !self.is_indexed {
+            let (low, high) = (list(&|range| range.0), list(&|range| range.1));
+            // One scan: a row is in the last range that does not begin above it, or in none.
+            let within = format!(
+                "{lead} <= ({high})[pg_catalog.width_bucket({lead}::pg_catalog.int8, {low})]"
+            );
+            let filter = sql::and(self.filter.as_deref(), Some(&within));
+            let select = sql::select(&self.from, &self.columns, filter.as_deref());
+            return sql::copy_out(&format!("{select}{}", self.order), &self.format);
+        }
         let within = format!(
             "{lead} >= \"tableferry_range\".\"low\" AND {lead} <= \"tableferry_range\".\"high\""
         );

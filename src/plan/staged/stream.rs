@@ -39,13 +39,10 @@ pub(in crate::plan) fn plan(
         return Err("several workers load it".to_owned());
     }
     let index = super::key_index(spec, target).ok_or_else(|| "the target has no key".to_owned())?;
-    let key = key_parts(input, index)?;
-    let marks_gone = job.mode == Mode::Merge;
-    let columns = input.pairs.iter().map(|pair| pair.target).collect();
-    let mut parts = Parts {
+    let parts = Parts {
         spec,
         target,
-        columns,
+        columns: input.pairs.iter().map(|pair| pair.target).collect(),
         key: index,
         stage: full.stage.clone(),
         changes: full.changes.clone(),
@@ -55,6 +52,45 @@ pub(in crate::plan) fn plan(
             never_repeated: full.repeated_keys.is_none(),
         },
     };
+    let Both {
+        parts,
+        stream,
+        copy_out,
+        copy_in,
+        source_order,
+        target_order,
+    } = both(input, parts, job.mode == Mode::Merge)?;
+    let choice = changed::choose(input, index, &stream, (&source_order, &target_order));
+    let mut staged = super::again(job, &parts, full);
+    staged.equal_if_empty = job.mode == Mode::Upsert || !parts.key_may_be_null();
+    staged.way = Way::Stream { stream, why: None };
+    Ok(Box::new(StreamPlan {
+        staged,
+        copy_out,
+        copy_in,
+        costly: costly(input, index),
+        choice,
+    }))
+}
+
+/// The statements that read two tables in the order of the key, and stage the rows that differ.
+pub(in crate::plan) struct Both<'a> {
+    pub parts: Parts<'a>,
+    pub stream: Stream,
+    pub copy_out: String,
+    pub copy_in: String,
+    pub source_order: String,
+    pub target_order: String,
+}
+
+/// Plans these statements. `marks_gone`: rows that only the target has are staged, too.
+pub(in crate::plan) fn both<'a>(
+    input: &StreamInput<'_>,
+    mut parts: Parts<'a>,
+    marks_gone: bool,
+) -> Result<Both<'a>, String> {
+    let (index, spec) = (parts.key, parts.spec);
+    let key = key_parts(input, index)?;
     parts.gone = marks_gone.then(|| parts.free_name("gone"));
     let copy_in = match &parts.gone {
         Some(gone) => sql::copy_in_with(&parts.stage, input.columns, gone, input.format),
@@ -94,17 +130,14 @@ pub(in crate::plan) fn plan(
         key,
         marks_gone,
     };
-    let choice = changed::choose(input, index, &stream, (&source_order, &target_order));
-    let mut staged = super::again(job, &parts, full);
-    staged.equal_if_empty = job.mode == Mode::Upsert || !parts.key_may_be_null();
-    staged.way = Way::Stream { stream, why: None };
-    Ok(Box::new(StreamPlan {
-        staged,
+    Ok(Both {
+        parts,
+        stream,
         copy_out: sql::copy_out(&format!("{}{source_order}", input.select), input.format),
         copy_in,
-        costly: costly(input, index),
-        choice,
-    }))
+        source_order,
+        target_order,
+    })
 }
 
 fn key_parts(input: &StreamInput<'_>, index: &UniqueIndex) -> Result<Vec<KeyPart>, String> {

@@ -196,12 +196,31 @@ fn identity(
             sequence.type_text
         ));
     }
+    list.push(position(&passing, sequence));
+    list
+}
+
+fn position(passing: &QualifiedName, sequence: &IdentitySequence) -> String {
     let old = QualifiedName::new(&sequence.schema, &sequence.name).sql();
-    list.push(format!(
+    format!(
         "SELECT pg_catalog.setval({}::pg_catalog.regclass, last_value, is_called) FROM {old}",
         literal(Some(&passing.sql()))
-    ));
-    list
+    )
+}
+
+/// The statements that move the new sequences of identity columns to where the old ones are.
+pub(super) fn positions(names: &Names, old: &Attachments) -> Vec<String> {
+    let sequences = old
+        .columns
+        .iter()
+        .enumerate()
+        .filter_map(|(number, column)| {
+            let sequence = column.identity_sequence.as_ref()?;
+            Some((names.part(&sequence.schema, 's', number), sequence))
+        });
+    sequences
+        .map(|(passing, sequence)| position(&passing, sequence))
+        .collect()
 }
 
 /// Triggers are created before the load, because they fire for the loaded rows. This includes those that a

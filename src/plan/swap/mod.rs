@@ -125,6 +125,21 @@ fn shadow_of(
     }
 }
 
+/// What a shadow of the table is made of, whatever its name.
+pub fn definition(target: &RelationDesc, attachments: &Attachments) -> String {
+    let names = Names::new(named(&target.name, "shadow"), &target.name);
+    make::make(&names, attachments, target.server_version, "").join("\n")
+}
+
+/// Brings the sequences of a shadow that a run that died has created to where the target's are.
+pub fn positions(
+    target: &RelationDesc,
+    attachments: &Attachments,
+    shadow: &QualifiedName,
+) -> Vec<String> {
+    make::positions(&Names::new(shadow.clone(), &target.name), attachments)
+}
+
 fn into_shadow(
     target: &RelationDesc,
     mut shadow: Shadow,
@@ -133,7 +148,7 @@ fn into_shadow(
 ) {
     plan.copy_in = sql::copy_in(&shadow.name, &plan.columns, &plan.format);
     // Only the transaction that created the table can write frozen rows.
-    let one_transaction = shared.is_none() || plan.ctid_ranges.is_empty();
+    let one_transaction = shared.is_none() || !plan.is_cut();
     if one_transaction && shadow.attachments.access_method.as_deref() == Some("heap") {
         shadow.frozen = true;
         plan.copy_in = sql::frozen(&plan.copy_in);

@@ -18,6 +18,9 @@ use crate::pg::ident::QualifiedName;
 use crate::pg::session::Session;
 use crate::plan::copy::{CopyPlan, Load};
 use crate::plan::{Inspected, sql};
+use crate::run::context::JobContext;
+use crate::run::resume;
+use crate::run::transaction::PlannedRelations;
 
 /// Checks that the target can evaluate the `where` that limits the rows which `merge` deletes. It is
 /// written for the source's columns.
@@ -44,19 +47,33 @@ pub(super) async fn check_scope(target: &Session, job: &JobSpec, entry: &Inspect
 /// Creates the tables to load, after the target's relations have been locked and compared with the plan.
 /// With several workers, `maker` is not the publishing session, and commits the tables; a shadow that one
 /// worker loads whole is created by that worker.
-pub(super) async fn make(maker: &Session, tables: &[CopyPlan], workers: u32) -> Result<()> {
+pub(super) async fn make(
+    context: &JobContext,
+    maker: &Session,
+    tables: &[CopyPlan],
+    planned: &PlannedRelations,
+    workers: u32,
+) -> Result<()> {
     let shared = workers > 1;
     if shared {
         begin_shared(maker, Phase::Prepare).await?;
     }
     for table in tables {
+        if let (Some(resume), Some(kept)) = (&table.resume, table.kept()) {
+            resume::adopt(context, maker, table, resume, kept).await?;
+            continue;
+        }
         let statements = match &table.load {
             Load::Direct | Load::File(_) => continue,
             Load::Staged(staged) => &staged.create,
-            Load::Shadow(_) if shared && table.ctid_ranges.is_empty() => continue,
+            Load::Shadow(_) if shared && !table.is_cut() => continue,
             Load::Shadow(shadow) => &shadow.make,
         };
         make_one(maker, table, statements, shared).await?;
+        if let (Some(resume), Some(target)) = (&table.resume, planned.get(&table.target)) {
+            let created = resume::create(maker, table, resume, target).await;
+            created.map_err(|error| error.on(&table.target))?;
+        }
     }
     match shared {
         true => commit_shared(maker).await,
@@ -67,7 +84,7 @@ pub(super) async fn make(maker: &Session, tables: &[CopyPlan], workers: u32) -> 
 /// Creates a shadow in the transaction of the worker that loads it whole.
 pub(super) async fn make_whole(loader: &Session, table: &CopyPlan) -> Result<()> {
     match &table.load {
-        Load::Shadow(shadow) if table.ctid_ranges.is_empty() => {
+        Load::Shadow(shadow) if !table.is_cut() => {
             make_one(loader, table, &shadow.make, true).await
         }
         Load::Direct | Load::Staged(_) | Load::Shadow(_) | Load::File(_) => Ok(()),
@@ -114,7 +131,7 @@ pub(super) async fn commit_shared(session: &Session) -> Result<()> {
 
 /// Revokes privileges that ALTER DEFAULT PRIVILEGES granted: no other role may read a table before it is
 /// published.
-async fn hide(maker: &Session, name: &QualifiedName) -> Result<()> {
+pub(super) async fn hide(maker: &Session, name: &QualifiedName) -> Result<()> {
     let sql = "SELECT DISTINCT CASE acl.grantee WHEN 0 THEN 'PUBLIC' \
                       ELSE pg_catalog.quote_ident(r.rolname) END \
                FROM pg_catalog.pg_class AS c \

@@ -39,7 +39,9 @@ pub(in crate::run) async fn free_names(target: &Session, tables: &[CopyPlan]) ->
     let now = question.ask(target, &names_of(tables)).await?;
     unchanged(target, tables, &now)?;
     for (table, shadow) in swap::shadows(tables) {
-        for name in [&shadow.name, &shadow.retired] {
+        // A load of a run that died is kept.
+        let name = Some(&shadow.name).filter(|_| table.kept().is_none());
+        for name in name.into_iter().chain([&shadow.retired]) {
             drop_leftover(target, name)
                 .await
                 .map_err(|error| error.on(&table.target))?;
