@@ -331,11 +331,87 @@ fn usable(table: Option<&CopyPlan>, state: &LoadState, found: &FoundLoad) -> Res
         return Err("no part of it was complete".to_owned());
     }
     let changes = change_state(state);
-    if let Err(why) = changes.usable(&resume.marking.source.query) {
-        return Err(why);
-    }
+    changes.usable(&resume.marking.source.query)?;
     if found.loaded.schema != resume.parts.schema {
         return Err("another mode has loaded it".to_owned());
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::catalog::change_mark::ChangeMark;
+    use crate::catalog::load_state::LoadedPart;
+    use crate::catalog::mark::{SourceHistory, SourcePosition};
+
+    fn found() -> FoundLoad {
+        let place = SourcePosition {
+            history: SourceHistory {
+                system: "73".to_owned(),
+                timeline: 1,
+                database: 5,
+            },
+            xmin: 700,
+            xmax: 700,
+            wal: Default::default(),
+        };
+        let mark = Mark {
+            value: None,
+            query: "q".to_owned(),
+            history: place.history.clone(),
+            xmin: 700,
+            wal: Default::default(),
+            relation: Default::default(),
+        };
+        let part = |number, condition: &str, transaction| LoadedPart {
+            number,
+            condition: condition.to_owned(),
+            transaction,
+        };
+        FoundLoad {
+            parts: QualifiedName::new("s", "tableferry_parts_1"),
+            loaded: QualifiedName::new("s", "tableferry_shadow_1"),
+            indexes: Vec::new(),
+            mark: ChangeMark {
+                source: mark.clone(),
+                target: mark,
+                transaction: 0,
+            },
+            list: vec![
+                part(1, "ctid < '(5,0)'", Some(701)),
+                part(2, "ctid >= '(5,0)'", None),
+            ],
+            now: Present {
+                place,
+                relation: Default::default(),
+                has_foreign: false,
+            },
+        }
+    }
+
+    #[test]
+    fn only_missing_parts_are_read_without_what_has_changed() {
+        let (numbers, conditions) = missing(&found(), "(age(xmin) <= 3)");
+        assert_eq!(numbers, [2]);
+        assert_eq!(conditions, ["ctid >= '(5,0)' AND NOT (age(xmin) <= 3)"]);
+        let mut whole = found();
+        whole.list[1].condition = String::new();
+        let (_, conditions) = missing(&whole, "(age(xmin) <= 3)");
+        assert_eq!(conditions, ["NOT (age(xmin) <= 3)"]);
+    }
+
+    #[test]
+    fn a_load_without_a_plan_is_not_kept() {
+        let found = found();
+        let state = LoadState {
+            source: found.now.clone(),
+            target: found.now.place.clone(),
+            replayed: None,
+            columns: Vec::new(),
+            found: None,
+        };
+        let why = usable(None, &state, &found).unwrap_err();
+        assert!(why.contains("cannot be compared"), "{why}");
+    }
 }

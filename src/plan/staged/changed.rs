@@ -28,6 +28,9 @@ const BUCKETS_MIN: u64 = 16;
 /// The most buckets that a table is cut into.
 const BUCKETS_MAX: u64 = 1 << 17;
 
+/// The size of a row of a table that was never analyzed.
+const ROW_BYTES_GUESS: u64 = 64;
+
 /// Rows of a bucket, where the table is not too large.
 const ROWS_PER_BUCKET: u64 = 16;
 
@@ -135,12 +138,13 @@ pub(in crate::plan) fn between(
     source.is_changed = of_source;
     target.is_changed = of_target;
     let rows = input.source.rows_estimate.max(input.target.rows_estimate);
+    let guess = input.source.bytes_estimate / ROW_BYTES_GUESS;
     Changed {
         stream: stream.clone(),
         source,
         target,
         rows: rows.unwrap_or(u64::MAX),
-        buckets: (rows.unwrap_or(0) / ROWS_PER_BUCKET).clamp(BUCKETS_MIN, BUCKETS_MAX),
+        buckets: (rows.unwrap_or(guess) / ROWS_PER_BUCKET).clamp(BUCKETS_MIN, BUCKETS_MAX),
     }
 }
 

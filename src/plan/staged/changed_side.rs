@@ -71,6 +71,7 @@ impl ChangedSide {
             let select = sql::select(&self.from, &self.columns, filter.as_deref());
             return sql::copy_out(&format!("{select}{}", self.order), &self.format);
         }
+
         let within = format!(
             "{lead} >= \"tableferry_range\".\"low\" AND {lead} <= \"tableferry_range\".\"high\""
         );
