@@ -226,8 +226,7 @@ impl Statements {
             Step::OpenReader => {
                 self.target("-- on a second connection, which reads:");
                 self.target("BEGIN ISOLATION LEVEL READ COMMITTED READ ONLY");
-                let streams = tables.iter().filter_map(CopyPlan::stream);
-                self.all(streams.map(|stream| stream.lock.as_str()));
+                self.all(listing::reader_lock(tables).as_deref());
             }
             Step::Make => self.make(tables, workers),
             Step::FindPartitions => self.find_partitions(tables),

@@ -18,6 +18,7 @@ use crate::catalog::present;
 use crate::error::{Phase, Result, Side};
 use crate::pg::session::Session;
 use crate::plan::copy::{CopyPlan, JobPlan};
+use crate::plan::staged::listing;
 use crate::plan::step::{Statement, Step};
 use crate::report::{Event, TableReport};
 
@@ -169,9 +170,8 @@ async fn open_reader(
     reader
         .begin(Phase::Lock, "ISOLATION LEVEL READ COMMITTED READ ONLY")
         .await?;
-    for (table, stream) in tables.iter().filter_map(|t| Some((t, t.stream()?))) {
-        let locked = reader.run(Phase::Lock, &stream.lock).await;
-        locked.map_err(|error| error.on(&table.target))?;
+    if let Some(lock) = listing::reader_lock(tables) {
+        reader.run(Phase::Lock, &lock).await?;
     }
     reader.verify(Phase::Lock).await
 }

@@ -12,6 +12,14 @@ pub fn of(tables: &[CopyPlan]) -> impl Iterator<Item = (&CopyPlan, &Staged)> {
     })
 }
 
+/// Locks the targets that another session reads while they are compared.
+pub fn reader_lock(tables: &[CopyPlan]) -> Option<String> {
+    let streams = tables.iter().filter(|table| table.stream().is_some());
+    let names: Vec<String> = streams.map(CopyPlan::target_from).collect();
+    let sql = || format!("LOCK TABLE {} IN ACCESS SHARE MODE", names.join(", "));
+    (!names.is_empty()).then(sql)
+}
+
 /// The statements that check the staged keys.
 pub fn key_checks(tables: &[CopyPlan]) -> impl Iterator<Item = &str> {
     of(tables)

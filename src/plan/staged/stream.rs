@@ -126,7 +126,6 @@ pub(in crate::plan) fn both<'a>(
     );
     let stream = Stream {
         target_out: sql::copy_out(&target_select, input.format),
-        lock: format!("LOCK TABLE {} IN ACCESS SHARE MODE", parts.target_from()),
         key,
         marks_gone,
     };

@@ -56,6 +56,11 @@ impl Staged {
         self.repeated_keys.as_ref()?.surplus.as_ref()
     }
 
+    /// The staging table is created for the first row that is staged. Most tables of a large job need none.
+    pub fn is_created_late(&self) -> bool {
+        self.equal_if_empty
+    }
+
     /// Both sides are equal if so many rows were staged.
     pub fn is_equal(&self, rows_staged: u64) -> bool {
         self.equal_if_empty && rows_staged == 0
@@ -106,8 +111,6 @@ impl Way {
 pub struct Stream {
     /// `COPY (SELECT …) TO STDOUT (…)` of the target, in the order of the key.
     pub target_out: String,
-    /// Locks the target in the session that reads it.
-    pub lock: String,
     /// The key's columns.
     pub key: Vec<KeyPart>,
     /// Rows that only the target has are staged, too, and marked: the staging table has one column more

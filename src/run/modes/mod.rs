@@ -65,6 +65,7 @@ pub(super) async fn make(
         }
         let statements = match &table.load {
             Load::Direct | Load::File(_) => continue,
+            Load::Staged(staged) if staged.is_created_late() => continue,
             Load::Staged(staged) => &staged.create,
             Load::Shadow(_) if shared && !table.is_cut() => continue,
             Load::Shadow(shadow) => &shadow.make,

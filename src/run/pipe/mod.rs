@@ -169,7 +169,7 @@ async fn take(
             judge::pump(target, plan, quarantine, quarantined, meter, incoming).await
         }
         None => Ok(judge::Judged {
-            written: sink::pump(target, plan, meter, incoming).await?,
+            written: sink::pump(target, plan, meter, None, incoming).await?,
             rejected: 0,
         }),
     }

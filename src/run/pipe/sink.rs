@@ -14,11 +14,12 @@ use crate::plan::copy::CopyPlan;
 /// How long a target that has reported an error may take to end the COPY.
 const ERROR_WAIT: Duration = Duration::from_secs(10);
 
-/// Writes blocks until the end is announced. Returns the number of rows that the target acknowledged.
+/// Writes blocks until the end is announced. `first` was received before. Returns the number of rows that the target acknowledged.
 pub(super) async fn pump(
     target: &Session,
     plan: &CopyPlan,
     meter: &Meter<'_>,
+    first: Option<Item>,
     mut incoming: Receiver,
 ) -> Result<u64> {
     let failed = |error| target.error(Phase::CopyIn, error).on(&plan.target);
@@ -29,6 +30,7 @@ pub(super) async fn pump(
         .map_err(failed)?;
     pin_mut!(sink);
 
+    let mut first = first;
     loop {
         // tokio-postgres reads the target's answer only in `finish()`. The tap sees an error when it
         // arrives, so that the rest of the table is not sent into a COPY that has failed, and a target that
@@ -36,7 +38,7 @@ pub(super) async fn pump(
         let item = tokio::select! {
             biased;
             () = target.tap().error_arrived() => break,
-            item = incoming.recv() => item,
+            item = next(&mut first, &mut incoming) => item,
         };
         match item {
             Some(Item::Block(block)) => tokio::select! {
@@ -71,4 +73,11 @@ pub(super) async fn pump(
         .at(target.server())
         .on(&plan.target),
     })
+}
+
+async fn next(first: &mut Option<Item>, incoming: &mut Receiver) -> Option<Item> {
+    match first.take() {
+        Some(item) => Some(item),
+        None => incoming.recv().await,
+    }
 }

@@ -1,5 +1,10 @@
 //! Locates differences: compares checksums of ranges of keys, then of smaller ranges within those that
 //! differ. A table without a key is divided by the hashes of its rows.
+//!
+//! `merge` finds ranges in another way (`pipe/stream/buckets.rs`), because it asks another question. It trusts rows
+//! that were not written since the last run, so one scan of keys and transaction ids is enough, of keys that begin
+//! with an integer. Here nothing is trusted: whole rows are compared, with keys of any type or none, and a range
+//! is divided where a sample says that its rows are.
 
 use std::collections::BTreeMap;
 

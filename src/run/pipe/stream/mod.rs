@@ -20,7 +20,7 @@ use super::{Copied, Pace, sink, source};
 use crate::error::{Error, ErrorKind, Phase, Result, Side};
 use crate::pg::session::Session;
 use crate::pg::watchdog::{SILENCE_CHECK_EVERY, Silence};
-use crate::plan::copy::CopyPlan;
+use crate::plan::copy::{CopyPlan, Load};
 use crate::plan::staged::types::Stream;
 
 /// The sessions of a comparison.
@@ -72,7 +72,7 @@ pub async fn copy(
             source::pump(source, plan, source_out, &read, pace.limit, from_source),
             source::pump(reader, plan, target_out, &compared, None, from_target),
             merge(plan, stream, (of_source, of_target), staged, &waiting),
-            sink::pump(target, plan, &compared, incoming),
+            stage(target, plan, &compared, incoming),
         )
     };
     let watch = watch(sessions, (&read, &compared), &waiting, &pace);
@@ -96,6 +96,40 @@ pub async fn copy(
         rows_counted: None,
         bytes: totals.bytes,
     })
+}
+
+/// Writes the rows that differ to the staging table, which is created for the first of them.
+async fn stage(
+    target: &Session,
+    plan: &CopyPlan,
+    meter: &Meter<'_>,
+    mut incoming: Receiver,
+) -> Result<u64> {
+    let Some(create) = created_late(plan) else {
+        return sink::pump(target, plan, meter, None, incoming).await;
+    };
+    let first = tokio::select! {
+        biased;
+        // Creating the table then returns the error.
+        () = target.tap().error_arrived() => None,
+        item = incoming.recv() => item,
+    };
+    if let Some(Item::End) = first {
+        return Ok(0);
+    }
+    for sql in create {
+        let created = target.run(Phase::CopyIn, sql).await;
+        created.map_err(|error| error.on(&plan.target))?;
+    }
+    sink::pump(target, plan, meter, first, incoming).await
+}
+
+/// The statements that create the staging table, if it is created for the first row.
+fn created_late(plan: &CopyPlan) -> Option<&[String]> {
+    match &plan.load {
+        Load::Staged(staged) => staged.is_created_late().then_some(staged.create.as_slice()),
+        Load::Direct | Load::Shadow(_) | Load::File(_) => None,
+    }
 }
 
 /// The stream of one side's rows.
@@ -167,7 +201,9 @@ async fn merge(
     }
     waiting.set(MergerWaitsFor::Target);
     let (block, rows) = merger.end();
-    if (!block.is_empty() && staged.send(block).await.is_err()) || staged.end().await.is_err() {
+    // Without rows, the block holds what the format begins and ends with.
+    let is_needed = !block.is_empty() && (rows > 0 || created_late(plan).is_none());
+    if (is_needed && staged.send(block).await.is_err()) || staged.end().await.is_err() {
         return superseded().await;
     }
     Ok(rows)
