@@ -16,15 +16,12 @@ ROWS=${ROWS:-100000}
 TYPED_ROWS=${TYPED_ROWS:-2000000}
 
 need_everything
-has_psycopg() { "$1" -c 'import psycopg' 2>/dev/null; }
-has_psycopg python3 || has_psycopg /usr/bin/python3 || install_packages python3-psycopg python3-psycopg3 py3-psycopg
-# Another python3 on the path does not find the distribution's packages.
-if has_psycopg python3; then python=python3; else python=/usr/bin/python3; fi
 [ -x /usr/bin/time ] || install_packages time time time
 say "cargo bench --locked --no-run --bench loading"
 loading=$(cargo bench --locked --no-run --bench loading 2>&1 | tee /dev/stderr | sed -n 's/.*Executable.*(\(.*\))$/\1/p')
 [ -x "$loading" ] || die "cargo did not name the program"
 make_work_directory
+need_psycopg
 start_server target shared_buffers=256MB max_wal_size=8GB autovacuum=off
 export PGHOST=127.0.0.1 PGPORT="$TARGET_PORT" PGUSER=postgres PGDATABASE=postgres PGSSLMODE=disable
 
