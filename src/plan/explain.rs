@@ -329,7 +329,7 @@ impl Statements {
                 continue;
             };
             let BringUp {
-                changed,
+                lock,
                 create,
                 copy_in,
                 analyze,
@@ -339,7 +339,7 @@ impl Statements {
                 ..
             } = &kept.bring_up;
             self.target("-- on a second connection, which reads:");
-            self.target(&changed.stream.lock);
+            self.target(lock);
             self.target(create);
             self.target("-- with the transactions that have loaded rows of this run, too:");
             self.changed(&kept.bring_up.changed(&kept.list));

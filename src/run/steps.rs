@@ -227,9 +227,7 @@ async fn bring_up(
         reader
             .begin(Phase::Lock, "ISOLATION LEVEL READ COMMITTED READ ONLY")
             .await?;
-        reader
-            .run(Phase::Lock, &kept.bring_up.changed.stream.lock)
-            .await?;
+        reader.run(Phase::Lock, &kept.bring_up.lock).await?;
         reader.verify(Phase::Lock).await?;
         let Some(loader) = sides.pool.targets().first() else {
             continue;

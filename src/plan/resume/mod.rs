@@ -278,6 +278,7 @@ fn kept(
         adopt,
         bring_up: BringUp {
             changed,
+            lock: format!("LOCK TABLE {from} IN ACCESS SHARE MODE"),
             copy_out,
             create: parts.create(None).join("; "),
             copy_in,

@@ -40,6 +40,8 @@ pub struct KeptLoad {
 pub struct BringUp {
     /// Finds what has changed since the rows were loaded; see [`BringUp::changed`].
     pub changed: Changed,
+    /// Locks the loaded table in the session that reads it.
+    pub lock: String,
     /// Reads the whole source in the order of the key.
     pub copy_out: String,
     /// Creates a temporary table for rows that differ.
