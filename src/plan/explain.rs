@@ -314,6 +314,7 @@ impl Statements {
             }
             match &table.load {
                 Load::Direct | Load::File(_) => {}
+                Load::Staged(staged) if staged.is_created_late() => {}
                 Load::Staged(staged) => self.all(staged.create.iter().map(String::as_str)),
                 Load::Shadow(_) if workers > 1 && !table.is_cut() => {}
                 Load::Shadow(shadow) => self.all(shadow.make.iter().map(String::as_str)),
@@ -376,6 +377,12 @@ impl Statements {
                     self.target(&stream.target_out);
                 }
                 (None, None) => self.source(range.copy_out),
+            }
+            if let Load::Staged(staged) = &table.load
+                && staged.is_created_late()
+            {
+                self.target("-- if there are rows that differ:");
+                self.all(staged.create.iter().map(String::as_str));
             }
             if table.quarantine.is_some() {
                 self.target(
