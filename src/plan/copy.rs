@@ -1,6 +1,6 @@
 //! The data of a plan: everything that copying the tables of a job needs, decided before a row is copied.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::catalog::change_mark::Marking;
 use crate::catalog::desc::RelationKind;
@@ -44,6 +44,15 @@ impl JobPlan {
     pub fn tables_of(&self, transaction: &Transaction) -> &[CopyPlan] {
         let tables = self.tables.get(transaction.tables.clone());
         tables.unwrap_or_default()
+    }
+
+    /// The tables of a run that died which this run keeps.
+    pub fn kept_tables(&self) -> BTreeSet<QualifiedName> {
+        let kept = self.tables.iter().filter_map(|table| {
+            let kept = table.kept()?;
+            Some([table.written().clone(), kept.found.clone()])
+        });
+        kept.flatten().collect()
     }
 
     /// The warnings of the job and of its tables, each once with the names of its tables.

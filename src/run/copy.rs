@@ -149,7 +149,7 @@ impl<'a> CopyWork<'a> {
             if shared {
                 let target = ends.target.session()?;
                 if !begun {
-                    modes::begin_shared(target, Phase::CopyIn).await?;
+                    modes::shared::begin(target, Phase::CopyIn).await?;
                     advisory_lock::mark_transaction(target, self.context.run_id).await?;
                     begun = true;
                 }
@@ -165,13 +165,13 @@ impl<'a> CopyWork<'a> {
             if let Some(resume) = &table.resume {
                 let target = ends.target.session()?;
                 resume::complete(target, table, resume, range.number).await?;
-                modes::commit_shared(target).await?;
+                modes::shared::commit(target).await?;
                 begun = false;
             }
             self.end(number, range.table, table, copied);
         }
         match begun {
-            true => modes::commit_shared(ends.target.session()?).await,
+            true => modes::shared::commit(ends.target.session()?).await,
             false => Ok(()),
         }
     }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::bounds::CLOSE_WAIT;
 use super::context::JobContext;
-use super::{ends, resume};
+use super::ends;
 use crate::error::{Error, ErrorKind, Phase, Result, Side};
 use crate::pg::ident::QualifiedName;
 use crate::pg::session::Session;
@@ -26,7 +26,7 @@ pub(super) async fn sweep(context: &JobContext, target: &Session, plan: &JobPlan
         // The next run may keep them.
         return Ok(());
     }
-    let kept = resume::kept_tables(plan);
+    let kept = plan.kept_tables();
     let mut names = find(context, target).await?;
     names.retain(|name| !kept.contains(name));
     if names.is_empty() {

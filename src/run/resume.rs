@@ -1,12 +1,11 @@
 //! `resume = true`: finds what a run that died has loaded, takes it over, and brings it to this run's snapshot.
 //! What is kept, and how, is decided by the plan (`plan/resume/`).
 
-use std::collections::BTreeSet;
-
 use super::context::JobContext;
+use super::modes::shared;
 use super::pipe::stream::{Sessions, changed};
 use super::pipe::{Copied, Pace};
-use super::{leftovers, modes, watermark};
+use super::{leftovers, watermark};
 use crate::catalog::change_mark::ChangeMark;
 use crate::catalog::desc::{RelationDesc, RelationKind};
 use crate::catalog::load_state::{FoundLoad, LoadInfo, LoadState, LoadedPart};
@@ -16,10 +15,11 @@ use crate::error::{Error, ErrorKind, Phase, Result, Side};
 use crate::pg::ident::QualifiedName;
 use crate::pg::param::Param;
 use crate::pg::session::Session;
-use crate::plan::copy::{CopyPlan, JobPlan, Load};
+use crate::plan::Inspected;
+use crate::plan::copy::{CopyPlan, Load};
 use crate::plan::resume::may_be_kept;
 use crate::plan::resume::types::{KeptLoad, ResumePlan};
-use crate::plan::{Inspected, shared};
+use crate::plan::shared::is_of_parts;
 use crate::report::{Event, TableReport};
 use crate::wording::counted;
 
@@ -98,7 +98,7 @@ async fn loads(context: &JobContext, target: &Session) -> Result<Vec<Found>> {
     let names = leftovers::find(context, target).await?;
     for name in names
         .into_iter()
-        .filter(|name| shared::is_of_parts(name.name.as_str()))
+        .filter(|name| is_of_parts(name.name.as_str()))
     {
         if !is_own(target, &name).await? {
             continue;
@@ -164,15 +164,6 @@ async fn indexes(target: &Session, table: &QualifiedName) -> Result<Vec<Qualifie
         .collect())
 }
 
-/// The tables of a run that died which the plan keeps.
-pub(super) fn kept_tables(plan: &JobPlan) -> BTreeSet<QualifiedName> {
-    let kept = plan.tables.iter().filter_map(|table| {
-        let kept = table.kept()?;
-        Some([table.written().clone(), kept.found.clone()])
-    });
-    kept.flatten().collect()
-}
-
 /// Takes over the load of a run that died, in a transaction that is committed before rows are loaded.
 ///
 /// *Errors:* `Conflict` if the load is not what was planned for: the next attempt plans anew.
@@ -223,7 +214,7 @@ pub(super) async fn create(
     for sql in &resume.create {
         maker.run(Phase::Prepare, sql).await?;
     }
-    modes::hide(maker, &resume.parts).await?;
+    shared::hide(maker, &resume.parts).await?;
     record(maker, Phase::Prepare, table, resume, target).await
 }
 
@@ -308,7 +299,7 @@ pub(super) async fn bring_up(
         ..
     } = sessions;
     let steps = &kept.bring_up;
-    modes::begin_shared(loader, Phase::CopyIn).await?;
+    shared::begin(loader, Phase::CopyIn).await?;
     super::advisory_lock::mark_transaction(loader, context.run_id).await?;
     let written = async {
         loader.run(Phase::CopyIn, &steps.create).await?;
@@ -349,7 +340,7 @@ pub(super) async fn bring_up(
     }
     record(loader, Phase::CopyIn, table, resume, target).await?;
     loader.run(Phase::CopyIn, &resume.own()).await?;
-    modes::commit_shared(loader).await?;
+    shared::commit(loader).await?;
     report.rows_read += copied.rows_read;
     report.bytes += copied.bytes;
     report.rows_written += inserted;

@@ -7,7 +7,7 @@ use std::time::Duration;
 use futures_util::future::try_join_all;
 use tokio::time::Instant;
 
-use super::{begin_shared, commit_shared, locks};
+use super::{locks, shared};
 use crate::catalog::attachments::{AttachmentsByTable, Question};
 use crate::config::spec::JobSpec;
 use crate::error::{Error, ErrorKind, Phase, Result, Side};
@@ -112,10 +112,10 @@ pub(in crate::run) async fn index(
     let next = || queue.lock().unwrap_or_else(PoisonError::into_inner).next();
     let work = builders.iter().map(async |builder| {
         while let Some((table, index)) = next() {
-            begin_shared(builder, Phase::Publish).await?;
+            shared::begin(builder, Phase::Publish).await?;
             builder.run(Phase::Publish, swap::OWN_TABLESPACE).await?;
             run_all(builder, Phase::Publish, table, index).await?;
-            commit_shared(builder).await?;
+            shared::commit(builder).await?;
         }
         Ok(())
     });
