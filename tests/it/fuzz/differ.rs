@@ -79,7 +79,14 @@ pub fn target(dice: &mut Dice, source: &Schema) -> Schema {
                 let plain = table.columns.iter().position(|column| {
                     column.filled == Filled::Null && column.ty == super::types::Ty::Int
                 });
-                if let Some(at) = plain.filter(|_| dice.once_in(3)) {
+                // A generated column cannot be computed from another one.
+                let is_read = |at: usize| {
+                    let name = super::schema::quoted(&table.columns[at].name);
+                    table.columns.iter().any(|column| {
+                        matches!(&column.filled, Filled::Generated(value) if value.starts_with(&name))
+                    })
+                };
+                if let Some(at) = plain.filter(|at| dice.once_in(3) && !is_read(*at)) {
                     table.columns[at].filled = Filled::Generated(format!("{}", dice.below(3)));
                 }
             }

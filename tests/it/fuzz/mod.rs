@@ -73,6 +73,9 @@ fn every_run_keeps_its_promise_or_leaves_all_as_it_was() {
             let case = Case::of(seed, round);
             let played = stage.play(&case);
             tally.count(&case, played.as_ref());
+            if played.is_none() {
+                println!("round {round}: its tables cannot be made");
+            }
             if let Some(Played {
                 violation: Some(violation),
                 ..
