@@ -36,6 +36,25 @@ pub struct ChangeState {
 }
 
 impl ChangeState {
+    /// What a run records that reads `query`.
+    pub fn marking(&self, query: String) -> Marking {
+        let Present {
+            place, relation, ..
+        } = &self.source;
+        Marking {
+            source: Mark {
+                value: None,
+                query,
+                history: place.history.clone(),
+                xmin: place.xmin,
+                wal: place.wal.clone(),
+                relation: relation.clone(),
+            },
+            target: self.target.relation.clone(),
+            columns: self.columns.clone(),
+        }
+    }
+
     /// The mark, if it still says which rows have changed in what `query` reads; or why it does not.
     pub fn usable(&self, query: &str) -> Result<&ChangeMark, String> {
         let mark = self.since.as_ref().map_err(Clone::clone)?;

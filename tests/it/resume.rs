@@ -441,12 +441,11 @@ fn tables_of_which_nothing_can_be_kept_are_named() {
 }
 
 /// Two large tables: the run dies when nine tenths of all parts are complete, and the next one moves at most a
-/// fifth of the bytes. `sh tests/resume.sh` runs it and shows the figures.
+/// fifth of the bytes. `sh tests/resume.sh` runs it with larger tables and shows the figures.
 #[test]
-#[ignore = "takes minutes; run by tests/resume.sh"]
 fn at_nine_tenths_of_two_large_tables() {
     let rows = std::env::var("TABLEFERRY_RESUME_ROWS").ok();
-    let rows: u64 = rows.and_then(|rows| rows.parse().ok()).unwrap_or(3_000_000);
+    let rows: u64 = rows.and_then(|rows| rows.parse().ok()).unwrap_or(300_000);
     for mode in ["swap", "merge"] {
         let db = databases("large");
         for table in ["a", "b"] {
@@ -461,7 +460,8 @@ fn at_nine_tenths_of_two_large_tables() {
         }
         let tables = "tables = ['public.a', 'public.b']\n";
         // Slow enough to be killed at a certain part.
-        let slow = job(&db, mode, &format!("rate_limit = '20MB'\n{tables}"));
+        let rate = (rows / 150_000).max(1);
+        let slow = job(&db, mode, &format!("rate_limit = '{rate}MB'\n{tables}"));
         let running = slow.spawn(&["run", "j", "--json"]);
         let parts = |and: &str| -> u64 {
             let names = db.target.rows(

@@ -17,10 +17,10 @@ pub mod types;
 
 use std::collections::BTreeMap;
 
-use crate::catalog::change_mark::{ChangeState, Marking};
+use crate::catalog::change_mark::ChangeState;
 use crate::catalog::desc::{Inspected, RelationDesc, RelationKind};
 use crate::catalog::load_state::{FoundLoad, LoadState};
-use crate::catalog::mark::{Mark, Present};
+use crate::catalog::mark::Present;
 use crate::config::spec::{JobSpec, Scope, TableInput, TableSpec};
 use crate::pg::ident::{QualifiedName, fnv1a, quote_literal};
 use crate::plan::copy::{CopyPlan, JobPlan};
@@ -137,18 +137,7 @@ pub fn plan(table: Table<'_>) -> Result<Planned, String> {
     };
     let both = stream::both(&input, parts, true)?;
     let name = shared.parts(&target.name, loaded);
-    let marking = Marking {
-        source: Mark {
-            value: None,
-            query,
-            history: state.source.place.history.clone(),
-            xmin: state.source.place.xmin,
-            wal: state.source.place.wal.clone(),
-            relation: state.source.relation.clone(),
-        },
-        target: Default::default(),
-        columns: state.columns.clone(),
-    };
+    let marking = changes.marking(query);
     let mut conditions = table.conditions.clone();
     if conditions.is_empty() {
         conditions.push(String::new());
@@ -344,7 +333,7 @@ mod tests {
     use super::*;
     use crate::catalog::change_mark::ChangeMark;
     use crate::catalog::load_state::LoadedPart;
-    use crate::catalog::mark::{SourceHistory, SourcePosition};
+    use crate::catalog::mark::{Mark, SourceHistory, SourcePosition};
 
     fn found() -> FoundLoad {
         let place = SourcePosition {

@@ -11,7 +11,7 @@
 use super::changed_side::ChangedSide;
 use super::stream_input::StreamInput;
 use super::types::{Changed, Choice, Stream};
-use crate::catalog::change_mark::{ChangeState, Marking, known_leaves};
+use crate::catalog::change_mark::{ChangeState, known_leaves};
 use crate::catalog::desc::{
     Inspected, RelationDesc, RelationKind, TypeDesc, TypeShape, UniqueIndex,
 };
@@ -91,18 +91,7 @@ pub(super) fn choose(
         return none(why);
     }
     let query = format!("{:016x}", fnv1a(input.select.as_bytes()));
-    let marking = Marking {
-        source: Mark {
-            value: None,
-            query,
-            history: state.source.place.history.clone(),
-            xmin: state.source.place.xmin,
-            wal: state.source.place.wal.clone(),
-            relation: state.source.relation.clone(),
-        },
-        target: state.target.relation.clone(),
-        columns: state.columns.clone(),
-    };
+    let marking = state.marking(query);
     let changed = state.usable(&marking.source.query).map(|mark| {
         let of_target = is_changed(
             input.target,
