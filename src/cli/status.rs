@@ -65,6 +65,9 @@ fn state(job: &JobStatusReply) -> String {
     if let Some(attempt) = job.attempt {
         text += &format!(", attempt {attempt}");
     }
+    if job.stale == Some(true) {
+        text += ", stale";
+    }
     if job.removed {
         text += ", removed";
     }

@@ -63,6 +63,7 @@ pub(super) fn job(
         exclude: patterns(&raw.exclude),
         table,
         schedule,
+        fresh_within: raw.fresh_within,
         timeout: raw.timeout,
         lock_timeout: raw.lock_timeout,
         stall_timeout: raw.stall_timeout,

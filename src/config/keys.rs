@@ -79,6 +79,7 @@ pub(super) const KEYS: &[ConfigKey] = &[
     key("jobs.<job>.on_demand",      Bool,                      Some("true"), "SIGUSR1 with no trigger files runs it"),
     key("jobs.<job>.signal",         Text(&SIGNAL),             None,         "this signal runs it"),
     key("jobs.<job>.after",          Texts { each: &JOB, min: 0 },              None,         "runs when these jobs have committed"),
+    key("jobs.<job>.fresh_within",   Text(&SOME_DURATION),      None,         "older data count as stale"),
 
     key("jobs.<job>.timeout",           Text(&SOME_DURATION), None,        "limit of one attempt"),
     key("jobs.<job>.lock_timeout",      Text(&SOME_DURATION), Some("30s"), "limit of waiting for a lock"),

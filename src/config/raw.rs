@@ -74,6 +74,8 @@ pub(super) struct RawJob {
     #[serde(default)]
     pub after: Vec<String>,
     #[serde(default, deserialize_with = "some_duration")]
+    pub fresh_within: Option<Duration>,
+    #[serde(default, deserialize_with = "some_duration")]
     pub timeout: Option<Duration>,
     #[serde(deserialize_with = "duration")]
     pub lock_timeout: Duration,

@@ -50,6 +50,27 @@ fn doubt(raw: &RawJob, path: &KeyPath, diagnostics: &mut Diagnostics) {
         diagnostics.warn(&path.child("every"), message);
     }
     let period = every.or_else(|| cron::shortest_period(raw.cron.as_ref()?));
+    let fresh_within = raw
+        .fresh_within
+        .map(|limit| SignedDuration::try_from(limit).unwrap_or(SignedDuration::MAX));
+    if let Some(limit) = fresh_within {
+        let key = path.child("fresh_within");
+        match period {
+            Some(period) if limit <= period => diagnostics.warn(
+                &key,
+                format!(
+                    "{limit:#} is not longer than the time between two fires ({period:#}): the data become \
+                     stale before each run"
+                ),
+            ),
+            None if raw.after.is_empty() => diagnostics.warn(
+                &key,
+                "nothing runs the job regularly (`cron`, `every` or `after`): its data become stale unless \
+                 it is triggered in time",
+            ),
+            Some(_) | None => {}
+        }
+    }
     let jitter = SignedDuration::try_from(raw.jitter).unwrap_or(SignedDuration::MAX);
     if let Some(period) = period.filter(|period| jitter > *period) {
         let message = format!(

@@ -195,6 +195,8 @@ pub struct JobSpec {
     pub table: BTreeMap<QualifiedName, TableSpec>,
     /// When it runs.
     pub schedule: ScheduleSpec,
+    /// Data whose snapshot is older count as stale.
+    pub fresh_within: Option<Duration>,
     /// The whole attempt.
     pub timeout: Option<Duration>,
     /// Waiting for a lock.

@@ -59,10 +59,8 @@ fn due(scheduled: &ScheduledConfig, now: Timestamp) -> Targets {
     let mut by_target: BTreeMap<&str, Vec<JobDue>> = BTreeMap::new();
     for name in scheduled.names() {
         if let Some((spec, schedule)) = scheduled.job(name) {
-            by_target.entry(&spec.target).or_default().push(JobDue {
-                job: name.to_string(),
-                next_due_at: schedule.next_after(now),
-            });
+            let due = JobDue::new(spec, schedule.next_after(now));
+            by_target.entry(&spec.target).or_default().push(due);
         }
     }
     by_target

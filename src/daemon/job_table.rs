@@ -40,6 +40,12 @@ pub struct SavedJob {
     pub started_at: Option<Timestamp>,
     /// When its last committed run ended.
     pub committed_at: Option<Timestamp>,
+    /// When the source's snapshot was taken that the target holds, by the source's clock.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub snapshot_at: Option<Timestamp>,
+    /// When a daemon first knew the job.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub known_at: Option<Timestamp>,
     /// The run that was started last, unless it is known how it ended.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub run_id: Option<Uuid>,

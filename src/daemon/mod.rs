@@ -6,6 +6,7 @@ pub mod clock;
 pub mod control;
 pub mod cron;
 pub mod event;
+pub mod freshness;
 pub mod instance;
 mod job_registry;
 pub mod job_table;

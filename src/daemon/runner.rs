@@ -22,6 +22,8 @@ use crate::run::{self, Cancelled, Canceller, NextDue, RunContext};
 pub struct EndedRun {
     pub job: JobName,
     pub run_id: Uuid,
+    /// The fire time that the run stood for.
+    pub due_at: Option<Timestamp>,
     /// The report, or an error if the run could not begin or panicked.
     pub report: std::result::Result<RunReport, ErrorReport>,
 }
@@ -87,7 +89,7 @@ impl Runner {
     /// Starts a run. Its end is always sent through the channel.
     pub fn start(&mut self, start: RunOrder, run_id: Uuid) {
         let (canceller, cancelled) = run::cancellation();
-        let job = start.job.clone();
+        let (job, due_at) = (start.job.clone(), start.due_at);
         let ended = self.ended.clone();
         let listener = Arc::new(RetryListener {
             job: job.clone(),
@@ -105,6 +107,7 @@ impl Runner {
                 let _ = ended.blocking_send(EndedRun {
                     job: start.job,
                     run_id,
+                    due_at: start.due_at,
                     report,
                 });
             });
@@ -118,6 +121,7 @@ impl Runner {
                 let ended = EndedRun {
                     job,
                     run_id,
+                    due_at,
                     report,
                 };
                 if self.ended.try_send(ended).is_err() {

@@ -75,8 +75,9 @@ impl StateFile {
         let mut found = BTreeMap::new();
         for name in jobs {
             let saved = self.jobs.entry(name.clone()).or_default();
-            if saved.due_at.is_none() {
-                saved.due_at = Some(now);
+            if saved.due_at.is_none() || saved.known_at.is_none() {
+                saved.due_at.get_or_insert(now);
+                saved.known_at.get_or_insert(now);
                 self.changed.insert(name.clone());
             }
             found.insert(name, *saved);
@@ -96,9 +97,17 @@ impl StateFile {
         self.change(job).run_id = None;
     }
 
-    /// A run has committed.
-    pub fn committed(&mut self, job: &str, now: Timestamp) {
-        self.change(job).committed_at = Some(now);
+    /// A run has committed what this snapshot of the source holds. `None`: another daemon ran it, and its
+    /// snapshot is not known.
+    pub fn committed(&mut self, job: &str, snapshot_at: Option<Timestamp>, now: Timestamp) {
+        let saved = self.change(job);
+        saved.committed_at = Some(now);
+        saved.snapshot_at = snapshot_at.or(saved.snapshot_at);
+    }
+
+    /// What is saved of a job.
+    pub fn saved(&self, job: &str) -> SavedJob {
+        self.jobs.get(job).copied().unwrap_or_default()
     }
 
     /// Fire times up to this one need no catching up.

@@ -6,9 +6,11 @@ use jiff::Timestamp;
 
 use super::control;
 use super::event::Outcome;
+use super::freshness;
 use super::job_table::{JobState, JobTable};
 use super::runner::Retry;
 use super::scheduled_config::JobName;
+use super::state_file::StateFile;
 use crate::report::ErrorReport;
 
 /// How each job's last run ended, since the daemon started.
@@ -52,7 +54,13 @@ impl LastRuns {
 }
 
 /// Every configured job, and removed jobs with an active run, in order of names.
-pub fn jobs(table: &JobTable, last_runs: &LastRuns) -> Vec<control::JobStatusReply> {
+pub fn jobs(
+    table: &JobTable,
+    last_runs: &LastRuns,
+    state_file: &StateFile,
+    now: Timestamp,
+) -> Vec<control::JobStatusReply> {
+    let jobs = &table.scheduled().config().jobs;
     table
         .status()
         .map(|job| {
@@ -64,6 +72,8 @@ pub fn jobs(table: &JobTable, last_runs: &LastRuns) -> Vec<control::JobStatusRep
             };
             let last = last_runs.ended.get(&job.job);
             let is_running = matches!(job.state, JobState::Running(_));
+            let saved = state_file.saved(&job.job);
+            let fresh_within = jobs.get(&*job.job).and_then(|spec| spec.fresh_within);
             let retry = last_runs.retries.get(&job.job).filter(|_| is_running);
             control::JobStatusReply {
                 job: job.job.to_string(),
@@ -76,6 +86,9 @@ pub fn jobs(table: &JobTable, last_runs: &LastRuns) -> Vec<control::JobStatusRep
                 last_finished_at: last.map(|last| last.finished_at),
                 last_error: last.and_then(|last| Some(last.error.as_ref()?.message.clone())),
                 next_run_at: job.next_fire,
+                snapshot_at: saved.snapshot_at,
+                fresh_within_seconds: fresh_within.map(|limit| limit.as_secs_f64()),
+                stale: freshness::stale_at(&saved, fresh_within).map(|at| at <= now),
             }
         })
         .collect()

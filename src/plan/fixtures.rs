@@ -271,6 +271,7 @@ pub fn job(mode: Mode) -> JobSpec {
         recreate_views: false,
         compare: Compare::Auto,
         resume: false,
+        fresh_within: None,
         max_snapshot_age: None,
         csv: Default::default(),
     }

@@ -243,6 +243,38 @@ fn job_status_shows_how_each_job_stands() {
         ),
         "6"
     );
+    // A job that has never committed counts from when it became known.
+    let stale = "SELECT string_agg(COALESCE(stale::text, 'no limit'), ', ' ORDER BY job) FROM tableferry.job_status";
+    assert_eq!(db.target.value(stale), "no limit, no limit");
+    db.target.sql("UPDATE tableferry.job SET fresh_within = '2 hours'");
+    assert_eq!(db.target.value(stale), "true, false");
+    db.target
+        .sql("UPDATE tableferry.job SET fresh_within = '4 hours', known_at = now() - interval '5 hours'");
+    assert_eq!(db.target.value(stale), "false, true");
+}
+
+#[test]
+fn a_ledger_of_version_4_gets_the_columns_of_fresh_within() {
+    let db = tables("from_4");
+    db.target.sql(&schema(&db));
+    let made = structure(&db.target);
+    // The view as version 4 made it: it had no columns after `next_due`.
+    db.target.sql(
+        "DROP VIEW tableferry.job_status; \
+         CREATE VIEW tableferry.job_status AS SELECT job, recorded_at AS last_success, \
+             interval '0' AS freshness, recorded_at AS last_error_at, job AS last_error, \
+             recorded_at AS running_since, next_due_at AS next_due FROM tableferry.job; \
+         ALTER TABLE tableferry.job DROP COLUMN known_at, DROP COLUMN fresh_within; \
+         INSERT INTO tableferry.job (job) VALUES ('j'); \
+         UPDATE tableferry.ledger SET version = 4",
+    );
+    let outcome = run(&db, JOB);
+    assert_eq!(outcome.code, Some(0), "{outcome}");
+    assert_eq!(structure(&db.target), made);
+    assert_eq!(
+        db.target.count("tableferry.job WHERE known_at <= now()"),
+        1
+    );
 }
 
 #[test]
@@ -403,7 +435,9 @@ fn a_ledger_of_the_first_version_is_brought_up_to_date() {
     db.target.sql(&schema(&db));
     let made = structure(&db.target);
     db.target.sql(
-        "DROP TABLE tableferry.fire, tableferry.rejected, tableferry.mark; ALTER TABLE tableferry.run DROP COLUMN retried; \
+        "DROP VIEW tableferry.job_status; \
+         ALTER TABLE tableferry.job DROP COLUMN known_at, DROP COLUMN fresh_within; \
+         DROP TABLE tableferry.fire, tableferry.rejected, tableferry.mark; ALTER TABLE tableferry.run DROP COLUMN retried; \
          ALTER TABLE tableferry.run_table DROP COLUMN rows_rejected, DROP COLUMN compare; \
          UPDATE tableferry.ledger SET version = 1; \
          INSERT INTO tableferry.run (run_id, job, state, trigger, started_at, instance, attempts) \
@@ -429,7 +463,7 @@ fn a_ledger_of_the_first_version_is_brought_up_to_date() {
     assert_eq!(structure(&db.target), made);
     assert_eq!(
         db.target.value("SELECT version FROM tableferry.ledger"),
-        "4"
+        "5"
     );
     assert_eq!(db.target.count("tableferry.run"), 2);
 }

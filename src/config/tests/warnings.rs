@@ -71,6 +71,19 @@ fn a_guard_without_effect_is_a_warning() {
         "t.toml:11: jobs.x.jitter: 10m is longer than the time between two fires (5m): the job runs at other times than its schedule says"
     )
 )]
+#[case::fresh_within_the_period(
+    "every = '2h'\nfresh_within = '2h'",
+    Some(
+        "t.toml:11: jobs.x.fresh_within: 2h is not longer than the time between two fires (2h): the data become stale before each run"
+    )
+)]
+#[case::fresh_without_a_schedule(
+    "fresh_within = '2h'",
+    Some(
+        "t.toml:10: jobs.x.fresh_within: nothing runs the job regularly (`cron`, `every` or `after`): its data become stale unless it is triggered in time"
+    )
+)]
+#[case::fresh("cron = '0 * * * *'\nfresh_within = '2h'", None)]
 #[case::sound("cron = '5/20 * * * fri-mon'\njitter = '20m'", None)]
 #[case::a_second("every = '1s'\njitter = '1s'", None)]
 fn a_schedule_that_is_hardly_meant_is_a_warning(#[case] keys: &str, #[case] warning: Option<&str>) {

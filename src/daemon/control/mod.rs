@@ -30,7 +30,7 @@ pub enum ControlRequest {
     Status,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "answer", rename_all = "snake_case")]
 pub enum Reply {
     /// The job will run.
@@ -65,7 +65,7 @@ pub enum Reply {
 }
 
 /// What one job is doing.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct JobStatusReply {
     pub job: String,
     /// `idle`, `waiting`, `running`, or `elsewhere`: another daemon runs it.
@@ -88,4 +88,13 @@ pub struct JobStatusReply {
     /// What was wrong with its last run.
     pub last_error: Option<String>,
     pub next_run_at: Option<Timestamp>,
+    /// When the source's snapshot was taken that the target holds, by the source's clock.
+    #[serde(default)]
+    pub snapshot_at: Option<Timestamp>,
+    /// `fresh_within`.
+    #[serde(default)]
+    pub fresh_within_seconds: Option<f64>,
+    /// Whether the data are older; `None` without `fresh_within`.
+    #[serde(default)]
+    pub stale: Option<bool>,
 }

@@ -9,6 +9,7 @@ use super::Daemon;
 use crate::daemon::event::{Action, DaemonEvent, Elsewhere, Outcome};
 use crate::daemon::reload;
 use crate::daemon::runner::EndedRun;
+use crate::report::RunReport;
 
 impl Daemon {
     pub(super) fn act(&mut self, actions: Vec<Action>) {
@@ -63,22 +64,26 @@ impl Daemon {
         let EndedRun {
             job,
             run_id,
+            due_at,
             report,
         } = ended;
         self.runner.forget(&job);
         let now = Timestamp::now();
-        let (outcome, elsewhere, error) = match report {
-            Ok(report) => (report.outcome, report.elsewhere, report.error),
+        let (outcome, elsewhere, error, snapshot_at) = match report {
+            Ok(report) => {
+                let snapshot_at = snapshot_at(&report, due_at);
+                (report.outcome, report.elsewhere, report.error, snapshot_at)
+            }
             Err(error) => {
                 tracing::error!(job = &*job, "{}", error.message);
-                (Outcome::RolledBack, None, Some(error))
+                (Outcome::RolledBack, None, Some(error), None)
             }
         };
         match (outcome, elsewhere) {
             (Outcome::InDoubt, _) => {}
             (Outcome::Committed, _) | (_, Some(Elsewhere::Committed)) => {
                 self.state_file.ended(&job);
-                self.state_file.committed(&job, now);
+                self.state_file.committed(&job, snapshot_at, now);
             }
             _ => self.state_file.ended(&job),
         }
@@ -100,5 +105,15 @@ impl Daemon {
                 "the state file cannot be written, so a restart forgets which jobs have run: {error}"
             );
         }
+    }
+}
+
+/// When the source's snapshot was taken that a committed run has published. Files have none: they are not older
+/// than the run. A run of another daemon is not older than its fire.
+fn snapshot_at(report: &RunReport, due_at: Option<Timestamp>) -> Option<Timestamp> {
+    match (report.outcome, &report.snapshot) {
+        (Outcome::Committed, Some(snapshot)) => Some(snapshot.taken_at),
+        (Outcome::Committed, None) => Some(report.started_at),
+        _ => due_at,
     }
 }

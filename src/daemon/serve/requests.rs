@@ -2,11 +2,12 @@
 
 use std::time::Instant;
 
+use jiff::Timestamp;
 use tokio::sync::mpsc;
 
 use super::Daemon;
 use crate::daemon::clients::Clients;
-use crate::daemon::control::{ControlRequest, Reply};
+use crate::daemon::control::{ControlRequest, JobStatusReply, Reply};
 use crate::daemon::event::{DaemonEvent, Outcome, RunTrigger, SkipReason};
 use crate::daemon::signals::SignalEvent;
 use crate::daemon::skips::REFUSALS_LOGGED_MAX;
@@ -32,19 +33,25 @@ impl Daemon {
             }
             SignalEvent::ScanSpool => self.scan_spool(true),
             SignalEvent::Status => {
-                for job in status::jobs(&self.table, &self.last_runs) {
+                for job in self.status() {
                     tracing::info!(
                         job = job.job,
                         state = job.state,
                         last_outcome = job.last_outcome.map(Outcome::as_str),
                         attempt = job.attempt,
                         next_run_at = job.next_run_at.map(tracing::field::display),
+                        stale = job.stale,
                         "status"
                     );
                 }
             }
             SignalEvent::Job(number) => self.apply(DaemonEvent::Signal(number)),
         }
+    }
+
+    fn status(&self) -> Vec<JobStatusReply> {
+        let now = Timestamp::now();
+        status::jobs(&self.table, &self.last_runs, &self.state_file, now)
     }
 
     fn stop(&mut self) {
@@ -181,7 +188,7 @@ impl Daemon {
                 }
             }
             ControlRequest::Status => {
-                let jobs = status::jobs(&self.table, &self.last_runs);
+                let jobs = self.status();
                 let _ = replies.try_send(Reply::Status { jobs });
             }
         }

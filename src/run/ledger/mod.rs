@@ -103,10 +103,7 @@ async fn begin_on_target(
         let entry = RunRecord::running(run, failures);
         writes::run(target, &entry, Phase::Prepare).await?;
         if let NextDue::Known(due) = run.start.next_due {
-            let due = JobDue {
-                job: run.context.job.name.clone(),
-                next_due_at: due,
-            };
+            let due = JobDue::new(&run.context.job, due);
             writes::set_next_due(target, &[due]).await?;
         }
     }

@@ -163,6 +163,12 @@ COMMENT ON COLUMN tableferry.job.job IS 'The job';
 COMMENT ON COLUMN tableferry.job.next_due_at IS 'The job''s next fire time';
 COMMENT ON COLUMN tableferry.job.recorded_at IS 'When a daemon reported it, by this server''s clock';
 
+ALTER TABLE tableferry.job ADD COLUMN IF NOT EXISTS known_at timestamptz NOT NULL DEFAULT pg_catalog.now();
+COMMENT ON COLUMN tableferry.job.known_at IS 'When a daemon first reported the job, by this server''s clock';
+
+ALTER TABLE tableferry.job ADD COLUMN IF NOT EXISTS fresh_within interval;
+COMMENT ON COLUMN tableferry.job.fresh_within IS 'fresh_within in the job''s configuration';
+
 CREATE OR REPLACE VIEW tableferry.job_status AS
 SELECT known.job,
        good.finished_at AS last_success,
@@ -172,7 +178,9 @@ SELECT known.job,
        CASE WHEN latest.state = 'running'
             AND latest.heartbeat_at > pg_catalog.clock_timestamp() - INTERVAL '30 seconds'
             THEN latest.started_at END AS running_since,
-       due.next_due_at AS next_due
+       due.next_due_at AS next_due,
+       due.fresh_within AS fresh_within,
+       pg_catalog.clock_timestamp() - COALESCE(good.snapshot_at, good.started_at, due.known_at) >= due.fresh_within AS stale
 FROM (SELECT job FROM tableferry.run UNION SELECT job FROM tableferry.job) AS known
 LEFT JOIN tableferry.job AS due ON due.job = known.job
 LEFT JOIN LATERAL (
@@ -198,6 +206,8 @@ COMMENT ON COLUMN tableferry.job_status.last_error_at IS 'When a run of the job 
 COMMENT ON COLUMN tableferry.job_status.last_error IS 'Why that run failed';
 COMMENT ON COLUMN tableferry.job_status.running_since IS 'When the current run began';
 COMMENT ON COLUMN tableferry.job_status.next_due IS 'The job''s next fire time, as last reported by a daemon';
+COMMENT ON COLUMN tableferry.job_status.fresh_within IS 'The job''s fresh_within, as last reported by a daemon';
+COMMENT ON COLUMN tableferry.job_status.stale IS 'Whether freshness has reached fresh_within; a job that was never committed counts from when a daemon first reported it';
 
-INSERT INTO tableferry.ledger (version) VALUES (4)
+INSERT INTO tableferry.ledger (version) VALUES (5)
 ON CONFLICT (one) DO UPDATE SET version = EXCLUDED.version WHERE ledger.version < EXCLUDED.version;

@@ -11,6 +11,7 @@ use super::run_record::{RunRecord, TableRecord};
 use super::{ask, ask_if_any};
 use crate::catalog::change_mark::ChangeMark;
 use crate::catalog::mark::Mark;
+use crate::config::spec::JobSpec;
 use crate::error::{Error, ErrorKind, Phase, Result};
 use crate::pg::ident::QualifiedName;
 use crate::pg::param::Param;
@@ -166,15 +167,30 @@ pub struct JobDue {
     pub job: String,
     /// `None`: on demand only.
     pub next_due_at: Option<Timestamp>,
+    /// As PostgreSQL reads an interval.
+    fresh_within: Option<String>,
+}
+
+impl JobDue {
+    /// The job's `fresh_within` is recorded beside its next fire time.
+    pub fn new(job: &JobSpec, next_due_at: Option<Timestamp>) -> Self {
+        let interval = |limit: Duration| format!("{} seconds", limit.as_secs_f64());
+        JobDue {
+            job: job.name.clone(),
+            next_due_at,
+            fresh_within: job.fresh_within.map(interval),
+        }
+    }
 }
 
 /// Records when these jobs are due next. The jobs are locked in a fixed order, because several daemons may
 /// do this at once.
 pub(super) async fn set_next_due(target: &Session, jobs: &[JobDue]) -> Result<()> {
-    let sql = "INSERT INTO tableferry.job (job, next_due_at) \
-               SELECT job, next_due_at FROM pg_catalog.json_populate_recordset(\
+    let sql = "INSERT INTO tableferry.job (job, next_due_at, fresh_within) \
+               SELECT job, next_due_at, fresh_within FROM pg_catalog.json_populate_recordset(\
                    NULL::tableferry.job, $1::pg_catalog.text::pg_catalog.json) ORDER BY job \
                ON CONFLICT (job) DO UPDATE SET next_due_at = EXCLUDED.next_due_at, \
+                   fresh_within = EXCLUDED.fresh_within, \
                    recorded_at = EXCLUDED.recorded_at";
     let written = ask(target, Phase::After, sql, &[&json(&jobs)?]).await;
     written.map(drop)

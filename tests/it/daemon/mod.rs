@@ -4,6 +4,7 @@ mod clock;
 mod control;
 mod doubt;
 mod fleet;
+mod fresh;
 mod notify;
 mod restart;
 mod schedule;
