@@ -8,6 +8,7 @@ use std::path::Path;
 const GROUP_MAY_WRITE: u32 = 0o020;
 const OTHERS_MAY_WRITE: u32 = 0o002;
 const GROUP_OR_OTHERS_MAY_READ: u32 = 0o044;
+const GROUP_AND_OTHERS: u32 = 0o077;
 
 /// Who else may write to a directory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,6 +29,11 @@ pub fn make_directory(path: &Path) -> io::Result<Writers> {
 /// Can users other than the owner read the file?
 pub fn is_read_by_others(path: &Path) -> bool {
     std::fs::metadata(path).is_ok_and(|found| found.mode() & GROUP_OR_OTHERS_MAY_READ != 0)
+}
+
+/// May others than the owner do anything with the file? *Errors:* it is not there, or cannot be examined.
+pub fn is_open_to_others(path: &Path) -> io::Result<bool> {
+    Ok(std::fs::metadata(path)?.mode() & GROUP_AND_OTHERS != 0)
 }
 
 /// Who may write to the directory. *Errors:* all users may; file system errors.

@@ -47,6 +47,8 @@ pub(super) enum Command {
     },
     /// Show running jobs, and the last outcome and next run of every job
     Status(JobsArgs),
+    /// Send a notice to see that it arrives
+    Notify(NotifyArgs),
     /// Show past runs, newest first
     History(HistoryArgs),
     /// Print the ledger's DDL and GRANTs, for a DBA to run
@@ -215,6 +217,17 @@ pub(super) struct TriggerArgs {
     /// Wait until the runs have ended, and exit with their exit code
     #[arg(long)]
     pub wait: bool,
+}
+
+#[derive(Debug, ClapArgs)]
+pub(super) struct NotifyArgs {
+    /// The NAME of a `[notify.NAME]`
+    #[arg(value_name = "NAME")]
+    pub name: String,
+
+    /// Send a test notice
+    #[arg(long, required = true)]
+    pub test: bool,
 }
 
 #[derive(Debug, ClapArgs)]

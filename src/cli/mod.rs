@@ -9,6 +9,7 @@ mod daemon;
 mod history;
 mod jobs;
 mod logging;
+mod notify;
 mod out;
 mod plan;
 mod run;
@@ -124,6 +125,7 @@ fn with_config(file: Option<PathBuf>, log_level: Option<String>, command: args::
             args::Command::Check(wanted) => check::run(&config, wanted).await,
             args::Command::Daemon => daemon::run(config, request, log).await,
             args::Command::Jobs { json } => jobs::run(config, json),
+            args::Command::Notify(wanted) => notify::run(&config, &wanted),
             args::Command::History(wanted) => history::run(&config, wanted).await,
             args::Command::Trigger(_)
             | args::Command::Reload

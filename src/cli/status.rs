@@ -11,8 +11,8 @@ pub(super) async fn run(daemon: &RunningDaemon<'_>, wanted: JobsArgs) -> Exit {
         Ok(mut answers) => answers.next().await,
         Err(error) => Err(error),
     };
-    let jobs = match answered {
-        Ok(Some(Reply::Status { jobs })) => jobs,
+    let (jobs, notifiers) = match answered {
+        Ok(Some(Reply::Status { jobs, notifiers })) => (jobs, notifiers),
         Ok(other) => {
             complain!("tableferry: the daemon gave an unexpected answer: {other:?}");
             return Exit::Failed;
@@ -56,6 +56,12 @@ pub(super) async fn run(daemon: &RunningDaemon<'_>, wanted: JobsArgs) -> Exit {
     }
     if !wanted.json {
         table.print();
+        for notifier in &notifiers {
+            if let Some(error) = &notifier.last_error {
+                let name = &notifier.notifier;
+                complain!("notifier `{name}`: the last notice could not be sent: {error}");
+            }
+        }
     }
     Exit::Done
 }

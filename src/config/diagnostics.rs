@@ -34,6 +34,7 @@ impl<'o> Diagnostics<'o> {
         let about = match (names.next().as_deref(), names.next()) {
             (Some("jobs"), Some(job)) => About::Job(job),
             (Some("servers"), Some(server)) => About::Server(server),
+            (Some("notify"), Some(notifier)) => About::Notifier(notifier),
             _ => About::All,
         };
         self.warnings.push(Warning {

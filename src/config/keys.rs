@@ -63,6 +63,11 @@ pub(super) const KEYS: &[ConfigKey] = &[
     key("servers.<server>.max_connections",     Integer { min: 1 }, Some("4"), "connections across all jobs"),
     key("servers.<server>.encoding",            Text(&ENCODING),    None,      "client_encoding, for a SQL_ASCII database"),
 
+    key("notify.<notifier>.command",      Texts { each: &ANY_TEXT, min: 1 },    None,      "a program that is told, with its arguments"),
+    key("notify.<notifier>.webhook_file", Text(&TEXT),                          None,      "a file with the URL that is told"),
+    key("notify.<notifier>.on",           Texts { each: &NOTICE, min: 1 },      Some("failed,recovered,stale,in_doubt"), "what is told"),
+    key("notify.<notifier>.jobs",         Texts { each: &JOB_PATTERN, min: 1 }, Some("*"), "the jobs of which it is told"),
+
     key("jobs.<job>.source",  Text(&SERVER),   None, "the server that is read"),
     key("jobs.<job>.target",  Text(&SERVER),   None, "the server that is written"),
     key("jobs.<job>.mode",    Choice(&Mode::NAMES), None, "what the target holds afterwards"),
@@ -148,6 +153,7 @@ impl ConfigKey {
         let table = table
             .replace("<server>", "NAME")
             .replace("<job>", "NAME")
+            .replace("<notifier>", "NAME")
             .replace("<relation>", "\"schema.name\"");
         format!("[{table}]")
     }
@@ -246,7 +252,7 @@ impl Node {
     /// The form of the name, where the user chooses it.
     pub fn chosen_name(&self) -> Option<&'static Syntax> {
         match self.segment {
-            "<server>" | "<job>" => Some(&NAME),
+            "<server>" | "<job>" | "<notifier>" => Some(&NAME),
             "<relation>" => Some(&RELATION),
             "<column>" => Some(&COLUMN),
             _ => None,
@@ -308,7 +314,7 @@ mod tests {
         "jobs.orders.retry.jump",
         "unknown key; known here: max, backoff, max_backoff"
     )]
-    #[case("logging", "unknown key; known here: daemon, servers, jobs")]
+    #[case("logging", "unknown key; known here: daemon, servers, notify, jobs")]
     fn an_unknown_key_gets_a_suggestion(#[case] path: &str, #[case] message: &str) {
         assert_eq!(unknown(&KeyPath::from(path)), message);
     }

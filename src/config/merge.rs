@@ -8,7 +8,7 @@ use serde::de::DeserializeOwned;
 
 use super::keys::KEYS;
 use super::layer::{ConfigTable, set_in};
-use super::raw::{RawJob, RawRoot, RawServer};
+use super::raw::{RawJob, RawNotifier, RawRoot, RawServer};
 
 /// What the layers set in one table, the last layer last.
 type Stack = Vec<ConfigTable>;
@@ -19,6 +19,7 @@ pub(super) struct Stacks {
     root: Stack,
     servers: BTreeMap<String, Stack>,
     jobs: BTreeMap<String, Stack>,
+    notifiers: BTreeMap<String, Stack>,
 }
 
 impl Stacks {
@@ -29,10 +30,12 @@ impl Stacks {
             root: Stack::new(),
             servers: BTreeMap::new(),
             jobs: BTreeMap::new(),
+            notifiers: BTreeMap::new(),
         };
         for mut layer in layers {
             push_all(&mut stacks.servers, layer.remove("servers"));
             push_all(&mut stacks.jobs, layer.remove("jobs"));
+            push_all(&mut stacks.notifiers, layer.remove("notify"));
             stacks.root.push(layer);
         }
         stacks
@@ -50,6 +53,15 @@ impl Stacks {
         stacks
             .into_iter()
             .map(|(name, stack)| Ok((name, typed(self.defaults.of("servers.<server>"), stack)?)))
+            .collect()
+    }
+
+    /// Every notifier.
+    pub fn notifiers(&mut self) -> Result<BTreeMap<String, RawNotifier>, ConfigError> {
+        let stacks = std::mem::take(&mut self.notifiers);
+        stacks
+            .into_iter()
+            .map(|(name, stack)| Ok((name, typed(self.defaults.of("notify.<notifier>"), stack)?)))
             .collect()
     }
 

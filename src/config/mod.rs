@@ -27,6 +27,7 @@ mod locate;
 mod merge;
 mod mode;
 mod not_yet;
+mod notify;
 pub(crate) mod one_off;
 mod password;
 mod pattern;

@@ -98,7 +98,7 @@ fn parse_part(text: &str) -> Result<PatternPart, PatternError> {
 }
 
 /// The first run is a prefix, the last a suffix, the others follow each other in between.
-fn wildcard_matches(runs: &[String], text: &str) -> bool {
+pub(super) fn wildcard_matches(runs: &[String], text: &str) -> bool {
     let [first, middle @ .., last] = runs else {
         return false;
     };

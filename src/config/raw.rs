@@ -48,6 +48,15 @@ pub(super) struct RawServer {
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
+pub(super) struct RawNotifier {
+    pub command: Option<Vec<String>>,
+    pub webhook_file: Option<PathBuf>,
+    pub on: Vec<String>,
+    pub jobs: Vec<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
 pub(super) struct RawJob {
     pub source: Option<String>,
     pub target: Option<String>,

@@ -6,8 +6,10 @@ use std::time::Duration;
 
 use secrecy::SecretString;
 
+mod notify;
 mod table;
 
+pub use self::notify::{JobPattern, NoticeKind, NoticeWay, NotifierSpec};
 pub use self::table::{FileInput, FileSpec, Scope, TableInput, TableSpec};
 pub use super::mode::Mode;
 pub use super::pattern::{PatternPart, TablePattern};
@@ -25,6 +27,8 @@ pub struct Config {
     pub servers: BTreeMap<String, ServerSpec>,
     /// `[jobs.NAME]`.
     pub jobs: BTreeMap<String, JobSpec>,
+    /// `[notify.NAME]`.
+    pub notifiers: BTreeMap<String, NotifierSpec>,
     /// A warning about a valid configuration.
     pub warnings: Vec<Warning>,
 }
@@ -44,6 +48,7 @@ pub enum About {
     Job(String),
     /// The jobs of a server.
     Server(String),
+    Notifier(String),
     /// All servers and jobs.
     All,
 }
@@ -63,6 +68,7 @@ impl Config {
                 let spec = self.jobs.get(job);
                 spec.is_some_and(|spec| spec.source == *server || spec.target == *server)
             }),
+            About::Notifier(_) => false,
             About::All => true,
         })
     }

@@ -7,7 +7,7 @@ use jiff::SpanRelativeTo;
 
 use super::cron::parse_cron;
 use super::pattern::TablePattern;
-use super::spec::RejectLimit;
+use super::spec::{NoticeKind, RejectLimit};
 use crate::pg::ident::{Ident, QualifiedName};
 
 /// A kind of text: what to call it in a message, and how to tell.
@@ -60,6 +60,19 @@ pub(super) const SERVER: Syntax = Syntax {
 pub(super) const JOB: Syntax = Syntax {
     expected: "the NAME of a `[jobs.NAME]`",
     ..TEXT
+};
+/// Jobs by their names.
+pub(super) const JOB_PATTERN: Syntax = Syntax {
+    expected: "a job's name, in which * is a wildcard",
+    check: |text| {
+        let fits = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || "_*".contains(c);
+        plain(!text.is_empty() && text.chars().all(fits))
+    },
+};
+/// What a notifier is told of.
+pub(super) const NOTICE: Syntax = Syntax {
+    expected: "\"failed\", \"recovered\", \"stale\" or \"in_doubt\"",
+    check: |text| plain(NoticeKind::parse(text).is_some()),
 };
 /// A stretch of time.
 pub(super) const DURATION: Syntax = Syntax {

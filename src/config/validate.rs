@@ -6,7 +6,7 @@ use super::diagnostics::Diagnostics;
 use super::merge::Stacks;
 use super::raw::RawDaemon;
 use super::spec::{Config, DaemonSpec};
-use super::{job, locate, not_yet, schedule, server, writers};
+use super::{job, locate, not_yet, notify, schedule, server, writers};
 use crate::pg::conninfo::Outside;
 
 /// Validates all of it. The result counts only when `diagnostics` has no errors. *Errors:* a value that
@@ -20,6 +20,7 @@ pub(super) fn validate(
 ) -> Result<Config, config::ConfigError> {
     let servers = layers.servers()?;
     let jobs = job::jobs(&mut layers, &servers, diagnostics)?;
+    let notifiers = notify::notifiers(layers.notifiers()?, &jobs, diagnostics);
     schedule::check_between(&jobs, diagnostics);
     writers::check(&jobs, diagnostics);
     Ok(Config {
@@ -35,6 +36,7 @@ pub(super) fn validate(
             })
             .collect(),
         jobs,
+        notifiers,
         warnings: Vec::new(),
     })
 }

@@ -31,10 +31,11 @@ mod tests {
     #[case::a_job_that_is_not_known_yet([None, None, None], Some(60), None)]
     #[case::without_fresh_within([Some(10), Some(20), Some(5)], None, None)]
     fn age_counts_from_what_the_target_holds(
-        #[case] [snapshot_at, committed_at, known_at]: [Option<i64>; 3],
+        #[case] times: [Option<i64>; 3],
         #[case] fresh_within: Option<u64>,
         #[case] expected: Option<i64>,
     ) {
+        let [snapshot_at, committed_at, known_at] = times;
         let at = |second: i64| Timestamp::from_second(second).unwrap();
         let saved = SavedJob {
             snapshot_at: snapshot_at.map(at),

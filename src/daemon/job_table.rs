@@ -11,6 +11,7 @@ use uuid::Uuid;
 use crate::config::Connections;
 use crate::config::spec::JobSpec;
 use crate::daemon::event::{Action, Answer, DaemonEvent, SkipReason, Ticket};
+use crate::daemon::health::Health;
 use crate::daemon::permits::{Needs, Permits};
 use crate::daemon::queue::{Queue, RunRequest};
 use crate::daemon::schedule::Schedule;
@@ -46,9 +47,16 @@ pub struct SavedJob {
     /// When a daemon first knew the job.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub known_at: Option<Timestamp>,
+    /// What is wrong with it, and what was told of that.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub health: Health,
     /// The run that was started last, unless it is known how it ended.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub run_id: Option<Uuid>,
+}
+
+fn is_default(health: &Health) -> bool {
+    *health == Health::default()
 }
 
 /// A job as `status` shows it.

@@ -13,9 +13,11 @@ use super::clients::Clients;
 use super::clock::Clock;
 use super::control::server::{PendingRequest, Server};
 use super::event::DaemonEvent;
+use super::health::HealthTable;
 use super::instance::Instance;
 use super::job_registry::JobRegistry;
 use super::job_table::JobTable;
+use super::notices::Notifiers;
 use super::runner::Runner;
 use super::scheduled_config::ScheduledConfig;
 use super::signals::SignalEvents;
@@ -30,6 +32,7 @@ use crate::report::Listener;
 
 mod actions;
 mod requests;
+mod telling;
 
 /// The interval at which the wall clock is checked, in case the kernel does not report that it was set.
 const CLOCK_CHECK_EVERY: Duration = Duration::from_secs(60);
@@ -42,6 +45,9 @@ const REQUESTS_MAX: usize = 64;
 
 /// Failed attempts that the loop has not read yet. `status` does not show more.
 const RETRY_REPORTS_MAX: usize = 64;
+
+/// Jobs whose notices were sent or given up, and that the loop has not read yet.
+const SETTLED_REPORTS_MAX: usize = 1024;
 
 /// The time beyond the next turn of the loop that systemd is asked to wait while stopping. Cancelling runs
 /// may take this long.
@@ -63,11 +69,13 @@ pub async fn serve(
     let (ended_tx, mut ended) = mpsc::channel(config.daemon.max_running_jobs.max(1));
     let (asked_tx, mut asked) = mpsc::channel(REQUESTS_MAX);
     let (retrying_tx, mut retrying) = mpsc::channel(RETRY_REPORTS_MAX);
+    let (settled_tx, mut settled) = mpsc::channel(SETTLED_REPORTS_MAX);
     let mut signals = SignalEvents::listen().map_err(StartError::Signals)?;
     let mut daemon = Daemon::start(
         config,
         request,
         Runner::new(ended_tx, retrying_tx, listener),
+        Notifiers::new(settled_tx),
         in_force,
     )?;
     let server =
@@ -83,6 +91,7 @@ pub async fn serve(
             Some(PendingRequest { request, replies }) = asked.recv() => daemon.on_asked(request, replies),
             Some(run) = ended.recv() => daemon.on_ended(run),
             Some(retry) = retrying.recv() => daemon.last_runs.retrying(retry),
+            Some(job) = settled.recv() => daemon.on_settled(&job),
             () = std::future::ready(()), if daemon.open_scan.is_some() => daemon.continue_scan(),
             () = daemon.clock.is_set() => daemon.apply(DaemonEvent::Tick),
             () = wake => daemon.apply(DaemonEvent::Tick),
@@ -91,6 +100,10 @@ pub async fn serve(
     }
     drop((asked, std::mem::take(&mut daemon.clients)));
     server.finish().await;
+    daemon.notifiers.finish();
+    while let Ok(job) = settled.try_recv() {
+        daemon.on_settled(&job);
+    }
     tracing::info!("stopped");
     Ok(())
 }
@@ -101,6 +114,8 @@ struct Daemon {
     runtime_dir: std::path::PathBuf,
     clock: Clock,
     table: JobTable,
+    health: HealthTable,
+    notifiers: Notifiers,
     runner: Runner,
     state_file: StateFile,
     spool: Spool,
@@ -125,6 +140,7 @@ impl Daemon {
         config: Config,
         request: config::Request,
         runner: Runner,
+        notifiers: Notifiers,
         in_force: InForce,
     ) -> Result<Self, StartError> {
         let runtime_dir = config.daemon.runtime_dir.clone();
@@ -150,6 +166,8 @@ impl Daemon {
             runtime_dir,
             clock: Clock::watch(),
             table,
+            health: HealthTable::default(),
+            notifiers,
             runner,
             state_file,
             spool,
@@ -167,7 +185,9 @@ impl Daemon {
             done: false,
             _instances: [instance, state_lock],
         };
+        daemon.follow_config();
         daemon.act(actions);
+        daemon.tell_unsent();
         Ok(daemon)
     }
 
@@ -188,7 +208,8 @@ impl Daemon {
     fn time_to_wake(&mut self) -> Duration {
         let now = self.follow_clock();
         // Only a point in time can be missed. Without one, the daemon sleeps.
-        let until_fire = self.table.wake_at().map(|at| {
+        let next = [self.table.wake_at(), self.health.wake_at()];
+        let until_fire = next.into_iter().flatten().min().map(|at| {
             let wait = at.duration_since(now);
             Duration::try_from(wait)
                 .unwrap_or_default()
@@ -207,6 +228,8 @@ impl Daemon {
         let now = self.follow_clock();
         let actions = self.table.handle(event, now);
         self.act(actions);
+        let changes = self.health.look(now);
+        self.tell_changes(changes, now);
     }
 
     /// The time. If the clock was set, the job table is told first.

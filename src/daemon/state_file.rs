@@ -15,6 +15,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
+use crate::daemon::health::Health;
 use crate::daemon::job_table::SavedJob;
 use crate::private;
 
@@ -103,6 +104,11 @@ impl StateFile {
         let saved = self.change(job);
         saved.committed_at = Some(now);
         saved.snapshot_at = snapshot_at.or(saved.snapshot_at);
+    }
+
+    /// The job's health has changed.
+    pub fn health(&mut self, job: &str, health: Health) {
+        self.change(job).health = health;
     }
 
     /// What is saved of a job.

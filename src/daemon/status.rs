@@ -28,6 +28,11 @@ struct LastRun {
 }
 
 impl LastRuns {
+    /// What was wrong with the job's last run.
+    pub fn error_of(&self, job: &str) -> Option<&ErrorReport> {
+        self.ended.get(job)?.error.as_ref()
+    }
+
     /// A run has ended.
     pub fn insert(
         &mut self,

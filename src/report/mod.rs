@@ -280,6 +280,9 @@ pub struct ErrorReport {
     pub message: String,
     /// What to do about it.
     pub hint: Option<String>,
+    /// The message without values of rows, whatever `log_values` says.
+    #[serde(skip)]
+    pub(crate) plain_message: String,
 }
 
 impl ErrorReport {
@@ -297,6 +300,7 @@ impl ErrorReport {
             sqlstate: error.sqlstate().map(str::to_owned),
             message,
             hint: error.hint().map(str::to_owned),
+            plain_message: error.to_string(),
         }
     }
 }

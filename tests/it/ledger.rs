@@ -246,10 +246,12 @@ fn job_status_shows_how_each_job_stands() {
     // A job that has never committed counts from when it became known.
     let stale = "SELECT string_agg(COALESCE(stale::text, 'no limit'), ', ' ORDER BY job) FROM tableferry.job_status";
     assert_eq!(db.target.value(stale), "no limit, no limit");
-    db.target.sql("UPDATE tableferry.job SET fresh_within = '2 hours'");
-    assert_eq!(db.target.value(stale), "true, false");
     db.target
-        .sql("UPDATE tableferry.job SET fresh_within = '4 hours', known_at = now() - interval '5 hours'");
+        .sql("UPDATE tableferry.job SET fresh_within = '2 hours'");
+    assert_eq!(db.target.value(stale), "true, false");
+    db.target.sql(
+        "UPDATE tableferry.job SET fresh_within = '4 hours', known_at = now() - interval '5 hours'",
+    );
     assert_eq!(db.target.value(stale), "false, true");
 }
 
@@ -271,10 +273,7 @@ fn a_ledger_of_version_4_gets_the_columns_of_fresh_within() {
     let outcome = run(&db, JOB);
     assert_eq!(outcome.code, Some(0), "{outcome}");
     assert_eq!(structure(&db.target), made);
-    assert_eq!(
-        db.target.count("tableferry.job WHERE known_at <= now()"),
-        1
-    );
+    assert_eq!(db.target.count("tableferry.job WHERE known_at <= now()"), 1);
 }
 
 #[test]

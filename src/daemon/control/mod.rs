@@ -61,7 +61,25 @@ pub enum Reply {
     Status {
         /// One a job, in order of names.
         jobs: Vec<JobStatusReply>,
+        #[serde(default)]
+        notifiers: Vec<NotifierStatusReply>,
     },
+}
+
+/// What one notifier has done since the daemon started.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct NotifierStatusReply {
+    pub notifier: String,
+    /// Notices that were sent.
+    pub sent: u64,
+    /// Notices that were given up after all tries.
+    pub failed: u64,
+    /// Notices that a newer one of the same job has replaced before they were sent.
+    pub replaced: u64,
+    /// Notices that are not sent yet.
+    pub waiting: usize,
+    /// Why the last notice was given up, unless it was sent.
+    pub last_error: Option<String>,
 }
 
 /// What one job is doing.

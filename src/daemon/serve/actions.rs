@@ -7,6 +7,7 @@ use uuid::Uuid;
 
 use super::Daemon;
 use crate::daemon::event::{Action, DaemonEvent, Elsewhere, Outcome};
+use crate::daemon::health::RunEnd;
 use crate::daemon::reload;
 use crate::daemon::runner::EndedRun;
 use crate::report::RunReport;
@@ -50,6 +51,8 @@ impl Daemon {
                 } => self.clients.answer(ticket, &job, answer),
                 Action::Reloaded(changes) => {
                     tracing::info!("configuration reloaded: {}", reload::text(&changes));
+                    self.follow_config();
+                    self.settle_all();
                     self.clients.reloaded(changes);
                     self.job_registry
                         .update(self.table.scheduled(), Timestamp::now());
@@ -91,6 +94,11 @@ impl Daemon {
             self.skips.over(&job);
         }
         self.last_runs.insert(&job, outcome, error, now);
+        let stale_at = self.stale_at(&job);
+        let change = self
+            .health
+            .ended(&job, run_end(outcome, elsewhere), stale_at, now);
+        self.tell_changes(Vec::from_iter(change), now);
         self.apply(DaemonEvent::Finished {
             job,
             run_id,
@@ -99,12 +107,22 @@ impl Daemon {
         });
     }
 
-    fn save(&mut self) {
+    pub(super) fn save(&mut self) {
         if let Err(error) = self.state_file.save() {
             tracing::error!(
                 "the state file cannot be written, so a restart forgets which jobs have run: {error}"
             );
         }
+    }
+}
+
+/// A run that another daemon has taken over says what that daemon's run has published, but not how it failed.
+fn run_end(outcome: Outcome, elsewhere: Option<Elsewhere>) -> RunEnd {
+    match (outcome, elsewhere) {
+        (Outcome::Committed, _) | (_, Some(Elsewhere::Committed)) => RunEnd::Committed,
+        (Outcome::InDoubt, _) => RunEnd::InDoubt,
+        (Outcome::RolledBack, _) => RunEnd::Failed,
+        (Outcome::Cancelled | Outcome::Skipped, _) => RunEnd::Open,
     }
 }
 

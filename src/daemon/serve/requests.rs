@@ -189,7 +189,8 @@ impl Daemon {
             }
             ControlRequest::Status => {
                 let jobs = self.status();
-                let _ = replies.try_send(Reply::Status { jobs });
+                let notifiers = self.notifiers.status();
+                let _ = replies.try_send(Reply::Status { jobs, notifiers });
             }
         }
     }

@@ -37,7 +37,8 @@ fn data_become_stale_when_their_snapshot_is_too_old() {
     let people = daemon.ask(&["status", "j"]);
     assert!(people.stdout.contains("idle, stale"), "{people}");
     let snapshot_at = status(&daemon, "j")["snapshot_at"].clone();
-    let in_ledger = "SELECT snapshot_at = '{}' FROM tableferry.run ORDER BY started_at DESC LIMIT 1";
+    let in_ledger =
+        "SELECT snapshot_at = '{}' FROM tableferry.run ORDER BY started_at DESC LIMIT 1";
     let in_ledger = in_ledger.replace("{}", snapshot_at.as_str().unwrap());
     assert_eq!(db.target.value(&in_ledger), "t");
     let view = "SELECT stale AND fresh_within = '3s' AND freshness >= '3s' \

@@ -5,6 +5,7 @@ mod control;
 mod doubt;
 mod fleet;
 mod fresh;
+mod notices;
 mod notify;
 mod restart;
 mod schedule;

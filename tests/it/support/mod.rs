@@ -30,6 +30,7 @@ mod runtime;
 mod schema;
 pub mod service;
 mod standby;
+pub mod web;
 
 use std::time::{Duration, Instant};
 

@@ -77,6 +77,7 @@ pub(super) fn config(max_running_jobs: usize, jobs: Vec<JobSpec>) -> Config {
             .map(|(name, limit)| server(name, limit))
             .into(),
         jobs: jobs.into_iter().map(|j| (j.name.clone(), j)).collect(),
+        notifiers: BTreeMap::new(),
         warnings: Vec::new(),
     }
 }
