@@ -45,6 +45,12 @@ pub fn json(text: &str) -> Cow<'_, str> {
     )
 }
 
+/// A value as one line of such JSON: what commands print with `--json`, and what is served over HTTP.
+pub fn json_line(value: &impl serde::Serialize) -> serde_json::Result<String> {
+    let text = serde_json::to_string(value)?;
+    Ok(json(&text).into_owned())
+}
+
 /// Control characters (C0, DEL, C1), Unicode's line ends, and what changes the direction of writing.
 pub fn is_harmful(c: char) -> bool {
     c.is_control()

@@ -50,6 +50,23 @@ get_postgresql() {
     rm -rf "target/pg/$1.part"
 }
 
+# get_promtool: unpacks Debian's promtool into target/promtool, once. Installing the package would start a server.
+get_promtool() {
+    ! has promtool && [ ! -x target/promtool ] || return 0
+    has apt-get && has dpkg-deb || die "promtool is not installed"
+    say "apt-get download prometheus, for target/promtool"
+    part=$(mktemp -d)
+    chmod 755 "$part"
+    (
+        cd "$part"
+        apt-get download -q prometheus >/dev/null || { as_root apt-get update -q >/dev/null && apt-get download -q prometheus >/dev/null; }
+        dpkg-deb -x ./*.deb .
+    )
+    mkdir -p target
+    mv "$part/usr/bin/promtool" target/promtool
+    rm -rf "$part"
+}
+
 # stage SOURCE-BIN TARGET-BIN: empty means the distribution's version.
 stage() {
     say "source $("${1:-$PG_BIN}/postgres" --version | cut -d ' ' -f 3), target $("${2:-$PG_BIN}/postgres" --version | cut -d ' ' -f 3)"
@@ -78,6 +95,7 @@ export RUST_TEST_THREADS="${RUST_TEST_THREADS:-$(($(nproc) * 2))}"
 if [ "${1:-}" = --pg ]; then
     other_versions "${2:?--pg needs versions, such as 13,18}"
 else
+    (get_promtool) || say "without promtool, the tests of the alerting rules are skipped"
     (need_fault_tools) || say "without these, the tests that need them are skipped"
     cargo test --locked "$@"
 fi

@@ -1,66 +1,36 @@
 //! `tableferry history` lists runs, newest first. `tableferry schema` prints the DDL of the ledger.
 
-use std::collections::BTreeSet;
-
 use jiff::Timestamp;
 
 use super::args::HistoryArgs;
 use super::out::{PlainTable, complain, in_short, print_json};
 use super::{Exit, chosen};
-use crate::config::spec::{Config, History, ServerSpec};
-use crate::error::{Error, Result, Side};
-use crate::pg::session::{Session, SessionSettings};
-use crate::run::bounds::{CLOSE_WAIT, COMMAND_LOCK_TIMEOUT};
-use crate::run::ledger::{self, RunRecord, local};
+use crate::config::spec::Config;
+use crate::run::ledger::{self, HistoryReader, RunRecord, Unread};
 
 pub(super) async fn run(config: &Config, wanted: HistoryArgs) -> Exit {
+    let reader = HistoryReader {
+        application_name: "tableferry history",
+        statement_timeout: None,
+    };
     let job = wanted.job.as_deref();
-    let mut exit = Exit::Done;
-    let mut entries = Vec::new();
-    match config.daemon.history {
-        History::Off => {
-            complain!("tableferry: `history = \"off\"`: runs are not recorded");
-            return Exit::Failed;
+    let found = ledger::recorded(config, job, wanted.limit, reader).await;
+    let exit = match found.is_incomplete() {
+        true => Exit::Failed,
+        false => Exit::Done,
+    };
+    for unread in &found.unread {
+        complain!("tableferry: {unread}");
+        if let Unread::Failed(error) = unread
+            && let Some(hint) = error.hint()
+        {
+            complain!("  hint: {hint}");
         }
-        History::Local => match local::read(&config.daemon.state_dir, job, wanted.limit) {
-            Ok(found) => entries = found,
-            Err(error) => {
-                exit = Exit::Failed;
-                complain(&error);
-            }
-        },
-        History::Target => {
-            let (databases, directories): (Vec<_>, Vec<_>) =
-                targets(config, job).into_iter().partition(|name| {
-                    config
-                        .servers
-                        .get(name)
-                        .is_some_and(ServerSpec::is_database)
-                });
-            // A directory has no place for a ledger.
-            if !directories.is_empty() {
-                match local::read(&config.daemon.state_dir, job, wanted.limit) {
-                    Ok(found) => entries.extend(found),
-                    Err(error) => {
-                        exit = Exit::Failed;
-                        complain(&error);
-                    }
-                }
-            }
-            for server in databases {
-                match of_target(config, &server, job, wanted.limit).await {
-                    Ok(Some(found)) => entries.extend(found),
-                    Ok(None) => complain!("tableferry: there is no ledger on `{server}` yet"),
-                    Err(error) => {
-                        exit = Exit::Failed;
-                        complain(&error);
-                    }
-                }
-            }
+        if let Unread::Off = unread {
+            return exit;
         }
     }
-    entries.sort_by_key(|entry| std::cmp::Reverse(entry.started_at));
-    entries.truncate(wanted.limit);
+    let entries = found.runs;
     // A job may have a history and be configured no longer.
     if let (Some(job), true, Exit::Done) = (&wanted.job, entries.is_empty(), exit)
         && chosen(config, vec![job.clone()]).is_none()
@@ -73,47 +43,6 @@ pub(super) async fn run(config: &Config, wanted: HistoryArgs) -> Exit {
         print_table(&entries);
     }
     exit
-}
-
-fn complain(error: &Error) {
-    complain!("tableferry: {error}");
-    if let Some(hint) = error.hint() {
-        complain!("  hint: {hint}");
-    }
-}
-
-/// The servers that may hold a job's runs: its target, or all targets. Two of them may be the same one by two names: each run is then
-/// shown under both.
-fn targets(config: &Config, job: Option<&str>) -> BTreeSet<String> {
-    match job.and_then(|job| config.jobs.get(job)) {
-        Some(spec) => BTreeSet::from([spec.target.clone()]),
-        None => config
-            .jobs
-            .values()
-            .map(|spec| spec.target.clone())
-            .collect(),
-    }
-}
-
-async fn of_target(
-    config: &Config,
-    server: &str,
-    job: Option<&str>,
-    limit: usize,
-) -> Result<Option<Vec<RunRecord>>> {
-    let Some(spec) = config.servers.get(server) else {
-        return Ok(None);
-    };
-    let settings = SessionSettings {
-        encoding: None,
-        lock_timeout: COMMAND_LOCK_TIMEOUT,
-        application_name: "tableferry history".to_owned(),
-        replica: false,
-    };
-    let session = Session::open(spec, Side::Target, &settings).await?;
-    let entries = ledger::history(&session, job, limit).await;
-    session.close(CLOSE_WAIT).await;
-    entries
 }
 
 fn print_table(entries: &[RunRecord]) {

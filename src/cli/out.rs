@@ -14,8 +14,8 @@ const CELL_CHARS_MAX: usize = 200;
 
 /// Prints one JSON object a line.
 pub(super) fn print_json(value: &impl serde::Serialize) {
-    if let Ok(text) = serde_json::to_string(value) {
-        let _ = writeln!(std::io::stdout(), "{}", harmless::json(&text));
+    if let Ok(line) = harmless::json_line(value) {
+        let _ = writeln!(std::io::stdout(), "{line}");
     }
 }
 

@@ -26,7 +26,6 @@ mod load;
 mod locate;
 mod merge;
 mod mode;
-mod not_yet;
 mod notify;
 pub(crate) mod one_off;
 mod password;

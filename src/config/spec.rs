@@ -85,6 +85,8 @@ pub struct DaemonSpec {
     pub runtime_dir: PathBuf,
     /// What must survive a restart and has no place on a target.
     pub state_dir: PathBuf,
+    /// Where the status page and the metrics are served.
+    pub listen: Option<std::net::SocketAddr>,
     /// The time zone of `cron` where a job names none.
     pub timezone: jiff::tz::TimeZone,
     /// What it logs, unless a flag says otherwise.

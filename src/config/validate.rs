@@ -6,7 +6,7 @@ use super::diagnostics::Diagnostics;
 use super::merge::Stacks;
 use super::raw::RawDaemon;
 use super::spec::{Config, DaemonSpec};
-use super::{job, locate, not_yet, notify, schedule, server, writers};
+use super::{job, locate, notify, schedule, server, writers};
 use crate::pg::conninfo::Outside;
 
 /// Validates all of it. The result counts only when `diagnostics` has no errors. *Errors:* a value that
@@ -25,7 +25,7 @@ pub(super) fn validate(
     writers::check(&jobs, diagnostics);
     Ok(Config {
         file,
-        daemon: daemon(layers.root()?.daemon, own, diagnostics),
+        daemon: daemon(layers.root()?.daemon, own),
         servers: servers
             .into_iter()
             .filter_map(|(name, raw)| {
@@ -41,13 +41,13 @@ pub(super) fn validate(
     })
 }
 
-fn daemon(raw: RawDaemon, own: &locate::Directories, diagnostics: &mut Diagnostics) -> DaemonSpec {
-    not_yet::of_daemon(&raw, diagnostics);
+fn daemon(raw: RawDaemon, own: &locate::Directories) -> DaemonSpec {
     DaemonSpec {
         max_running_jobs: raw.max_running_jobs,
         shutdown_grace: raw.shutdown_grace,
         runtime_dir: raw.runtime_dir.unwrap_or_else(|| own.runtime.clone()),
         state_dir: raw.state_dir.unwrap_or_else(|| own.state.clone()),
+        listen: raw.listen,
         // The name was checked with its layer.
         timezone: jiff::tz::TimeZone::get(&raw.timezone).unwrap_or(jiff::tz::TimeZone::UTC),
         log_level: raw.log_level,

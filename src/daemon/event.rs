@@ -131,6 +131,21 @@ pub struct Changes {
     pub changed: Vec<JobName>,
 }
 
+impl SkipReason {
+    /// The label of metrics.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            SkipReason::Unknown => "unknown",
+            SkipReason::StillRunning => "still_running",
+            SkipReason::StillWaiting => "still_waiting",
+            SkipReason::Missed => "missed",
+            SkipReason::TooOld => "too_old",
+            SkipReason::Removed => "removed",
+            SkipReason::Stopping => "stopping",
+        }
+    }
+}
+
 impl std::fmt::Display for SkipReason {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(match self {

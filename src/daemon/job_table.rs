@@ -252,6 +252,11 @@ impl JobTable {
         self.running.keys()
     }
 
+    /// The connections to this server that running jobs may use.
+    pub fn connections_in_use(&self, server: &str) -> u32 {
+        self.permits.in_use(server)
+    }
+
     /// Every configured job, and those that a reload removed while they run, in order of names.
     pub fn status(&self) -> impl Iterator<Item = JobStatus> {
         let names: BTreeSet<&JobName> = self.jobs.keys().chain(self.running.keys()).collect();

@@ -4,6 +4,7 @@
 pub mod clients;
 pub mod clock;
 pub mod control;
+pub mod counters;
 pub mod cron;
 pub mod event;
 pub mod freshness;
@@ -11,7 +12,11 @@ pub mod health;
 pub mod instance;
 mod job_registry;
 pub mod job_table;
+pub mod listen;
+pub mod live_run;
 pub mod notices;
+pub mod observed;
+pub mod past_runs;
 pub mod permits;
 pub mod queue;
 pub mod reload;
@@ -27,6 +32,7 @@ pub mod status;
 pub mod systemd;
 
 use std::io;
+use std::net::SocketAddr;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
@@ -49,6 +55,12 @@ pub enum StartError {
     /// An invalid schedule, such as one that never fires.
     #[error("{}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))]
     Schedules(Vec<schedule::ScheduleError>),
+    /// `listen` names an address that cannot be had.
+    #[error("`daemon.listen`: {address} cannot be listened on: {}", .error)]
+    Listen {
+        address: SocketAddr,
+        error: io::Error,
+    },
     /// The kernel refused.
     #[error("signals can't be handled: {0}")]
     Signals(io::Error),

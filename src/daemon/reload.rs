@@ -22,7 +22,7 @@ pub fn read(request: &config::Request, old: &Config) -> Result<ScheduledConfig, 
     })
 }
 
-/// The directories of a running daemon cannot be changed.
+/// The directories and the address of a running daemon cannot be changed.
 fn kept_until_restart(old: &Config, new: &Config) -> Vec<(&'static str, String)> {
     let (old, new) = (&old.daemon, &new.daemon);
     let mut kept = Vec::new();
@@ -31,6 +31,10 @@ fn kept_until_restart(old: &Config, new: &Config) -> Vec<(&'static str, String)>
     }
     if old.state_dir != new.state_dir {
         kept.push(("state_dir", old.state_dir.display().to_string()));
+    }
+    if old.listen != new.listen {
+        let kept_address = old.listen.map_or("off".to_owned(), |a| a.to_string());
+        kept.push(("listen", kept_address));
     }
     kept
 }

@@ -10,7 +10,8 @@ use jiff::Timestamp;
 use tokio::sync::mpsc;
 use uuid::Uuid;
 
-use crate::daemon::event::RunOrder;
+use crate::daemon::event::{RunOrder, RunTrigger};
+use crate::daemon::live_run::LiveRun;
 use crate::daemon::schedule::Schedule;
 use crate::daemon::scheduled_config::JobName;
 use crate::error::{Error, ErrorKind, Phase, Result, Side};
@@ -24,6 +25,7 @@ pub struct EndedRun {
     pub run_id: Uuid,
     /// The fire time that the run stood for.
     pub due_at: Option<Timestamp>,
+    pub trigger: RunTrigger,
     /// The report, or an error if the run could not begin or panicked.
     pub report: std::result::Result<RunReport, ErrorReport>,
 }
@@ -37,15 +39,17 @@ pub struct Retry {
     pub error: String,
 }
 
-/// Passes events on, and reports failed attempts to the loop.
-struct RetryListener {
+/// Passes events on, keeps the run's progress, and reports failed attempts to the loop.
+struct RunListener {
     job: JobName,
+    live: Arc<LiveRun>,
     retrying: mpsc::Sender<Retry>,
     listener: Arc<dyn Listener>,
 }
 
-impl Listener for RetryListener {
+impl Listener for RunListener {
     fn on(&self, job: &str, run_id: Uuid, event: &Event) {
+        self.live.on(event, Timestamp::now());
         if let Event::Retrying { error, attempt, .. } = event {
             // Only `status` uses it, so an event may be lost if the loop is busy.
             let _ = self.retrying.try_send(Retry {
@@ -68,6 +72,7 @@ pub struct Runner {
 
 struct RunThread {
     canceller: Canceller,
+    live: Arc<LiveRun>,
     thread: JoinHandle<()>,
 }
 
@@ -91,8 +96,11 @@ impl Runner {
         let (canceller, cancelled) = run::cancellation();
         let (job, due_at) = (start.job.clone(), start.due_at);
         let ended = self.ended.clone();
-        let listener = Arc::new(RetryListener {
+        let live = Arc::new(LiveRun::default());
+        let trigger = start.trigger;
+        let listener = Arc::new(RunListener {
             job: job.clone(),
+            live: Arc::clone(&live),
             retrying: self.retrying.clone(),
             listener: Arc::clone(&self.listener),
         });
@@ -108,12 +116,18 @@ impl Runner {
                     job: start.job,
                     run_id,
                     due_at: start.due_at,
+                    trigger,
                     report,
                 });
             });
         match spawned {
             Ok(thread) => {
-                self.runs.insert(job, RunThread { canceller, thread });
+                let run = RunThread {
+                    canceller,
+                    live,
+                    thread,
+                };
+                self.runs.insert(job, run);
             }
             Err(error) => {
                 let error = bug(format!("no thread could be started for the run: {error}"));
@@ -122,6 +136,7 @@ impl Runner {
                     job,
                     run_id,
                     due_at,
+                    trigger,
                     report,
                 };
                 if self.ended.try_send(ended).is_err() {
@@ -136,6 +151,11 @@ impl Runner {
         if let Some(run) = self.runs.get(job) {
             run.canceller.cancel();
         }
+    }
+
+    /// How far the job's active run has come.
+    pub fn live(&self, job: &JobName) -> Option<&Arc<LiveRun>> {
+        self.runs.get(job).map(|run| &run.live)
     }
 
     /// Removes a run that has reported its end.

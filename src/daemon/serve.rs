@@ -17,20 +17,24 @@ use super::health::HealthTable;
 use super::instance::Instance;
 use super::job_registry::JobRegistry;
 use super::job_table::JobTable;
+use super::listen::{self, WebServer};
 use super::notices::Notifiers;
+use super::observed::{Question, Reloads};
+use super::past_runs::PastRuns;
 use super::runner::Runner;
 use super::scheduled_config::ScheduledConfig;
 use super::signals::SignalEvents;
 use super::skips::Skips;
 use super::spool::{SignalStorm, Spool};
 use super::state_file::StateFile;
-use super::status::{self, LastRuns};
+use super::status;
 use super::systemd::{self, Supervisor};
 use crate::config;
 use crate::config::spec::{Config, JobSpec};
 use crate::report::Listener;
 
 mod actions;
+mod questions;
 mod requests;
 mod telling;
 
@@ -42,6 +46,9 @@ const SLEEP_MAX: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// Requests that wait for the loop's attention.
 const REQUESTS_MAX: usize = 64;
+
+/// Questions of HTTP requests that the loop has not answered yet.
+const QUESTIONS_MAX: usize = 16;
 
 /// Failed attempts that the loop has not read yet. `status` does not show more.
 const RETRY_REPORTS_MAX: usize = 64;
@@ -70,8 +77,9 @@ pub async fn serve(
     let (asked_tx, mut asked) = mpsc::channel(REQUESTS_MAX);
     let (retrying_tx, mut retrying) = mpsc::channel(RETRY_REPORTS_MAX);
     let (settled_tx, mut settled) = mpsc::channel(SETTLED_REPORTS_MAX);
+    let (questions_tx, mut questions) = mpsc::channel::<Question>(QUESTIONS_MAX);
     let mut signals = SignalEvents::listen().map_err(StartError::Signals)?;
-    let mut daemon = Daemon::start(
+    let (mut daemon, socket) = Daemon::start(
         config,
         request,
         Runner::new(ended_tx, retrying_tx, listener),
@@ -83,6 +91,7 @@ pub async fn serve(
             path: daemon.runtime_dir.clone(),
             error,
         })?;
+    let web = socket.map(|socket| WebServer::start(socket, questions_tx));
     daemon.ready();
     while !daemon.done {
         let wake = tokio::time::sleep(daemon.time_to_wake());
@@ -90,8 +99,9 @@ pub async fn serve(
             Some(signal) = signals.next() => daemon.on_signal(signal),
             Some(PendingRequest { request, replies }) = asked.recv() => daemon.on_asked(request, replies),
             Some(run) = ended.recv() => daemon.on_ended(run),
-            Some(retry) = retrying.recv() => daemon.last_runs.retrying(retry),
+            Some(retry) = retrying.recv() => daemon.past_runs.retrying(retry),
             Some(job) = settled.recv() => daemon.on_settled(&job),
+            Some(question) = questions.recv() => daemon.on_question(question),
             () = std::future::ready(()), if daemon.open_scan.is_some() => daemon.continue_scan(),
             () = daemon.clock.is_set() => daemon.apply(DaemonEvent::Tick),
             () = wake => daemon.apply(DaemonEvent::Tick),
@@ -99,6 +109,9 @@ pub async fn serve(
         daemon.tell_supervisor();
     }
     drop((asked, std::mem::take(&mut daemon.clients)));
+    if let Some(web) = web {
+        web.finish().await;
+    }
     server.finish().await;
     daemon.notifiers.finish();
     while let Ok(job) = settled.try_recv() {
@@ -124,7 +137,9 @@ struct Daemon {
     scan_again: bool,
     skips: Skips,
     clients: Clients,
-    last_runs: LastRuns,
+    past_runs: PastRuns,
+    reloads: Reloads,
+    started_at: Timestamp,
     job_registry: JobRegistry,
     supervisor: Supervisor,
     watchdog: Option<Duration>,
@@ -142,7 +157,7 @@ impl Daemon {
         runner: Runner,
         notifiers: Notifiers,
         in_force: InForce,
-    ) -> Result<Self, StartError> {
+    ) -> Result<(Self, Option<listen::Socket>), StartError> {
         let runtime_dir = config.daemon.runtime_dir.clone();
         let state_dir = config.daemon.state_dir.clone();
         super::private_dir(&runtime_dir)?;
@@ -156,6 +171,7 @@ impl Daemon {
                 path: state_dir.clone(),
                 error,
             })?;
+        let socket = config.daemon.listen.map(listen::bind).transpose()?;
         let now = Timestamp::now();
         let saved = state_file.saved_jobs(config.jobs.keys().cloned(), now);
         let scheduled = ScheduledConfig::new(Arc::new(config)).map_err(StartError::Schedules)?;
@@ -176,7 +192,14 @@ impl Daemon {
             scan_again: false,
             skips: Skips::default(),
             clients: Clients::default(),
-            last_runs: LastRuns::default(),
+            past_runs: PastRuns::new(socket.is_some()),
+            reloads: Reloads {
+                accepted: 0,
+                refused: 0,
+                is_refused: false,
+                accepted_at: now,
+            },
+            started_at: now,
             job_registry: JobRegistry::default(),
             supervisor: Supervisor::from_env().map_err(StartError::Supervisor)?,
             watchdog: systemd::watchdog_interval(),
@@ -188,7 +211,7 @@ impl Daemon {
         daemon.follow_config();
         daemon.act(actions);
         daemon.tell_unsent();
-        Ok(daemon)
+        Ok((daemon, socket))
     }
 
     fn ready(&mut self) {

@@ -32,6 +32,7 @@ mod large;
 mod ledger;
 mod library;
 mod limits;
+mod listen;
 mod marks;
 mod merge;
 mod model;

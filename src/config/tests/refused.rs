@@ -158,10 +158,6 @@ fn a_key_that_is_gone_is_unknown() {
 
 #[rstest]
 #[case(
-    "[daemon]\nlisten = '127.0.0.1:9632'",
-    "t.toml:11: daemon.listen: `listen = \"127.0.0.1:9632\"` is not available in this version"
-)]
-#[case(
     "rate_limit = '50'",
     "t.toml:10: jobs.orders.rate_limit: must be a size such as \"50MB\", got \"50\": it has no unit (B, kB, MB, GB, KiB, MiB, GiB)"
 )]

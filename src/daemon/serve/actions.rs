@@ -6,8 +6,9 @@ use jiff::Timestamp;
 use uuid::Uuid;
 
 use super::Daemon;
-use crate::daemon::event::{Action, DaemonEvent, Elsewhere, Outcome};
+use crate::daemon::event::{Action, DaemonEvent, Elsewhere, Outcome, SkipReason};
 use crate::daemon::health::RunEnd;
+use crate::daemon::past_runs::PastRun;
 use crate::daemon::reload;
 use crate::daemon::runner::EndedRun;
 use crate::report::RunReport;
@@ -43,7 +44,13 @@ impl Daemon {
                 }
                 Action::Cancel(job) => self.runner.cancel(&job),
                 Action::FireCompleted { .. } => {}
-                Action::Skipped { job, due_at, why } => skipped.push((job, due_at, why)),
+                Action::Skipped { job, due_at, why } => {
+                    // A name that is not configured is no label.
+                    if !matches!(why, SkipReason::Unknown | SkipReason::Removed) {
+                        self.past_runs.skipped(&job, why);
+                    }
+                    skipped.push((job, due_at, why));
+                }
                 Action::Answer {
                     ticket,
                     job,
@@ -53,6 +60,8 @@ impl Daemon {
                     tracing::info!("configuration reloaded: {}", reload::text(&changes));
                     self.follow_config();
                     self.settle_all();
+                    let scheduled = self.table.scheduled();
+                    self.past_runs.retain(|job| scheduled.job(job).is_some());
                     self.clients.reloaded(changes);
                     self.job_registry
                         .update(self.table.scheduled(), Timestamp::now());
@@ -68,18 +77,22 @@ impl Daemon {
             job,
             run_id,
             due_at,
+            trigger,
             report,
         } = ended;
+        let retried = self.runner.live(&job).map(|live| live.read().retried);
         self.runner.forget(&job);
         let now = Timestamp::now();
-        let (outcome, elsewhere, error, snapshot_at) = match report {
+        let (outcome, elsewhere, error, snapshot_at, report) = match report {
             Ok(report) => {
                 let snapshot_at = snapshot_at(&report, due_at);
-                (report.outcome, report.elsewhere, report.error, snapshot_at)
+                let (outcome, elsewhere) = (report.outcome, report.elsewhere);
+                let error = report.error.clone();
+                (outcome, elsewhere, error, snapshot_at, Some(report))
             }
             Err(error) => {
                 tracing::error!(job = &*job, "{}", error.message);
-                (Outcome::RolledBack, None, Some(error), None)
+                (Outcome::RolledBack, None, Some(error), None, None)
             }
         };
         match (outcome, elsewhere) {
@@ -93,7 +106,18 @@ impl Daemon {
         if elsewhere != Some(Elsewhere::AtWork) {
             self.skips.over(&job);
         }
-        self.last_runs.insert(&job, outcome, error, now);
+        if self.table.scheduled().job(&job).is_some() {
+            let run = PastRun {
+                trigger,
+                outcome,
+                elsewhere,
+                error,
+                report,
+                retried: retried.unwrap_or_default(),
+                finished_at: now,
+            };
+            self.past_runs.ended(&job, run);
+        }
         let stale_at = self.stale_at(&job);
         let change = self
             .health

@@ -51,7 +51,7 @@ impl Daemon {
 
     fn status(&self) -> Vec<JobStatusReply> {
         let now = Timestamp::now();
-        status::jobs(&self.table, &self.last_runs, &self.state_file, now)
+        status::jobs(&self.table, &self.past_runs, &self.state_file, now)
     }
 
     fn stop(&mut self) {
@@ -70,11 +70,16 @@ impl Daemon {
         let read = reload::read(&self.request, self.table.scheduled().config());
         let result = match read {
             Ok(scheduled) => {
+                self.reloads.accepted += 1;
+                self.reloads.is_refused = false;
+                self.reloads.accepted_at = Timestamp::now();
                 (self.in_force)(scheduled.config());
                 self.apply(DaemonEvent::Reload(scheduled));
                 Ok(())
             }
             Err(errors) => {
+                self.reloads.refused += 1;
+                self.reloads.is_refused = true;
                 tracing::error!(
                     "the new configuration is refused, and the old one stays in force: {errors}"
                 );

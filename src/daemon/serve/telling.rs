@@ -76,7 +76,7 @@ impl Daemon {
             job,
             snapshot_at: self.state_file.saved(job).snapshot_at,
             fresh_within_seconds: self.fresh_within(job).map(|limit| limit.as_secs_f64()),
-            error: self.last_runs.error_of(job),
+            error: self.past_runs.error_of(job),
         };
         let notice = Notice::new(kind, &facts, &notices::host(), now);
         if !self.notifiers.tell(kind, health, &notice) {

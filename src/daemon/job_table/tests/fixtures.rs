@@ -68,6 +68,7 @@ pub(super) fn config(max_running_jobs: usize, jobs: Vec<JobSpec>) -> Config {
             shutdown_grace: Duration::from_secs(60),
             runtime_dir: PathBuf::new(),
             state_dir: PathBuf::new(),
+            listen: None,
             timezone: TimeZone::UTC,
             log_level: crate::config::spec::LogLevel::Info,
             history: History::Off,

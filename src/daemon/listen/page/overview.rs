@@ -1,0 +1,218 @@
+//! The overview: counters, and a row for each job.
+
+use maud::{Markup, html};
+
+use super::charts::strip;
+use super::parts::{Condition, class_of, duration, number, time, time_or_dash, words};
+use super::{Filter, document, shown};
+use crate::daemon::observed::{Observed, ObservedJob};
+use crate::daemon::past_runs::JobPast;
+use crate::report::{Outcome, TableReport};
+
+/// The whole page.
+pub(in crate::daemon::listen) fn overview(observed: &Observed, filter: &Filter) -> String {
+    let mut rows: Vec<(Vec<Condition>, &ObservedJob)> = observed
+        .jobs
+        .iter()
+        .map(|job| (Condition::of(job), job))
+        .collect();
+    let counts = Condition::ALL.map(|condition| {
+        let has_it = rows.iter().filter(|(all, _)| all.contains(&condition));
+        (condition, has_it.count())
+    });
+    rows.retain(|(conditions, job)| {
+        let is_asked = |condition: &Condition| condition.as_str() == filter.state;
+        job.status.job.contains(filter.name.trim())
+            && (filter.state.is_empty() || conditions.iter().any(is_asked))
+    });
+    // Names are in order within each condition.
+    rows.sort_by_key(|(conditions, _)| conditions.first().copied());
+    let refreshes = filter.refresh != "off";
+    let switched = if refreshes { "off" } else { "" };
+    let switch = address(&filter.name, &filter.state, switched);
+    let body = html! {
+        header {
+            h1 { "tableferry" }
+            nav aria-label="Jobs by state" {
+                ul.counters {
+                    (counter("all", observed.jobs.len(), filter, ""))
+                    @for (condition, count) in counts {
+                        (counter(condition.as_str(), count, filter, condition.as_str()))
+                    }
+                }
+            }
+            (search(filter))
+        }
+        main {
+            @if observed.reloads.is_refused {
+                p.alert role="alert" {
+                    "The configuration file is wrong. The configuration that was read "
+                    (time(observed.reloads.accepted_at, observed.at))
+                    " stays in force; `tableferry reload` shows the errors."
+                }
+            }
+            (table(observed, &rows))
+        }
+    };
+    document("tableferry", refreshes, &switch, &body)
+}
+
+/// The address of the overview with these filters.
+fn address(name: &str, state: &str, refresh: &str) -> String {
+    let pairs = [("name", name), ("state", state), ("refresh", refresh)];
+    let query: Vec<_> = pairs
+        .into_iter()
+        .filter(|(_, value)| !value.is_empty())
+        .map(|(key, value)| format!("{key}={}", percent(value)))
+        .collect();
+    match query.is_empty() {
+        true => "/".to_owned(),
+        false => format!("/?{}", query.join("&")),
+    }
+}
+
+/// A value of a query, in which only letters, digits and a few signs stay as they are.
+fn percent(value: &str) -> String {
+    let mut text = String::new();
+    for byte in value.bytes() {
+        match byte {
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'_' | b'-' | b'.' => {
+                text.push(char::from(byte));
+            }
+            _ => text.push_str(&format!("%{byte:02X}")),
+        }
+    }
+    text
+}
+
+fn counter(label: &str, count: usize, filter: &Filter, state: &str) -> Markup {
+    let is_current = filter.state == state;
+    html! {
+        li {
+            a.(label) href=(address(&filter.name, state, &filter.refresh))
+                aria-current=[is_current.then_some("true")] {
+                strong { (count) } " " (label)
+            }
+        }
+    }
+}
+
+fn search(filter: &Filter) -> Markup {
+    html! {
+        form role="search" action="/" method="get" {
+            label for="name" { "Name contains" }
+            input #name type="search" name="name" value=(shown(&filter.name));
+            @if !filter.state.is_empty() {
+                input type="hidden" name="state" value=(shown(&filter.state));
+            }
+            @if !filter.refresh.is_empty() {
+                input type="hidden" name="refresh" value=(shown(&filter.refresh));
+            }
+            button { "Filter" }
+        }
+    }
+}
+
+fn table(observed: &Observed, rows: &[(Vec<Condition>, &ObservedJob)]) -> Markup {
+    html! {
+        table.jobs {
+            caption { "Jobs, failing and stale ones first. Runs and rows since the daemon started " (time(observed.daemon_started_at, observed.at)) "." }
+            thead {
+                tr {
+                    th scope="col" { "Job" }
+                    th scope="col" { "State" }
+                    th scope="col" { "Data from" }
+                    th scope="col" { "Last run" }
+                    th.number scope="col" { "Rows changed" }
+                    th scope="col" { "Runs" }
+                    th scope="col" { "Next run" }
+                }
+            }
+            tbody {
+                @for (conditions, job) in rows { (row(observed, conditions, job)) }
+                @if rows.is_empty() {
+                    tr { td colspan="7" { "No job matches." } }
+                }
+            }
+        }
+    }
+}
+
+fn row(observed: &Observed, conditions: &[Condition], job: &ObservedJob) -> Markup {
+    let status = &job.status;
+    let past = job.past.as_deref();
+    let error = status.attempt_error.as_ref().or(status.last_error.as_ref());
+    html! {
+        tr {
+            th scope="row" { a href=(format!("/jobs/{}", percent(&status.job))) { (shown(&status.job)) } }
+            td data-label="State" {
+                @for condition in conditions {
+                    span.badge.(condition.as_str()) { (condition.as_str()) } " "
+                }
+                @if let Some(since) = status.since { "since " (time(since, observed.at)) }
+                @if let Some(attempt) = status.attempt { ", attempt " (attempt) }
+                @if status.removed { ", removed" }
+            }
+            td data-label="Data from" { (freshness(observed, job)) }
+            td data-label="Last run" { (last_run(observed, job)) }
+            td.number data-label="Rows changed" { (changed(past)) }
+            td data-label="Runs" {
+                @match past {
+                    Some(past) => (strip(&past.recent)),
+                    None => "–",
+                }
+            }
+            td data-label="Next run" { (time_or_dash(status.next_run_at, observed.at)) }
+        }
+        @if let Some(error) = error {
+            tr.error {
+                td colspan="7" {
+                    (shown(error))
+                    @if let Some(hint) = hint(past) { br; span.hint { "Hint: " (shown(hint)) } }
+                }
+            }
+        }
+    }
+}
+
+/// The age of the data, and the age that the job allows.
+pub(super) fn freshness(observed: &Observed, job: &ObservedJob) -> Markup {
+    let status = &job.status;
+    html! {
+        (time_or_dash(status.snapshot_at.or(job.last_success_at), observed.at))
+        @if let Some(limit) = status.fresh_within_seconds {
+            " " small { "of " (duration(limit)) }
+        }
+    }
+}
+
+fn last_run(observed: &Observed, job: &ObservedJob) -> Markup {
+    let Some(outcome) = job.status.last_outcome else {
+        return html! { "–" };
+    };
+    let report = job.past.as_ref().and_then(|past| past.report.as_ref());
+    let took = report.filter(|_| outcome != Outcome::Skipped);
+    html! {
+        span class=(class_of(outcome)) { (words(outcome.as_str())) }
+        @if let Some(report) = took { " in " (duration(report.duration().as_secs_f64())) }
+        @if let Some(at) = job.status.last_finished_at { ", " (time(at, observed.at)) }
+    }
+}
+
+/// Rows that the last run has written, and in modes that look for differences also deleted.
+fn changed(past: Option<&JobPast>) -> String {
+    let report = past.and_then(|past| past.report.as_ref());
+    let rows = |table: &TableReport| match table.mode.compares() {
+        true => table.rows_inserted + table.rows_updated + table.rows_deleted,
+        false => table.rows_written,
+    };
+    match report.filter(|report| report.outcome == Outcome::Committed) {
+        Some(report) => number(report.tables.iter().map(rows).sum()),
+        None => "–".to_owned(),
+    }
+}
+
+/// What to do about the last error.
+pub(super) fn hint(past: Option<&JobPast>) -> Option<&str> {
+    past?.last.as_ref()?.error.as_ref()?.hint.as_deref()
+}
