@@ -1,20 +1,17 @@
 //! A client: where the server is, and the thread that talks to it.
 
 use std::fmt;
-use std::time::Duration;
 
 use tokio::sync::oneshot;
 
 use super::bug;
 use super::driver::Driver;
+use super::job::LOCK_TIMEOUT;
 use crate::config::one_off;
 use crate::config::spec::ServerSpec;
 use crate::error::{Result, Side};
 use crate::pg::session::{Session, SessionSettings};
 use crate::run::idle::IdleSession;
-
-/// How long a load or a read waits for a lock, unless it says otherwise.
-pub(super) const LOCK_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// A PostgreSQL server to load rows into and to read rows from.
 ///

@@ -1,7 +1,6 @@
 //! A format of COPY, with its options.
 
 use crate::files::layout::{FileFormat, FileOptions};
-use crate::pg::ident::Ident;
 
 /// A format of COPY and its options, each under COPY's name for it. What is not set is as in COPY, except that
 /// CSV has a header.
@@ -92,9 +91,8 @@ impl Format {
 
     /// The options for a job. *Errors:* `Config` for a name that is none.
     pub(super) fn options(&self) -> crate::error::Result<FileOptions> {
-        let force_null: Vec<Ident> = super::names::idents(&self.force_null)?;
         Ok(FileOptions {
-            force_null: (!force_null.is_empty()).then_some(force_null),
+            force_null: super::names::columns(&self.force_null)?,
             ..self.options.clone()
         })
     }

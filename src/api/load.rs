@@ -8,16 +8,14 @@ use bytes::{Bytes, BytesMut};
 use tokio::io::{AsyncRead, AsyncReadExt};
 use tokio::sync::oneshot;
 
-use super::client::{Client, LOCK_TIMEOUT};
+use super::client::Client;
 use super::format::Format;
-use super::names::{idents, relation};
+use super::job::{Waits, job, program};
+use super::names::{columns, relation};
 use super::row_load::RowLoad;
 use super::run_handle::RunHandle;
 use super::{bug, spoiled, wrong};
-use crate::config::spec::{
-    FileSpec, JobSpec, Mode, OnError, RejectLimit, ServerPlace, TableSpec, Triggers,
-};
-use crate::config::{self, one_off};
+use crate::config::spec::{Mode, OnError, RejectLimit, TableSpec, Triggers};
 use crate::error::{Error, ErrorKind, Phase, Result, Side};
 use crate::files::reader::FileReader;
 use crate::files::reader::feed::ByteFeeder;
@@ -54,8 +52,7 @@ pub struct LoadBuilder {
     max_shrink: Option<f64>,
     fire_triggers: bool,
     timeout: Option<Duration>,
-    lock_timeout: Option<Duration>,
-    stall_timeout: Option<Duration>,
+    waits: Waits,
 }
 
 impl LoadBuilder {
@@ -72,8 +69,7 @@ impl LoadBuilder {
             max_shrink: None,
             fire_triggers: true,
             timeout: None,
-            lock_timeout: None,
-            stall_timeout: None,
+            waits: Waits::default(),
         }
     }
 
@@ -136,14 +132,14 @@ impl LoadBuilder {
 
     /// How long the load waits for a lock; default: 30 s.
     pub fn lock_timeout(mut self, timeout: Duration) -> Self {
-        self.lock_timeout = Some(timeout);
+        self.waits.lock = Some(timeout);
         self
     }
 
     /// How long nothing may move before the load is given up: rows from the program, or answers of a
     /// server that is not at work; default: 5 min.
     pub fn stall_timeout(mut self, timeout: Duration) -> Self {
-        self.stall_timeout = Some(timeout);
+        self.waits.stall = Some(timeout);
         self
     }
 
@@ -181,22 +177,12 @@ impl LoadBuilder {
     /// The run that this load is. *Errors:* `Config`.
     fn run(&self, format: &Format, fed: Fed) -> Result<RunContext> {
         let target = relation(&self.table)?;
-        let named = |names: &[String]| {
-            let idents = idents(names)?;
-            Ok::<_, Error>((!idents.is_empty()).then_some(idents))
-        };
         let table = TableSpec {
-            columns: named(&self.columns)?,
-            key: named(&self.key)?,
-            file: FileSpec {
-                name: Some("(program)".to_owned()),
-                format: Some(format.format),
-                options: format.options()?,
-            },
+            columns: columns(&self.columns)?,
+            key: columns(&self.key)?,
             ..TableSpec::whole(&target)
         };
-        let job = one_off::job("load".to_owned(), self.mode, table);
-        let mut job: JobSpec = job.map_err(|error| bug(error.to_string()))?;
+        let mut job = job("load", self.mode, table, format, self.waits)?;
         // The program's rows cannot be read again.
         job.retry.max = 0;
         job.guard.allow_empty = self.allow_empty;
@@ -214,13 +200,9 @@ impl LoadBuilder {
             job.triggers = Triggers::Skip;
         }
         job.timeout = self.timeout;
-        job.lock_timeout = self.lock_timeout.unwrap_or(LOCK_TIMEOUT);
-        job.stall_timeout = self.stall_timeout.unwrap_or(job.stall_timeout);
-        config::files::layout(&job, &job.table[&target]).map_err(wrong)?;
-        let source = one_off::files("program", ServerPlace::Standard);
         let server = self.client.server("target");
         let listener = Arc::new(LogListener);
-        let mut run = RunContext::one_off(job, source, server, self.rows, listener);
+        let mut run = RunContext::one_off(job, program(), server, self.rows, listener);
         // Loads of one program into one table exclude each other only where the mode needs that.
         run.context.job.name = format!("load {}", run.context.run_id);
         run.context.fed = Some(Arc::new(fed));

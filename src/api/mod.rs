@@ -6,6 +6,7 @@ mod driver;
 mod encode;
 mod format;
 mod from_row;
+mod job;
 mod load;
 mod names;
 mod read;

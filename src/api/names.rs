@@ -1,6 +1,7 @@
 //! Names of relations and columns, as a program writes them.
 
 use super::wrong;
+use crate::config::one_off;
 use crate::error::Result;
 use crate::pg::ident::{Ident, QualifiedName};
 
@@ -10,16 +11,7 @@ pub(super) fn relation(name: &str) -> Result<QualifiedName> {
         .map_err(|error| wrong(format!("`{name}` is no relation's name: {error}")))
 }
 
-/// Columns' names. *Errors:* `Config`.
-pub(super) fn idents(names: &[String]) -> Result<Vec<Ident>> {
-    let mut idents = Vec::with_capacity(names.len());
-    for name in names {
-        let ident = Ident::parse(name)
-            .map_err(|error| wrong(format!("`{name}` is no column's name: {error}")))?;
-        if idents.contains(&ident) {
-            return Err(wrong(format!("column {ident} is named twice")));
-        }
-        idents.push(ident);
-    }
-    Ok(idents)
+/// Columns' names; None if there are none. *Errors:* `Config`.
+pub(super) fn columns(names: &[String]) -> Result<Option<Vec<Ident>>> {
+    one_off::columns(names).map_err(wrong)
 }

@@ -8,15 +8,15 @@ use tokio::sync::{mpsc, oneshot};
 use tokio_postgres::types::ToSql;
 
 use super::blocks::Blocks;
-use super::client::{Client, LOCK_TIMEOUT};
+use super::client::Client;
 use super::format::Format;
 use super::from_row::FromRow;
-use super::names::{idents, relation};
+use super::job::{Waits, job, program};
+use super::names::{columns, relation};
 use super::read_end::ReadEnd;
 use super::rows::Rows;
-use super::{bug, wrong};
-use crate::config::spec::{FileSpec, Mode, ServerPlace, TableInput, TableSpec};
-use crate::config::{self, one_off};
+use super::wrong;
+use crate::config::spec::{Mode, TableInput, TableSpec};
 use crate::error::Result;
 use crate::files::layout::FileFormat;
 use crate::pg::ident::QualifiedName;
@@ -48,8 +48,7 @@ pub struct ReadBuilder {
     columns: Vec<String>,
     filter: Option<String>,
     parameters: Parameters,
-    lock_timeout: Option<Duration>,
-    stall_timeout: Option<Duration>,
+    waits: Waits,
 }
 
 enum ReadFrom {
@@ -80,8 +79,7 @@ impl ReadBuilder {
             columns: Vec::new(),
             filter: None,
             parameters: Vec::new(),
-            lock_timeout: None,
-            stall_timeout: None,
+            waits: Waits::default(),
         }
     }
 
@@ -105,14 +103,14 @@ impl ReadBuilder {
 
     /// How long to wait for a lock; default: 30 s.
     pub fn lock_timeout(mut self, timeout: Duration) -> Self {
-        self.lock_timeout = Some(timeout);
+        self.waits.lock = Some(timeout);
         self
     }
 
     /// How long nothing may move before the read is given up, because the server is not at work or because the program
     /// takes no rows; default: 5 min.
     pub fn stall_timeout(mut self, timeout: Duration) -> Self {
-        self.stall_timeout = Some(timeout);
+        self.waits.stall = Some(timeout);
         self
     }
 
@@ -150,7 +148,7 @@ impl ReadBuilder {
         Ok(Blocks::new(receiver, ended))
     }
 
-    /// ReadFrom is read, as a job. *Errors:* `Config`.
+    /// The job that this read is. *Errors:* `Config`.
     fn context(self, format: &Format) -> Result<(JobContext, Parameters)> {
         let (target, input) = match self.what {
             ReadFrom::Relation(name) => {
@@ -170,26 +168,15 @@ impl ReadBuilder {
         if let (TableInput::Relation(_), false) = (&input, self.parameters.is_empty()) {
             return Err(wrong("only a query takes parameters"));
         }
-        let columns = idents(&self.columns)?;
         let table = TableSpec {
             input,
-            columns: (!columns.is_empty()).then_some(columns),
+            columns: columns(&self.columns)?,
             filter: self.filter,
-            file: FileSpec {
-                name: Some("(program)".to_owned()),
-                format: Some(format.format),
-                options: format.options()?,
-            },
             ..TableSpec::whole(&target)
         };
-        let job = one_off::job("read".to_owned(), Mode::Truncate, table);
-        let mut job = job.map_err(|error| bug(error.to_string()))?;
-        job.lock_timeout = self.lock_timeout.unwrap_or(LOCK_TIMEOUT);
-        job.stall_timeout = self.stall_timeout.unwrap_or(job.stall_timeout);
-        config::files::layout(&job, &job.table[&target]).map_err(wrong)?;
+        let job = job("read", Mode::Truncate, table, format, self.waits)?;
         let source = self.client.server("source");
-        let program = one_off::files("program", ServerPlace::Standard);
-        let run = RunContext::one_off(job, source, program, None, Arc::new(LogListener));
+        let run = RunContext::one_off(job, source, program(), None, Arc::new(LogListener));
         Ok((run.context, self.parameters))
     }
 }

@@ -116,9 +116,9 @@ fn planned_run(request: &Request, wanted: CopyArgs) -> Result<RunContext, Wrong>
     let table = TableSpec {
         target: target.clone(),
         input,
-        columns: idents("--columns", &wanted.columns)?,
+        columns: columns("--columns", &wanted.columns)?,
         filter: wanted.filter.clone(),
-        key: idents("--key", &wanted.key)?,
+        key: columns("--key", &wanted.key)?,
         file,
         ..TableSpec::whole(&target)
     };
@@ -332,22 +332,13 @@ fn options(wanted: &CopyArgs) -> Result<FileOptions, String> {
         null: wanted.null.clone(),
         quote: byte("--quote", &wanted.quote)?,
         escape: byte("--escape", &wanted.escape)?,
-        force_null: idents("--force-null", &wanted.force_null)?,
+        force_null: columns("--force-null", &wanted.force_null)?,
         encoding: wanted.encoding.clone(),
     })
 }
 
-fn idents(option: &str, names: &[String]) -> Result<Option<Vec<Ident>>, String> {
-    let mut idents = Vec::new();
-    for name in names {
-        let parsed = Ident::parse(name.trim());
-        let ident = parsed.map_err(|error| format!("`{option}`: `{name}`: {error}"))?;
-        if idents.contains(&ident) {
-            return Err(format!("`{option}` names {ident} twice"));
-        }
-        idents.push(ident);
-    }
-    Ok((!idents.is_empty()).then_some(idents))
+fn columns(option: &str, names: &[String]) -> Result<Option<Vec<Ident>>, String> {
+    one_off::columns(names).map_err(|message| format!("`{option}`: {message}"))
 }
 
 #[cfg(test)]

@@ -11,6 +11,7 @@ use super::layer::Origins;
 use super::merge::Stacks;
 use super::raw::RawJob;
 use super::spec::{JobSpec, Mode, PasswordSource, ServerPlace, ServerSpec, TableSpec};
+use crate::pg::ident::Ident;
 
 /// A job of one table, with the defaults of the configuration for the rest. *Errors:* a default has no
 /// place in its type, which is a bug.
@@ -29,6 +30,20 @@ pub fn job(name: String, mode: Mode, table: TableSpec) -> Result<JobSpec, config
     let mut job = job.ok_or_else(|| config::ConfigError::Message("no job".to_owned()))?;
     job.table = BTreeMap::from([(table.target.clone(), table)]);
     Ok(job)
+}
+
+/// The columns of these names; None if there are none. *Errors:* a name does not parse, or occurs twice.
+pub fn columns(names: &[String]) -> Result<Option<Vec<Ident>>, String> {
+    let mut columns = Vec::with_capacity(names.len());
+    for name in names {
+        let column = Ident::parse(name.trim())
+            .map_err(|error| format!("`{name}` is no column's name: {error}"))?;
+        if columns.contains(&column) {
+            return Err(format!("column {column} is named twice"));
+        }
+        columns.push(column);
+    }
+    Ok((!columns.is_empty()).then_some(columns))
 }
 
 /// A server of such a job that is files.

@@ -70,10 +70,6 @@ pub fn plan(
         gone: None,
         source_key: source_key::of(inspected, target, key),
     };
-    let apply = match job.mode {
-        Mode::Merge => Apply::Merge(merge::plan(&parts, &setting.refers_to)),
-        _ => Apply::Upsert(upsert::plan(job, &parts, refusals, warnings)),
-    };
     let updates = updates(job, &parts);
     let writes = Writes {
         deletes: job.mode.deletes(),
@@ -89,6 +85,10 @@ pub fn plan(
         warnings,
     );
     warnings.extend(effects::warnings(job, &target.name, &effects));
+    let apply = match job.mode {
+        Mode::Merge => Apply::Merge(merge::plan(&parts, &setting.refers_to)),
+        _ => Apply::Upsert(upsert::plan(job, &parts, &effects, refusals, warnings)),
+    };
     let mut staged = with(&parts, apply, effects, setting.shared);
     match (&inspected.constraints, job.on_error) {
         (Some(constraints), OnError::Quarantine) => {
@@ -148,7 +148,9 @@ fn again(job: &JobSpec, parts: &Parts<'_>, full: &Staged) -> Staged {
         Apply::Merge(merge) => Apply::Merge(merge::plan(parts, &merge.refers_to)),
         // Refusals and warnings have been reported by the first plan.
         Apply::Upsert(_) => {
-            Apply::Upsert(upsert::plan(job, parts, &mut Vec::new(), &mut Vec::new()))
+            let (mut refusals, mut warnings) = (Vec::new(), Vec::new());
+            let (refusals, warnings) = (&mut refusals, &mut warnings);
+            Apply::Upsert(upsert::plan(job, parts, &full.effects, refusals, warnings))
         }
     };
     let same_stage = parts.stage == full.stage;

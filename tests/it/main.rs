@@ -36,6 +36,7 @@ mod listen;
 mod marks;
 mod merge;
 mod model;
+mod new_rows;
 mod output;
 mod partitions;
 mod pg;

@@ -3,7 +3,8 @@
 
 use memchr::{memchr, memchr2, memchr3};
 
-use super::{Eol, Fault};
+use super::Fault;
+use super::lines::Lines;
 
 /// The state of the finder.
 #[derive(Clone, Debug)]
@@ -11,17 +12,11 @@ pub struct Csv {
     quote: u8,
     /// None if the escape is the quote: two quotes in a row then need no special case.
     escape: Option<u8>,
-    eol: Eol,
     in_quote: bool,
     last_was_escape: bool,
-    /// The last byte was a carriage return; the next byte decides its meaning.
-    after_cr: bool,
     /// The row has at least one byte.
     begun: bool,
-    /// The number of the current line.
-    line: u64,
-    pub(super) row_line: u64,
-    pub(super) rows: u64,
+    pub(super) lines: Lines,
 }
 
 impl Csv {
@@ -29,31 +24,18 @@ impl Csv {
         Csv {
             quote,
             escape: (escape != quote).then_some(escape),
-            eol: Eol::Unknown,
             in_quote: false,
             last_was_escape: false,
-            after_cr: false,
             begun: false,
-            line: 1,
-            row_line: 1,
-            rows: 0,
+            lines: Lines::new("an unquoted"),
         }
     }
 
     pub fn next_end(&mut self, bytes: &[u8]) -> Result<Option<usize>, Fault> {
         let mut at = 0;
         while at < bytes.len() {
-            if self.after_cr {
-                self.after_cr = false;
-                if bytes[at] == b'\n' {
-                    self.eol = Eol::CrLf;
-                    return Ok(Some(self.end(at + 1)));
-                }
-                if self.eol == Eol::CrLf {
-                    return Err(self.mixed("carriage return"));
-                }
-                self.eol = Eol::Cr;
-                return Ok(Some(self.end(at)));
+            if let Some(half) = self.lines.after_cr(bytes[at])? {
+                return Ok(Some(self.end(at + half)));
             }
             let rest = &bytes[at..];
             self.begun = true;
@@ -68,18 +50,11 @@ impl Csv {
             };
             at += found + 1;
             match rest[found] {
-                b'\n' => match self.eol {
-                    Eol::Unknown | Eol::Lf => {
-                        self.eol = Eol::Lf;
+                byte @ (b'\n' | b'\r') => {
+                    if self.lines.ends_with(byte)? {
                         return Ok(Some(self.end(at)));
                     }
-                    Eol::Cr | Eol::CrLf => return Err(self.mixed("newline")),
-                },
-                b'\r' => match self.eol {
-                    Eol::Unknown | Eol::CrLf => self.after_cr = true,
-                    Eol::Cr => return Ok(Some(self.end(at))),
-                    Eol::Lf => return Err(self.mixed("carriage return")),
-                },
+                }
                 _ => {
                     self.in_quote = true;
                     self.last_was_escape = false;
@@ -100,7 +75,7 @@ impl Csv {
                 Some(escape) => memchr2(self.quote, escape, rest),
             };
             let passed = found.unwrap_or(rest.len());
-            self.count_lines(&rest[..passed]);
+            self.lines.pass_quoted(&rest[..passed]);
             let Some(found) = found else {
                 return bytes.len();
             };
@@ -114,7 +89,7 @@ impl Csv {
                 self.in_quote = false;
                 return at;
             }
-            self.count_lines(&rest[found..=found]);
+            self.lines.pass_quoted(&rest[found..=found]);
             if !is_escape {
                 self.last_was_escape = false;
             }
@@ -122,55 +97,22 @@ impl Csv {
         at
     }
 
-    fn count_lines(&mut self, quoted: &[u8]) {
-        let ends = match self.eol {
-            Eol::Lf => b'\n',
-            // As the server does: before the first line end, it looks for carriage returns, too.
-            Eol::Unknown | Eol::Cr | Eol::CrLf => b'\r',
-        };
-        self.line += memchr::memchr_iter(ends, quoted).count() as u64;
-    }
-
     fn end(&mut self, at: usize) -> usize {
-        self.rows += 1;
-        self.line += 1;
-        self.row_line = self.line;
+        self.lines.end(true);
         self.begun = false;
         at
     }
 
     pub fn finish(&mut self) -> Result<bool, Fault> {
         if self.in_quote {
-            return Err(Fault::Truncated(format!(
-                "line {}: the last value has no closing quote",
-                self.row_line
-            )));
+            return Err(self.lines.truncated("the last value has no closing quote"));
         }
-        if self.after_cr {
-            // A carriage return at the end of the data is a line end, or the first half of one.
-            if self.eol == Eol::CrLf {
-                return Err(Fault::Truncated(format!(
-                    "line {}: the last newline is incomplete",
-                    self.row_line
-                )));
-            }
-            // The data's only line: nothing says whether its newline is whole.
-            self.eol = Eol::Cr;
-            self.after_cr = false;
+        // A carriage return is a byte of the row, too.
+        self.lines.finish()?;
+        let open = self.begun;
+        if open {
             self.end(0);
-            return Ok(true);
         }
-        if self.begun {
-            self.end(0);
-            return Ok(true);
-        }
-        Ok(false)
-    }
-
-    fn mixed(&self, what: &str) -> Fault {
-        Fault::Malformed(format!(
-            "line {}: an unquoted {what} where lines end otherwise",
-            self.line
-        ))
+        Ok(open)
     }
 }

@@ -3,6 +3,7 @@
 
 mod binary;
 mod csv;
+mod lines;
 mod text;
 
 use std::fmt;
@@ -37,16 +38,6 @@ impl fmt::Display for Fault {
             Fault::Truncated(what) | Fault::Malformed(what) => f.write_str(what),
         }
     }
-}
-
-/// How a line ends. The first line decides, as on the server.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-enum Eol {
-    #[default]
-    Unknown,
-    Lf,
-    CrLf,
-    Cr,
 }
 
 impl RowFinder {
@@ -86,8 +77,8 @@ impl RowFinder {
     /// The number of rows so far, including the header.
     pub fn rows(&self) -> u64 {
         match self {
-            RowFinder::Csv(csv) => csv.rows,
-            RowFinder::Text(text) => text.rows,
+            RowFinder::Csv(csv) => csv.lines.rows,
+            RowFinder::Text(text) => text.lines.rows,
             RowFinder::Binary(binary) => binary.rows,
         }
     }
@@ -95,8 +86,8 @@ impl RowFinder {
     /// The line in which the next row begins, from 1; in binary format the number of the row.
     pub fn line(&self) -> u64 {
         match self {
-            RowFinder::Csv(csv) => csv.row_line,
-            RowFinder::Text(text) => text.row_line,
+            RowFinder::Csv(csv) => csv.lines.row_line,
+            RowFinder::Text(text) => text.lines.row_line,
             RowFinder::Binary(binary) => binary.rows + 1,
         }
     }

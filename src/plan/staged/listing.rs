@@ -2,6 +2,7 @@
 
 use super::merge;
 use super::types::{Apply, Staged};
+use super::upsert::NewRows;
 use crate::plan::copy::{CopyPlan, Load};
 
 /// The tables of a plan that are staged.
@@ -32,9 +33,8 @@ pub fn key_checks(tables: &[CopyPlan]) -> impl Iterator<Item = &str> {
                     staged.null_keys.iter().chain(repeated).collect()
                 }
             };
-            std::iter::once(&staged.analyze)
-                .chain(partitions)
-                .chain(keys)
+            let analyze = staged.is_analyzed_first().then_some(&staged.analyze);
+            analyze.into_iter().chain(partitions).chain(keys)
         })
         .map(String::as_str)
 }
@@ -47,7 +47,7 @@ pub fn changes(tables: &[CopyPlan]) -> Vec<&str> {
     for (_, staged) in of(tables) {
         match &staged.apply {
             Apply::Merge(merge) => merges.push(merge),
-            Apply::Upsert(upsert) => upserts.push(upsert),
+            Apply::Upsert(upsert) => upserts.push((staged, upsert)),
         }
     }
     for merge in &merges {
@@ -62,22 +62,32 @@ pub fn changes(tables: &[CopyPlan]) -> Vec<&str> {
     for (at, step) in merge::steps(&merges) {
         list.extend(merges[at].statements(step));
     }
-    for upsert in &upserts {
-        match &upsert.changes {
-            Some(changes) => {
-                list.extend(&changes.sample);
-                list.extend(&changes.make);
-                list.push(&changes.count_new);
-                list.extend(changes.sample.as_ref().map(|_| &upsert.count_new));
-            }
-            None => list.push(&upsert.count_new),
+    for (staged, upsert) in &upserts {
+        let sample = upsert.changes.iter().flat_map(|changes| &changes.sample);
+        list.extend(sample);
+        let counts = upsert.counts();
+        list.extend(counts.map(|counts| &counts.exist));
+        if upsert.new_rows == NewRows::Written {
+            continue;
+        }
+        if !staged.is_analyzed_first() {
+            list.push(&staged.analyze);
+        }
+        if let Some(changes) = &upsert.changes {
+            list.extend(&changes.make);
+            list.push(&changes.count_new);
+        }
+        if upsert.may_write_at_once() {
+            list.push(&upsert.count_new);
         }
     }
-    for upsert in &upserts {
-        let changes = upsert.changes.as_ref();
-        list.extend(changes.map(|changes| &changes.insert));
-        if changes.is_none_or(|changes| changes.sample.is_some()) {
+    for (_, upsert) in &upserts {
+        list.extend(upsert.changes.as_ref().map(|changes| &changes.insert));
+        if upsert.may_write_at_once() {
+            let read = upsert.counts().map(|counts| &counts.read);
+            list.extend(read);
             list.push(&upsert.insert);
+            list.extend(read);
         }
     }
     list.into_iter().map(String::as_str).collect()

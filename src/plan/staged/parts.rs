@@ -289,17 +289,15 @@ impl Parts<'_> {
     }
 
     /// Returns the rows of a sample of the staged ones, and how many of them are new, or differ by this
-    /// condition.
+    /// condition. $1 is the number of staged rows.
     pub fn sample(&self, differs: Option<&str>) -> String {
         let stage = self.stage.sql();
         format!(
             "SELECT pg_catalog.count(*), pg_catalog.count(*) FILTER (WHERE \"target\".ctid IS NULL{}) \
              FROM (SELECT * FROM {stage} TABLESAMPLE pg_catalog.system (LEAST(100, {}.0 OPERATOR(pg_catalog./) \
-             GREATEST(1, (SELECT reltuples FROM pg_catalog.pg_class WHERE oid OPERATOR(pg_catalog.=) \
-             {}::pg_catalog.regclass)))) LIMIT {}) AS \"staged\" LEFT JOIN {} AS \"target\" ON {}",
+             GREATEST(1, $1::pg_catalog.int8))) LIMIT {}) AS \"staged\" LEFT JOIN {} AS \"target\" ON {}",
             differs.map_or(String::new(), |differs| format!(" OR {differs}")),
             100 * SAMPLE_ROWS,
-            quote_literal(&stage).trim_start(),
             2 * SAMPLE_ROWS,
             self.target_from(),
             self.same_as_staged("\"target\"")

@@ -1,6 +1,7 @@
 //! The plan of a table that is loaded through staging.
 
 use super::changed_side::ChangedSide;
+use super::upsert::NewRows;
 use super::{merge, upsert};
 use crate::catalog::change_mark::Marking;
 use crate::pg::ident::{Ident, QualifiedName};
@@ -59,6 +60,17 @@ impl Staged {
     /// The staging table is created for the first row that is staged. Most tables of a large job need none.
     pub fn is_created_late(&self) -> bool {
         self.equal_if_empty
+    }
+
+    /// The staging table needs statistics when its keys are checked. `upsert` may write all rows without a join,
+    /// and then needs none.
+    pub fn is_analyzed_first(&self) -> bool {
+        match &self.apply {
+            Apply::Merge(_) => true,
+            Apply::Upsert(upsert) => {
+                upsert.new_rows == NewRows::Joined || self.partitionless.is_some()
+            }
+        }
     }
 
     /// Both sides are equal if so many rows were staged.

@@ -4,6 +4,8 @@ use super::parts::{self, Gone, Parts};
 use crate::catalog::desc::RelationKind;
 use crate::config::spec::JobSpec;
 use crate::error::Side;
+use crate::pg::ident::{QualifiedName, quote_literal};
+use crate::plan::effects::Effects;
 use crate::plan::refusal::Refusal;
 
 /// The statements of an upsert.
@@ -13,12 +15,35 @@ pub struct Upsert {
     pub updates: bool,
     /// Writes only rows that differ; None if most staged rows are expected to be new.
     pub changes: Option<Changes>,
+    /// How the rows that are inserted are told from those that are updated.
+    pub new_rows: NewRows,
     /// Returns the number of staged rows whose key the target does not have.
     pub count_new: String,
     /// Returns the number of staged rows that are missing or different on the target.
     pub count_wrong: String,
     /// `INSERT … ON CONFLICT …` of all staged rows.
     pub insert: String,
+}
+
+/// How the number of new rows is found if all staged rows are written by one statement.
+#[derive(Clone, Debug, PartialEq)]
+pub enum NewRows {
+    /// Before they are written, by a join: triggers may suppress rows, or write others.
+    Joined,
+    /// Every row that is written is new.
+    Written,
+    /// The server counts what a transaction inserts into a table.
+    Counted(ServerCounts),
+}
+
+/// What the server has counted for the target in the open transaction. It counts a row that could not be inserted,
+/// because another session inserted its key at the same moment, as inserted and deleted.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ServerCounts {
+    /// Returns whether the server counts (`track_counts`), and lets the role read it.
+    pub exist: String,
+    /// Returns the numbers of inserted and of deleted rows.
+    pub read: String,
 }
 
 /// The staged rows that are new or different, in a table of their own. It pays off if most staged rows are
@@ -38,6 +63,22 @@ pub struct Changes {
     pub insert: String,
 }
 
+impl Upsert {
+    /// All staged rows may be written by one statement.
+    pub fn may_write_at_once(&self) -> bool {
+        let changes = self.changes.as_ref();
+        changes.is_none_or(|changes| changes.sample.is_some())
+    }
+
+    /// The server's counts, if they tell which rows are new.
+    pub fn counts(&self) -> Option<&ServerCounts> {
+        match &self.new_rows {
+            NewRows::Counted(counts) => Some(counts),
+            NewRows::Joined | NewRows::Written => None,
+        }
+    }
+}
+
 impl Changes {
     /// Is the table not worth its cost? From what the sample returns.
     pub fn are_most(rows: u64, differing: u64) -> bool {
@@ -48,6 +89,7 @@ impl Changes {
 pub(super) fn plan(
     job: &JobSpec,
     parts: &Parts<'_>,
+    effects: &Effects,
     refusals: &mut Vec<Refusal>,
     warnings: &mut Vec<String>,
 ) -> Upsert {
@@ -123,8 +165,17 @@ pub(super) fn plan(
     let finds_changes = updates && parts.spec.watermark.is_none();
     let changes = parts.changes.sql();
     let is_plain = parts.target.kind == RelationKind::Table && parts.target.triggers.is_empty();
+    let new_rows = match (updates, effects.runs_code) {
+        (_, true) => NewRows::Joined,
+        (false, false) => NewRows::Written,
+        (true, false) if parts.target.kind == RelationKind::Table => {
+            NewRows::Counted(server_counts(&parts.target.name))
+        }
+        (true, false) => NewRows::Joined,
+    };
     Upsert {
         updates,
+        new_rows,
         changes: finds_changes.then(|| Changes {
             sample: is_plain.then(|| parts.sample(differs.as_deref())),
             make: vec![parts.make_changes(Gone::None), format!("ANALYZE {changes}")],
@@ -135,6 +186,25 @@ pub(super) fn plan(
         count_new: count_without(""),
         count_wrong: count_without(&as_staged),
         insert: insert(&stage),
+    }
+}
+
+fn server_counts(target: &QualifiedName) -> ServerCounts {
+    let target = quote_literal(&target.sql());
+    let target = format!("{}::pg_catalog.regclass", target.trim_start());
+    ServerCounts {
+        // Other table access methods need not count.
+        exist: format!(
+            "SELECT pg_catalog.current_setting('track_counts')::pg_catalog.bool \
+             AND pg_catalog.has_function_privilege('pg_catalog.pg_stat_get_xact_tuples_inserted(pg_catalog.oid)', 'EXECUTE') \
+             AND pg_catalog.has_function_privilege('pg_catalog.pg_stat_get_xact_tuples_deleted(pg_catalog.oid)', 'EXECUTE') \
+             AND EXISTS (SELECT FROM pg_catalog.pg_class AS c JOIN pg_catalog.pg_am AS a ON a.oid OPERATOR(pg_catalog.=) c.relam \
+             WHERE c.oid OPERATOR(pg_catalog.=) {target} AND a.amname OPERATOR(pg_catalog.=) 'heap')"
+        ),
+        read: format!(
+            "SELECT pg_catalog.pg_stat_get_xact_tuples_inserted(t.oid), pg_catalog.pg_stat_get_xact_tuples_deleted(t.oid) \
+             FROM (SELECT {target}::pg_catalog.oid) AS t (oid)"
+        ),
     }
 }
 

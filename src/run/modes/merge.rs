@@ -28,6 +28,7 @@ pub(super) async fn compare(target: &Session, merge: &Merge, again: bool) -> Res
         changed,
         new,
         is_vague: false,
+        new_is_vague: false,
         are_in_table: false,
     };
     if found == Differing::default() {

@@ -7,6 +7,7 @@ use serde_json::Value;
 
 use super::published;
 use super::row_counts::{Differing, RowsWritten, Shortage};
+use super::upsert::Stage;
 use super::{merge, upsert};
 use crate::config::spec::Verify;
 use crate::error::{Error, ErrorKind, Phase, Result, Side};
@@ -137,7 +138,13 @@ async fn compare(
         let again = std::mem::replace(&mut loaded.compared, true);
         let found = match &loaded.staged.apply {
             Apply::Merge(merge) => merge::compare(target, merge, again).await,
-            Apply::Upsert(upsert) => upsert::compare(target, upsert, again).await,
+            Apply::Upsert(upsert) => {
+                let staged = Stage {
+                    analyze: (!loaded.staged.is_analyzed_first()).then_some(&loaded.staged.analyze),
+                    rows: loaded.report.rows_written + loaded.report.rows_kept.unwrap_or(0),
+                };
+                upsert::compare(target, upsert, staged, again).await
+            }
         };
         let found = found.map_err(|error| error.on(&loaded.table.target))?;
         if found != Differing::default() {

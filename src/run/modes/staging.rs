@@ -87,7 +87,9 @@ pub(in crate::run) async fn check_empty(target: &Session, tables: &[CopyPlan]) -
 }
 
 async fn check_one(target: &Session, job: &JobSpec, staged: &Staged) -> Result<()> {
-    target.run(Phase::Prepare, &staged.analyze).await?;
+    if staged.is_analyzed_first() {
+        target.run(Phase::Prepare, &staged.analyze).await?;
+    }
     if let Some(found) = &staged.partitionless {
         partitions::check_partitions((target, target), job, found).await?;
     }

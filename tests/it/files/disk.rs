@@ -79,16 +79,27 @@ fn a_full_standard_output_and_a_reader_that_goes_away_are_errors() {
     assert_eq!(bytes(into_head.directory().join("code")), b"1\n");
 }
 
+fn set_mode(path: &Path, mode: u32) {
+    fs::set_permissions(path, PermissionsExt::from_mode(mode)).unwrap();
+}
+
 /// The binary run by somebody who may not do everything, in a directory that is not theirs.
 fn run_as_nobody(job: Job, mode: u32) -> Option<(Outcome, Job)> {
-    let set =
-        |path: &Path, mode| fs::set_permissions(path, PermissionsExt::from_mode(mode)).unwrap();
-    set(job.directory(), 0o755);
-    set(&directory(&job), mode);
+    set_mode(job.directory(), 0o755);
+    set_mode(&directory(&job), mode);
+    let job = as_nobody(job)?;
+    let outcome = run(&job);
     if !geteuid().is_root() {
-        let outcome = run(&job);
-        set(&directory(&job), 0o755);
-        return Some((outcome, job));
+        set_mode(&directory(&job), 0o755);
+    }
+    Some((outcome, job))
+}
+
+/// The binary run by somebody who may not do everything.
+fn as_nobody(job: Job) -> Option<Job> {
+    set_mode(job.directory(), 0o755);
+    if !geteuid().is_root() {
+        return Some(job);
     }
     let nobody = User::from_name("nobody").unwrap().unwrap();
     let ids = [
@@ -108,8 +119,7 @@ fn run_as_nobody(job: Job, mode: u32) -> Option<(Outcome, Job)> {
     let state = job.directory().join("state");
     fs::create_dir(&state).unwrap();
     chown(&state, Some(nobody.uid), Some(nobody.gid)).unwrap();
-    let job = job.through(&through);
-    Some((run(&job), job))
+    Some(job.through(&through))
 }
 
 #[test]
@@ -124,6 +134,31 @@ fn a_directory_that_is_read_only_is_an_error() {
     assert_refused(&outcome, "permission", &["public.a.csv", "denied"]);
     assert_eq!(listed(&job), ["public.a.csv"]);
     assert_eq!(bytes(directory(&job).join("public.a.csv")), b"old");
+}
+
+/// The files are written and cannot be renamed. The next run removes what is left.
+#[test]
+fn a_directory_that_is_made_read_only_during_an_export_keeps_the_old_file() {
+    let db = databases("read_only_later");
+    db.source.sql(ROWS);
+    let job = job(&db, &format!("{EXPORT}rate_limit = \"1MB\"\n"));
+    put(&job, "public.z.csv", "old");
+    let exports = directory(&job);
+    set_mode(&exports, 0o777);
+    let Some(job) = as_nobody(job) else {
+        return;
+    };
+    let running = job.spawn(&["run", "j", "--json"]);
+    // The temporary file is there.
+    wait_until(PATIENCE, || listed(&job).len() == 2);
+    set_mode(&exports, 0o555);
+    let outcome = running.wait(PATIENCE);
+    set_mode(&exports, 0o777);
+    assert_refused(&outcome, "permission", &["public.z.csv", "denied"]);
+    assert_eq!(bytes(exports.join("public.z.csv")), b"old");
+    let outcome = run(&job);
+    assert_committed(&outcome);
+    assert_eq!(listed(&job), ["public.z.csv"]);
 }
 
 #[test]
