@@ -18,6 +18,7 @@ pub mod changed;
 mod changed_rows;
 pub mod changed_side;
 pub mod choose;
+mod differs;
 pub(in crate::plan) mod empty;
 pub mod judge;
 mod judgeable;
@@ -173,7 +174,8 @@ fn updates(job: &JobSpec, parts: &Parts<'_>) -> Vec<Ident> {
         .iter()
         .filter(|c| c.generated.is_some());
     let generated = generated.map(|column| &column.name);
-    set.into_iter().chain(generated).cloned().collect()
+    let set = set.into_iter().map(|column| &column.name);
+    set.chain(generated).cloned().collect()
 }
 
 fn privileges(job: &JobSpec, target: &RelationDesc, refusals: &mut Vec<Refusal>) {

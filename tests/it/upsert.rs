@@ -32,6 +32,11 @@ fn jobs(of_table: &str) -> String {
     "UPDATE t SET v = 'y' WHERE id % 10 = 1; INSERT INTO t VALUES (0, '2026-01-01', 'new')", [1, 10])]
 #[case::foreign_key_to_itself("CREATE TABLE t (id int PRIMARY KEY, up int REFERENCES t)", "INSERT INTO t VALUES (1, NULL), (2, 1)",
     "INSERT INTO t VALUES (9, NULL); UPDATE t SET up = 9 WHERE id = 2", [1, 1])]
+#[case::equal_values_of_other_bytes("CREATE COLLATION ci (provider = icu, locale = 'und-u-ks-level2', deterministic = false);
+     CREATE TABLE t (id int PRIMARY KEY, a text COLLATE ci, b numeric, c float8, d varchar COLLATE ci, e char(3))",
+    "INSERT INTO t SELECT i, 'x', 1.0, 0, 'y', 'z' FROM generate_series(1, 20) i",
+    "UPDATE t SET a = 'X' WHERE id = 1; UPDATE t SET b = 1.00 WHERE id = 2; UPDATE t SET c = '-0' WHERE id = 3;
+     UPDATE t SET d = 'Y' WHERE id = 4; UPDATE t SET e = NULL WHERE id = 5; UPDATE t SET a = 'x', d = 'y' WHERE id = 6", [0, 5])]
 #[case::quoted_names(r#"CREATE TABLE t ("Key ""x" int PRIMARY KEY, "row" text, "is_new" text, "target" int, "excluded" int)"#,
     "INSERT INTO t SELECT i, 'x', 'y', 1, 2 FROM generate_series(1, 5) i",
     r#"UPDATE t SET "row" = 'new' WHERE "Key ""x" = 1; INSERT INTO t VALUES (9, 'n')"#, [1, 1])]

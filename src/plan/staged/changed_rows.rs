@@ -1,5 +1,6 @@
 //! Lists rows that a merge or an upsert would write, for `--dry-run`.
 
+use super::differs::differs;
 use super::parts::{self, Parts};
 use crate::pg::ident::Ident;
 
@@ -37,7 +38,7 @@ pub(super) fn of_merge(parts: &Parts<'_>) -> String {
 pub(super) fn of_upsert(parts: &Parts<'_>, updates: bool) -> String {
     let value = |_: usize, name: &Ident| format!("\"staged\".{}", name.sql());
     let settable = parts.settable();
-    let differs = parts::differs("\"target\"", "\"staged\"", settable.iter().copied());
+    let differs = differs("\"target\"", "\"staged\"", settable.iter().copied());
     let differs = differs.filter(|_| updates);
     let differs = differs.map_or(String::new(), |differs| format!(" OR {differs}"));
     format!(

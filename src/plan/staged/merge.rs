@@ -6,6 +6,7 @@
 //! be neither hashed nor merged. The number of rows found is compared with the number written, so a trigger
 //! that drops a row is noticed. `effects.rs` describes what else may change rows.
 
+use super::differs::differs;
 use super::parts::{self, Gone, Parts};
 use crate::pg::ident::QualifiedName;
 use crate::plan::sql::closed;
@@ -129,16 +130,14 @@ pub(super) fn plan(parts: &Parts<'_>, refers_to: &[QualifiedName]) -> Merge {
         drop_changes: parts.drop_changes(),
         analyze_changes: format!("ANALYZE {changes}"),
         count_changes: parts.count_changes(),
-        fixed_changes: parts::differs("\"target\"", "\"staged\"", fixed.iter().copied()).map(
-            |differs| {
-                format!(
-                    "SELECT pg_catalog.count(*) FROM {} JOIN {} AS \"target\" ON {} WHERE {differs}",
-                    parts.changed_rows(),
-                    parts.target_from(),
-                    parts.same_as_staged("\"target\""),
-                )
-            },
-        ),
+        fixed_changes: differs("\"target\"", "\"staged\"", fixed.iter().copied()).map(|differs| {
+            format!(
+                "SELECT pg_catalog.count(*) FROM {} JOIN {} AS \"target\" ON {} WHERE {differs}",
+                parts.changed_rows(),
+                parts.target_from(),
+                parts.same_as_staged("\"target\""),
+            )
+        }),
         scope: filter.map(closed),
         deletes,
         update: (!settable.is_empty()).then(|| {

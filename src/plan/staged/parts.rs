@@ -1,5 +1,6 @@
 //! SQL fragments that the statements of the staged modes share.
 
+use super::differs::differs;
 use super::source_key::SourceKey;
 use crate::catalog::desc::{
     ColumnDesc, Identity, KeyColumn, RelationDesc, RelationKind, UniqueIndex,
@@ -41,18 +42,16 @@ impl Parts<'_> {
 
     /// Columns that an UPDATE may set: no GENERATED ALWAYS AS IDENTITY columns, and key columns only if
     /// equal values can have different bytes.
-    pub fn settable(&self) -> Vec<&Ident> {
+    pub fn settable(&self) -> Vec<&ColumnDesc> {
         self.compared()
             .filter(|column| column.identity != Some(Identity::Always))
-            .map(|column| &column.name)
             .collect()
     }
 
     /// Identity columns besides the key whose values no UPDATE can change.
-    pub fn fixed(&self) -> Vec<&Ident> {
+    pub fn fixed(&self) -> Vec<&ColumnDesc> {
         self.compared()
             .filter(|column| column.identity == Some(Identity::Always))
-            .map(|column| &column.name)
             .collect()
     }
 
@@ -84,8 +83,8 @@ impl Parts<'_> {
                 .map(|(at, column)| format!(", {from}.{} AS {}", column.name.sql(), key_name(at)))
                 .collect()
         };
-        let differs = differs("\"target\"", "\"staged\"", self.compared().map(|c| &c.name));
-        let differs = differs.map_or(String::new(), |differs| format!(" OR {differs}"));
+        let differs = differs("\"target\"", "\"staged\"", self.compared())
+            .map_or(String::new(), |differs| format!(" OR {differs}"));
         let join = match gone {
             Gone::None | Gone::Apart(_) | Gone::Staged => "LEFT",
             Gone::Joined => "FULL",
@@ -436,30 +435,11 @@ pub(in crate::plan) fn sql_list<'a>(
     list.join(", ")
 }
 
-/// The condition that two rows differ in the bytes of these columns; None without columns. The casts to
-/// record keep PostgreSQL from resolving the operator for each column.
-pub(in crate::plan) fn differs<'a>(
-    left: &str,
-    right: &str,
-    names: impl Iterator<Item = &'a Ident> + Clone,
-) -> Option<String> {
-    names.clone().next()?;
-    let row = |of: &str| {
-        let list = sql_list(&format!("{of}."), names.clone());
-        format!("ROW({list})::pg_catalog.record")
-    };
-    Some(format!(
-        "{} OPERATOR(pg_catalog.*<>) {}",
-        row(left),
-        row(right)
-    ))
-}
-
 /// `"a" = "staged"."a", …`.
-pub(in crate::plan) fn assignments(names: &[&Ident], from: &str) -> String {
-    let list: Vec<String> = names
+pub(in crate::plan) fn assignments(columns: &[&ColumnDesc], from: &str) -> String {
+    let list: Vec<String> = columns
         .iter()
-        .map(|name| format!("{} = {from}.{}", name.sql(), name.sql()))
+        .map(|column| format!("{} = {from}.{}", column.name.sql(), column.name.sql()))
         .collect();
     list.join(", ")
 }

@@ -1,6 +1,8 @@
 //! Properties of the key on the source, from its catalogs: checks that they make unnecessary are left out.
 
-use crate::catalog::desc::{ColumnDesc, Inspected, RelationDesc, RelationKind, UniqueIndex};
+use crate::catalog::desc::{
+    ColumnDesc, Inspected, RelationDesc, RelationKind, TypeDesc, UniqueIndex,
+};
 use crate::config::spec::TableInput;
 
 /// Types without a collation, of which two values are equal if and only if their bytes are.
@@ -87,10 +89,12 @@ pub(in crate::plan) fn of(
 
 /// Is the column copied without a conversion, so that different values stay different?
 fn is_plain(from: &ColumnDesc, to: &ColumnDesc) -> bool {
-    from.ty == to.ty
-        && from.typmod == to.typmod
-        && to.ty.name.schema.as_str() == "pg_catalog"
-        && PLAIN_TYPES.contains(&to.ty.name.name.as_str())
+    from.ty == to.ty && from.typmod == to.typmod && equal_is_identical(&to.ty)
+}
+
+/// Are two values of this type equal if and only if their bytes are?
+pub(super) fn equal_is_identical(ty: &TypeDesc) -> bool {
+    ty.is_builtin() && PLAIN_TYPES.contains(&ty.name.name.as_str())
 }
 
 #[cfg(test)]

@@ -1,5 +1,6 @@
 //! Mode `upsert`, and `append` with a watermark: writes the staged rows by key and leaves other rows alone.
 
+use super::differs::differs;
 use super::parts::{self, Gone, Parts};
 use crate::catalog::desc::RelationKind;
 use crate::config::spec::JobSpec;
@@ -129,11 +130,11 @@ pub(super) fn plan(
     if updates && !fixed.is_empty() {
         warnings.push(format!(
             "GENERATED ALWAYS AS IDENTITY cannot be updated: existing rows keep their {}",
-            parts::list(fixed.into_iter())
+            parts::list(fixed.iter().map(|column| &column.name))
         ));
     }
     let settable = parts.settable();
-    let update = parts::differs("\"target\"", "EXCLUDED", settable.iter().copied())
+    let update = differs("\"target\"", "EXCLUDED", settable.iter().copied())
         .filter(|_| updates)
         .map(|differs| {
             let set = parts::assignments(&settable, "EXCLUDED");
@@ -149,7 +150,7 @@ pub(super) fn plan(
         )
     };
     let stage = format!("{} AS \"staged\"", parts.stage.sql());
-    let differs = parts::differs("\"target\"", "\"staged\"", settable.iter().copied());
+    let differs = differs("\"target\"", "\"staged\"", settable.iter().copied());
     let differs = differs.filter(|_| updates);
     let as_staged = differs
         .as_ref()
