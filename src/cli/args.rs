@@ -47,6 +47,10 @@ pub(super) enum Command {
     },
     /// Show running jobs, and the last outcome and next run of every job
     Status(JobsArgs),
+    /// Have all daemons leave jobs alone, until `resume`; kept in the ledger
+    Pause(NamedJobsArgs),
+    /// End the pause of jobs (not related to the key `resume`)
+    Resume(NamedJobsArgs),
     /// Send a notice to see that it arrives
     Notify(NotifyArgs),
     /// Show past runs, newest first
@@ -217,6 +221,13 @@ pub(super) struct TriggerArgs {
     /// Wait until the runs have ended, and exit with their exit code
     #[arg(long)]
     pub wait: bool,
+}
+
+#[derive(Debug, ClapArgs)]
+pub(super) struct NamedJobsArgs {
+    /// The jobs, by name
+    #[arg(required = true, value_name = "JOB")]
+    pub jobs: Vec<String>,
 }
 
 #[derive(Debug, ClapArgs)]

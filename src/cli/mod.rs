@@ -11,6 +11,7 @@ mod jobs;
 mod logging;
 mod notify;
 mod out;
+mod pause;
 mod plan;
 mod run;
 mod running;
@@ -29,6 +30,7 @@ use crate::config::{self, ConfigErrors, Request};
 use crate::error::Error;
 use crate::report::{ErrorReport, Outcome};
 use out::{complain, print_json, print_layout};
+use pause::PauseOrder;
 use running::RunningDaemon;
 
 /// The exit codes of every command.
@@ -126,6 +128,12 @@ fn with_config(file: Option<PathBuf>, log_level: Option<String>, command: args::
             args::Command::Daemon => daemon::run(config, request, log).await,
             args::Command::Jobs { json } => jobs::run(config, json),
             args::Command::Notify(wanted) => notify::run(&config, &wanted),
+            args::Command::Pause(wanted) => {
+                pause::run(&config, wanted.jobs, PauseOrder::Pause).await
+            }
+            args::Command::Resume(wanted) => {
+                pause::run(&config, wanted.jobs, PauseOrder::Resume).await
+            }
             args::Command::History(wanted) => history::run(&config, wanted).await,
             args::Command::Trigger(_)
             | args::Command::Reload

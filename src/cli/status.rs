@@ -71,6 +71,9 @@ fn state(job: &JobStatusReply) -> String {
     if let Some(attempt) = job.attempt {
         text += &format!(", attempt {attempt}");
     }
+    if job.paused_since.is_some() {
+        text += ", paused";
+    }
     if job.stale == Some(true) {
         text += ", stale";
     }

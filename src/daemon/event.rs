@@ -1,6 +1,7 @@
 //! The events that the daemon's loop passes to the [job table](crate::daemon::job_table), and the actions that
 //! it returns.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
@@ -30,6 +31,12 @@ pub enum DaemonEvent {
     },
     /// SIGUSR1 with an empty spool.
     OnDemand,
+    /// What was found in the ledger of these jobs: which of them are paused, since when, and which are asked for.
+    Looked {
+        jobs: Vec<JobName>,
+        paused: BTreeMap<String, Timestamp>,
+        requested: Vec<String>,
+    },
     /// SIGRTMIN + n.
     Signal(u8),
     /// A run that [`Action::Start`] has started is over.
@@ -110,6 +117,7 @@ pub enum SkipReason {
     TooOld,
     /// A reload removed the job while it waited.
     Removed,
+    Paused,
     Stopping,
 }
 
@@ -141,6 +149,7 @@ impl SkipReason {
             SkipReason::Missed => "missed",
             SkipReason::TooOld => "too_old",
             SkipReason::Removed => "removed",
+            SkipReason::Paused => "paused",
             SkipReason::Stopping => "stopping",
         }
     }
@@ -155,6 +164,7 @@ impl std::fmt::Display for SkipReason {
             SkipReason::Missed => "its time passed while no daemon ran, and `missed` is \"skip\"",
             SkipReason::TooOld => "its time passed longer ago than `catchup_window`",
             SkipReason::Removed => "a reload removed the job",
+            SkipReason::Paused => "the job is paused: `tableferry resume` ends that",
             SkipReason::Stopping => "the daemon is stopping",
         })
     }

@@ -24,6 +24,7 @@ use elsewhere::Recheck;
 mod clock;
 mod elsewhere;
 mod fires;
+mod pauses;
 mod reload;
 mod runs;
 #[cfg(test)]
@@ -68,6 +69,8 @@ pub struct JobStatus {
     /// Whether a run is waiting or active.
     pub state: JobState,
     pub next_fire: Option<Timestamp>,
+    /// Since when it is paused.
+    pub paused_since: Option<Timestamp>,
     /// How its last run of this daemon ended, and when.
     pub last: Option<(Outcome, Timestamp)>,
 }
@@ -113,6 +116,8 @@ struct JobEntry {
     /// Its last run, unless it is known that it was committed.
     orphan: Option<Uuid>,
     recheck: Option<Recheck>,
+    /// As the ledger has said. A run asks it again.
+    paused_since: Option<Timestamp>,
 }
 
 #[derive(Debug)]
@@ -207,6 +212,11 @@ impl JobTable {
                 }
             }
             DaemonEvent::OnDemand => self.signal(now, &mut actions, |spec| spec.schedule.on_demand),
+            DaemonEvent::Looked {
+                jobs,
+                paused,
+                requested,
+            } => self.looked(&jobs, &paused, &requested, now),
             DaemonEvent::Signal(n) => {
                 self.signal(now, &mut actions, |spec| spec.schedule.signal == Some(n));
             }
@@ -280,6 +290,7 @@ impl JobTable {
                 },
             },
             next_fire: entry.and_then(|entry| entry.next_fire),
+            paused_since: self.paused_since(job),
             last: entry.and_then(|entry| entry.last),
         }
     }
@@ -319,6 +330,7 @@ impl JobTable {
     ) {
         let known = self.jobs.get_key_value(job).map(|(name, _)| name.clone());
         let why = match known {
+            Some(_) if self.paused_since(job).is_some() => SkipReason::Paused,
             Some(name) if self.lifecycle == Lifecycle::Serving => {
                 return self.enqueue(&name, trigger, None, ticket, now);
             }

@@ -12,6 +12,7 @@ pub mod health;
 pub mod instance;
 mod job_registry;
 pub mod job_table;
+mod ledger_watch;
 pub mod listen;
 pub mod live_run;
 pub mod notices;

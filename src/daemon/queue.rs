@@ -46,6 +46,11 @@ impl Queue {
             waiting.completes = waiting.completes.max(request.completes);
             waiting.asked = waiting.asked.or(request.asked);
             waiting.is_recheck &= request.is_recheck;
+            // A run that only fulfils a request ends at once if another run has claimed the request.
+            if waiting.trigger == RunTrigger::Request {
+                waiting.trigger = request.trigger;
+                waiting.asked = request.asked;
+            }
             return;
         }
         self.arrivals += 1;

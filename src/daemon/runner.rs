@@ -178,6 +178,7 @@ fn one_run(
     run.context.run_id = run_id;
     run.start.orphan = start.orphan;
     run.start.due_at = start.due_at;
+    run.start.obeys_pause = true;
     run.start.next_due = NextDue::Known(next_due(start));
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()

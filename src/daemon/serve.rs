@@ -17,6 +17,7 @@ use super::health::HealthTable;
 use super::instance::Instance;
 use super::job_registry::JobRegistry;
 use super::job_table::JobTable;
+use super::ledger_watch::LedgerWatch;
 use super::listen::{self, WebServer};
 use super::notices::Notifiers;
 use super::observed::{Question, Reloads};
@@ -34,6 +35,7 @@ use crate::config::spec::{Config, JobSpec};
 use crate::report::Listener;
 
 mod actions;
+mod looking;
 mod questions;
 mod requests;
 mod telling;
@@ -52,6 +54,9 @@ const QUESTIONS_MAX: usize = 16;
 
 /// Failed attempts that the loop has not read yet. `status` does not show more.
 const RETRY_REPORTS_MAX: usize = 64;
+
+/// Looks into ledgers that the loop has not read yet.
+const LOOKS_MAX: usize = 64;
 
 /// Jobs whose notices were sent or given up, and that the loop has not read yet.
 const SETTLED_REPORTS_MAX: usize = 1024;
@@ -78,12 +83,14 @@ pub async fn serve(
     let (retrying_tx, mut retrying) = mpsc::channel(RETRY_REPORTS_MAX);
     let (settled_tx, mut settled) = mpsc::channel(SETTLED_REPORTS_MAX);
     let (questions_tx, mut questions) = mpsc::channel::<Question>(QUESTIONS_MAX);
+    let (looked_tx, mut looked) = mpsc::channel(LOOKS_MAX);
     let mut signals = SignalEvents::listen().map_err(StartError::Signals)?;
     let (mut daemon, socket) = Daemon::start(
         config,
         request,
         Runner::new(ended_tx, retrying_tx, listener),
         Notifiers::new(settled_tx),
+        LedgerWatch::new(looked_tx),
         in_force,
     )?;
     let server =
@@ -102,6 +109,7 @@ pub async fn serve(
             Some(retry) = retrying.recv() => daemon.past_runs.retrying(retry),
             Some(job) = settled.recv() => daemon.on_settled(&job),
             Some(question) = questions.recv() => daemon.on_question(question),
+            Some(look) = looked.recv() => daemon.on_looked(look),
             () = std::future::ready(()), if daemon.open_scan.is_some() => daemon.continue_scan(),
             () = daemon.clock.is_set() => daemon.apply(DaemonEvent::Tick),
             () = wake => daemon.apply(DaemonEvent::Tick),
@@ -141,6 +149,7 @@ struct Daemon {
     reloads: Reloads,
     started_at: Timestamp,
     job_registry: JobRegistry,
+    ledger_watch: LedgerWatch,
     supervisor: Supervisor,
     watchdog: Option<Duration>,
     watchdog_fed: Instant,
@@ -156,6 +165,7 @@ impl Daemon {
         request: config::Request,
         runner: Runner,
         notifiers: Notifiers,
+        ledger_watch: LedgerWatch,
         in_force: InForce,
     ) -> Result<(Self, Option<listen::Socket>), StartError> {
         let runtime_dir = config.daemon.runtime_dir.clone();
@@ -201,6 +211,7 @@ impl Daemon {
             },
             started_at: now,
             job_registry: JobRegistry::default(),
+            ledger_watch,
             supervisor: Supervisor::from_env().map_err(StartError::Supervisor)?,
             watchdog: systemd::watchdog_interval(),
             watchdog_fed: Instant::now(),
@@ -225,6 +236,7 @@ impl Daemon {
         self.tell(self.supervisor.ready(&self.status_told));
         self.job_registry
             .update(self.table.scheduled(), Timestamp::now());
+        self.ledger_watch.update(self.table.scheduled());
     }
 
     /// How long the loop may sleep.

@@ -21,7 +21,9 @@ impl Skips {
         let mut unknown = 0;
         for (job, due_at, why) in skipped {
             let is_news = match why {
-                SkipReason::StillRunning | SkipReason::StillWaiting => self.is_first(job),
+                SkipReason::StillRunning | SkipReason::StillWaiting | SkipReason::Paused => {
+                    self.is_first(job)
+                }
                 SkipReason::Unknown => {
                     unknown += 1;
                     unknown <= REFUSALS_LOGGED_MAX

@@ -106,6 +106,16 @@ impl StateFile {
         saved.snapshot_at = snapshot_at.or(saved.snapshot_at);
     }
 
+    /// The ledger says that the target holds this snapshot, which a run of another daemon may have published. Returns
+    /// whether it is newer.
+    pub fn published(&mut self, job: &str, snapshot_at: Timestamp) -> bool {
+        let is_newer = self.saved(job).snapshot_at < Some(snapshot_at);
+        if is_newer {
+            self.change(job).snapshot_at = Some(snapshot_at);
+        }
+        is_newer
+    }
+
     /// The job's health has changed.
     pub fn health(&mut self, job: &str, health: Health) {
         self.change(job).health = health;

@@ -60,6 +60,7 @@ pub fn reply(
         last_finished_at: last.map(|last| last.finished_at),
         last_error: last.and_then(|last| Some(last.error.as_ref()?.message.clone())),
         next_run_at: job.next_fire,
+        paused_since: job.paused_since,
         snapshot_at: saved.snapshot_at,
         fresh_within_seconds: fresh_within.map(|limit| limit.as_secs_f64()),
         stale: freshness::stale_at(saved, fresh_within).map(|at| at <= now),

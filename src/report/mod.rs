@@ -84,6 +84,8 @@ pub enum RunTrigger {
     Missed,
     /// The jobs in its `after`.
     After,
+    /// `SELECT tableferry.request('job')`.
+    Request,
 }
 
 /// How a run ended.
@@ -112,6 +114,8 @@ pub enum Elsewhere {
     Committed,
     /// Done with, and the target is as it was.
     Ended,
+    /// The job is paused: nobody does it.
+    Paused,
 }
 
 impl RunTrigger {
@@ -123,6 +127,7 @@ impl RunTrigger {
             RunTrigger::Signal => "signal",
             RunTrigger::Missed => "missed",
             RunTrigger::After => "after",
+            RunTrigger::Request => "request",
         }
     }
 }

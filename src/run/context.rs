@@ -59,6 +59,8 @@ pub struct RunStart {
     pub orphan: Option<Orphan>,
     /// When the job is due next. Written to the ledger.
     pub next_due: NextDue,
+    /// Does it end without doing anything if the job is paused?
+    pub obeys_pause: bool,
     pub started_at: Timestamp,
 }
 
@@ -136,6 +138,7 @@ impl RunContext {
                 due_at: None,
                 orphan: None,
                 next_due: NextDue::Unknown,
+                obeys_pause: false,
                 started_at: Timestamp::now(),
             },
             ledger: LedgerSettings {
@@ -175,6 +178,7 @@ impl RunContext {
                 due_at: None,
                 orphan: None,
                 next_due: NextDue::Unknown,
+                obeys_pause: false,
                 started_at: Timestamp::now(),
             },
             ledger: LedgerSettings {

@@ -267,6 +267,7 @@ fn a_ledger_of_version_4_gets_the_columns_of_fresh_within() {
              interval '0' AS freshness, recorded_at AS last_error_at, job AS last_error, \
              recorded_at AS running_since, next_due_at AS next_due FROM tableferry.job; \
          ALTER TABLE tableferry.job DROP COLUMN known_at, DROP COLUMN fresh_within; \
+         DROP TABLE tableferry.pause, tableferry.request; DROP FUNCTION tableferry.request; \
          INSERT INTO tableferry.job (job) VALUES ('j'); \
          UPDATE tableferry.ledger SET version = 4",
     );
@@ -315,6 +316,9 @@ fn structure(target: &Database<'_>) -> Vec<Vec<Option<String>>> {
          UNION ALL
          SELECT conname, pg_get_constraintdef(oid), NULL, NULL, NULL, NULL, NULL, NULL, NULL
          FROM pg_constraint WHERE connamespace = 'tableferry'::regnamespace
+         UNION ALL
+         SELECT proname, pg_get_functiondef(oid), proacl::text, NULL, NULL, NULL, NULL, NULL, NULL
+         FROM pg_proc WHERE pronamespace = 'tableferry'::regnamespace
          ORDER BY 1, 2",
     )
 }
@@ -360,7 +364,7 @@ fn the_grants_that_the_schema_names_are_all_that_is_needed() {
         .filter(|line| line.contains("loader"))
         .map(|line| format!("GRANT{}", line.replace("loader", &role)))
         .collect();
-    assert_eq!(grants.len(), 4, "{script}");
+    assert_eq!(grants.len(), 5, "{script}");
     // Without DELETE old runs stay, and that is no error.
     db.target.sql(&grants[..2].concat());
     db.target
@@ -436,6 +440,7 @@ fn a_ledger_of_the_first_version_is_brought_up_to_date() {
     db.target.sql(
         "DROP VIEW tableferry.job_status; \
          ALTER TABLE tableferry.job DROP COLUMN known_at, DROP COLUMN fresh_within; \
+         DROP TABLE tableferry.pause, tableferry.request; DROP FUNCTION tableferry.request; \
          DROP TABLE tableferry.fire, tableferry.rejected, tableferry.mark; ALTER TABLE tableferry.run DROP COLUMN retried; \
          ALTER TABLE tableferry.run_table DROP COLUMN rows_rejected, DROP COLUMN compare; \
          UPDATE tableferry.ledger SET version = 1; \
@@ -462,7 +467,7 @@ fn a_ledger_of_the_first_version_is_brought_up_to_date() {
     assert_eq!(structure(&db.target), made);
     assert_eq!(
         db.target.value("SELECT version FROM tableferry.ledger"),
-        "5"
+        "6"
     );
     assert_eq!(db.target.count("tableferry.run"), 2);
 }

@@ -106,6 +106,9 @@ pub struct JobStatusReply {
     /// What was wrong with its last run.
     pub last_error: Option<String>,
     pub next_run_at: Option<Timestamp>,
+    /// Since when it is paused.
+    #[serde(default)]
+    pub paused_since: Option<Timestamp>,
     /// When the source's snapshot was taken that the target holds, by the source's clock.
     #[serde(default)]
     pub snapshot_at: Option<Timestamp>,

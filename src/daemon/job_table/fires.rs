@@ -91,6 +91,9 @@ impl JobTable {
         actions: &mut Vec<Action>,
     ) {
         let due = self.repeats.name(due);
+        if self.paused_since(job).is_some() {
+            return skip_fire(job, due, SkipReason::Paused, actions);
+        }
         let overlap = self
             .scheduled
             .job(job)

@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use uuid::Uuid;
 
 use super::{JobTable, Lifecycle, RunningJob};
-use crate::daemon::event::{Action, Answer, Elsewhere, Orphan, RunOrder};
+use crate::daemon::event::{Action, Answer, Elsewhere, Orphan, RunOrder, SkipReason};
 use crate::daemon::permits::Needs;
 use crate::daemon::scheduled_config::JobName;
 use crate::report::{Outcome, RunTrigger};
@@ -90,8 +90,12 @@ impl JobTable {
                 _ => Some(run_id),
             };
         }
+        let is_paused = elsewhere == Some(Elsewhere::Paused);
+        // A request that is still open is found again.
         if outcome == Outcome::Skipped
+            && !is_paused
             && let Some(asked) = run.request.asked
+            && asked != RunTrigger::Request
         {
             self.request_again(&mut run.request, asked);
         }
@@ -99,7 +103,10 @@ impl JobTable {
             actions.push(Action::Answer {
                 ticket,
                 job: job.clone(),
-                answer: Answer::Ended(outcome),
+                answer: match is_paused {
+                    true => Answer::Refused(SkipReason::Paused),
+                    false => Answer::Ended(outcome),
+                },
             });
         }
         if self.is_undecided(outcome, elsewhere) {

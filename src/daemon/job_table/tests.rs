@@ -8,6 +8,7 @@ use crate::daemon::event::{Orphan, RunOrder};
 mod clock;
 mod elsewhere;
 mod fixtures;
+mod pauses;
 mod properties;
 
 use fixtures::*;
@@ -411,6 +412,7 @@ fn status_tells_what_every_job_is_doing() {
         is_removed: false,
         state,
         next_fire,
+        paused_since: None,
         last,
     };
     assert_eq!(

@@ -65,6 +65,7 @@ impl Daemon {
                     self.clients.reloaded(changes);
                     self.job_registry
                         .update(self.table.scheduled(), Timestamp::now());
+                    self.ledger_watch.update(self.table.scheduled());
                 }
                 Action::Exit => self.done = true,
             }

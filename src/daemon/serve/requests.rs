@@ -176,6 +176,9 @@ impl Daemon {
                 for job in &jobs {
                     let refused = match self.table.scheduled().job(job) {
                         None => Some(SkipReason::Unknown),
+                        Some(_) if self.table.paused_since(job).is_some() => {
+                            Some(SkipReason::Paused)
+                        }
                         Some(_) => self.table.is_stopping().then_some(SkipReason::Stopping),
                     };
                     Clients::acknowledge(&replies, job, refused);

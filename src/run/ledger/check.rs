@@ -40,7 +40,7 @@ pub async fn check(target: &Session) -> Result<Readiness> {
              FROM pg_catalog.pg_class c \
              CROSS JOIN (VALUES ('SELECT'), ('INSERT'), ('UPDATE')) AS p (needed) \
              WHERE c.relnamespace = 'tableferry'::pg_catalog.regnamespace \
-             AND c.relname IN ('run', 'run_table', 'watermark', 'fire')",
+             AND c.relname IN ('run', 'run_table', 'watermark', 'fire', 'pause', 'request')",
             Readiness::Ready,
         ),
     };

@@ -6,7 +6,7 @@ use crate::pg::session::Session;
 use crate::run::advisory_lock::lock_key;
 
 /// The version of the tables. Increase it with every change to them.
-const SCHEMA_VERSION: i32 = 5;
+const SCHEMA_VERSION: i32 = 6;
 
 /// All objects of the schema. The script can be run repeatedly and upgrades tables of older versions.
 const TABLES: &str = include_str!("schema.sql");
@@ -36,9 +36,14 @@ const GRANTS: &str = "\
 --   GRANT USAGE ON SCHEMA tableferry TO loader;
 --   GRANT SELECT, INSERT, UPDATE ON ALL TABLES IN SCHEMA tableferry TO loader;
 -- and, so that it can delete runs older than `history_keep`:
---   GRANT DELETE ON tableferry.run, tableferry.run_table, tableferry.fire, tableferry.rejected TO loader;
+--   GRANT DELETE ON tableferry.run, tableferry.run_table, tableferry.fire, tableferry.rejected, tableferry.request TO loader;
+-- and, for `tableferry resume`:
+--   GRANT DELETE ON tableferry.pause TO loader;
 -- and, for jobs of mode merge or upsert with several workers, which stage rows there:
 --   GRANT CREATE ON SCHEMA tableferry TO loader;
+-- What a role needs that asks for runs, with SELECT tableferry.request('job'):
+--   GRANT USAGE ON SCHEMA tableferry TO asker;
+--   GRANT EXECUTE ON FUNCTION tableferry.request(text) TO asker;
 -- What a role needs that only reads:
 --   GRANT USAGE ON SCHEMA tableferry TO reader;
 --   GRANT SELECT ON ALL TABLES IN SCHEMA tableferry TO reader;

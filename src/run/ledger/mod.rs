@@ -9,8 +9,10 @@ mod fire;
 mod heartbeat;
 mod history;
 mod local;
+mod paused;
 mod recorded;
 mod rejected;
+mod requests;
 mod run_record;
 mod takeover;
 mod writes;
@@ -19,6 +21,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use tokio_postgres::Row;
+use uuid::Uuid;
 
 use super::bounds::CLOSE_WAIT;
 use super::run_progress::RunProgress;
@@ -29,7 +32,7 @@ use crate::pg::checked::CheckedRow;
 use crate::pg::param::Param;
 use crate::pg::session::{Session, SessionSettings};
 use crate::plan::shared::has_stages;
-use crate::report::{Event, Outcome, RunReport};
+use crate::report::{Elsewhere, Event, Outcome, RunReport, RunTrigger};
 
 pub(super) use check::refuse_stages;
 pub use check::{Readiness, check};
@@ -37,8 +40,10 @@ pub use ddl::script;
 pub(super) use fire::FireClaim;
 pub(super) use heartbeat::until_lost;
 use history::history;
+pub use paused::{PauseChange, pause, resume};
 pub use recorded::{HistoryReader, Recorded, Unread, recorded};
 pub(super) use rejected::{Quarantined, Rejection};
+pub use requests::{LedgerLook, look, open_session};
 pub use run_record::{RunRecord, RunState, TableRecord};
 pub use writes::JobDue;
 pub(super) use writes::{NextRun, marks, record_for_next_run, watermark};
@@ -100,7 +105,14 @@ async fn begin_on_target(
         )
         .await?;
     let mut lost = Vec::new();
-    let claim = fire::claim(run, target, &mut lost).await?;
+    let (pause, is_requested) = paused::before_run(run, target).await?;
+    let claim = match &pause {
+        // A run that has begun goes on, also with further attempts.
+        Some(pause) if run.start.obeys_pause && failures.is_empty() => {
+            FireClaim::Theirs(Elsewhere::Paused, format!("the job is {pause}"))
+        }
+        _ => claim(run, target, is_requested, &mut lost).await?,
+    };
     if let FireClaim::Ours(_) = claim {
         let entry = RunRecord::running(run, failures);
         writes::run(target, &entry, Phase::Prepare).await?;
@@ -110,11 +122,39 @@ async fn begin_on_target(
         }
     }
     target.run(Phase::Prepare, "COMMIT").await?;
+    if let (FireClaim::Ours(_), Some(pause)) = (&claim, pause)
+        && !run.start.obeys_pause
+        && failures.is_empty()
+    {
+        let warning =
+            format!("the job is {pause}; it runs because it was named: a daemon would not run it");
+        run.context.tell(Event::Warned(warning));
+    }
     for run_id in &lost {
         let warning = format!("run {run_id} was lost: its heartbeat stopped");
         run.context.tell(Event::Warned(warning));
     }
     takeover::terminate_backends(target, &lost).await?;
+    Ok(claim)
+}
+
+/// Claims the fire, and all requests for a run of the job.
+async fn claim(
+    run: &RunContext,
+    target: &Session,
+    is_requested: bool,
+    lost: &mut Vec<Uuid>,
+) -> Result<FireClaim> {
+    let claim = fire::claim(run, target, lost).await?;
+    if let FireClaim::Theirs(..) = claim {
+        return Ok(claim);
+    }
+    let was_asked = run.start.trigger == RunTrigger::Request && run.start.due_at.is_none();
+    let has_claimed = (is_requested || was_asked) && requests::claim(run, target).await?;
+    if was_asked && !has_claimed {
+        let who = "another run has claimed the request".to_owned();
+        return Ok(FireClaim::Theirs(Elsewhere::Ended, who));
+    }
     Ok(claim)
 }
 

@@ -31,7 +31,7 @@ COMMENT ON TABLE tableferry.run IS 'One row for each run of a job';
 COMMENT ON COLUMN tableferry.run.run_id IS 'The run, as in tableferry''s log and JSON report';
 COMMENT ON COLUMN tableferry.run.job IS 'The job''s name in the configuration';
 COMMENT ON COLUMN tableferry.run.state IS 'running; committed: the target holds the run''s rows, published by the same transaction that set this state; rolled_back or cancelled: the target is unchanged, except for the tables in run_table; lost: the run''s heartbeat stopped';
-COMMENT ON COLUMN tableferry.run.trigger IS 'What started the run: manual, schedule, signal, missed, after';
+COMMENT ON COLUMN tableferry.run.trigger IS 'What started the run: manual, schedule, signal, missed, after, request';
 COMMENT ON COLUMN tableferry.run.due_at IS 'The fire time, if the schedule started the run';
 COMMENT ON COLUMN tableferry.run.started_at IS 'When the run began, by the clock of tableferry''s host';
 COMMENT ON COLUMN tableferry.run.finished_at IS 'When the run ended, by the same clock; for a committed run the time just before its COMMIT';
@@ -169,6 +169,57 @@ COMMENT ON COLUMN tableferry.job.known_at IS 'When a daemon first reported the j
 ALTER TABLE tableferry.job ADD COLUMN IF NOT EXISTS fresh_within interval;
 COMMENT ON COLUMN tableferry.job.fresh_within IS 'fresh_within in the job''s configuration';
 
+CREATE TABLE IF NOT EXISTS tableferry.pause (
+    job       text        NOT NULL,
+    paused_at timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp(),
+    paused_by text        NOT NULL,
+    CONSTRAINT pause_pkey PRIMARY KEY (job)
+);
+COMMENT ON TABLE tableferry.pause IS 'Paused jobs: no daemon runs them; tableferry pause inserts a row and tableferry resume deletes it';
+COMMENT ON COLUMN tableferry.pause.job IS 'The job';
+COMMENT ON COLUMN tableferry.pause.paused_at IS 'Since when, by this server''s clock';
+COMMENT ON COLUMN tableferry.pause.paused_by IS 'Who paused it: user, host and process ID';
+
+CREATE TABLE IF NOT EXISTS tableferry.request (
+    request_id   bigint      GENERATED ALWAYS AS IDENTITY,
+    job          text        NOT NULL,
+    requested_at timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp(),
+    requested_by text        NOT NULL DEFAULT SESSION_USER,
+    claimed_at   timestamptz,
+    run_id       uuid,
+    CONSTRAINT request_pkey PRIMARY KEY (request_id)
+);
+COMMENT ON TABLE tableferry.request IS 'Runs that were asked for with tableferry.request';
+COMMENT ON COLUMN tableferry.request.request_id IS 'What tableferry.request has returned';
+COMMENT ON COLUMN tableferry.request.job IS 'The job';
+COMMENT ON COLUMN tableferry.request.requested_at IS 'When, by this server''s clock; a request waits for at most 1 day';
+COMMENT ON COLUMN tableferry.request.requested_by IS 'The role that asked';
+COMMENT ON COLUMN tableferry.request.claimed_at IS 'When a run claimed the request, by this server''s clock';
+COMMENT ON COLUMN tableferry.request.run_id IS 'The run that fulfils the request; its outcome is in tableferry.run';
+
+CREATE INDEX IF NOT EXISTS request_requested_at ON tableferry.request (requested_at);
+
+CREATE OR REPLACE FUNCTION tableferry.request(job text) RETURNS bigint
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = '' AS $function$
+DECLARE
+    found_id bigint;
+BEGIN
+    IF NOT EXISTS (SELECT FROM tableferry.job AS known WHERE known.job = request.job) THEN
+        RAISE EXCEPTION 'no daemon has reported a job "%"', request.job
+            USING ERRCODE = 'undefined_object', HINT = 'SELECT job FROM tableferry.job_status shows the jobs.';
+    END IF;
+    -- The run that claims a waiting request reads the source after it has claimed it.
+    SELECT r.request_id INTO found_id FROM tableferry.request AS r
+    WHERE r.job = request.job AND r.run_id IS NULL
+    AND r.requested_at > pg_catalog.clock_timestamp() - INTERVAL '1 day' LIMIT 1;
+    IF found_id IS NULL THEN
+        INSERT INTO tableferry.request AS r (job) VALUES (request.job) RETURNING r.request_id INTO found_id;
+    END IF;
+    RETURN found_id;
+END $function$;
+COMMENT ON FUNCTION tableferry.request(text) IS 'Asks for a run of the job, which a daemon starts within seconds; returns the request_id';
+REVOKE EXECUTE ON FUNCTION tableferry.request(text) FROM PUBLIC;
+
 CREATE OR REPLACE VIEW tableferry.job_status AS
 SELECT known.job,
        good.finished_at AS last_success,
@@ -180,9 +231,11 @@ SELECT known.job,
             THEN latest.started_at END AS running_since,
        due.next_due_at AS next_due,
        due.fresh_within AS fresh_within,
-       pg_catalog.clock_timestamp() - COALESCE(good.snapshot_at, good.started_at, due.known_at) >= due.fresh_within AS stale
+       pg_catalog.clock_timestamp() - COALESCE(good.snapshot_at, good.started_at, due.known_at) >= due.fresh_within AS stale,
+       held.paused_at AS paused_at
 FROM (SELECT job FROM tableferry.run UNION SELECT job FROM tableferry.job) AS known
 LEFT JOIN tableferry.job AS due ON due.job = known.job
+LEFT JOIN tableferry.pause AS held ON held.job = known.job
 LEFT JOIN LATERAL (
     SELECT run.finished_at, run.snapshot_at, run.started_at FROM tableferry.run
     WHERE run.job = known.job AND run.state = 'committed'
@@ -208,6 +261,7 @@ COMMENT ON COLUMN tableferry.job_status.running_since IS 'When the current run b
 COMMENT ON COLUMN tableferry.job_status.next_due IS 'The job''s next fire time, as last reported by a daemon';
 COMMENT ON COLUMN tableferry.job_status.fresh_within IS 'The job''s fresh_within, as last reported by a daemon';
 COMMENT ON COLUMN tableferry.job_status.stale IS 'Whether freshness has reached fresh_within; a job that was never committed counts from when a daemon first reported it';
+COMMENT ON COLUMN tableferry.job_status.paused_at IS 'Since when the job is paused';
 
-INSERT INTO tableferry.ledger (version) VALUES (5)
+INSERT INTO tableferry.ledger (version) VALUES (6)
 ON CONFLICT (one) DO UPDATE SET version = EXCLUDED.version WHERE ledger.version < EXCLUDED.version;

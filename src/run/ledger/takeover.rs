@@ -14,7 +14,7 @@ use crate::run::RunContext;
 use crate::run::advisory_lock::{self, Holder};
 
 /// A run without a heartbeat for this long is taken for dead. Also in `schema.sql`.
-const LOST_AFTER: Duration = Duration::from_secs(30);
+pub(super) const LOST_AFTER: Duration = Duration::from_secs(30);
 
 /// How long the backends of a lost run may take to end after pg_terminate_backend.
 const TERMINATE_WAIT: Duration = Duration::from_secs(5);

@@ -213,6 +213,7 @@ pub(super) async fn prune(target: &Session, keep: Duration) -> Result<()> {
          AND pg_catalog.has_table_privilege('tableferry.run_table', 'DELETE') \
          AND pg_catalog.has_table_privilege('tableferry.fire', 'DELETE') \
          AND pg_catalog.has_table_privilege('tableferry.rejected', 'DELETE') \
+         AND pg_catalog.has_table_privilege('tableferry.request', 'DELETE') \
          RETURNING version"
     );
     let is_due = ask(target, Phase::After, &due, &[]).await;
@@ -244,6 +245,9 @@ pub(super) async fn prune(target: &Session, keep: Duration) -> Result<()> {
             break;
         }
     }
+    let old_requests = "DELETE FROM tableferry.request WHERE requested_at < pg_catalog.clock_timestamp() \
+        - pg_catalog.make_interval(secs => $1)";
+    ask(target, Phase::After, old_requests, &[&keep.as_secs_f64()]).await?;
     let forgotten = ask(target, Phase::After, forget, &[&keep.as_secs_f64()]).await;
     forgotten.map(drop)
 }

@@ -7,6 +7,7 @@ mod fleet;
 mod fresh;
 mod notices;
 mod notify;
+mod pauses;
 mod restart;
 mod schedule;
 mod signals;

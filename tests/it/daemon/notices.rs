@@ -3,10 +3,12 @@
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
+use openssl::ssl::{SslAcceptor, SslMethod};
 use rstest::rstest;
 use serde_json::Value;
 
 use super::{filled, tables};
+use crate::pg::certificates::Authority;
 use crate::support::daemon::{Daemon, configuration, home, truncate_job};
 use crate::support::web::{Answers, Web, secret_file};
 use crate::support::{
@@ -354,4 +356,38 @@ fn a_test_notice_says_what_happened() {
     let open = test("hook");
     assert_eq!(open.code, Some(78), "{open}");
     assert!(open.stderr.contains("chmod 600"), "{open}");
+}
+
+#[test]
+fn https_is_verified_with_the_systems_authorities() {
+    let authority = Authority::new("the tests' root");
+    let signed = authority.sign("localhost");
+    let mut acceptor = SslAcceptor::mozilla_intermediate(SslMethod::tls()).unwrap();
+    acceptor.set_private_key(&signed.key).unwrap();
+    acceptor.set_certificate(&signed.certificate).unwrap();
+    let web = Web::start_tls(Answers::Status(200), acceptor.build());
+    let test = |host: &str, authority: Option<&[u8]>| {
+        let job = job_with("");
+        let url = web
+            .url()
+            .replace("http://127.0.0.1", &format!("https://{host}"));
+        let url = secret_file(&job, "hook.url", &url);
+        job.file(
+            "tableferry.toml",
+            format!("[notify.hook]\nwebhook_file = {url:?}\n"),
+        );
+        let file = job.file("root.pem", authority.unwrap_or_default());
+        job.env("SSL_CERT_FILE", file.to_str().unwrap())
+            .run(&["notify", "hook", "--test"])
+    };
+    let pem = authority.pem();
+    let good = test("localhost", Some(&pem));
+    assert_eq!(good.code, Some(0), "{good}");
+    assert_eq!(web.told(), ["test -"]);
+    for refused in [test("localhost", None), test("127.0.0.1", Some(&pem))] {
+        assert_eq!(refused.code, Some(1), "{refused}");
+        assert!(refused.stderr.contains("TLS failed: "), "{refused}");
+        assert!(!refused.to_string().contains("s3cret"), "{refused}");
+    }
+    assert_eq!(web.told().len(), 1);
 }

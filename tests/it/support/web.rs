@@ -5,6 +5,7 @@ use std::net::{TcpListener, TcpStream};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 
+use openssl::ssl::SslAcceptor;
 use serde_json::Value;
 
 use super::Job;
@@ -31,6 +32,16 @@ pub struct Web {
 
 impl Web {
     pub fn start(answers: Answers) -> Self {
+        Web::start_with(answers, None)
+    }
+
+    /// One that speaks TLS.
+    pub fn start_tls(answers: Answers, acceptor: SslAcceptor) -> Self {
+        Web::start_with(answers, Some(acceptor))
+    }
+
+    fn start_with(answers: Answers, acceptor: Option<SslAcceptor>) -> Self {
+        let acceptor = acceptor.map(Arc::new);
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let web = Web {
             port: listener.local_addr().unwrap().port(),
@@ -41,9 +52,18 @@ impl Web {
         std::thread::spawn(move || {
             for stream in listener.incoming() {
                 let (answers, heard) = (Arc::clone(&answers), Arc::clone(&heard));
+                let acceptor = acceptor.clone();
                 std::thread::spawn(move || {
                     let Ok(stream) = stream else { return };
-                    serve(stream, &answers, &heard);
+                    let socket = stream.try_clone().unwrap();
+                    match acceptor {
+                        None => serve(stream, &socket, &answers, &heard),
+                        Some(acceptor) => {
+                            if let Ok(stream) = acceptor.accept(stream) {
+                                serve(stream, &socket, &answers, &heard);
+                            }
+                        }
+                    }
                 });
             }
         });
@@ -89,8 +109,13 @@ pub fn secret_file(job: &Job, name: &str, text: &str) -> PathBuf {
     path
 }
 
-fn serve(mut stream: TcpStream, answers: &Mutex<Answers>, heard: &Mutex<Vec<Value>>) {
-    let mut reader = BufReader::new(stream.try_clone().unwrap());
+fn serve(
+    stream: impl Read + Write,
+    socket: &TcpStream,
+    answers: &Mutex<Answers>,
+    heard: &Mutex<Vec<Value>>,
+) {
+    let mut reader = BufReader::new(stream);
     let mut length = 0;
     let mut line = String::new();
     while reader.read_line(&mut line).is_ok_and(|bytes| bytes > 2) {
@@ -119,10 +144,10 @@ fn serve(mut stream: TcpStream, answers: &Mutex<Answers>, heard: &Mutex<Vec<Valu
             std::thread::park();
         },
         Answers::Reset => {
-            let socket = socket2::SockRef::from(&stream);
+            let socket = socket2::SockRef::from(socket);
             socket.set_linger(Some(std::time::Duration::ZERO)).unwrap();
             return;
         }
     };
-    let _ = stream.write_all(answer.as_bytes());
+    let _ = reader.get_mut().write_all(answer.as_bytes());
 }
