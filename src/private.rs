@@ -9,6 +9,7 @@ const GROUP_MAY_WRITE: u32 = 0o020;
 const OTHERS_MAY_WRITE: u32 = 0o002;
 const GROUP_OR_OTHERS_MAY_READ: u32 = 0o044;
 const GROUP_AND_OTHERS: u32 = 0o077;
+const OTHERS: u32 = 0o007;
 
 /// Who else may write to a directory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,9 +32,20 @@ pub fn is_read_by_others(path: &Path) -> bool {
     std::fs::metadata(path).is_ok_and(|found| found.mode() & GROUP_OR_OTHERS_MAY_READ != 0)
 }
 
-/// May others than the owner do anything with the file? *Errors:* it is not there, or cannot be examined.
+/// May others than the owner and root do anything with the file? *Errors:* it is not there, or cannot be examined.
 pub fn is_open_to_others(path: &Path) -> io::Result<bool> {
-    Ok(std::fs::metadata(path)?.mode() & GROUP_AND_OTHERS != 0)
+    let found = std::fs::metadata(path)?;
+    Ok(is_open(found.mode(), found.gid()))
+}
+
+/// For a file that has an ACL, the group's bits show its mask: a credential of systemd, which belongs to root and which
+/// one user may read, has mode 0440.
+fn is_open(mode: u32, gid: u32) -> bool {
+    let others = match gid {
+        0 => OTHERS,
+        _ => GROUP_AND_OTHERS,
+    };
+    mode & others != 0
 }
 
 /// Who may write to the directory. *Errors:* all users may; file system errors.
@@ -65,6 +77,17 @@ mod tests {
     use rstest::rstest;
     use std::fs::{Permissions, set_permissions};
     use std::os::unix::fs::PermissionsExt;
+
+    #[rstest]
+    #[case::its_owner(0o600, 1000, false)]
+    #[case::its_owner_reads(0o400, 0, false)]
+    #[case::a_credential_of_systemd(0o440, 0, false)]
+    #[case::its_group(0o640, 1000, true)]
+    #[case::its_group_writes(0o620, 1000, true)]
+    #[case::all(0o604, 0, true)]
+    fn a_secret_is_for_its_owner(#[case] mode: u32, #[case] gid: u32, #[case] expected: bool) {
+        assert_eq!(is_open(mode | 0o100_000, gid), expected);
+    }
 
     #[rstest]
     #[case(0o700, Some(Writers::Owner))]

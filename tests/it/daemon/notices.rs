@@ -352,7 +352,7 @@ fn a_test_notice_says_what_happened() {
     assert!(!nowhere.to_string().contains("s3cret"), "{nowhere}");
 
     use std::os::unix::fs::PermissionsExt;
-    std::fs::set_permissions(&url, std::fs::Permissions::from_mode(0o640)).unwrap();
+    std::fs::set_permissions(&url, std::fs::Permissions::from_mode(0o604)).unwrap();
     let open = test("hook");
     assert_eq!(open.code, Some(78), "{open}");
     assert!(open.stderr.contains("chmod 600"), "{open}");
