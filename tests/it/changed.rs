@@ -97,6 +97,36 @@ fn only_what_has_changed_is_read() {
     );
 }
 
+/// Changed rows explain all differences; or only those near them; or keys differ elsewhere, too.
+#[rstest]
+#[case::updated("UPDATE t SET v = 'new' WHERE id % 1000 = 7", "", [0, 20, 0], 20)]
+#[case::updated_on_the_target("", "UPDATE t SET v = 'new' WHERE id % 1000 = 7", [0, 20, 0], 20)]
+#[case::appended("INSERT INTO t SELECT 20000 + i, 'new' FROM generate_series(1, 50) i", "", [50, 0, 0], 50)]
+#[case::inserted_by_another("", "INSERT INTO t VALUES (-7, 'theirs')", [0, 0, 1], 0)]
+#[case::replaced("INSERT INTO t VALUES (-7, 'new'); DELETE FROM t WHERE id = 4711", "", [1, 0, 1], 100)]
+#[case::deleted_near_a_changed_one("DELETE FROM t WHERE id = 4711; UPDATE t SET v = 'new' WHERE id IN (4710, 4712)", "", [0, 2, 1], 2)]
+#[case::deleted("DELETE FROM t WHERE id % 1000 = 7", "", [0, 0, 20], 1000)]
+#[case::moved("UPDATE t SET id = id + 30000 WHERE id % 1000 = 7", "", [20, 0, 20], 1000)]
+fn rows_that_explain_the_difference_are_read(
+    #[case] on_source: &str,
+    #[case] on_target: &str,
+    #[case] expected: [u64; 3],
+    #[case] rows_read_max: u64,
+) {
+    let jobs = jobs("", "");
+    let db = merged("changed_tiers", PLAIN, 20_000, &jobs);
+    db.source.sql(on_source);
+    db.target.sql(on_target);
+
+    let outcome = run_quietly(&db, &jobs);
+
+    let table = &assert_committed(&outcome)[0];
+    assert_eq!(table["compare"], "changed", "{outcome}");
+    assert_eq!(changes(table), expected, "{outcome}");
+    assert!(rows_read(&outcome) <= rows_read_max, "{outcome}");
+    db.assert_same("t");
+}
+
 /// The same number of rows on both sides, and in each range of keys.
 #[test]
 fn a_row_deleted_on_each_side_is_two_differences() {

@@ -7,6 +7,7 @@ use crate::plan::checksum::{self, Alphabet};
 use crate::plan::copy::{CopyPlan, JobPlan, Load};
 use crate::plan::form::ComparedSide;
 use crate::plan::resume::types::BringUp;
+use crate::plan::staged::changed_side::ChangedSide;
 use crate::plan::staged::listing;
 use crate::plan::staged::types::Changed;
 use crate::plan::step::{Publish, Step};
@@ -231,16 +232,24 @@ impl Statements {
     }
 
     fn changed(&mut self, changed: &Changed) {
-        self.source(&changed.source.spread);
-        self.target(&changed.target.spread);
-        self.target("-- on both sides, with a number of bits that suits the keys:");
-        self.source(&changed.source.scan(1));
-        self.target(&changed.target.scan(1));
+        self.both(changed, ChangedSide::changed_keys);
+        self.both(changed, ChangedSide::totals);
         self.target(
-            "-- on both sides, with the ranges in which something has changed, if there are any:",
+            "-- if the totals differ, on both sides, with the ranges in which rows have changed:",
         );
-        self.source(&changed.source.rows(&[(0, 1)]));
-        self.target(&changed.target.rows(&[(0, 1)]));
+        self.both(changed, |side| side.totals_within(&[(0, 1)]));
+        self.target("-- if they differ outside of these, too, on both sides, with a number of bits that suits the keys:");
+        self.both(changed, |side| side.spread.clone());
+        self.both(changed, |side| side.buckets(1));
+        self.target(
+            "-- on both sides, with the ranges in which something may differ, if there are any:",
+        );
+        self.both(changed, |side| side.rows(&[(0, 1)]));
+    }
+
+    fn both(&mut self, changed: &Changed, statement: impl Fn(&ChangedSide) -> String) {
+        self.source(&statement(&changed.source));
+        self.target(&statement(&changed.target));
     }
 
     fn copy(&mut self, tables: &[CopyPlan], workers: u32) {

@@ -1,12 +1,13 @@
 //! Finding differences by what has changed since the last run, on either side.
 //!
-//! Each side is scanned once. A scan cuts the keys into buckets by the first column of the key, and gives for
-//! each bucket the number of rows, the sum of 64-bit hashes of their keys, and between which keys the rows lie
-//! that were written since the last run (`catalog/change_mark.rs`). Deleted rows leave no trace of their own,
-//! but a bucket whose numbers or sums differ between the sides has other keys on one side: it is compared
-//! whole. In all other buckets both sides have the same keys, and only rows between the first and the last
-//! changed one have to be compared. What is to be compared goes through the ordered streams
-//! (`staged/stream.rs`), restricted to these ranges.
+//! 1. Each side gives the keys of the rows that were written since the last run (`catalog/change_mark.rs`).
+//! 2. Deleted rows leave no trace, so each side gives the number of its rows, and the sum of 64-bit hashes of their
+//!    keys. If these are the same, both sides have the same keys. If they are still the same without the rows near
+//!    the changed ones, all other rows have the same keys on both sides.
+//! 3. Otherwise keys are cut into buckets by the first column of the key, and both sides count and sum by bucket: a
+//!    bucket that differs is compared whole.
+//!
+//! What is to be compared goes through the ordered streams (`staged/stream.rs`), restricted to these ranges of keys.
 
 use super::changed_side::ChangedSide;
 use super::stream_input::StreamInput;
@@ -132,6 +133,7 @@ pub(in crate::plan) fn between(
         stream: stream.clone(),
         source,
         target,
+        has_one_row_a_value: index.columns.len() == 1,
         rows: rows.unwrap_or(u64::MAX),
         buckets: (rows.unwrap_or(guess) / ROWS_PER_BUCKET).clamp(BUCKETS_MIN, BUCKETS_MAX),
     }
@@ -286,6 +288,11 @@ fn side(
         format: input.format.clone(),
         filter: input.spec.filter.clone().filter(|_| is_source),
         lead,
+        key: index
+            .columns
+            .iter()
+            .map(|column| column.name.clone())
+            .collect(),
         hash,
         is_changed: String::new(),
         order: if is_source {

@@ -17,6 +17,8 @@ pub struct Merge {
     /// Returns the number of keys that more than one row of the target has. Only a DEFERRABLE key allows
     /// that.
     pub repeated_keys: Option<String>,
+    /// Only differences are staged.
+    pub stages_differences: bool,
     /// Creates the table of changes.
     pub make_changes: String,
     /// Drops the table of changes before it is created again.
@@ -126,6 +128,7 @@ pub(super) fn plan(parts: &Parts<'_>, refers_to: &[QualifiedName]) -> Merge {
     };
     Merge {
         repeated_keys: (!parts.key.immediate).then(|| parts.repeated_in_target()),
+        stages_differences: parts.gone.is_some(),
         make_changes: parts.make_changes(gone),
         drop_changes: parts.drop_changes(),
         analyze_changes: format!("ANALYZE {changes}"),
@@ -184,6 +187,7 @@ mod tests {
         let named = |name: &str| QualifiedName::new("public", name);
         Merge {
             repeated_keys: None,
+            stages_differences: false,
             make_changes: String::new(),
             drop_changes: String::new(),
             analyze_changes: String::new(),

@@ -139,6 +139,8 @@ pub struct Changed {
     pub source: ChangedSide,
     /// The target's.
     pub target: ChangedSide,
+    /// The key is one column.
+    pub has_one_row_a_value: bool,
     /// About how many rows there are.
     pub rows: u64,
     /// The number of buckets to aim at.

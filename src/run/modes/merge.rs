@@ -8,6 +8,10 @@ use crate::pg::session::Session;
 use crate::plan::staged::merge::{Merge, MergeStep, steps};
 use crate::wording::counted;
 
+/// The rows to look up have just been read: without this, a few of them are found by reading the whole table again.
+const IN_MEMORY: &str = "SELECT pg_catalog.set_config('random_page_cost', '1.1', true) \
+     WHERE pg_catalog.current_setting('random_page_cost')::pg_catalog.float8 > 1.1";
+
 /// Finds the differences. `again`: the table of changes exists from an earlier comparison.
 pub(super) async fn compare(target: &Session, merge: &Merge, again: bool) -> Result<Differing> {
     if again {
@@ -19,6 +23,9 @@ pub(super) async fn compare(target: &Session, merge: &Merge, again: bool) -> Res
         if keys > 0 {
             return Err(repeated(target, keys));
         }
+    }
+    if merge.stages_differences {
+        target.run(Phase::Publish, IN_MEMORY).await?;
     }
     target.run(Phase::Publish, &merge.make_changes).await?;
     let what = "the number of changes";
@@ -34,6 +41,7 @@ pub(super) async fn compare(target: &Session, merge: &Merge, again: bool) -> Res
     if found == Differing::default() {
         return Ok(found);
     }
+    target.run(Phase::Publish, IN_MEMORY).await?;
     target.run(Phase::Publish, &merge.analyze_changes).await?;
     if let Some(sql) = &merge.fixed_changes {
         let what = "the number of changed identity values";

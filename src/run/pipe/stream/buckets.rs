@@ -1,15 +1,14 @@
-//! What the scans of both sides say about each bucket of keys, and which ranges of keys have to be compared.
+//! What both sides say about their keys: totals, and buckets that differ.
 
 use std::collections::BTreeMap;
+use std::ops::Sub;
 
+use super::changed_keys::{is_worthwhile, join};
 use super::key::Malformed;
 use crate::plan::staged::changed_side::LeadRange;
 
-/// More buckets, or ranges of changed rows, than this are not kept: then all rows are compared.
+/// More buckets than this are not kept: then all rows are compared.
 const BUCKETS_KEPT_MAX: usize = 1 << 17;
-
-/// Is more than this part of the rows to be compared, all are: that takes no index.
-const WORTHWHILE_PART: f64 = 0.5;
 
 /// Which side a line comes from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -18,16 +17,49 @@ pub(super) enum Scanned {
     Target,
 }
 
+/// A number of rows, and the sum of the hashes of their keys.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Totals {
+    pub rows: u64,
+    sum: i128,
+}
+
+impl Totals {
+    /// Adds a line.
+    pub fn add(&mut self, line: &[u8]) -> Result<(), Malformed> {
+        let mut numbers = fields(line)?;
+        self.rows += number::<u64>(numbers.next())?;
+        self.sum += number::<i128>(numbers.next())?;
+        Ok(())
+    }
+}
+
+impl Sub for Totals {
+    type Output = Totals;
+
+    fn sub(self, other: Totals) -> Totals {
+        Totals {
+            rows: self.rows.saturating_sub(other.rows),
+            sum: self.sum - other.sum,
+        }
+    }
+}
+
+fn fields(line: &[u8]) -> Result<std::str::Split<'_, char>, Malformed> {
+    let text = std::str::from_utf8(line).map_err(|_| Malformed)?;
+    Ok(text.split('\t'))
+}
+
+fn number<T: std::str::FromStr>(field: Option<&str>) -> Result<T, Malformed> {
+    field.ok_or(Malformed)?.parse().map_err(|_| Malformed)
+}
+
 /// The buckets of both sides.
 #[derive(Debug)]
 pub(super) struct Buckets {
     /// By how many bits keys are shifted.
     shift: u32,
     buckets: BTreeMap<i64, Bucket>,
-    /// Where rows have changed on either side, in any order.
-    changed: Vec<LeadRange>,
-    pub source_rows: u64,
-    pub target_rows: u64,
     overflows: bool,
 }
 
@@ -37,15 +69,6 @@ struct Bucket {
     source: u64,
     target: u64,
     sum: i128,
-}
-
-/// What has to be compared.
-#[derive(Debug, PartialEq, Eq)]
-pub(super) enum Ranges {
-    /// Everything.
-    All,
-    /// These ranges, in order. None: both sides are equal.
-    Only(Vec<LeadRange>),
 }
 
 /// Where the values of one side lie.
@@ -97,32 +120,21 @@ impl Buckets {
         Buckets {
             shift,
             buckets: BTreeMap::new(),
-            changed: Vec::new(),
-            source_rows: 0,
-            target_rows: 0,
             overflows: false,
         }
     }
 
     /// Adds a line of a scan.
     pub fn add(&mut self, side: Scanned, line: &[u8]) -> Result<(), Malformed> {
-        let text = std::str::from_utf8(line).map_err(|_| Malformed)?;
-        let mut fields = text.split('\t');
-        let mut next = || fields.next().ok_or(Malformed);
-        let number: i64 = next()?.parse().map_err(|_| Malformed)?;
-        let rows: u64 = next()?.parse().map_err(|_| Malformed)?;
-        let sum: i128 = next()?.parse().map_err(|_| Malformed)?;
-        let low: i64 = next()?.parse().map_err(|_| Malformed)?;
-        let high: i64 = next()?.parse().map_err(|_| Malformed)?;
-        match side {
-            Scanned::Source => self.source_rows += rows,
-            Scanned::Target => self.target_rows += rows,
-        }
-        if self.buckets.len().max(self.changed.len()) >= BUCKETS_KEPT_MAX {
+        let mut numbers = fields(line)?;
+        let at = number::<i64>(numbers.next())?;
+        let rows = number::<u64>(numbers.next())?;
+        let sum = number::<i128>(numbers.next())?;
+        if self.buckets.len() >= BUCKETS_KEPT_MAX {
             self.overflows = true;
             return Ok(());
         }
-        let bucket = self.buckets.entry(low >> self.shift).or_default();
+        let bucket = self.buckets.entry(at).or_default();
         match side {
             Scanned::Source => {
                 bucket.source += rows;
@@ -133,48 +145,28 @@ impl Buckets {
                 bucket.sum -= sum;
             }
         }
-        if number & 1 == 1 {
-            self.changed.push((low, high));
-        }
         Ok(())
     }
 
-    /// What has to be compared.
-    pub fn ranges(mut self) -> Ranges {
-        if self.overflows {
-            return Ranges::All;
-        }
+    /// What has to be compared: `changed`, in which there are `within` of all `rows`, and the buckets that have other
+    /// keys on one side. None: all rows.
+    pub fn differing(
+        self,
+        changed: Vec<LeadRange>,
+        within: u64,
+        rows: u64,
+    ) -> Option<Vec<LeadRange>> {
         let last = i64::try_from((1_u64 << self.shift) - 1).unwrap_or(i64::MAX);
-        let mut rows = 0.0;
-        // Of buckets with the same keys on both sides, only what has changed.
-        self.changed.retain(|(low, high)| {
-            let Some(bucket) = self.buckets.get(&(low >> self.shift)) else {
-                return false;
-            };
-            let part = (high.abs_diff(*low) as f64 + 1.0) / (last as f64 + 1.0);
-            rows += bucket.rows() as f64 * part;
-            bucket.has_same_keys()
-        });
-        let mut ranges = self.changed;
+        let mut compared = within;
+        let mut ranges = changed;
         for (number, bucket) in &self.buckets {
             if !bucket.has_same_keys() {
-                rows += bucket.rows() as f64;
+                compared = compared.saturating_add(bucket.rows());
                 ranges.push((number << self.shift, (number << self.shift) | last));
             }
         }
-        ranges.sort_unstable();
-        ranges.dedup_by(|next, range| {
-            let joins = range.1.checked_add(1).is_none_or(|end| next.0 <= end);
-            if joins {
-                range.1 = range.1.max(next.1);
-            }
-            joins
-        });
-        let all = self.source_rows.max(self.target_rows) as f64;
-        match rows > all * WORTHWHILE_PART {
-            true => Ranges::All,
-            false => Ranges::Only(ranges),
-        }
+        join(&mut ranges, 1);
+        (!self.overflows && is_worthwhile(compared, rows)).then_some(ranges)
     }
 }
 
@@ -190,6 +182,7 @@ impl Bucket {
 
 #[cfg(test)]
 mod tests {
+    use super::super::changed_keys::values;
     use super::*;
     use rstest::rstest;
 
@@ -225,48 +218,58 @@ mod tests {
         );
     }
 
-    fn ranges(source: &[&str], target: &[&str]) -> Ranges {
-        let mut buckets = Buckets::new(3);
-        for (side, lines) in [(Scanned::Source, source), (Scanned::Target, target)] {
-            for line in lines {
-                buckets
-                    .add(side, line.replace(' ', "\t").as_bytes())
-                    .unwrap();
-            }
-        }
-        buckets.ranges()
-    }
-
-    fn only(ranges: &[LeadRange]) -> Ranges {
-        Ranges::Only(ranges.to_vec())
-    }
-
-    // Bucket n is 8n to 8n+7. A line: an odd number for changed rows; rows; sum of hashes; least; greatest.
+    // Bucket n is 8n to 8n+7. A line: the bucket's number, rows, the sum of hashes.
     #[rstest]
-    #[case::equal(&["0 8 5 0 7", "2 8 -9 8 15"], &["0 8 5 0 7", "2 8 -9 8 15"], only(&[]))]
-    #[case::nothing(&[], &[], only(&[]))]
-    #[case::updated_on_the_source(&["0 7 3 0 7", "1 1 2 4 4", "2 8 1 8 15"], &["0 8 5 0 7", "2 8 1 8 15"], only(&[(4, 4)]))]
-    #[case::updated_on_the_target(&["0 8 5 0 7", "2 8 1 8 15"], &["0 7 3 0 7", "1 1 2 4 4", "2 8 1 8 15"], only(&[(4, 4)]))]
-    #[case::updated_on_both(&["0 7 3 1 7", "1 1 2 2 2", "2 8 1 8 15"], &["0 7 3 0 7", "1 1 2 4 4", "2 8 1 8 15"], only(&[(2, 2), (4, 4)]))]
-    #[case::deleted(&["0 7 3 0 6", "2 8 1 8 15", "4 8 1 16 23"], &["0 8 5 0 7", "2 8 1 8 15", "4 8 1 16 23"], only(&[(0, 7)]))]
-    #[case::one_deleted_on_each_side(&["0 8 3 0 6", "2 8 1 8 15", "4 8 1 16 23"], &["0 8 5 0 7", "2 8 1 8 15", "4 8 1 16 23"], only(&[(0, 7)]))]
-    #[case::neighbours(&["-2 1 1 -5 -5", "4 30 1 16 23"], &["-4 1 1 -9 -9", "4 30 1 16 23"], only(&[(-16, -1)]))]
-    #[case::out_of_where(&["1 0 0 3 3", "0 7 5 0 7", "2 8 1 8 15"], &["0 7 5 0 7", "2 8 1 8 15"], only(&[(3, 3)]))]
-    #[case::most(&["1 8 5 0 7", "2 1 1 8 8"], &["0 8 5 0 7", "2 1 1 8 8"], Ranges::All)]
+    #[case::equal(&["0 8 5", "1 8 -9"], &["0 8 5", "1 8 -9"], &[], Some(vec![]))]
+    #[case::nothing(&[], &[], &[], Some(vec![]))]
+    #[case::deleted(&["0 7 3", "1 8 1", "2 8 1"], &["0 8 5", "1 8 1", "2 8 1"], &[], Some(vec![(0, 7)]))]
+    #[case::one_deleted_on_each_side(&["0 8 3", "1 8 1", "2 8 1"], &["0 8 5", "1 8 1", "2 8 1"], &[], Some(vec![(0, 7)]))]
+    #[case::neighbours(&["-1 1 1", "2 30 1"], &["-2 1 1", "2 30 1"], &[], Some(vec![(-16, -1)]))]
+    #[case::with_changed_rows(&["0 7 3", "1 8 1", "2 8 1"], &["0 8 5", "1 8 1", "2 8 1"], &[(4, 4), (20, 20)], Some(vec![(0, 7), (20, 20)]))]
+    #[case::most(&["0 8 5", "1 1 1"], &["0 9 5", "1 1 1"], &[], None)]
     fn what_may_differ_is_compared(
         #[case] source: &[&str],
         #[case] target: &[&str],
-        #[case] expected: Ranges,
+        #[case] changed: &[LeadRange],
+        #[case] expected: Option<Vec<LeadRange>>,
     ) {
-        assert_eq!(ranges(source, target), expected);
+        let mut buckets = Buckets::new(3);
+        let mut totals = [Totals::default(), Totals::default()];
+        for (at, (side, lines)) in [(Scanned::Source, source), (Scanned::Target, target)]
+            .into_iter()
+            .enumerate()
+        {
+            for line in lines {
+                let line = line.replace(' ', "\t");
+                buckets.add(side, line.as_bytes()).unwrap();
+                let total = line.split_once('\t').unwrap().1;
+                totals[at].add(total.as_bytes()).unwrap();
+            }
+        }
+        let rows = totals[0].rows.max(totals[1].rows);
+        let found = buckets.differing(changed.to_vec(), values(changed), rows);
+        assert_eq!(found, expected);
+    }
+
+    #[test]
+    fn what_is_outside_of_the_changed_rows_is_the_difference() {
+        let totals = |line: &str| {
+            let mut totals = Totals::default();
+            totals.add(line.as_bytes()).unwrap();
+            totals
+        };
+        assert_eq!(totals("10\t-7") - totals("3\t5"), totals("7\t-12"));
     }
 
     #[test]
     fn a_line_that_is_not_of_a_scan_is_refused() {
-        let mut buckets = Buckets::new(3);
-        for line in ["", "1\t2\t3\t4", "a\t1\t1\t1\t1", "0\t-1\t1\t1\t1"] {
+        for line in ["", "1\t2", "a\t1\t1", "0\t-1\t1"] {
+            let added = Buckets::new(3).add(Scanned::Source, line.as_bytes());
+            assert_eq!(added, Err(Malformed), "{line}");
+        }
+        for line in ["", "1", "-1\t1", "1\t"] {
             assert_eq!(
-                buckets.add(Scanned::Source, line.as_bytes()),
+                Totals::default().add(line.as_bytes()),
                 Err(Malformed),
                 "{line}"
             );

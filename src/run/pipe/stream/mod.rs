@@ -3,6 +3,7 @@
 
 mod buckets;
 pub mod changed;
+mod changed_keys;
 mod key;
 mod merge;
 mod rows;
