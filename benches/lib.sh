@@ -25,8 +25,8 @@ start_bench() {
     [ -x /usr/bin/time ] || install_packages time time time
     need_tableferry
     make_work_directory
-    start_server source shared_buffers=256MB max_wal_size=8GB autovacuum=off
-    start_server target shared_buffers=256MB max_wal_size=8GB autovacuum=off "$@"
+    start_server source shared_buffers=2GB max_wal_size=8GB autovacuum=off
+    start_server target shared_buffers=2GB max_wal_size=8GB autovacuum=off "$@"
 }
 
 # measure PROGRAM [ARGUMENT…]: one of the Python programs here, with what it needs to find the servers (bench.py).
