@@ -25,6 +25,14 @@ pub fn from_item(input: &TableInput, kind: RelationKind) -> String {
     }
 }
 
+/// `"a", "b"`, each with `prefix`.
+pub fn names<'a>(prefix: &str, names: impl Iterator<Item = &'a Ident>) -> String {
+    let list: Vec<String> = names
+        .map(|name| format!("{prefix}{}", name.sql()))
+        .collect();
+    list.join(", ")
+}
+
 /// Combines `where` and another condition.
 pub fn and(filter: Option<&str>, condition: Option<&str>) -> Option<String> {
     match (filter, condition) {

@@ -1,8 +1,8 @@
 //! Which of two rows with the same key differ.
 
-use super::parts::sql_list;
 use super::source_key;
 use crate::catalog::desc::ColumnDesc;
+use crate::plan::sql;
 
 /// The condition that two rows differ in the bytes of these columns; None without columns.
 ///
@@ -33,7 +33,7 @@ pub(super) fn differs<'a>(
     }
     if !others.is_empty() {
         let row = |of: &str| {
-            let list = sql_list(&format!("{of}."), others.iter().copied());
+            let list = sql::names(&format!("{of}."), others.iter().copied());
             format!("ROW({list})::pg_catalog.record")
         };
         terms.push(format!(

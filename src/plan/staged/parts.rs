@@ -9,7 +9,7 @@ use crate::config::spec::{Scope, TableSpec};
 use crate::pg::ident::{Ident, QualifiedName, quote_literal};
 use crate::plan::pairs;
 use crate::plan::shared::Shared;
-use crate::plan::sql::closed;
+use crate::plan::sql::{self, closed};
 
 /// The names and expressions from which the statements of both modes are built.
 pub(in crate::plan) struct Parts<'a> {
@@ -37,7 +37,7 @@ impl Parts<'_> {
 
     /// `"a", "b"`, each with `prefix`.
     pub fn columns_sql(&self, prefix: &str) -> String {
-        sql_list(prefix, self.columns.iter().map(|column| &column.name))
+        sql::names(prefix, self.columns.iter().map(|column| &column.name))
     }
 
     /// Columns that an UPDATE may set: no GENERATED ALWAYS AS IDENTITY columns, and key columns only if
@@ -422,17 +422,6 @@ pub(in crate::plan) fn same_index(
 /// The name of a key column in the table of changes.
 pub(in crate::plan) fn key_name(at: usize) -> String {
     format!("\"key_{at}\"")
-}
-
-/// `"a", "b"`, each with `prefix`.
-pub(in crate::plan) fn sql_list<'a>(
-    prefix: &str,
-    names: impl Iterator<Item = &'a Ident>,
-) -> String {
-    let list: Vec<String> = names
-        .map(|name| format!("{prefix}{}", name.sql()))
-        .collect();
-    list.join(", ")
 }
 
 /// `"a" = "staged"."a", …`.

@@ -8,6 +8,7 @@ use crate::error::Side;
 use crate::pg::ident::{QualifiedName, quote_literal};
 use crate::plan::effects::Effects;
 use crate::plan::refusal::Refusal;
+use crate::plan::sql;
 
 /// The statements of an upsert.
 #[derive(Clone, Debug, PartialEq)]
@@ -145,7 +146,7 @@ pub(super) fn plan(
             "{} SELECT {} FROM {from} ON CONFLICT ({}) DO {}",
             parts.insert_into(),
             parts.columns_sql("\"staged\"."),
-            parts::sql_list("", key.iter().copied()),
+            sql::names("", key.iter().copied()),
             update.as_deref().unwrap_or("NOTHING"),
         )
     };

@@ -9,15 +9,6 @@ fn with_ledger(jobs: Vec<JobSpec>) -> JobTable {
     table(config)
 }
 
-fn skipped(job: &str, elsewhere: Elsewhere) -> DaemonEvent {
-    DaemonEvent::Finished {
-        job: job.into(),
-        run_id: RUN,
-        outcome: Outcome::Skipped,
-        elsewhere: Some(elsewhere),
-    }
-}
-
 fn completed(actions: &[Action]) -> Vec<String> {
     let completed = actions.iter().filter_map(|action| match action {
         Action::FireCompleted { job, due_at } => {

@@ -11,6 +11,7 @@ use super::*;
 use crate::config::spec::{
     Config, DaemonSpec, History, Mode, Overlap, PasswordSource, ServerPlace, ServerSpec,
 };
+use crate::daemon::event::Elsewhere;
 use crate::plan::fixtures;
 
 /// A job that copies from server `s` to server `t`, on demand only.
@@ -119,6 +120,15 @@ pub(super) fn finished(job: &str, outcome: Outcome) -> DaemonEvent {
         run_id: RUN,
         outcome,
         elsewhere: None,
+    }
+}
+
+pub(super) fn skipped(job: &str, elsewhere: Elsewhere) -> DaemonEvent {
+    DaemonEvent::Finished {
+        job: job.into(),
+        run_id: RUN,
+        outcome: Outcome::Skipped,
+        elsewhere: Some(elsewhere),
     }
 }
 

@@ -15,15 +15,6 @@ fn looked(paused: &[&str], requested: &[&str]) -> DaemonEvent {
     }
 }
 
-fn skipped(job: &str, elsewhere: Elsewhere) -> DaemonEvent {
-    DaemonEvent::Finished {
-        job: job.into(),
-        run_id: RUN,
-        outcome: Outcome::Skipped,
-        elsewhere: Some(elsewhere),
-    }
-}
-
 fn with_ledger(max_running_jobs: usize, jobs: Vec<JobSpec>) -> JobTable {
     let mut config = config(max_running_jobs, jobs);
     config.daemon.history = History::Target;
