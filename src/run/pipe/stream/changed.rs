@@ -122,7 +122,7 @@ impl Sides<'_> {
             }
         };
         match same_keys {
-            true => Ok(is_worthwhile(within, rows).then_some(ranges)),
+            true => Ok(is_worthwhile(within, ranges.len(), rows).then_some(ranges)),
             false => self.with_buckets(ranges, within, rows).await,
         }
     }

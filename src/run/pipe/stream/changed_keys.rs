@@ -3,8 +3,8 @@
 use super::key::Malformed;
 use crate::plan::staged::changed_side::LeadRange;
 
-/// More ranges of changed rows than this are not kept: then all rows are compared.
-const CHANGED_RANGES_MAX: usize = 1 << 17;
+/// More ranges of changed rows than this are not kept: then all rows are compared. Statements name each of them.
+const CHANGED_RANGES_MAX: usize = 1 << 16;
 
 /// Changed rows whose keys are no further apart are in one range: rows between them cost less than another range.
 const GAP: i64 = 4;
@@ -12,9 +12,12 @@ const GAP: i64 = 4;
 /// If more than this part of the rows is to be compared, all are: that takes no index.
 const WORTHWHILE_PART: f64 = 0.5;
 
-/// Is it better to compare so many rows than all?
-pub(super) fn is_worthwhile(rows: u64, of: u64) -> bool {
-    rows as f64 <= of as f64 * WORTHWHILE_PART
+/// Looking a range up in an index costs about as much as reading so many rows in their order.
+const ROWS_A_LOOKUP: f64 = 8.0;
+
+/// Is it better to compare so many rows, in so many ranges, than all?
+pub(super) fn is_worthwhile(rows: u64, ranges: usize, of: u64) -> bool {
+    rows as f64 + ranges as f64 * ROWS_A_LOOKUP <= of as f64 * WORTHWHILE_PART
 }
 
 /// The number of values in some ranges.
@@ -122,6 +125,21 @@ mod tests {
         let twice = (0..most).chain(0..most).enumerate();
         let twice = twice.map(|(at, key)| key * 10 + if at >= CHANGED_RANGES_MAX { 4 } else { 0 });
         assert_eq!(keys(twice).joined(keys([])), None, "ten apart");
+    }
+
+    #[rstest]
+    #[case::nothing(0, 0, 0, true)]
+    #[case::one_percent(10_000, 10_000, 1_000_000, true)]
+    #[case::ten_percent(100_000, 100_000, 1_000_000, false)]
+    #[case::ten_percent_together(100_000, 1, 1_000_000, true)]
+    #[case::most(600_000, 1, 1_000_000, false)]
+    fn few_rows_in_few_ranges_are_looked_up(
+        #[case] rows: u64,
+        #[case] ranges: usize,
+        #[case] of: u64,
+        #[case] expected: bool,
+    ) {
+        assert_eq!(is_worthwhile(rows, ranges, of), expected);
     }
 
     #[rstest]
