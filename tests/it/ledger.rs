@@ -255,22 +255,25 @@ fn job_status_shows_how_each_job_stands() {
     assert_eq!(db.target.value(stale), "false, true");
 }
 
+/// Drops what came after version 4, but for the columns of a view.
+const BACK_TO_4: &str = "ALTER TABLE tableferry.job DROP COLUMN known_at, DROP COLUMN fresh_within; \
+     DROP TABLE tableferry.pause, tableferry.request; DROP FUNCTION tableferry.request;";
+
 #[test]
 fn a_ledger_of_version_4_gets_the_columns_of_fresh_within() {
     let db = tables("from_4");
     db.target.sql(&schema(&db));
     let made = structure(&db.target);
     // The view as version 4 made it: it had no columns after `next_due`.
-    db.target.sql(
+    db.target.sql(&format!(
         "DROP VIEW tableferry.job_status; \
          CREATE VIEW tableferry.job_status AS SELECT job, recorded_at AS last_success, \
              interval '0' AS freshness, recorded_at AS last_error_at, job AS last_error, \
              recorded_at AS running_since, next_due_at AS next_due FROM tableferry.job; \
-         ALTER TABLE tableferry.job DROP COLUMN known_at, DROP COLUMN fresh_within; \
-         DROP TABLE tableferry.pause, tableferry.request; DROP FUNCTION tableferry.request; \
+         {BACK_TO_4} \
          INSERT INTO tableferry.job (job) VALUES ('j'); \
-         UPDATE tableferry.ledger SET version = 4",
-    );
+         UPDATE tableferry.ledger SET version = 4"
+    ));
     let outcome = run(&db, JOB);
     assert_eq!(outcome.code, Some(0), "{outcome}");
     assert_eq!(structure(&db.target), made);
@@ -437,16 +440,15 @@ fn a_ledger_of_the_first_version_is_brought_up_to_date() {
     let db = tables("older");
     db.target.sql(&schema(&db));
     let made = structure(&db.target);
-    db.target.sql(
+    db.target.sql(&format!(
         "DROP VIEW tableferry.job_status; \
-         ALTER TABLE tableferry.job DROP COLUMN known_at, DROP COLUMN fresh_within; \
-         DROP TABLE tableferry.pause, tableferry.request; DROP FUNCTION tableferry.request; \
+         {BACK_TO_4} \
          DROP TABLE tableferry.fire, tableferry.rejected, tableferry.mark; ALTER TABLE tableferry.run DROP COLUMN retried; \
          ALTER TABLE tableferry.run_table DROP COLUMN rows_rejected, DROP COLUMN compare; \
          UPDATE tableferry.ledger SET version = 1; \
          INSERT INTO tableferry.run (run_id, job, state, trigger, started_at, instance, attempts) \
-         VALUES (gen_random_uuid(), 'old', 'committed', 'manual', now(), 'x:1', 1)",
-    );
+         VALUES (gen_random_uuid(), 'old', 'committed', 'manual', now(), 'x:1', 1)"
+    ));
     let job = job(&db, JOB);
     // Reading changes nothing.
     let history = job.run(&["history", "--json"]);
