@@ -41,7 +41,9 @@ pub(super) async fn compare(target: &Session, merge: &Merge, again: bool) -> Res
     if found == Differing::default() {
         return Ok(found);
     }
-    target.run(Phase::Publish, IN_MEMORY).await?;
+    if !merge.stages_differences {
+        target.run(Phase::Publish, IN_MEMORY).await?;
+    }
     target.run(Phase::Publish, &merge.analyze_changes).await?;
     if let Some(sql) = &merge.fixed_changes {
         let what = "the number of changed identity values";

@@ -9,7 +9,9 @@ use rstest::rstest;
 
 use super::{bytes, directory, from_file, job, listed, put, run};
 use crate::support::hang::{hang_at_commit, wait_waiting};
-use crate::support::{Database, PATIENCE, assert_committed, assert_refused, databases, wait_until};
+use crate::support::{
+    Database, Databases, Job, PATIENCE, assert_committed, assert_refused, databases, wait_until,
+};
 
 #[rstest]
 #[case("append")]
@@ -161,6 +163,20 @@ fn an_export_that_is_killed_while_it_plans_leaves_nothing() {
     assert_eq!(bytes(directory(&job).join("public.a.csv")), b"id\n1\n");
 }
 
+/// Kills a run that waits for a session that has done this. The target's only row stays.
+#[track_caller]
+fn kill_behind(hold: &str, db: &Databases<'_>, job: &Job) {
+    let holder = db.target.connect();
+    holder.sql(hold);
+    let running = job.spawn(&["run", "j"]);
+    wait_for_lock(&db.target);
+    running.kill(Signal::SIGKILL);
+    running.wait(PATIENCE);
+    drop(holder);
+    db.wait_until_left();
+    assert_eq!(db.target.value("SELECT string_agg(v, ',') FROM t"), "old");
+}
+
 /// Killed between the plan and the first row, where the target's lock is waited for.
 #[rstest]
 #[case("append")]
@@ -174,15 +190,7 @@ fn a_load_that_is_killed_before_its_first_row_leaves_the_target_as_it_was(#[case
         .sql("CREATE TABLE t (id int PRIMARY KEY, v text); INSERT INTO t VALUES (-1, 'old')");
     let job = job(&db, &from_file(mode, "file = \"t.csv\""));
     put(&job, "t.csv", "id,v\n1,new\n");
-    let holder = db.target.connect();
-    holder.sql("BEGIN; LOCK TABLE t");
-    let running = job.spawn(&["run", "j"]);
-    wait_for_lock(&db.target);
-    running.kill(Signal::SIGKILL);
-    running.wait(PATIENCE);
-    drop(holder);
-    db.wait_until_left();
-    assert_eq!(db.target.value("SELECT string_agg(v, ',') FROM t"), "old");
+    kill_behind("BEGIN; LOCK TABLE t", &db, &job);
     assert_committed(&run(&job));
     let stays = matches!(mode, "append" | "upsert");
     let expected = if stays { "old,new" } else { "new" };
@@ -214,15 +222,7 @@ fn a_load_that_is_killed_between_its_last_row_and_commit_leaves_the_target_as_it
     let job = job(&db, &jobs);
     let bad = if more.is_empty() { "" } else { "3,bad\n" };
     put(&job, "t.csv", format!("id,v\n1,new\n2,new\n{bad}"));
-    let holder = db.target.connect();
-    holder.sql(hold);
-    let running = job.spawn(&["run", "j"]);
-    wait_for_lock(&db.target);
-    running.kill(Signal::SIGKILL);
-    running.wait(PATIENCE);
-    drop(holder);
-    db.wait_until_left();
-    assert_eq!(db.target.value("SELECT string_agg(v, ',') FROM t"), "old");
+    kill_behind(hold, &db, &job);
     assert_eq!(db.target.count("tableferry.rejected"), 0);
     let outcome = run(&job);
     let rejected = u64::from(!more.is_empty());
