@@ -28,15 +28,10 @@ fn rows_read(outcome: &Outcome) -> u64 {
     assert_committed(outcome)[0]["rows_read"].as_u64().unwrap()
 }
 
-/// Runs the job once all transactions that the servers have had so far are over: what those write that are open
-/// during a run looks changed to the next one.
+/// Runs the job once all transactions that the servers have had so far are over.
 #[track_caller]
 fn run_quietly(db: &Databases<'_>, jobs: &str) -> Outcome {
-    for side in [&db.source, &db.target] {
-        let begun = side.value("SELECT pg_snapshot_xmax(pg_current_snapshot())");
-        let over = format!("SELECT pg_snapshot_xmin(pg_current_snapshot()) >= '{begun}'");
-        wait_until(PATIENCE, || side.value(&over) == "t");
-    }
+    db.wait_for_transactions();
     run(db, jobs)
 }
 

@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use crate::support::{
     Cluster, ClusterOptions, Database, Databases, Job, Outcome, PATIENCE, Running, Standby,
-    databases, databases_on, job_with, wait_until,
+    databases, databases_on, job_with, pair, wait_until,
 };
 
 const ROWS: u64 = 14_000;
@@ -84,8 +84,17 @@ fn sessions(side: &Database<'_>) -> u64 {
     side.count("pg_stat_activity WHERE datname = current_database() AND application_name LIKE 'tableferry%'")
 }
 
-/// Starts a run, and waits until all parts but the last one are complete.
+/// Starts a run, and waits until all parts but the last one are complete. The rows of the source are older than all
+/// transactions that are open: the next run knows them as unchanged.
+#[track_caller]
 fn nearly_done(db: &Databases<'_>, job: &Job) -> Running {
+    db.wait_for_transactions();
+    start(db, job)
+}
+
+/// Starts a run, and waits until all parts but the last one are complete.
+#[track_caller]
+fn start(db: &Databases<'_>, job: &Job) -> Running {
     let running = job.spawn(&["run", "j", "--json"]);
     wait_until(PATIENCE, || {
         is_waiting(db) && complete_parts(&db.target) == PARTS - 1
@@ -104,6 +113,7 @@ fn kill(db: &Databases<'_>, running: Running) {
 }
 
 /// A run dies in its last part.
+#[track_caller]
 fn die(db: &Databases<'_>, job: &Job) {
     let running = nearly_done(db, job);
     kill(db, running);
@@ -272,6 +282,30 @@ fn what_others_write_into_it_is_undone(#[case] mode: &str) {
 
     assert_kept(&outcome);
     db.assert_same("(SELECT id, md5(v), n::int FROM big)");
+    assert_equal(&db);
+}
+
+/// The rows of the source look younger than a transaction that was open when they were read, in whatever database.
+#[test]
+fn what_is_younger_than_an_open_transaction_is_read_again() {
+    let db = databases("open");
+    if !can_cut(&db) {
+        return;
+    }
+    let (elsewhere, _) = pair();
+    let elsewhere = elsewhere.database("elsewhere");
+    elsewhere.sql("BEGIN; SELECT pg_current_xact_id()");
+    waiting(&db);
+    let job = job(&db, "swap", TABLES);
+    let running = start(&db, &job);
+    elsewhere.sql("COMMIT");
+    kill(&db, running);
+
+    let outcome = job.run(&["run", "j", "--json"]);
+
+    let table = assert_committed(&outcome);
+    assert!(outcome.stderr.contains("goes on with"), "{outcome}");
+    assert_eq!(table["rows_read"], ROWS, "{outcome}");
     assert_equal(&db);
 }
 
@@ -462,6 +496,7 @@ fn at_nine_tenths_of_two_large_tables() {
         // Slow enough to be killed at a certain part.
         let rate = (rows / 150_000).max(1);
         let slow = job(&db, mode, &format!("rate_limit = '{rate}MB'\n{tables}"));
+        db.wait_for_transactions();
         let running = slow.spawn(&["run", "j", "--json"]);
         let parts = |and: &str| -> u64 {
             let names = db.target.rows(

@@ -55,6 +55,13 @@ impl Databases<'_> {
         }
     }
 
+    /// `Database::wait_for_transactions` on both servers.
+    #[track_caller]
+    pub fn wait_for_transactions(&self) {
+        self.source.wait_for_transactions();
+        self.target.wait_for_transactions();
+    }
+
     /// Asserts that the relation holds the same rows on both sides, whatever their order.
     #[track_caller]
     pub fn assert_same(&self, relation: &str) {
@@ -108,6 +115,15 @@ impl<'a> Database<'a> {
              WHERE datname = current_database() AND NOT granted AND {lock}"
         );
         wait_until(PATIENCE, || self.count(&waiting) == 1);
+    }
+
+    /// Waits until every transaction that the server has given an id so far has ended, in whatever database. What
+    /// those write that are open during a run looks changed to the next one.
+    #[track_caller]
+    pub fn wait_for_transactions(&self) {
+        let begun = self.value("SELECT pg_snapshot_xmax(pg_current_snapshot())");
+        let over = format!("SELECT pg_snapshot_xmin(pg_current_snapshot()) >= '{begun}'");
+        wait_until(PATIENCE, || self.value(&over) == "t");
     }
 
     /// The database's name; unique in its server, so also good as a prefix for a role.

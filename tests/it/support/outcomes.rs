@@ -43,11 +43,7 @@ pub fn run(db: &Databases<'_>, jobs: &str) -> Outcome {
 /// with a watermark would read rows again.
 #[track_caller]
 pub fn run_alone(db: &Databases<'_>, jobs: &str) -> Outcome {
-    let begun = db
-        .source
-        .value("SELECT pg_snapshot_xmax(pg_current_snapshot())");
-    let over = format!("SELECT pg_snapshot_xmin(pg_current_snapshot()) >= '{begun}'");
-    wait_until(PATIENCE, || db.source.value(&over) == "t");
+    db.source.wait_for_transactions();
     run(db, jobs)
 }
 
