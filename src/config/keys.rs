@@ -102,7 +102,7 @@ pub(super) const KEYS: &[ConfigKey] = &[
     key("jobs.<job>.guard.min_rows",    Integer { min: 0 },                     Some("0"),     "the smallest accepted number of rows"),
     key("jobs.<job>.triggers",          Choice(&["fire", "skip"]),              Some("fire"),  "the target's triggers"),
     key("jobs.<job>.sequences",         Bool,                                   Some("true"),  "move the target's sequences past the copied values"),
-    key("jobs.<job>.analyze",           Bool,                                   Some("true"),  "ANALYZE after publishing; not of tables in which merge or upsert changed nothing"),
+    key("jobs.<job>.analyze",           Bool,                                   Some("true"),  "ANALYZE after publishing; after append, merge and upsert only where autovacuum would"),
     key("jobs.<job>.rate_limit",        Text(&BYTES),                           None,          "bytes read from the source per second"),
     key("jobs.<job>.on_error",          Choice(&["abort", "quarantine"]),       Some("abort"), "what happens to rows that the target rejects"),
     key("jobs.<job>.reject_limit",      TextOrNumber(&REJECT_LIMIT),            Some("100"),   "rejected rows of a table that a run accepts"),

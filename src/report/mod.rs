@@ -249,7 +249,12 @@ impl TableReport {
 
     /// The table was compared with the source, and no row was written.
     pub(crate) fn is_unchanged(&self) -> bool {
-        self.compare.is_some() && self.rows_inserted + self.rows_updated + self.rows_deleted == 0
+        self.compare.is_some() && self.rows_changed() == 0
+    }
+
+    /// Rows of the target that are new, changed or gone.
+    pub(crate) fn rows_changed(&self) -> u64 {
+        self.rows_inserted + self.rows_updated + self.rows_deleted
     }
 }
 

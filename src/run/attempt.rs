@@ -14,9 +14,9 @@ use super::pipe::RateLimit;
 use super::run_progress::RunProgress;
 use super::sides::Sides;
 use super::snapshot_age::{self, SnapshotAge};
-use super::steps;
 use super::transaction::{PlannedRelations, TransactionContext};
 use super::{advisory_lock, ledger, leftovers, preflight, retry};
+use super::{statistics, steps};
 use crate::error::{Error, ErrorKind, Phase, Result, Side};
 use crate::plan::copy::JobPlan;
 use crate::plan::step::{Publish, Transaction};
@@ -291,13 +291,16 @@ async fn after(
     };
     let work = async {
         for statement in &transaction.after {
-            // Statistics of rows that were compared and left as they are stay true.
             let table = statement.table.and_then(|at| plan.tables.get(at));
-            let report = table.and_then(|table| TableReport::of(reports, &table.target));
-            if report.is_some_and(TableReport::is_unchanged) {
-                continue;
+            let stale = match table
+                .and_then(|table| Some((table, TableReport::of(reports, &table.target)?)))
+            {
+                Some((table, report)) => statistics::are_stale(target, table, report).await?,
+                None => true,
+            };
+            if stale {
+                steps::execute(target, plan, statement).await?;
             }
-            steps::execute(target, plan, statement).await?;
         }
         ledger::prune(run, target).await
     };

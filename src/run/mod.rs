@@ -27,6 +27,7 @@ mod retry;
 mod run_progress;
 mod sides;
 pub mod snapshot_age;
+mod statistics;
 mod steps;
 mod target_files;
 mod transaction;

@@ -49,6 +49,7 @@ mod run;
 mod schemas;
 mod sequences;
 mod source_history;
+mod statistics;
 mod support;
 mod swap;
 mod swap_catalogue;
