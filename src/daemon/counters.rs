@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::error::ErrorKind;
-use crate::report::{Outcome, RunReport, RunTrigger, TableReport};
+use crate::report::{Outcome, RunReport, RunTrigger, TableReport, Waited};
 
 /// The upper ends of the histogram of durations, in seconds.
 pub const DURATION_BUCKETS: [f64; 11] = [
@@ -35,6 +35,7 @@ pub struct JobCounters {
     pub rows_updated: u64,
     pub rows_deleted: u64,
     pub rows_rejected: u64,
+    pub waited: Waited,
     /// Published tables by COPY format and `compare`.
     pub tables: BTreeMap<(&'static str, &'static str), u64>,
     /// Failed attempts that were followed by another one, by kind of error.
@@ -75,6 +76,9 @@ impl JobCounters {
         for table in &report.tables {
             self.rows_read += table.rows_read;
             self.bytes_read += table.bytes;
+            self.waited.source += table.waited.source;
+            self.waited.target += table.waited.target;
+            self.waited.rate_limit += table.waited.rate_limit;
             if is_published(report, table) {
                 self.rows_written += table.rows_written;
                 self.rows_inserted += table.rows_inserted;

@@ -38,6 +38,8 @@ pub struct LiveProgress {
     pub bytes_loaded: u64,
     /// Those that are being copied, by their numbers.
     pub open: BTreeMap<usize, OpenTable>,
+    /// Since when the source's snapshot is held.
+    pub snapshot_since: Option<Timestamp>,
     /// Why the earlier attempts failed.
     pub retried: Vec<ErrorKind>,
 }
@@ -73,6 +75,8 @@ impl LiveProgress {
                 self.doing = Doing::Copying;
                 self.tables = *tables;
             }
+            Event::SnapshotTaken => self.snapshot_since = Some(now),
+            Event::SnapshotReleased => self.snapshot_since = None,
             Event::TableStarted(progress) => {
                 let progress = progress.clone();
                 let since = now;
@@ -203,8 +207,18 @@ mod tests {
     }
 
     #[test]
+    fn a_snapshot_is_held_until_it_is_released_or_the_attempt_fails() {
+        let mut live = LiveProgress::default();
+        live.on(&Event::SnapshotTaken, at(3));
+        assert_eq!(live.snapshot_since, Some(at(3)));
+        live.on(&Event::SnapshotReleased, at(4));
+        assert_eq!(live.snapshot_since, None);
+    }
+
+    #[test]
     fn another_attempt_begins_anew_and_remembers_why() {
         let mut live = LiveProgress::default();
+        live.on(&Event::SnapshotTaken, at(0));
         live.on(&Event::TableStarted(table(1, 7)), at(0));
         let error = Error::new(ErrorKind::Stalled, Phase::CopyOut, Side::Source, "x");
         let retrying = Event::Retrying {
@@ -214,6 +228,7 @@ mod tests {
         };
         live.on(&retrying, at(1));
         assert_eq!((live.rows(), live.doing), (0, Doing::Retrying));
+        assert_eq!(live.snapshot_since, None);
         live.on(&retrying, at(2));
         assert_eq!(live.retried, [ErrorKind::Stalled, ErrorKind::Stalled]);
     }

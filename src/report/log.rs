@@ -23,7 +23,7 @@ impl Listener for LogListener {
             Event::TableStarted(table) => {
                 debug!(job, %run_id, target_relation = table.target, "copying");
             }
-            Event::TableMoved(_) => {}
+            Event::TableMoved(_) | Event::SnapshotTaken | Event::SnapshotReleased => {}
             Event::TableLoaded(table) => info!(
                 job, %run_id, target_relation = table.target,
                 rows = table.rows, bytes = table.bytes, "loaded"

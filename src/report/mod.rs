@@ -27,6 +27,10 @@ pub enum Event {
         tables: usize,
         warnings: Vec<String>,
     },
+    /// The source's snapshot is taken. While it is held, VACUUM there cannot remove rows.
+    SnapshotTaken,
+    /// The source's snapshot is no longer held.
+    SnapshotReleased,
     /// A table's COPY begins.
     TableStarted(TableProgress),
     /// More rows have been copied.
@@ -61,6 +65,17 @@ pub struct TableProgress {
     pub rows_estimate: Option<u64>,
     /// Thousandths of the file that were read, where a file of known size is read.
     pub permille: Option<u16>,
+}
+
+/// How long a copy has waited, measured a few times a second.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Waited {
+    /// For rows of the source.
+    pub source: Duration,
+    /// For the target to take rows, or for its rows that are compared.
+    pub target: Duration,
+    /// For `rate_limit`.
+    pub rate_limit: Duration,
 }
 
 /// Takes note of events. Called in the run's own task: must not block.
@@ -234,6 +249,9 @@ pub struct TableReport {
     pub workers: u32,
     /// Time that its COPY took.
     pub seconds: f64,
+    /// What it waited for, over all workers.
+    #[serde(skip)]
+    pub(crate) waited: Waited,
     /// With `atomic = false`: are its rows published? Absent if the outcome of the run says so, or if it is
     /// not known.
     #[serde(skip_serializing_if = "Option::is_none")]

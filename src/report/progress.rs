@@ -123,7 +123,11 @@ impl Listener for Bars {
                     bar.set_message(format!("{job}  publishing"));
                 }
             }
-            Event::Started { .. } | Event::Planned { .. } | Event::Warned(_) => {}
+            Event::Started { .. }
+            | Event::Planned { .. }
+            | Event::SnapshotTaken
+            | Event::SnapshotReleased
+            | Event::Warned(_) => {}
         }
     }
 }
@@ -223,6 +227,8 @@ impl Listener for LineListener {
             Event::Started { .. }
             | Event::Planned { .. }
             | Event::Publishing
+            | Event::SnapshotTaken
+            | Event::SnapshotReleased
             | Event::Warned(_) => {}
         }
     }

@@ -11,7 +11,7 @@ use super::context::JobContext;
 use super::ends::{End, TargetEnd};
 use super::ledger::Quarantined;
 use super::modes;
-use super::pipe::{self, Copied, Pace, RowSource, Totals};
+use super::pipe::{self, Copied, Pace, RowSource, Totals, WaitsFor};
 use super::run_progress::RunProgress;
 use super::transaction::TransactionContext;
 use super::worker_pool::WorkerEnds;
@@ -21,7 +21,7 @@ use crate::error::{Error, Phase, Result};
 use crate::pg::session::Session;
 use crate::plan::copy::{CopyPlan, Load};
 use crate::plan::ctid_ranges::{self, CtidRange};
-use crate::report::{Event, TableProgress, TableReport};
+use crate::report::{Event, TableProgress, TableReport, Waited};
 
 /// How often the target's own session is checked while the workers load.
 const TARGET_CHECK_EVERY: Duration = Duration::from_secs(1);
@@ -97,6 +97,9 @@ struct TableCopy {
     took: Duration,
     /// What has been read of each range.
     read: BTreeMap<usize, Totals>,
+    /// When each range that is being copied was last seen, and what all of them have waited for.
+    seen: BTreeMap<usize, Instant>,
+    waited: Waited,
     rows_written: u64,
     rows_rejected: u64,
     /// Rows of the target that were read for the comparison.
@@ -230,6 +233,7 @@ impl<'a> CopyWork<'a> {
     fn moved(&self, number: usize, at: usize, table: &CopyPlan, read: Totals) {
         let mut moving = lock(&self.tables[at]);
         moving.read.insert(number, read);
+        moving.note_wait(number, read.waits_for);
         let progress = self.progress(at, table, moving.read_so_far());
         self.context.tell(Event::TableMoved(progress));
     }
@@ -239,8 +243,9 @@ impl<'a> CopyWork<'a> {
         let read = Totals {
             rows: copied.rows_read,
             bytes: copied.bytes,
-            permille: None,
+            ..Totals::default()
         };
+        moving.seen.remove(&number);
         moving.read.insert(number, read);
         moving.rows_written += copied.rows_written;
         moving.rows_rejected += copied.rows_rejected;
@@ -283,7 +288,20 @@ impl TableCopy {
             rows: self.read.values().map(|read| read.rows).sum(),
             bytes: self.read.values().map(|read| read.bytes).sum(),
             permille: self.read.values().find_map(|read| read.permille),
+            waits_for: WaitsFor::default(),
         }
+    }
+
+    /// The time since the range was last seen counts for what the copy waits for now.
+    fn note_wait(&mut self, number: usize, waits_for: WaitsFor) {
+        let now = Instant::now();
+        let before = self.seen.insert(number, now).unwrap_or(now);
+        let waited = match waits_for {
+            WaitsFor::Source => &mut self.waited.source,
+            WaitsFor::Target => &mut self.waited.target,
+            WaitsFor::Limit => &mut self.waited.rate_limit,
+        };
+        *waited += now.duration_since(before);
     }
 }
 
@@ -313,6 +331,7 @@ fn report(job: &JobSpec, table: &CopyPlan, moving: &TableCopy) -> TableReport {
         bytes: read.bytes,
         workers: u32::try_from(moving.workers.len()).unwrap_or(u32::MAX),
         seconds: moving.took.as_secs_f64(),
+        waited: moving.waited,
         committed: (!job.atomic).then_some(false),
     }
 }

@@ -24,7 +24,7 @@ use crate::plan::copy::JobPlan;
 use crate::plan::shared::Attempt;
 use crate::plan::staged::changed;
 use crate::plan::{self, Inspected, Refusal};
-use crate::report::Snapshot;
+use crate::report::{Event, Snapshot};
 
 /// The source's transaction: all statements use one snapshot.
 const SNAPSHOT: &str = "ISOLATION LEVEL REPEATABLE READ READ ONLY";
@@ -181,6 +181,7 @@ async fn begin_snapshot(
     source.begin(Phase::Lock, SNAPSHOT).await?;
     catalog::lock(source, &locks).await?;
     snapshot_age.begin();
+    context.tell(Event::SnapshotTaken);
     let snapshot = snapshot(source).await?;
     // A pooler may have given the transaction a backend that never saw our settings.
     source.verify(Phase::Inspect).await?;

@@ -113,7 +113,7 @@ async fn carry_out_step(
             results.older_snapshots = note_snapshots(&run.context, sides).await?;
             Ok(())
         }
-        Step::EndSnapshot => end_snapshot(sides, current).await,
+        Step::EndSnapshot => end_snapshot(run, sides, current).await,
         Step::Gate => gate::check(&run.context, &results.before, reports),
         Step::CheckKeys => modes::staging::check(target()?, job, tables, reports).await,
         Step::Apply => {
@@ -269,11 +269,16 @@ async fn note_snapshots(context: &JobContext, sides: &Sides) -> Result<OlderSnap
     modes::snapshot_wait::find_older(sides.ends.target()?.session()?, &own).await
 }
 
-async fn end_snapshot(sides: &mut Sides, current: TransactionContext<'_>) -> Result<()> {
+async fn end_snapshot(
+    run: &RunContext,
+    sides: &mut Sides,
+    current: TransactionContext<'_>,
+) -> Result<()> {
     sides.pool.release().await;
     let source = sides.ends.source()?.session()?;
     source.run(Phase::CopyOut, "COMMIT").await?;
     current.snapshot_age.end();
+    run.context.tell(Event::SnapshotReleased);
     Ok(())
 }
 

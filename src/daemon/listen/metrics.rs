@@ -11,6 +11,7 @@ use prometheus_client::registry::{Registry, Unit};
 
 use crate::daemon::counters::{DURATION_BUCKETS, JobCounters};
 use crate::daemon::observed::{Observed, ObservedJob};
+use crate::report::Waited;
 
 /// All metrics, in OpenMetrics' text format.
 pub(super) fn text(observed: Observed) -> Result<String, fmt::Error> {
@@ -28,6 +29,7 @@ impl Collector for Observed {
         families.servers(self)?;
         families.jobs_now(self)?;
         families.jobs_so_far(self)?;
+        families.waits(self)?;
         families.durations(self)
     }
 }
@@ -238,6 +240,15 @@ impl Families<'_, '_> {
         self.each(
             observed,
             timestamp(
+                "tableferry_job_snapshot_start_timestamp",
+                "Since when the active run holds the source's snapshot, in Unix time; VACUUM there cannot remove \
+                 rows meanwhile",
+            ),
+            |job| job.live.as_ref()?.read().snapshot_since.map(unix),
+        )?;
+        self.each(
+            observed,
+            timestamp(
                 "tableferry_job_last_success_timestamp",
                 "When a run was last committed, in Unix time",
             ),
@@ -385,6 +396,33 @@ impl Families<'_, '_> {
             ),
             counters(observed).flat_map(|(job, counters)| by("reason", job, &counters.skipped)),
         )
+    }
+
+    fn waits(&mut self, observed: &Observed) -> fmt::Result {
+        let mut metric = self.0.encode_descriptor(
+            "tableferry_wait",
+            "Time that published copies have waited for the source, the target or rate_limit, over all workers",
+            Some(&Unit::Seconds),
+            MetricType::Counter,
+        )?;
+        for (job, counters) in counters(observed) {
+            let Waited {
+                source,
+                target,
+                rate_limit,
+            } = counters.waited;
+            let all = [
+                ("source", source),
+                ("target", target),
+                ("rate_limit", rate_limit),
+            ];
+            for (reason, waited) in all {
+                let labels = [("job", job), ("reason", reason)];
+                let mut series = metric.encode_family(&labels)?;
+                series.encode_counter::<NoLabelSet, _, f64>(&waited.as_secs_f64(), None)?;
+            }
+        }
+        Ok(())
     }
 
     fn durations(&mut self, observed: &Observed) -> fmt::Result {

@@ -34,7 +34,7 @@ pub use file_sink::failed as write_error;
 pub use file_source::failed as file_error;
 pub use limit::RateLimit;
 pub use program_sink::hand_over;
-pub use watch::silent_file;
+pub use watch::{WaitsFor, silent_file};
 
 /// The rows and bytes that a COPY has moved.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -45,6 +45,8 @@ pub struct Totals {
     pub bytes: u64,
     /// Thousandths of the file that have been read, if its size is known.
     pub permille: Option<u16>,
+    /// What the copy waits for at the moment.
+    pub waits_for: WaitsFor,
 }
 
 /// The source of rows.

@@ -14,10 +14,11 @@ use crate::pg::watchdog::{SILENCE_CHECK_EVERY, Silence};
 use crate::plan::copy::CopyPlan;
 
 /// What the copy waits for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[repr(u8)]
-pub(super) enum WaitsFor {
+pub enum WaitsFor {
     /// The source's next message.
+    #[default]
     Source = 0,
     /// The target: the channel is full, or the target writes.
     Target = 1,
@@ -101,19 +102,29 @@ impl<'a> Meter<'a> {
                     rows: messages.saturating_sub(*frames_that_are_no_rows),
                     bytes: tap.copy_bytes() - bytes_before,
                     permille: None,
+                    waits_for: self.awaited(),
                 }
             }
             SourceCounter::File(counters) => Totals {
                 rows: counters.rows(),
                 bytes: counters.bytes(),
                 permille: counters.permille(),
+                waits_for: self.awaited(),
             },
+        }
+    }
+
+    fn awaited(&self) -> WaitsFor {
+        match self.waiting.load(Ordering::Relaxed) {
+            waiting if waiting == WaitsFor::Target as u8 => WaitsFor::Target,
+            waiting if waiting == WaitsFor::Limit as u8 => WaitsFor::Limit,
+            _ => WaitsFor::Source,
         }
     }
 
     /// Does `rate_limit` delay the copy at the moment?
     pub(super) fn is_limited(&self) -> bool {
-        self.waiting.load(Ordering::Relaxed) == WaitsFor::Limit as u8
+        self.awaited() == WaitsFor::Limit
     }
 
     pub(super) fn waits_for(&self, whom: WaitsFor) {
@@ -137,14 +148,14 @@ impl<'a> Meter<'a> {
         loop {
             ticks.tick().await;
             (pace.on_progress)(self.read_so_far());
-            let waiting = self.waiting.load(Ordering::Relaxed);
+            let waiting = self.awaited();
             if self.is_limited() {
                 silence.restart(self.moved());
             }
             if !silence.is_due(self.moved()) {
                 continue;
             }
-            let (silent, phase) = match waiting == WaitsFor::Source as u8 {
+            let (silent, phase) = match waiting == WaitsFor::Source {
                 true => (source, Phase::CopyOut),
                 false => (target, Phase::CopyIn),
             };

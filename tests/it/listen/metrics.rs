@@ -192,6 +192,9 @@ fn an_active_run_and_its_connections_are_seen() {
     assert_eq!(now.value("tableferry_job_running{job=\"j\"}"), 1.0);
     assert!(now.value("tableferry_job_run_start_timestamp_seconds{job=\"j\"}") > 0.0);
     assert!(now.value("tableferry_server_connections{server=\"target\"}") >= 1.0);
+    assert!(now.value("tableferry_job_snapshot_start_timestamp_seconds{job=\"j\"}") > 0.0);
+    // The source does not send the next row: its wait is measured a few times a second.
+    std::thread::sleep(std::time::Duration::from_secs(2));
     let page = client.text("/jobs/j");
     assert!(
         page.contains("0 of 1 tables copied") && page.contains("public.t"),
@@ -205,11 +208,16 @@ fn an_active_run_and_its_connections_are_seen() {
             == Some(&0.0)
     });
     let ended = scrape(&client);
-    assert!(
-        !ended
-            .series
-            .contains_key("tableferry_job_run_rows{job=\"j\"}")
-    );
+    let waited = |reason: &str| {
+        let labels = format!("{{job=\"j\",reason=\"{reason}\"}}");
+        ended.value(&format!("tableferry_wait_seconds_total{labels}"))
+    };
+    assert!(waited("source") > 0.5, "{}", waited("source"));
+    assert_eq!(waited("rate_limit"), 0.0);
+    for gone in ["run_rows", "snapshot_start_timestamp_seconds"] {
+        let series = format!("tableferry_job_{gone}{{job=\"j\"}}");
+        assert!(!ended.series.contains_key(&series), "{series}");
+    }
     daemon.stop();
 }
 

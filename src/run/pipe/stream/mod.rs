@@ -16,8 +16,8 @@ use self::key::Malformed;
 use self::merge::{Disorder, Heads, Merger, NeededRow};
 use self::rows::RowCutter;
 use super::channel::{self, Item, Receiver, Sender};
-use super::watch::Meter;
-use super::{Copied, Pace, sink, source};
+use super::watch::{Meter, WaitsFor};
+use super::{Copied, Pace, Totals, sink, source};
 use crate::error::{Error, ErrorKind, Phase, Result, Side};
 use crate::pg::session::Session;
 use crate::pg::watchdog::{SILENCE_CHECK_EVERY, Silence};
@@ -265,8 +265,16 @@ async fn watch(
     let mut silence = Silence::new(target.watchdog(), pace.stall_timeout, moved());
     loop {
         ticks.tick().await;
-        (pace.on_progress)(read.read_so_far());
-        if read.is_limited() || compared.is_limited() {
+        let is_limited = read.is_limited() || compared.is_limited();
+        (pace.on_progress)(Totals {
+            waits_for: match waiting.get() {
+                _ if is_limited => WaitsFor::Limit,
+                MergerWaitsFor::Source => WaitsFor::Source,
+                MergerWaitsFor::Reader | MergerWaitsFor::Target => WaitsFor::Target,
+            },
+            ..read.read_so_far()
+        });
+        if is_limited {
             silence.restart(moved());
         }
         if !silence.is_due(moved()) {
