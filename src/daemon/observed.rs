@@ -6,7 +6,7 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use tokio::sync::oneshot;
 
-use super::control::JobStatusReply;
+use super::control::{JobStatusReply, NotifierStatusReply};
 use super::live_run::LiveRun;
 use super::past_runs::JobPast;
 use crate::config::spec::Config;
@@ -37,6 +37,7 @@ pub struct Observed {
     /// Every configured job, and removed jobs with an active run, in order of names.
     pub jobs: Vec<ObservedJob>,
     pub servers: Vec<ObservedServer>,
+    pub notifiers: Vec<NotifierStatusReply>,
 }
 
 /// One job.

@@ -27,6 +27,7 @@ impl Collector for Observed {
         let mut families = Families(&mut encoder);
         families.daemon(self)?;
         families.servers(self)?;
+        families.notices(self)?;
         families.jobs_now(self)?;
         families.jobs_so_far(self)?;
         families.waits(self)?;
@@ -186,6 +187,36 @@ impl Families<'_, '_> {
         )
     }
 
+    fn notices(&mut self, observed: &Observed) -> fmt::Result {
+        self.counter(
+            family(
+                "tableferry_notices",
+                "Notices by result: sent, failed in all tries, replaced by a newer one of the same job before they were sent",
+            ),
+            (observed.notifiers.iter()).flat_map(|notifier| {
+                let results = [
+                    ("sent", notifier.sent),
+                    ("failed", notifier.failed),
+                    ("replaced", notifier.replaced),
+                ];
+                let name = notifier.notifier.as_str();
+                results.map(|(result, count)| ([("notifier", name), ("result", result)], count))
+            }),
+        )?;
+        self.gauge(
+            family(
+                "tableferry_notices_waiting",
+                "Notices that are not sent yet",
+            ),
+            (observed.notifiers.iter()).map(|notifier| {
+                (
+                    [("notifier", notifier.notifier.as_str())],
+                    as_f64(notifier.waiting),
+                )
+            }),
+        )
+    }
+
     fn jobs_now(&mut self, observed: &Observed) -> fmt::Result {
         let is = |state: &'static str| {
             move |job: &ObservedJob| Some(f64::from(u8::from(job.status.state == state)))
@@ -207,6 +238,14 @@ impl Families<'_, '_> {
                 "Whether another daemon runs the job",
             ),
             is("elsewhere"),
+        )?;
+        self.each(
+            observed,
+            family(
+                "tableferry_job_paused",
+                "Whether `tableferry pause` keeps the job from running",
+            ),
+            |job| Some(f64::from(u8::from(job.status.paused_since.is_some()))),
         )?;
         let timestamp = |name, help| in_unit(name, Unit::Seconds, help);
         self.each(

@@ -47,6 +47,7 @@ impl Daemon {
             daemon_started_at: self.started_at,
             jobs: jobs.collect(),
             servers: servers.collect(),
+            notifiers: self.notifiers.status(),
             reloads: self.reloads,
             config: config.clone(),
         }

@@ -95,6 +95,35 @@ fn a_pause_holds_for_all_daemons_and_across_a_restart() {
 }
 
 #[test]
+fn a_run_that_has_begun_is_tried_again_during_a_pause() {
+    let db = tables("paused_retry");
+    hold(&db);
+    let jobs = truncate_job("j", "").replace("max = 0", "max = 5, backoff = '100ms'");
+    let home = home(&configuration(&db, &format!("{jobs}{}", held("j"))));
+    let daemon = Daemon::start(&home);
+    daemon.ask(&["trigger", "j"]);
+    wait_held(&db);
+    assert_eq!(daemon.ask(&["pause", "j"]).code, Some(0));
+    // The attempt fails. The next one belongs to the same run.
+    db.source.sql(
+        "SELECT pg_terminate_backend(pid) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted
+         AND database = (SELECT oid FROM pg_database WHERE datname = current_database())",
+    );
+    daemon.wait_for(1, "trying again", "j");
+    release(&db);
+    daemon.wait_for(1, "committed", "j");
+    db.assert_same("t");
+    assert_eq!(runs(&db), "manual committed");
+    // A run that has not begun waits for `resume`.
+    wait_until(PATIENCE, || {
+        status(&daemon, "j")["paused_since"].is_string()
+    });
+    assert_eq!(daemon.ask(&["trigger", "j", "--wait"]).code, Some(1));
+    assert_eq!(runs(&db), "manual committed");
+    daemon.stop();
+}
+
+#[test]
 fn a_job_without_a_ledger_cannot_be_paused_and_is_named() {
     let db = tables("no_ledger");
     for history in ["local", "off"] {

@@ -145,7 +145,7 @@ fn check_labels(series: &str, line: &str) {
         let (name, value) = label.split_once('=').unwrap_or_else(|| panic!("{line}"));
         let known = [
             "job", "outcome", "trigger", "kind", "server", "reason", "format", "compare", "result",
-            "version", "le",
+            "version", "le", "notifier",
         ];
         assert!(known.contains(&name), "{line}");
         let value = value.strip_prefix('"').and_then(|v| v.strip_suffix('"'));

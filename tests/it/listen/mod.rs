@@ -6,6 +6,7 @@ mod client;
 mod exposition;
 mod metrics;
 mod page;
+mod paused;
 mod rules;
 mod start;
 

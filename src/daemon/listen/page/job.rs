@@ -4,7 +4,7 @@ use maud::{Markup, html};
 
 use super::charts::{class_of_state, plot};
 use super::overview::{freshness, hint};
-use super::parts::{Condition, bytes, duration, number, time, time_or_dash, words};
+use super::parts::{Condition, badges, bytes, duration, number, time, time_or_dash, words};
 use super::{Refresh, document, shown};
 use crate::config::spec::JobSpec;
 use crate::daemon::listen::history::Found;
@@ -44,18 +44,17 @@ pub(in crate::daemon::listen) fn job(
 }
 
 fn summary(observed: &Observed, job: &ObservedJob, spec: Option<&JobSpec>) -> Markup {
-    let (status, now) = (&job.status, observed.at);
+    let (status, now, name) = (&job.status, observed.at, &job.status.job);
     let past = job.past.as_deref();
     html! {
         dl {
             dt { "State" }
             dd {
-                @for condition in Condition::of(job) {
-                    span.badge.(condition.as_str()) { (condition.as_str()) } " "
-                }
-                @if status.state == "elsewhere" { "another daemon runs it " }
-                @if let Some(since) = status.since { "since " (time(since, now)) }
-                @if status.removed { ", removed from the configuration" }
+                (badges(&Condition::of(job), job, now))
+            }
+            @if let Some(since) = status.paused_since {
+                dt { "Paused" }
+                dd { (time(since, now)) "; " code { "tableferry resume " (shown(name)) } " ends the pause" }
             }
             @if let Some(spec) = spec {
                 dt { "Copies" }
@@ -149,6 +148,19 @@ struct TableRow<'r> {
     bytes: u64,
 }
 
+/// The rows of what reports and the ledger name alike.
+macro_rules! rows_of {
+    ($table:expr) => {
+        [
+            $table.rows_read,
+            $table.rows_inserted,
+            $table.rows_updated,
+            $table.rows_deleted,
+            $table.rows_rejected,
+        ]
+    };
+}
+
 impl<'r> From<&'r TableReport> for TableRow<'r> {
     fn from(table: &'r TableReport) -> Self {
         TableRow {
@@ -158,13 +170,7 @@ impl<'r> From<&'r TableReport> for TableRow<'r> {
             format: table.format,
             why: table.format_reason.as_deref(),
             compare: table.compare,
-            rows: [
-                table.rows_read,
-                table.rows_inserted,
-                table.rows_updated,
-                table.rows_deleted,
-                table.rows_rejected,
-            ],
+            rows: rows_of!(table),
             bytes: table.bytes,
         }
     }
@@ -179,13 +185,7 @@ impl<'r> From<&'r TableRecord> for TableRow<'r> {
             format: &table.format,
             why: None,
             compare: table.compare.as_deref(),
-            rows: [
-                table.rows_read,
-                table.rows_inserted,
-                table.rows_updated,
-                table.rows_deleted,
-                table.rows_rejected,
-            ],
+            rows: rows_of!(table),
             bytes: table.bytes,
         }
     }

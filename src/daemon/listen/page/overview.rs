@@ -3,8 +3,9 @@
 use maud::{Markup, html};
 
 use super::charts::strip;
-use super::parts::{Condition, class_of, duration, number, time, time_or_dash, words};
+use super::parts::{Condition, badges, class_of, duration, number, time, time_or_dash, words};
 use super::{Filter, document, shown};
+use crate::daemon::control::NotifierStatusReply;
 use crate::daemon::observed::{Observed, ObservedJob};
 use crate::daemon::past_runs::JobPast;
 use crate::report::{Outcome, TableReport};
@@ -52,6 +53,7 @@ pub(in crate::daemon::listen) fn overview(observed: &Observed, filter: &Filter) 
                 }
             }
             (table(observed, &rows))
+            (notices(&observed.notifiers))
         }
     };
     document("tableferry", refreshes, &switch, &body)
@@ -146,12 +148,7 @@ fn row(observed: &Observed, conditions: &[Condition], job: &ObservedJob) -> Mark
         tr {
             th scope="row" { a href=(format!("/jobs/{}", percent(&status.job))) { (shown(&status.job)) } }
             td data-label="State" {
-                @for condition in conditions {
-                    span.badge.(condition.as_str()) { (condition.as_str()) } " "
-                }
-                @if let Some(since) = status.since { "since " (time(since, observed.at)) }
-                @if let Some(attempt) = status.attempt { ", attempt " (attempt) }
-                @if status.removed { ", removed" }
+                (badges(conditions, job, observed.at))
             }
             td data-label="Data from" { (freshness(observed, job)) }
             td data-label="Last run" { (last_run(observed, job)) }
@@ -169,6 +166,45 @@ fn row(observed: &Observed, conditions: &[Condition], job: &ObservedJob) -> Mark
                 td colspan="7" {
                     (shown(error))
                     @if let Some(hint) = hint(past) { br; span.hint { "Hint: " (shown(hint)) } }
+                }
+            }
+        }
+    }
+}
+
+/// What the notifiers have sent, if there are any.
+fn notices(notifiers: &[NotifierStatusReply]) -> Markup {
+    if notifiers.is_empty() {
+        return html! {};
+    }
+    html! {
+        section aria-labelledby="notices" {
+            h2 #notices { "Notices" }
+            table.jobs {
+                thead {
+                    tr {
+                        th scope="col" { "Notifier" }
+                        @for head in ["Sent", "Failed", "Waiting"] { th.number scope="col" { (head) } }
+                        th scope="col" { "Last error" }
+                    }
+                }
+                tbody { @for notifier in notifiers { (notifier_row(notifier)) } }
+            }
+        }
+    }
+}
+
+fn notifier_row(notifier: &NotifierStatusReply) -> Markup {
+    html! {
+        tr {
+            th scope="row" { (shown(&notifier.notifier)) }
+            td.number data-label="Sent" { (number(notifier.sent)) }
+            td.number data-label="Failed" { (number(notifier.failed)) }
+            td.number data-label="Waiting" { (notifier.waiting) }
+            td data-label="Last error" {
+                @match &notifier.last_error {
+                    Some(error) => span.failing { (shown(error)) },
+                    None => "–",
                 }
             }
         }

@@ -18,6 +18,8 @@ pub(super) enum Condition {
     Running,
     /// A run waits for its turn.
     Waiting,
+    /// `tableferry pause` keeps it from running.
+    Paused,
     /// The last run was committed.
     Ok,
     /// No run has ended since the daemon started, and none was committed before.
@@ -25,11 +27,12 @@ pub(super) enum Condition {
 }
 
 impl Condition {
-    pub(super) const ALL: [Condition; 6] = [
+    pub(super) const ALL: [Condition; 7] = [
         Condition::Failing,
         Condition::Stale,
         Condition::Running,
         Condition::Waiting,
+        Condition::Paused,
         Condition::Ok,
         Condition::Idle,
     ];
@@ -53,6 +56,9 @@ impl Condition {
             "waiting" => all.push(Condition::Waiting),
             _ => {}
         }
+        if status.paused_since.is_some() {
+            all.push(Condition::Paused);
+        }
         if all.is_empty() {
             all.push(match job.last_success_at {
                 Some(_) => Condition::Ok,
@@ -69,9 +75,24 @@ impl Condition {
             Condition::Stale => "stale",
             Condition::Running => "running",
             Condition::Waiting => "waiting",
+            Condition::Paused => "paused",
             Condition::Ok => "ok",
             Condition::Idle => "idle",
         }
+    }
+}
+
+/// The conditions of a job, and since when the run is active or waits, or the job is paused.
+pub(super) fn badges(conditions: &[Condition], job: &ObservedJob, now: Timestamp) -> Markup {
+    let status = &job.status;
+    html! {
+        @for condition in conditions {
+            span.badge.(condition.as_str()) { (condition.as_str()) } " "
+        }
+        @if status.state == "elsewhere" { "another daemon runs it " }
+        @if let Some(since) = status.since.or(status.paused_since) { "since " (time(since, now)) }
+        @if let Some(attempt) = status.attempt { ", attempt " (attempt) }
+        @if status.removed { ", removed from the configuration" }
     }
 }
 

@@ -6,7 +6,7 @@ use rstest::rstest;
 use super::parts::{Condition, duration, number, time};
 use super::{Filter, Refresh};
 use crate::config;
-use crate::daemon::control::JobStatusReply;
+use crate::daemon::control::{JobStatusReply, NotifierStatusReply};
 use crate::daemon::observed::{Observed, ObservedJob, Reloads};
 use crate::error::{Error, ErrorKind, Phase, Side};
 use crate::report::Outcome;
@@ -52,6 +52,7 @@ fn observed(jobs: Vec<ObservedJob>) -> Observed {
         },
         jobs,
         servers: Vec::new(),
+        notifiers: Vec::new(),
     }
 }
 
@@ -108,6 +109,50 @@ fn stale_data_are_a_condition() {
         page.contains("<strong>1</strong> stale") && page.contains("of 2 h"),
         "{page}"
     );
+}
+
+#[test]
+fn a_paused_job_is_not_counted_as_ok() {
+    let mut paused = job("j", "idle", Some(Outcome::Committed), None);
+    paused.status.paused_since = Some(at(4000));
+    assert_eq!(Condition::of(&paused), [Condition::Paused]);
+    let mut running = job("k", "running", Some(Outcome::RolledBack), None);
+    running.status.paused_since = Some(at(4000));
+    let all = [Condition::Failing, Condition::Running, Condition::Paused];
+    assert_eq!(Condition::of(&running), all);
+    let observed = observed(vec![paused, running]);
+    let page = super::overview(&observed, &Filter::default());
+    for text in [
+        "<strong>2</strong> paused",
+        "<strong>0</strong> ok",
+        ">10 min ago<",
+    ] {
+        assert!(page.contains(text), "{page}");
+    }
+    let found = Ok(Recorded {
+        runs: Vec::new(),
+        unread: Vec::new(),
+    });
+    let page = super::job(&observed, "j", &found, &Refresh::default()).unwrap();
+    assert!(page.contains("tableferry resume j"), "{page}");
+}
+
+#[test]
+fn notifiers_are_listed_with_what_went_wrong() {
+    let mut observed = observed(Vec::new());
+    let page = super::overview(&observed, &Filter::default());
+    assert!(!page.contains("Notices"), "{page}");
+    observed.notifiers.push(NotifierStatusReply {
+        notifier: "ops".to_owned(),
+        sent: 1234,
+        failed: 2,
+        last_error: Some("status <500>".to_owned()),
+        ..NotifierStatusReply::default()
+    });
+    let page = super::overview(&observed, &Filter::default());
+    for text in ["Notices", "ops", "1\u{202f}234", "status &lt;500&gt;"] {
+        assert!(page.contains(text), "no {text} in {page}");
+    }
 }
 
 #[test]
