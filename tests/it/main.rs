@@ -16,6 +16,7 @@ mod checksum;
 mod compare;
 mod conversions;
 mod daemon;
+mod docs;
 mod dry_run;
 mod empty_target;
 mod errors;

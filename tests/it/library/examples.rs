@@ -140,12 +140,12 @@ fn a_python_program_loads_all_of_its_rows_or_none() {
 }
 
 #[test]
-fn the_readme_shows_the_examples_as_they_are() {
-    let readme = std::fs::read_to_string(root().join("README.md")).unwrap();
+fn the_documentation_shows_the_examples_as_they_are() {
+    let page = std::fs::read_to_string(root().join("docs/programs.md")).unwrap();
     for (name, language) in [("load_rows.rs", "rust"), ("load_rows.py", "python")] {
         let text = std::fs::read_to_string(root().join("examples").join(name)).unwrap();
         assert!(
-            readme.contains(&format!("```{language}\n{text}```\n")),
+            page.contains(&format!("```{language}\n{text}```\n")),
             "{name}"
         );
     }
