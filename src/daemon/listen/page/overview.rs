@@ -133,7 +133,11 @@ fn table(observed: &Observed, rows: &[(Vec<Condition>, &ObservedJob)]) -> Markup
             tbody {
                 @for (conditions, job) in rows { (row(observed, conditions, job)) }
                 @if rows.is_empty() {
-                    tr { td colspan="7" { "No job matches." } }
+                    tr {
+                        td colspan="7" {
+                            @if observed.jobs.is_empty() { "No job is configured." } @else { "No job matches." }
+                        }
+                    }
                 }
             }
         }

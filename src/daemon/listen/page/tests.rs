@@ -158,8 +158,15 @@ fn notifiers_are_listed_with_what_went_wrong() {
 #[test]
 fn an_empty_overview_says_so() {
     let page = super::overview(&observed(Vec::new()), &Filter::default());
-    assert!(page.contains("No job matches."), "{page}");
+    assert!(page.contains("No job is configured."), "{page}");
     assert!(page.contains("<strong>0</strong> all"), "{page}");
+    let other = job("j", "idle", None, None);
+    let filter = Filter {
+        name: "k".to_owned(),
+        ..Filter::default()
+    };
+    let page = super::overview(&observed(vec![other]), &filter);
+    assert!(page.contains("No job matches."), "{page}");
 }
 
 #[test]
