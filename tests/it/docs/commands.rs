@@ -5,14 +5,20 @@ use super::{Page, pages, root};
 use crate::support::{databases, job_with};
 
 /// Programs that this test does not run, and why.
-const NOT_RUN: [(&str, &str); 7] = [
+const NOT_RUN: [(&str, &str); 13] = [
+    ("apt-get", "it installs packages"),
     ("cargo", "it has built this test"),
     ("curl", "tests/it/listen asks the same addresses"),
+    ("dnf", "it installs packages"),
+    ("docker", "it needs a container engine"),
     ("install", "tests/systemd.sh installs these files"),
     ("journalctl", "tests/systemd.sh reads the journal"),
     ("jq", "it is not part of the project"),
+    ("kubectl", "it needs a cluster"),
     ("produce", "it stands for the reader's program"),
     ("systemctl", "tests/systemd.sh runs these units"),
+    ("systemd-sysusers", "it makes a user"),
+    ("tar", "it writes to /usr"),
 ];
 
 /// The commands of a block, each as its words.
