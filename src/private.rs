@@ -9,7 +9,7 @@ const GROUP_MAY_WRITE: u32 = 0o020;
 const OTHERS_MAY_WRITE: u32 = 0o002;
 const GROUP_OR_OTHERS_MAY_READ: u32 = 0o044;
 const GROUP_AND_OTHERS: u32 = 0o077;
-const OTHERS: u32 = 0o007;
+const GROUP_MAY_READ_ONLY: u32 = 0o037;
 
 /// Who else may write to a directory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,20 +32,20 @@ pub fn is_read_by_others(path: &Path) -> bool {
     std::fs::metadata(path).is_ok_and(|found| found.mode() & GROUP_OR_OTHERS_MAY_READ != 0)
 }
 
-/// May others than the owner and root do anything with the file? *Errors:* it is not there, or cannot be examined.
+/// May others do anything with the file than its owner, and a group to which root has given it to read? *Errors:* it is not there, or cannot be examined.
 pub fn is_open_to_others(path: &Path) -> io::Result<bool> {
     let found = std::fs::metadata(path)?;
-    Ok(is_open(found.mode(), found.gid()))
+    Ok(is_open(found.mode(), found.uid()))
 }
 
-/// For a file that has an ACL, the group's bits show its mask: a credential of systemd, which belongs to root and which
-/// one user may read, has mode 0440.
-fn is_open(mode: u32, gid: u32) -> bool {
-    let others = match gid {
-        0 => OTHERS,
+/// The group of a file that belongs to root may read it, as in libpq's rule for `sslkey`. A credential of systemd (for
+/// which the group's bits show the mask of an ACL) and a Secret of Kubernetes both have mode 0440.
+fn is_open(mode: u32, uid: u32) -> bool {
+    let forbidden = match uid {
+        0 => GROUP_MAY_READ_ONLY,
         _ => GROUP_AND_OTHERS,
     };
-    mode & others != 0
+    mode & forbidden != 0
 }
 
 /// Who may write to the directory. *Errors:* all users may; file system errors.
@@ -81,12 +81,13 @@ mod tests {
     #[rstest]
     #[case::its_owner(0o600, 1000, false)]
     #[case::its_owner_reads(0o400, 0, false)]
-    #[case::a_credential_of_systemd(0o440, 0, false)]
+    #[case::root_s_group_of_readers(0o440, 0, false)]
     #[case::its_group(0o640, 1000, true)]
     #[case::its_group_writes(0o620, 1000, true)]
+    #[case::root_s_group_writes(0o660, 0, true)]
     #[case::all(0o604, 0, true)]
-    fn a_secret_is_for_its_owner(#[case] mode: u32, #[case] gid: u32, #[case] expected: bool) {
-        assert_eq!(is_open(mode | 0o100_000, gid), expected);
+    fn a_secret_is_for_its_owner(#[case] mode: u32, #[case] uid: u32, #[case] expected: bool) {
+        assert_eq!(is_open(mode | 0o100_000, uid), expected);
     }
 
     #[rstest]

@@ -67,6 +67,14 @@ get_promtool() {
     rm -rf "$part"
 }
 
+# get_kubernetes_validate: installs it, with the API's schemas, from PyPI into target/kubernetes, once.
+get_kubernetes_validate() {
+    ! has kubernetes-validate && [ ! -x target/kubernetes/bin/kubernetes-validate ] || return 0
+    say "pip install kubernetes-validate, into target/kubernetes"
+    rm -rf target/kubernetes
+    python3 -m venv target/kubernetes && target/kubernetes/bin/pip install -q kubernetes-validate==1.37.0
+}
+
 # stage SOURCE-BIN TARGET-BIN: empty means the distribution's version.
 stage() {
     say "source $("${1:-$PG_BIN}/postgres" --version | cut -d ' ' -f 3), target $("${2:-$PG_BIN}/postgres" --version | cut -d ' ' -f 3)"
@@ -96,6 +104,7 @@ if [ "${1:-}" = --pg ]; then
     other_versions "${2:?--pg needs versions, such as 13,18}"
 else
     (get_promtool) || say "without promtool, the tests of the alerting rules are skipped"
+    (get_kubernetes_validate) || say "without kubernetes-validate, deploy/kubernetes.yaml is not validated"
     (need_fault_tools) || say "without these, the tests that need them are skipped"
     cargo test --locked "$@"
 fi

@@ -63,7 +63,10 @@ pub(super) enum Command {
         shell: clap_complete::Shell,
     },
     /// Print the man page
-    Man,
+    Man {
+        /// Write it and a page for each command into this directory instead
+        directory: Option<PathBuf>,
+    },
 }
 
 #[derive(Debug, ClapArgs)]

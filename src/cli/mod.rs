@@ -20,7 +20,7 @@ mod status;
 mod trigger;
 mod verify;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser};
@@ -65,7 +65,7 @@ pub fn main() -> ExitCode {
             clap_complete::generate(shell, &mut command, "tableferry", &mut std::io::stdout());
             Exit::Done.into()
         }
-        args::Command::Man => print_man().into(),
+        args::Command::Man { directory } => print_man(directory.as_deref()).into(),
         args::Command::Schema => {
             print_layout(&crate::run::ledger::script());
             Exit::Done.into()
@@ -141,7 +141,7 @@ fn with_config(file: Option<PathBuf>, log_level: Option<String>, command: args::
             | args::Command::Status(_)
             | args::Command::Schema
             | args::Command::Completions { .. }
-            | args::Command::Man => Exit::Usage,
+            | args::Command::Man { .. } => Exit::Usage,
         }
     })
 }
@@ -170,9 +170,13 @@ fn complain_of(errors: &ConfigErrors) {
     }
 }
 
-fn print_man() -> Exit {
-    let page = clap_mangen::Man::new(args::Args::command());
-    match page.render(&mut std::io::stdout()) {
+fn print_man(directory: Option<&Path>) -> Exit {
+    let command = args::Args::command().disable_help_subcommand(true);
+    let printed = match directory {
+        Some(directory) => clap_mangen::generate_to(command, directory),
+        None => clap_mangen::Man::new(command).render(&mut std::io::stdout()),
+    };
+    match printed {
         Ok(()) => Exit::Done,
         Err(error) => {
             complain!("tableferry: {error}");

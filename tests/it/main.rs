@@ -39,6 +39,7 @@ mod merge;
 mod model;
 mod new_rows;
 mod output;
+mod packages;
 mod partitions;
 mod pg;
 mod plan_locks;

@@ -1,0 +1,5 @@
+# $1: 0 for a removal, 1 for an upgrade, when the new files are in place
+if [ -d /run/systemd/system ]; then
+    systemctl daemon-reload || :
+    if [ "$1" -ge 1 ]; then systemctl try-restart tableferry.service 'tableferry@*.service' || :; fi
+fi
