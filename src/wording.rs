@@ -1,6 +1,7 @@
 //! Texts for people: numbers with nouns, the nearest known name, TLS errors without OpenSSL's file and line.
 
 use std::fmt::Display;
+use std::time::Duration;
 
 /// How many lock holders an error names.
 pub const HOLDERS_NAMED_MAX: usize = 3;
@@ -9,6 +10,49 @@ pub const HOLDERS_NAMED_MAX: usize = 3;
 pub fn counted<N: Display + PartialEq + From<u8>>(number: N, noun: &str) -> String {
     let s = if number == N::from(1) { "" } else { "s" };
     format!("{number} {noun}{s}")
+}
+
+/// A length of time in its largest unit: `12 s`, `3 min`, `5 h`, `2 d`.
+pub fn brief(time: Duration) -> String {
+    match time.as_secs() {
+        seconds @ 0..=59 => format!("{seconds} s"),
+        seconds @ 60..=3599 => format!("{} min", seconds / 60),
+        seconds @ 3600..=172_799 => format!("{} h", seconds / 3600),
+        seconds => format!("{} d", seconds / 86_400),
+    }
+}
+
+/// Words in lines of at most `width` characters. The first begins with `first`, the others with `rest`. A word that is
+/// longer than a line is cut.
+pub fn wrapped(text: &str, width: usize, first: &str, rest: &str) -> Vec<String> {
+    let mut lines = Vec::new();
+    let mut line = first.to_owned();
+    let mut is_empty = true;
+    let start = |prefix: &str| (prefix.to_owned(), prefix.chars().count());
+    let mut used = first.chars().count();
+    for word in text.split_whitespace() {
+        let length = word.chars().count();
+        if !is_empty && used + 1 + length > width {
+            lines.push(line);
+            (line, used) = start(rest);
+            is_empty = true;
+        }
+        if !is_empty {
+            line.push(' ');
+            used += 1;
+        }
+        for c in word.chars() {
+            if used >= width && !is_empty {
+                lines.push(line);
+                (line, used) = start(rest);
+            }
+            line.push(c);
+            used += 1;
+            is_empty = false;
+        }
+    }
+    lines.push(line);
+    lines
 }
 
 /// The candidate that a person who wrote `word` most likely meant.
@@ -73,6 +117,27 @@ mod tests {
     #[case("error: a:b:c:d:e:f:g", "error: a:b:c:d:e:f:g")]
     fn openssl_says_why_and_not_where(#[case] text: &str, #[case] plain: &str) {
         assert_eq!(without_openssl_places(text), plain);
+    }
+
+    #[rstest]
+    #[case("", 10, &["- "])]
+    #[case("one two three", 10, &["- one two", "  three"])]
+    #[case("one  two\nthree", 80, &["- one two three"])]
+    #[case("12345678 x", 10, &["- 12345678", "  x"])]
+    #[case("a 1234567890123", 10, &["- a", "  12345678", "  90123"])]
+    #[case("größe größe", 7, &["- größe", "  größe"])]
+    fn words_are_wrapped(#[case] text: &str, #[case] width: usize, #[case] lines: &[&str]) {
+        assert_eq!(wrapped(text, width, "- ", "  "), lines);
+    }
+
+    #[test]
+    fn a_time_has_one_unit() {
+        let shown =
+            [0, 59, 60, 3599, 3600, 172_799, 172_800].map(|s| brief(Duration::from_secs(s)));
+        assert_eq!(
+            shown,
+            ["0 s", "59 s", "1 min", "59 min", "1 h", "47 h", "2 d"]
+        );
     }
 
     #[test]

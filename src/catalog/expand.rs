@@ -74,7 +74,8 @@ pub async fn expand(source: &Session, job: &JobSpec) -> Result<Expanded> {
     })
 }
 
-async fn candidates(source: &Session) -> Result<Vec<Candidate>> {
+/// Every relation that a pattern may name, in order of names.
+pub(crate) async fn candidates(source: &Session) -> Result<Vec<Candidate>> {
     let rows = source.query(Phase::Inspect, CANDIDATES, &[]).await?;
     Ok(rows
         .iter()

@@ -27,6 +27,8 @@ pub(super) enum Command {
     Daemon,
     /// Run jobs now, in the foreground
     Run(RunArgs),
+    /// Look at two servers, and write a configuration for the tables that both have
+    Init(InitArgs),
     /// Copy one table, query or file, without a configuration
     Copy(Box<CopyArgs>),
     /// Connect, compare both schemas, and show what a run would do; copies nothing
@@ -46,7 +48,7 @@ pub(super) enum Command {
         json: bool,
     },
     /// Show running jobs, and the last outcome and next run of every job
-    Status(JobsArgs),
+    Status(StatusArgs),
     /// Have all daemons leave jobs alone, until `resume`; kept in the ledger
     Pause(NamedJobsArgs),
     /// End the pause of jobs (not related to the key `resume`)
@@ -86,6 +88,17 @@ pub(super) struct RunArgs {
     /// Print one JSON object per job
     #[arg(long)]
     pub json: bool,
+}
+
+#[derive(Debug, ClapArgs)]
+pub(super) struct InitArgs {
+    /// The server that is read, as a URI or key=value [default: asked for on a terminal]
+    #[arg(long, value_name = "CONNINFO")]
+    pub source: Option<String>,
+
+    /// The server that is written [default: asked for on a terminal]
+    #[arg(long, value_name = "CONNINFO")]
+    pub target: Option<String>,
 }
 
 #[derive(Debug, ClapArgs)]
@@ -172,10 +185,14 @@ pub(super) struct CopyArgs {
 }
 
 #[derive(Debug, ClapArgs)]
-pub(super) struct JobsArgs {
+pub(super) struct StatusArgs {
     /// The jobs, by name [default: all]
     #[arg(value_name = "JOB")]
     pub jobs: Vec<String>,
+
+    /// Show it again every second, until Ctrl-C
+    #[arg(long)]
+    pub watch: bool,
 
     /// Print one JSON object per job
     #[arg(long)]

@@ -3,10 +3,14 @@
 use jiff::Timestamp;
 
 use super::args::HistoryArgs;
-use super::out::{PlainTable, complain, in_short, print_json};
+use super::colours::Tone;
+use super::out::{
+    ColumnRow, complain, in_columns, in_short, print_json, print_lines, terminal_width,
+};
 use super::{Exit, chosen};
 use crate::config::spec::Config;
-use crate::run::ledger::{self, HistoryReader, RunRecord, Unread};
+use crate::run::ledger::{self, HistoryReader, RunRecord, RunState, Unread};
+use crate::wording::counted;
 
 pub(super) async fn run(config: &Config, wanted: HistoryArgs) -> Exit {
     let reader = HistoryReader {
@@ -46,7 +50,8 @@ pub(super) async fn run(config: &Config, wanted: HistoryArgs) -> Exit {
 }
 
 fn print_table(entries: &[RunRecord]) {
-    let mut table = PlainTable::new([
+    let rows: Vec<ColumnRow<7>> = entries.iter().map(row).collect();
+    let headings = [
         "job",
         "state",
         "trigger",
@@ -54,28 +59,46 @@ fn print_table(entries: &[RunRecord]) {
         "took",
         "tables",
         "rows",
-        "rejected",
-        "attempts",
-        "error",
-    ])
-    .fit();
-    for entry in entries {
-        table.add([
+    ];
+    print_lines(&in_columns(headings, &rows, terminal_width()));
+}
+
+fn row(entry: &RunRecord) -> ColumnRow<7> {
+    let took = match entry.finished_at {
+        Some(end) => took(entry.started_at, end),
+        None => "-".to_owned(),
+    };
+    let mut below = Vec::new();
+    if entry.rows_rejected() > 0 {
+        below.push((
+            format!("{} rejected", counted(entry.rows_rejected(), "row")),
+            Tone::Notice,
+        ));
+    }
+    if entry.attempts > 1 {
+        below.push((counted(u64::from(entry.attempts), "attempt"), Tone::Notice));
+    }
+    if let Some(error) = &entry.error {
+        below.push((format!("error: {}", in_short(error)), Tone::Bad));
+    }
+    let tone = match entry.state {
+        RunState::Committed => Tone::Good,
+        RunState::RolledBack | RunState::Lost => Tone::Bad,
+        RunState::Running | RunState::Cancelled => Tone::Notice,
+    };
+    ColumnRow {
+        cells: [
             entry.job.clone(),
             entry.state.as_str().to_owned(),
             entry.trigger.as_str().to_owned(),
             format!("{:.0}", entry.started_at),
-            entry
-                .finished_at
-                .map_or("-".to_owned(), |end| took(entry.started_at, end)),
+            took,
             entry.tables.len().to_string(),
             entry.rows_written().to_string(),
-            entry.rows_rejected().to_string(),
-            entry.attempts.to_string(),
-            in_short(entry.error.as_deref().unwrap_or_default()),
-        ]);
+        ],
+        tone: (1, tone),
+        below,
     }
-    table.print();
 }
 
 fn took(start: Timestamp, end: Timestamp) -> String {

@@ -10,6 +10,7 @@ use tracing_subscriber::registry::LookupSpan;
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{EnvFilter, Layer, Registry, reload};
 
+use super::colours::Stream;
 use super::out::complain;
 use escape::{Harmless, JsonStderr};
 
@@ -69,7 +70,8 @@ where
     }
     let layer = tracing_subscriber::fmt::layer().with_target(false);
     if std::io::stderr().is_terminal() {
-        Harmless(layer.with_writer(std::io::stderr)).boxed()
+        let has_colours = Stream::Stderr.has_colours();
+        Harmless(layer.with_ansi(has_colours).with_writer(std::io::stderr)).boxed()
     } else {
         let json = layer.json().flatten_event(true);
         json.with_writer(|| JsonStderr).boxed()

@@ -4,9 +4,11 @@
 
 mod args;
 mod check;
+mod colours;
 mod copy;
 mod daemon;
 mod history;
+mod init;
 mod jobs;
 mod logging;
 mod notify;
@@ -94,6 +96,10 @@ fn with_config(file: Option<PathBuf>, log_level: Option<String>, command: args::
         args::Command::Trigger(wanted) => return runtime.block_on(trigger::run(&daemon(), wanted)),
         args::Command::Reload => return runtime.block_on(trigger::reload(&daemon())),
         args::Command::Status(wanted) => return runtime.block_on(status::run(&daemon(), wanted)),
+        args::Command::Init(wanted) => {
+            logging::start(log_level, "warn");
+            return runtime.block_on(init::run(&request, wanted));
+        }
         args::Command::Copy(wanted) => {
             logging::start(log_level, "warn");
             return runtime.block_on(copy::run(&request, *wanted));
@@ -137,6 +143,7 @@ fn with_config(file: Option<PathBuf>, log_level: Option<String>, command: args::
             args::Command::History(wanted) => history::run(&config, wanted).await,
             args::Command::Trigger(_)
             | args::Command::Reload
+            | args::Command::Init(_)
             | args::Command::Copy(_)
             | args::Command::Status(_)
             | args::Command::Schema

@@ -7,7 +7,7 @@ use serde::Serialize;
 use uuid::Uuid;
 
 use super::args::RunArgs;
-use super::out::{PlainTable, complain, print_json, print_text};
+use super::out::{PlainTable, complain, print_fitted, print_json, print_text};
 use super::signals::InterruptWatch;
 use super::{Exit, chosen, exit_of, worse};
 use crate::config::spec::Config;
@@ -126,7 +126,8 @@ fn print_summary(report: &RunReport) {
         PlainTable::new(header.into_iter().chain(["bytes", "format", "seconds"]))
     } else {
         PlainTable::new(["source", "target", "rows", "bytes", "format", "seconds"])
-    };
+    }
+    .fit();
     for row in &report.tables {
         let (source, target) = (row.source.clone(), row.target.clone());
         let (bytes, format) = (ByteSize(row.bytes).to_string(), row.format.to_owned());
@@ -149,7 +150,7 @@ fn print_summary(report: &RunReport) {
         vec![2, 3, 5]
     });
     table.print();
-    print_text(&format!(
+    print_fitted(&format!(
         "{}: {} {} in {}, {}, {:.2} s",
         report.job,
         if rehearsed {

@@ -5,10 +5,10 @@ use std::io::IsTerminal;
 use std::sync::Arc;
 use std::time::Duration;
 
-use indicatif::ProgressBar;
+use indicatif::{ProgressBar, ProgressStyle};
 
 use super::args::VerifyArgs;
-use super::out::{PlainTable, print_json, print_layout};
+use super::out::{PlainTable, fitted, print_json, print_layout};
 use super::signals::InterruptWatch;
 use super::{Exit, chosen, print_job_error};
 use crate::config::spec::Config;
@@ -64,6 +64,10 @@ impl<'a> Show<'a> {
     fn new(job: &'a str, json: bool) -> Self {
         let spinner = std::io::stderr().is_terminal().then(|| {
             let spinner = ProgressBar::new_spinner();
+            // One line, whatever the names are.
+            if let Ok(style) = ProgressStyle::with_template("{spinner} {wide_msg}") {
+                spinner.set_style(style);
+            }
             spinner.enable_steady_tick(Duration::from_millis(200));
             spinner
         });
@@ -130,6 +134,7 @@ fn text(found: &TableDifference) -> String {
         )
     };
     let _ = write!(text, " ({:.2} s)", found.seconds);
+    text = fitted(&text, "", "  ");
     if !found.ranges.is_empty() {
         let _ = write!(text, "\n{}", ranges(found));
     }
@@ -142,14 +147,13 @@ fn text(found: &TableDifference) -> String {
         let _ = write!(text, "\n  {what}: {}", line(&row.key));
     }
     for left_out in &found.not_compared {
-        let _ = write!(text, "\n  note: not compared: {}", line(&left_out.why));
+        let why = fitted(&line(&left_out.why), "  note: not compared: ", "    ");
+        let _ = write!(text, "\n{why}");
     }
     if found.key.is_empty() && !same {
-        let _ = write!(
-            text,
-            "\n  note: there is no key, so a changed row counts as a missing and an extra one; \
-             the ranges are of the rows' hashes"
-        );
+        let note = "there is no key, so a changed row counts as a missing and an extra one; the ranges are of the \
+                    rows' hashes";
+        let _ = write!(text, "\n{}", fitted(note, "  note: ", "    "));
     }
     text
 }
@@ -164,7 +168,8 @@ fn ranges(found: &TableDifference) -> String {
         "missing",
         "extra",
         "different",
-    ]);
+    ])
+    .fit();
     let end = |bound: &Option<Vec<String>>| bound.as_ref().map_or(String::new(), |b| b.join(", "));
     for range in &found.ranges {
         table.add([

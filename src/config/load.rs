@@ -1,6 +1,6 @@
 //! Loads all layers of the configuration.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use toml::de::DeTable;
 
@@ -26,6 +26,16 @@ pub fn load(request: &Request) -> Result<Config, ConfigErrors> {
     let file = locate::main_file(request)?;
     let texts = locate::read(&file);
     assemble(file, texts, request)
+}
+
+/// The same of a text that is to become this file.
+pub fn load_text(file: &Path, text: String, request: &Request) -> Result<Config, ConfigErrors> {
+    let text = FileText {
+        path: file.to_owned(),
+        text: Ok(text),
+        is_shared: false,
+    };
+    assemble(file.to_owned(), vec![text], request)
 }
 
 /// Where the daemon of this configuration lives, as far as that can be told when the configuration

@@ -13,15 +13,8 @@ const PLACES: [&str; 2] = ["/etc/tableferry/tableferry.toml", "config/tableferry
 
 /// The file that was named, or the first that exists.
 pub(super) fn main_file(request: &Request) -> Result<PathBuf, ConfigError> {
-    let named = request
-        .explicit
-        .clone()
-        .or_else(|| request.variable("TABLEFERRY_CONFIG").map(PathBuf::from));
-    named
-        .or_else(|| PLACES
-                .iter()
-                .map(PathBuf::from)
-                .find(|place| fs::exists(place).unwrap_or(true)))
+    named(request)
+        .or_else(first_in_place)
         .ok_or_else(|| ConfigError {
             origin: None,
             key: KeyPath::default(),
@@ -30,6 +23,42 @@ pub(super) fn main_file(request: &Request) -> Result<PathBuf, ConfigError> {
                 PLACES.join(" or ")
             ),
         })
+}
+
+fn named(request: &Request) -> Option<PathBuf> {
+    let in_variable = || request.variable("TABLEFERRY_CONFIG").map(PathBuf::from);
+    request.explicit.clone().or_else(in_variable)
+}
+
+fn first_in_place() -> Option<PathBuf> {
+    let mut places = PLACES.iter().map(PathBuf::from);
+    places.find(|place| fs::exists(place).unwrap_or(true))
+}
+
+/// Where a configuration is written that is not there yet.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum NewFile {
+    /// Here. Commands find it without `--config` if that was not given now.
+    At(PathBuf),
+    /// There is a file.
+    Exists(PathBuf),
+}
+
+/// The file that was named, else root's place, else the other one. A file that is not named must not hide behind one
+/// that is found first.
+pub fn new_file(request: &Request) -> NewFile {
+    let root_or_not = || match request.uid {
+        0 => PathBuf::from(PLACES[0]),
+        _ => PathBuf::from(PLACES[1]),
+    };
+    let path = match named(request) {
+        Some(path) => path,
+        None => first_in_place().unwrap_or_else(root_or_not),
+    };
+    match fs::exists(&path).unwrap_or(true) {
+        true => NewFile::Exists(path),
+        false => NewFile::At(path),
+    }
 }
 
 /// A file's text, and whether others than its owner may read it.

@@ -28,6 +28,7 @@ mod fuzz;
 mod generated;
 mod harness;
 mod inheritance;
+mod init;
 mod key_actions;
 mod large;
 mod ledger;

@@ -1,11 +1,9 @@
 //! What people see: no text of a server's or a file's moves their cursor or forges a line, and
 //! summaries say what was done.
 
-use std::process::Command;
-
 use tableferry::is_harmful;
 
-use crate::support::{self, Job, Outcome, databases, job, job_with, only_t};
+use crate::support::{self, Outcome, databases, job, job_with, on_a_terminal, only_t};
 
 /// As a terminal would obey it: a title, a line of its own, a CSI of one byte, text turned round.
 const EVIL: &str = "e\u{1b}]0;owned\u{7}\nforged line\r\u{9b}2J\u{202e}\u{2028}";
@@ -153,23 +151,6 @@ fn a_conninfo_that_can_never_work_is_a_wrong_configuration_for_every_command() {
     );
 }
 
-/// Runs a command as if on a terminal of 80 columns; `None` where there is no `script`.
-fn on_a_terminal(job: &Job, command: &str) -> Option<String> {
-    let line = format!(
-        "stty cols 80; exec {} {command}",
-        env!("CARGO_BIN_EXE_tableferry")
-    );
-    let output = Command::new("script")
-        .args(["-qec", &line, "/dev/null"])
-        .env("TABLEFERRY_CONFIG", job.configuration())
-        .env("HOME", job.home())
-        .env("TERM", "xterm")
-        .stdin(std::process::Stdio::null())
-        .output()
-        .ok()?;
-    Some(String::from_utf8_lossy(&output.stdout).into_owned())
-}
-
 #[test]
 fn a_terminal_is_told_nothing_by_a_server() {
     let db = databases("output_terminal");
@@ -180,7 +161,7 @@ fn a_terminal_is_told_nothing_by_a_server() {
     ));
     let job = job(&db, &support::all_of_public("merge", "workers = 9"));
     for command in ["run j --log-level debug", "plan j", "verify j", "history"] {
-        let Some(shown) = on_a_terminal(&job, command) else {
+        let Some(shown) = on_a_terminal(&job, command, "") else {
             return;
         };
         assert!(!shown.contains("]0;owned\u{7}"), "{command}: {shown}");
@@ -273,4 +254,61 @@ fn a_command_is_warned_of_its_own_jobs_only() {
             "{command:?} {outcome}"
         );
     }
+}
+
+#[test]
+fn eighty_columns_are_kept_with_long_names() {
+    let db = databases("output_width");
+    let name = "a_table_whose_name_takes_all_of_the_63_bytes_that_a_name_may_be";
+    assert_eq!(name.len(), 63);
+    db.both(&format!(
+        "CREATE TABLE {name} (id int PRIMARY KEY, v text); CREATE TABLE other (id int, v text)"
+    ));
+    db.target
+        .sql(&format!("ALTER TABLE {name} ALTER COLUMN id TYPE bigint"));
+    db.source.sql(&format!(
+        "INSERT INTO {name} SELECT i, repeat('x', 100) FROM generate_series(1, 5000) i;
+         INSERT INTO other SELECT i, repeat('x', 100) FROM generate_series(1, 5000) i; ANALYZE"
+    ));
+    let text = support::all_of_public("truncate", "rate_limit = '500kB'\n");
+    let job_name = "a_job_whose_name_is_long";
+    let job = job(&db, &text.replace("jobs.j]", &format!("jobs.{job_name}]")));
+    for command in ["plan", "run", "jobs", "history", "verify"] {
+        let arguments = match command {
+            "jobs" | "history" => command.to_owned(),
+            _ => format!("{command} {job_name}"),
+        };
+        let Some(shown) = on_a_terminal(&job, &arguments, "") else {
+            return;
+        };
+        support::assert_fits(command, &shown);
+        let part = match command {
+            // A bar for a table, and one for both.
+            "run" => "/2 tables ",
+            "jobs" => "on demand",
+            "history" => "a_job_whose",
+            _ => "a_table_whose",
+        };
+        let seen = support::seen_lines(&shown).join("\n");
+        assert!(seen.contains(part), "{command}: {part}: {shown}");
+    }
+}
+
+#[test]
+fn the_sql_of_a_plan_is_wrapped_on_a_terminal_and_means_the_same() {
+    let db = databases("output_sql");
+    db.both("CREATE TABLE t (id int PRIMARY KEY, first_name text, last_name text, address text)");
+    let job = job(&db, &only_t("merge", "", "where = \"address <> 'a  b'\"\n"));
+    let plain = job.run(&["plan", "j", "--sql"]);
+    assert_eq!(plain.code, Some(0), "{plain}");
+    let Some(shown) = on_a_terminal(&job, "plan j --sql", "") else {
+        return;
+    };
+    support::assert_fits("plan --sql", &shown);
+    let words = |text: &str| {
+        let words = text.split_whitespace().filter(|word| *word != "--");
+        words.map(str::to_owned).collect::<Vec<_>>()
+    };
+    let statements = |text: &str| words(text.split_once("statements, in order:").unwrap().1);
+    assert_eq!(statements(&shown), statements(&plain.stdout));
 }

@@ -18,6 +18,7 @@ mod service;
 mod tls;
 mod validate;
 mod values;
+mod without_password;
 
 pub use error::ConninfoError;
 pub use layers::resolve;
@@ -27,3 +28,4 @@ pub use parameters::{
     SslMode, TargetSessionAttrs, TlsOptions, TlsVersion,
 };
 pub use require_auth::{AuthRefused, RequireAuth};
+pub use without_password::without_password;

@@ -11,6 +11,7 @@ mod pauses;
 mod restart;
 mod schedule;
 mod signals;
+mod watch;
 
 use crate::support::{Databases, databases};
 

@@ -81,6 +81,17 @@ impl Job {
         self
     }
 
+    /// The variables that were set.
+    pub fn environment(&self) -> impl Iterator<Item = (&str, &str)> {
+        let pairs = self.environment.iter();
+        pairs.map(|(name, value)| (name.as_str(), value.as_str()))
+    }
+
+    /// How many terminals it has had; counts another one.
+    pub fn terminals(&self) -> u32 {
+        self.runs.replace(self.runs.get() + 1)
+    }
+
     /// Starts the binary through another program with these arguments.
     pub fn through(mut self, program: &[&str]) -> Self {
         self.through = program.iter().map(|word| (*word).to_owned()).collect();

@@ -30,6 +30,7 @@ mod runtime;
 mod schema;
 pub mod service;
 mod standby;
+mod terminal;
 pub mod web;
 
 use std::time::{Duration, Instant};
@@ -43,6 +44,7 @@ pub use outcomes::{
 pub use proxy::Proxy;
 pub use schema::{assert_same_schema, schema_of};
 pub use standby::Standby;
+pub use terminal::{Terminal, assert_fits, on_a_terminal, seen_lines};
 
 /// How long a test waits for an event that must occur.
 pub const PATIENCE: Duration = Duration::from_secs(60);

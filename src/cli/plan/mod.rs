@@ -1,10 +1,13 @@
 //! `tableferry plan`: prints what a run would do and why, or every reason why it cannot run.
 
+mod sql;
+
 use std::fmt::Write as _;
+use std::io::IsTerminal as _;
 use std::sync::Arc;
 
 use super::args::PlanArgs;
-use super::out::{PlainTable, print_json, print_layout};
+use super::out::{PlainTable, fitted, print_json, print_layout, terminal_width};
 use super::{Exit, chosen, print_job_error};
 use crate::config::spec::Config;
 use crate::error::Side;
@@ -67,9 +70,10 @@ struct RefusedJob<'a> {
 fn refusals_text(job: &str, refusals: &[Refusal]) -> String {
     let mut text = format!("job `{job}` cannot run:");
     for refusal in refusals {
-        let _ = write!(text, "\n  {}", line(&refusal.to_string()));
+        let why = fitted(&line(&refusal.to_string()), "  ", "    ");
+        let _ = write!(text, "\n{why}");
         if let Some(hint) = &refusal.hint {
-            let _ = write!(text, "\n    hint: {}", line(hint));
+            let _ = write!(text, "\n{}", fitted(&line(hint), "    hint: ", "      "));
         }
     }
     text
@@ -119,7 +123,12 @@ fn text(explanation: &Explanation, sql: bool) -> String {
         text.push_str("\nstatements, in order:\n");
         for statement in &explanation.statements {
             let sql = message(&statement.sql);
-            let _ = writeln!(text, "  {}: {sql}", side(statement.side));
+            let first = format!("  {}: ", side(statement.side));
+            let sql = match std::io::stdout().is_terminal() {
+                true => sql::wrapped(&sql, terminal_width(), &first, "      "),
+                false => format!("{first}{sql}"),
+            };
+            let _ = writeln!(text, "{sql}");
         }
     }
     text.push_str(&locks_text(&explanation.locks));
@@ -135,7 +144,7 @@ fn text(explanation: &Explanation, sql: bool) -> String {
         .enumerate()
     {
         let before = if at == 0 { "\n" } else { "" };
-        let _ = writeln!(text, "{before}note: {}", line(&warning));
+        let _ = writeln!(text, "{before}{}", fitted(&line(&warning), "note: ", "  "));
     }
     if !sql {
         text.push_str("\n`--sql` shows all columns and every statement.\n");
@@ -181,14 +190,14 @@ fn locks_text(locks: &[Lock]) -> String {
         }
     }
     for (lock, relations) in groups {
-        let _ = writeln!(
-            text,
-            "  {}: {} on {}; blocks {}",
+        let held = format!(
+            "{}: {} on {}; blocks {}",
             side(lock.side),
             lock.lock,
             line(&relations.join(", ")),
             lock.blocks
         );
+        let _ = writeln!(text, "{}", fitted(&held, "  ", "    "));
     }
     text
 }
