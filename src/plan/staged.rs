@@ -94,6 +94,8 @@ pub fn plan(
     match (&inspected.constraints, job.on_error) {
         (Some(constraints), OnError::Quarantine) => {
             staged.create = judge::create(target, key, constraints, &parts.stage);
+            // Rows are judged by other columns, too.
+            staged.analyze = format!("ANALYZE {}", parts.stage.sql());
         }
         // Partitions are made for these rows.
         (Some(_), OnError::Abort) if spec.create_partitions => {}
@@ -129,7 +131,7 @@ fn with(parts: &Parts<'_>, apply: Apply, effects: Effects, shared: Option<&Share
         judge: Vec::new(),
         partitionless: None,
         drop: shared.map(|_| format!("DROP TABLE {}", parts.stage.sql())),
-        analyze: format!("ANALYZE {}", parts.stage.sql()),
+        analyze: parts.analyze(),
         null_keys: (!parts.source_key.never_null).then(|| parts.null_keys()),
         repeated_keys: (!parts.source_key.never_repeated).then(|| RepeatedKeys {
             surplus: parts.surplus_rows(),

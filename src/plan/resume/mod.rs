@@ -271,7 +271,7 @@ fn kept(
             copy_out,
             create: parts.create(None).join("; "),
             copy_in,
-            analyze: format!("ANALYZE {stage}"),
+            analyze: parts.analyze(),
             delete: format!(
                 "DELETE FROM {from} AS \"target\" USING {stage} AS \"staged\" WHERE {}",
                 parts.same_as_staged("\"target\"")

@@ -231,6 +231,13 @@ impl Parts<'_> {
         )
     }
 
+    /// Collects statistics of what the staging table is joined by: values of other columns are only compared.
+    pub fn analyze(&self) -> String {
+        let key = self.key.columns.iter().map(|column| &column.name);
+        let columns = sql::names("", key.chain(&self.gone));
+        format!("ANALYZE {} ({columns})", self.stage.sql())
+    }
+
     /// Creates the staging table without defaults, constraints and generated columns: the target applies
     /// its own.
     ///
