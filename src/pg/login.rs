@@ -17,7 +17,7 @@ use super::conninfo::{
 use super::tls;
 use crate::config::spec::{PasswordSource, ServerSpec};
 use crate::error::{Error, ErrorKind, Phase, Result, Side};
-use crate::private::is_read_by_others;
+use crate::private::is_open_to_others;
 
 /// A conninfo, and where its passwords come from.
 pub struct Login {
@@ -146,7 +146,7 @@ pub fn misgivings(
             if let Err(error) = first_line(path, "it names") {
                 note("password_file", error);
             }
-            if is_read_by_others(path) {
+            if is_open_to_others(path).unwrap_or(false) {
                 note("password_file", read_by_others(path));
             }
         }
