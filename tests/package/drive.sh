@@ -129,6 +129,8 @@ check "  … is there a man page?" says SYNOPSIS man tableferry-run
 check "  … it is erased" rpm_ -e tableferry
 check "  … and stops the daemon" not systemctl is-active tableferry
 rm -rf /etc/tableferry /var/lib/private/tableferry /var/lib/tableferry
+# On Fedora, other packages own these directories.
+rmdir -p /usr/share/fish/vendor_completions.d /usr/share/zsh/site-functions 2>/dev/null
 files >/tmp/after
 check "  … and leaves only its state" diff /tmp/before /tmp/after
 
