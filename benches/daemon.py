@@ -4,16 +4,19 @@ import glob
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
 import time
+import urllib.request
 from datetime import datetime, timezone
 
 BINARY = os.path.abspath(sys.argv[1])
 JOBS = int(os.environ.get("JOBS", "10000"))
 IDLE_SECONDS = float(os.environ.get("IDLE_SECONDS", "30"))
 ON_TIME_FIRES = 10
+SCRAPED_JOBS = 500
 
 SERVERS = "".join(
     f'[servers.{name}]\nconninfo = "host=/nonexistent user=u dbname=d"\nmax_connections = 100\n'
@@ -97,19 +100,51 @@ def second_of(event):
     return datetime.fromisoformat(event["timestamp"].replace("Z", "+00:00")).timestamp()
 
 
-def idle():
-    daemon = Daemon(job("j", 'every = "1d"') + job("k", ""))
+def listening():
+    """`listen` on a free port, and its URL."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{free.getsockname()[1]}"
+    return f'[daemon]\nlisten = "{address}"\n', f"http://{address}"
+
+
+def idle(name, head, at_most):
+    daemon = Daemon(head + job("j", 'every = "1d"') + job("k", ""))
     time.sleep(1)
     before = daemon.wake_ups()
     time.sleep(IDLE_SECONDS)
-    show(f"idle: wake-ups in {IDLE_SECONDS:.0f} s", daemon.wake_ups() - before, "", "(one a minute looks at the clock)")
-    show("idle: resident", f"{daemon.memory('VmRSS'):.1f}", "MiB", "(wanted: at most 15)")
+    show(f"{name}: wake-ups in {IDLE_SECONDS:.0f} s", daemon.wake_ups() - before, "", "(one a minute looks at the clock)")
+    show(f"{name}: resident", f"{daemon.memory('VmRSS'):.1f}", "MiB", f"(wanted: at most {at_most})")
+    return daemon
+
+
+def stopped(daemon):
     daemon.ask("trigger", "k")
     while not daemon.events("started"):
         time.sleep(0.01)
     time.sleep(1)
     show("idle, after a run: resident", f"{daemon.memory('VmRSS'):.1f}", "MiB")
     show("SIGTERM to its end", f"{daemon.stop() * 1000:.0f}", "ms")
+
+
+def scraped():
+    """Prometheus asks every second."""
+    head, url = listening()
+    daemon = Daemon(head + "".join(job(f"j{n}", 'every = "1d"') for n in range(SCRAPED_JOBS)))
+    before, began = daemon.cpu(), time.monotonic()
+    longest = size = 0
+    while time.monotonic() - began < IDLE_SECONDS:
+        asked = time.monotonic()
+        with urllib.request.urlopen(f"{url}/metrics") as answer:
+            size = len(answer.read())
+        took = time.monotonic() - asked
+        longest = max(longest, took)
+        time.sleep(max(0, 1 - took))
+    core = (daemon.cpu() - before) / (time.monotonic() - began) * 100
+    show(f"{SCRAPED_JOBS} jobs, scraped every second: CPU", f"{core:.2f}", "%", "(wanted: at most 2 of a core)")
+    show(f"{SCRAPED_JOBS} jobs, scraped every second: longest answer", f"{longest * 1000:.1f}", "ms", f"({size / 1024:.0f} KiB)")
+    show(f"{SCRAPED_JOBS} jobs, scraped every second: resident", f"{daemon.memory('VmRSS'):.1f}", "MiB")
+    daemon.stop()
 
 
 def many():
@@ -146,6 +181,8 @@ def at_once():
     daemon.stop()
 
 
-idle()
+stopped(idle("idle", "", 15))
+idle("idle, with listen", listening()[0], 14).stop()
+scraped()
 many()
 at_once()
