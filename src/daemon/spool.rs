@@ -246,7 +246,7 @@ mod tests {
     }
 
     impl Spool {
-        /// Puts a trigger file there as the README says: under a hidden name first.
+        /// Puts a trigger file there as docs/scheduling.md says: under a hidden name first.
         fn put(&self, job: &str) {
             let name = format!("{job}.{}", Uuid::now_v7().simple());
             let hidden = self.dir.join(format!(".{name}"));

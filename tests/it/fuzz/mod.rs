@@ -1,4 +1,4 @@
-//! The fuzzer of schemas: random tables, rows and jobs, and an oracle that knows only what the README
+//! The fuzzer of schemas: random tables, rows and jobs, and an oracle that knows only what the documentation
 //! promises.
 //!
 //! `sh tests/fuzz.sh` runs its long form. `TABLEFERRY_FUZZ` is how many rounds are played,

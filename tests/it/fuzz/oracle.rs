@@ -1,4 +1,4 @@
-//! What the README promises of a run, and whether it holds. Pure: readings in, a violation out.
+//! What the documentation promises of a run, and whether it holds. Pure: readings in, a violation out.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -79,7 +79,7 @@ impl Run<'_> {
         match self.job.mode {
             "append" => self.meddles(),
             "truncate" | "swap" => self.meddles() && self.job.verify != "checksum",
-            // These compare again, and say so in the README.
+            // These compare again, and say so in docs/modes.md.
             _ => self.meddles() && self.job.verify == "none",
         }
     }
