@@ -71,6 +71,7 @@ tarball() {
         deploy/prometheus-rules.yml deploy/grafana.json; do
         put 644 "$file" share/doc/tableferry
     done
+    for file in docs/*.md; do put 644 "$file" share/doc/tableferry/docs; done
     tar -C "$OUT" --sort=name --owner=0 --group=0 --numeric-owner -czf "$OUT/$name.tar.gz" "$name"
     rm -rf "$tree"
     echo "$OUT/$name.tar.gz"

@@ -4,4 +4,4 @@ if [ -d /run/systemd/system ]; then
     if [ "$1" -ge 1 ]; then systemctl try-restart tableferry.service 'tableferry@*.service' || :; fi
 fi
 # The package owns files only.
-if [ "$1" -eq 0 ]; then rmdir /usr/share/doc/tableferry /etc/tableferry/conf.d 2>/dev/null || :; fi
+if [ "$1" -eq 0 ]; then rmdir /usr/share/doc/tableferry/docs /usr/share/doc/tableferry /etc/tableferry/conf.d 2>/dev/null || :; fi
