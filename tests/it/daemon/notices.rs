@@ -2,12 +2,15 @@
 
 use std::time::{Duration, Instant};
 
+use jiff::Timestamp;
 use nix::sys::signal::Signal;
 use openssl::ssl::{SslAcceptor, SslMethod};
 use rstest::rstest;
 use serde_json::Value;
 
 use super::{filled, tables};
+use crate::listen::client;
+use crate::listen::metrics::scrape;
 use crate::pg::certificates::Authority;
 use crate::support::daemon::{Daemon, configuration, home, truncate_job};
 use crate::support::web::{Answers, Web, secret_file};
@@ -268,6 +271,20 @@ fn a_reload_changes_who_is_told() {
     daemon.stop();
 }
 
+/// The page, the metrics and the alert's expression agree on whether the data of `j` are stale.
+fn is_stale(daemon: &Daemon<'_>) -> Option<bool> {
+    let client = client(daemon);
+    let now = scrape(&client);
+    let of = |name: &str| now.value(&format!("tableferry_job_{name}{{job=\"j\"}}"));
+    let age = Timestamp::now().as_millisecond() as f64 / 1000.0 - of("data_timestamp_seconds");
+    let says = [
+        client.text("/?state=stale").contains("/jobs/j\""),
+        of("stale") == 1.0,
+        age > of("fresh_within_seconds"),
+    ];
+    says.iter().all(|one| *one == says[0]).then_some(says[0])
+}
+
 #[test]
 fn a_source_that_is_stopped_makes_a_job_stale_and_one_that_is_back_recovers_it() {
     let [source, target] = [
@@ -279,19 +296,23 @@ fn a_source_that_is_stopped_makes_a_job_stale_and_one_that_is_back_recovers_it()
     let jobs = truncate_job("j", "every = '1s'\nfresh_within = '6s'");
     let home = home_with(&db, &jobs, &[]);
     let file = web.file(&home, "stale.url");
-    let jobs =
-        format!("{jobs}[notify.hook]\nwebhook_file = {file:?}\non = ['stale', 'recovered']\n");
+    let jobs = format!(
+        "{jobs}[daemon]\nlisten = '127.0.0.1:0'\n[notify.hook]\nwebhook_file = {file:?}\non = ['stale', 'recovered']\n"
+    );
     home.file("tableferry.toml", configuration(&db, &jobs));
     let daemon = Daemon::start(&home);
     daemon.wait_for(1, "committed", "j");
+    wait_until(PATIENCE, || is_stale(&daemon) == Some(false));
     source.stop("fast");
     wait_told(&web, 1);
+    wait_until(PATIENCE, || is_stale(&daemon) == Some(true));
     assert_eq!(web.told(), ["stale j"]);
     let notice = &web.heard()[0];
     assert_eq!(notice["fresh_within_seconds"], 6.0, "{notice}");
     assert!(notice["snapshot_at"].is_string(), "{notice}");
     source.start_again();
     wait_told(&web, 2);
+    wait_until(PATIENCE, || is_stale(&daemon) == Some(false));
     daemon.stop();
     assert_eq!(web.told()[..2], ["stale j", "recovered j"]);
 }

@@ -13,7 +13,7 @@ use crate::support::{PATIENCE, wait_until};
 
 /// The daemon's series in Prometheus' format. OpenMetrics must say the same.
 #[track_caller]
-fn scrape(client: &Client) -> Exposition {
+pub fn scrape(client: &Client) -> Exposition {
     Exposition::parse(&client.text("/metrics"), false)
 }
 

@@ -4,7 +4,7 @@ mod api;
 mod bad_requests;
 mod client;
 mod exposition;
-mod metrics;
+pub mod metrics;
 mod page;
 mod paused;
 mod rules;
@@ -36,7 +36,7 @@ fn listening_home(db: &Databases<'_>, jobs: &str) -> Job {
 }
 
 /// A client of the address that the daemon says it listens on.
-fn client(daemon: &Daemon<'_>) -> Client {
+pub fn client(daemon: &Daemon<'_>) -> Client {
     let events = daemon.events();
     let event = events.iter().find(|event| event["message"] == "listening");
     let address = event.unwrap_or_else(|| panic!("it does not listen: {events:?}"))["address"]
