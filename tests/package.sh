@@ -10,6 +10,8 @@ set -eu
 cd "$(dirname "$0")/.."
 # shellcheck source=deploy/lib.sh
 . deploy/lib.sh
+# shellcheck source=tests/boot.sh
+. tests/boot.sh
 # shellcheck source=tests/package/lib.sh
 . tests/package/lib.sh
 
@@ -60,17 +62,5 @@ ExecStopPost=/bin/systemctl poweroff --no-block --force
 StandardOutput=file:/out/log
 StandardError=file:/out/log
 END
-timeout -k 5 "$BOOT_WAIT" "$nspawn" -D "$root" --bind="$WORK/out:/out" --bind-ro="$WORK/packages:/packages" \
-    --bind="$WORK/source:/servers/source" --bind="$WORK/target:/servers/target" \
-    --private-network --register=no --keep-unit --link-journal=no --console=pipe \
-    --boot systemd.unit=test.target >"$WORK/out/console" 2>&1 </dev/null || booted=$?
-if [ ! -s "$WORK/out/log" ]; then
-    tail -n 5 "$WORK/out/console" >&2
-    skip "a container cannot be booted here (exit ${booted:-0})"
-fi
-cat "$WORK/out/log"
-passed=$(grep -c '^ok ' "$WORK/out/log" || :)
-failed=$(grep -c '^not ok ' "$WORK/out/log" || :)
-grep -q '^end$' "$WORK/out/log" || failed=$((failed + 1))
-echo "$passed passed, $failed failed"
-[ "$failed" -eq 0 ]
+boot "$WORK/out" -D "$root" --bind-ro="$WORK/packages:/packages" \
+    --bind="$WORK/source:/servers/source" --bind="$WORK/target:/servers/target"

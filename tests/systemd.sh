@@ -10,6 +10,8 @@ set -eu
 cd "$(dirname "$0")/.."
 # shellcheck source=deploy/lib.sh
 . deploy/lib.sh
+# shellcheck source=tests/boot.sh
+. tests/boot.sh
 
 BOOT_WAIT=${TABLEFERRY_BOOT_WAIT:-180}
 
@@ -67,16 +69,4 @@ echo secret >"$work/etc/tableferry/credentials/shop"
 chmod 600 "$work/etc/tableferry/credentials/shop"
 
 say "booting"
-timeout -k 5 "$BOOT_WAIT" "$nspawn" -D / --volatile=yes --bind="$work/etc:/etc" --bind="$work/out:/out" \
-    --private-network --register=no --keep-unit --link-journal=no --console=pipe \
-    --boot systemd.unit=test.target >"$work/out/console" 2>&1 </dev/null || status=$?
-if [ ! -s "$work/out/log" ]; then
-    tail -n 5 "$work/out/console" >&2
-    skip "a container cannot be booted here (exit ${status:-0})"
-fi
-cat "$work/out/log"
-passed=$(grep -c '^ok ' "$work/out/log" || :)
-failed=$(grep -c '^not ok ' "$work/out/log" || :)
-grep -q '^end$' "$work/out/log" || failed=$((failed + 1))
-echo "$passed passed, $failed failed"
-[ "$failed" -eq 0 ]
+boot "$work/out" -D / --volatile=yes --bind="$work/etc:/etc"

@@ -4,15 +4,15 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use crate::catalog::desc::{
-    AttributeDesc, ColumnDesc, Inspected, Privileges, RelationDesc, RelationKind, TypeDesc,
-    TypeShape,
+    AttributeDesc, ColumnDesc, Inspected, KeyColumn, OperatorName, Privileges, RelationDesc,
+    RelationKind, TypeDesc, TypeShape, UniqueIndex,
 };
 use crate::config::spec::Compare;
 use crate::config::spec::{
     FormatChoice, GuardSpec, JobSpec, Missed, Mode, OnError, Overlap, RejectLimit, RetrySpec,
     ScheduleSpec, TableSpec, Triggers, Verify,
 };
-use crate::pg::ident::QualifiedName;
+use crate::pg::ident::{Ident, QualifiedName};
 use crate::plan::copy::JobPlan;
 use crate::plan::shared::Attempt;
 use crate::plan::step::Step;
@@ -29,6 +29,27 @@ const EXTENSION_TYPES: [&str; 7] = [
 ];
 /// Types without binary input and output.
 const TEXT_ONLY: [&str; 5] = ["aclitem", "gtsvector", "seg", "isbn", "query_int"];
+
+/// A unique index of these columns, whose type compares like int4.
+pub fn unique_index(columns: &[&str]) -> UniqueIndex {
+    let key = |name: &&str| KeyColumn {
+        name: Ident::new(*name),
+        equality: OperatorName {
+            schema: Ident::new("pg_catalog"),
+            symbol: "=".to_owned(),
+        },
+        collation: None,
+        hashes: true,
+        merges: true,
+        equal_is_identical: true,
+    };
+    UniqueIndex {
+        name: "key".to_owned(),
+        is_plain: true,
+        immediate: true,
+        columns: columns.iter().map(key).collect(),
+    }
+}
 
 pub fn builtin(name: &str, shape: TypeShape) -> TypeDesc {
     TypeDesc {

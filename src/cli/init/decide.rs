@@ -225,8 +225,8 @@ fn connected(pair: &Pair) -> impl Iterator<Item = &QualifiedName> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::catalog::desc::{ForeignKey, KeyColumn, OperatorName, UniqueIndex};
-    use crate::plan::fixtures::{column, table};
+    use crate::catalog::desc::ForeignKey;
+    use crate::plan::fixtures::{column, table, unique_index};
     use rstest::rstest;
 
     fn name(table: &str) -> QualifiedName {
@@ -256,22 +256,9 @@ mod tests {
             match kind {
                 "key" => target.primary_key.push(name.clone()),
                 "generated" => target.columns[at].generated = Some("1".to_owned()),
-                "unique" | "nullable" => target.unique_indexes.push(UniqueIndex {
-                    name: "i".to_owned(),
-                    is_plain: true,
-                    immediate: true,
-                    columns: vec![KeyColumn {
-                        name,
-                        equality: OperatorName {
-                            schema: Ident::new("pg_catalog"),
-                            symbol: "=".to_owned(),
-                        },
-                        collation: None,
-                        hashes: true,
-                        merges: true,
-                        equal_is_identical: true,
-                    }],
-                }),
+                "unique" | "nullable" => {
+                    target.unique_indexes.push(unique_index(&[name.as_str()]));
+                }
                 _ => {}
             }
         }

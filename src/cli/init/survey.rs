@@ -101,29 +101,21 @@ fn obstacle(source: &RelationDesc, target: &RelationDesc) -> Option<String> {
             RelationKind::Table | RelationKind::Partitioned
         )
     };
-    if !is_table(target) {
-        let kind = target.kind.as_str();
-        return Some(format!(
-            "it is a {kind} on the target, which is not written"
-        ));
-    }
-    if let Some(parent) = target.ancestors.first() {
-        return Some(format!(
-            "it is a partition of {parent} on the target, and a table of its own on the source: name it in \
-             `tables` to copy it"
-        ));
-    }
-    if !is_table(source) {
-        let kind = source.kind.as_str();
-        return Some(format!(
-            "it is a {kind} on the source: name it in `tables` to copy its rows into the target's table"
-        ));
-    }
-    if let Some(parent) = source.ancestors.first() {
-        return Some(format!(
-            "it is a partition of {parent} on the source, and a table of its own on the target: name it in \
-             `tables` to copy it"
-        ));
+    for (relation, here, there) in [(target, "target", "source"), (source, "source", "target")] {
+        if !is_table(relation) {
+            let kind = relation.kind.as_str();
+            let so = match here {
+                "target" => ", which is not written",
+                _ => ": name it in `tables` to copy its rows into the target's table",
+            };
+            return Some(format!("it is a {kind} on the {here}{so}"));
+        }
+        if let Some(parent) = relation.ancestors.first() {
+            return Some(format!(
+                "it is a partition of {parent} on the {here}, and a table of its own on the {there}: name it in \
+                 `tables` to copy it"
+            ));
+        }
     }
     // Planning refuses all tables of a job at once if it may not read several of them.
     if !source.privileges.usage {

@@ -100,28 +100,15 @@ pub(super) fn equal_is_identical(ty: &TypeDesc) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::catalog::desc::{KeyColumn, OperatorName};
     use crate::pg::ident::Ident;
-    use crate::plan::fixtures::{column, inspected, table};
+    use crate::plan::fixtures::{column, inspected, table, unique_index};
     use rstest::rstest;
 
     fn index(columns: &[&str], is_plain: bool, immediate: bool) -> UniqueIndex {
-        let key = |name: &&str| KeyColumn {
-            name: Ident::new(*name),
-            equality: OperatorName {
-                schema: Ident::new("pg_catalog"),
-                symbol: "=".to_owned(),
-            },
-            collation: None,
-            hashes: true,
-            merges: true,
-            equal_is_identical: true,
-        };
         UniqueIndex {
-            name: "key".to_owned(),
             is_plain,
             immediate,
-            columns: columns.iter().map(key).collect(),
+            ..unique_index(columns)
         }
     }
 
