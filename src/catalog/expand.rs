@@ -32,7 +32,8 @@ ORDER BY 1, 2";
 /// The entries of a job, by target relation: its `table` entries, and what `tables` without
 /// `exclude` matches on the source.
 ///
-/// *Errors:* `SchemaMismatch`, naming every pattern that matches nothing; or that nothing is left.
+/// *Errors:* `SchemaMismatch`, naming every pattern that matches nothing, or every name that `target_names` makes and
+/// that cannot be used; or that nothing is left.
 pub async fn expand(source: &Session, job: &JobSpec) -> Result<Expanded> {
     let candidates = if job.tables.is_empty() {
         Vec::new()
@@ -61,6 +62,12 @@ pub async fn expand(source: &Session, job: &JobSpec) -> Result<Expanded> {
             job.name
         ))
         .hinted(hint(job)));
+    }
+    if !matched.refused.is_empty() {
+        return Err(refuse(matched.refused.join("; ")).hinted(
+            "leave a table out by `exclude`, or name its target in a [jobs.NAME.table.\"schema.name\"] with \
+             `source`",
+        ));
     }
     if matched.tables.is_empty() {
         return Err(

@@ -9,12 +9,16 @@ use super::spec::{Compare, FormatChoice, JobSpec, TableSpec, Verify};
 use crate::files::layout::{Layout, format_of};
 
 /// Keys of a job, and of its tables, that mean nothing where the source is a directory.
-const NOT_FROM_FILES: [(&str, &str); 3] = [
+const NOT_FROM_FILES: [(&str, &str); 4] = [
     ("resume", "a file is read again from its beginning"),
     ("max_snapshot_age", "a file has no snapshot"),
     (
         "exclude",
         "tables of a directory are named without wildcards",
+    ),
+    (
+        "target_names",
+        "a table of a directory is named as the target: name its file in `file`",
     ),
 ];
 const NOT_OF_A_FILE: [(&str, &str); 8] = [

@@ -7,7 +7,7 @@ use super::diagnostics::Diagnostics;
 use super::error::KeyPath;
 use super::merge::Stacks;
 use super::raw::{RawJob, RawServer};
-use super::spec::{Compare, JobSpec, Mode, OnError, TableInput, TablePattern};
+use super::spec::{Compare, JobSpec, Mode, OnError, TableInput, TablePattern, TargetNames};
 use super::{connections, files, schedule, table};
 use crate::wording::nearest;
 
@@ -61,6 +61,7 @@ pub(super) fn job(
         mode: mode?,
         tables: patterns(&raw.tables),
         exclude: patterns(&raw.exclude),
+        target_names: target_names(raw.target_names.as_deref()),
         table,
         schedule,
         fresh_within: raw.fresh_within,
@@ -160,7 +161,7 @@ fn check_itself(job: &JobSpec, path: &KeyPath, diagnostics: &mut Diagnostics) {
         "source and target are the same server, so that this would copy a table onto itself: \
          name another `source` in a `[{path}.table.\"schema.name\"]`"
     );
-    if !job.tables.is_empty() {
+    if !job.tables.is_empty() && job.target_names.is_none() {
         diagnostics.error(&path.child("tables"), message.as_str());
     }
     for (target, table) in &job.table {
@@ -171,6 +172,11 @@ fn check_itself(job: &JobSpec, path: &KeyPath, diagnostics: &mut Diagnostics) {
             );
         }
     }
+}
+
+/// One that does not parse was reported with its layer.
+fn target_names(text: Option<&str>) -> Option<TargetNames> {
+    TargetNames::parse(text?).ok()
 }
 
 /// Patterns that do not parse were reported with their layer.

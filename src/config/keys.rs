@@ -73,6 +73,7 @@ pub(super) const KEYS: &[ConfigKey] = &[
     key("jobs.<job>.mode",    Choice(&Mode::NAMES), None, "what the target holds afterwards"),
     key("jobs.<job>.tables",  Texts { each: &PATTERN, min: 1 }, None, "relations of the same name on both sides"),
     key("jobs.<job>.exclude", Texts { each: &PATTERN, min: 0 }, None, "relations that `tables` matches and that are not copied"),
+    key("jobs.<job>.target_names", Text(&TARGET_NAMES), None, "the targets' names of what `tables` matches"),
 
     key("jobs.<job>.cron",           Text(&CRON),               None,         "when it runs"),
     key("jobs.<job>.every",          Text(&SOME_DURATION),      None,         "how often it runs"),

@@ -37,6 +37,7 @@ mod server;
 pub mod spec;
 mod syntax;
 mod table;
+mod target_names;
 #[cfg(test)]
 mod tests;
 mod typed;

@@ -65,6 +65,7 @@ pub(super) struct RawJob {
     pub tables: Vec<String>,
     #[serde(default)]
     pub exclude: Vec<String>,
+    pub target_names: Option<String>,
     #[serde(default)]
     pub table: BTreeMap<String, RawTable>,
     pub cron: Option<String>,

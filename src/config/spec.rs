@@ -13,6 +13,7 @@ pub use self::notify::{JobPattern, NoticeKind, NoticeWay, NotifierSpec};
 pub use self::table::{FileInput, FileSpec, Scope, TableInput, TableSpec};
 pub use super::mode::Mode;
 pub use super::pattern::{PatternPart, TablePattern};
+pub use super::target_names::TargetNames;
 use crate::files::layout::FileOptions;
 use crate::pg::ident::QualifiedName;
 
@@ -199,6 +200,8 @@ pub struct JobSpec {
     pub tables: Vec<TablePattern>,
     /// Left out of what `tables` matched.
     pub exclude: Vec<TablePattern>,
+    /// The targets' names of what `tables` matched; None: the same name.
+    pub target_names: Option<TargetNames>,
     /// `[jobs.NAME.table."schema.name"]`, by target relation.
     pub table: BTreeMap<QualifiedName, TableSpec>,
     /// When it runs.

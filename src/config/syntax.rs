@@ -8,6 +8,7 @@ use jiff::SpanRelativeTo;
 use super::cron::parse_cron;
 use super::pattern::TablePattern;
 use super::spec::{NoticeKind, RejectLimit};
+use super::target_names::TargetNames;
 use crate::pg::ident::{Ident, QualifiedName};
 
 /// A kind of text: what to call it in a message, and how to tell.
@@ -164,6 +165,16 @@ pub(super) const PATTERN: Syntax = Syntax {
     expected: "a relation or a pattern such as \"public.orders\" or \"sales.*\"",
     check: |text| {
         TablePattern::parse(text)
+            .map(drop)
+            .map_err(|e| e.to_string())
+    },
+};
+
+/// Names of targets.
+pub(super) const TARGET_NAMES: Syntax = Syntax {
+    expected: "a name such as \"mirror.{schema}_{table}\"",
+    check: |text| {
+        TargetNames::parse(text)
             .map(drop)
             .map_err(|e| e.to_string())
     },

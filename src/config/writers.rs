@@ -18,7 +18,8 @@ struct WritingJob<'j> {
 #[derive(Default)]
 struct WrittenTables<'j> {
     tables: BTreeMap<QualifiedName, Vec<WritingJob<'j>>>,
-    wildcards: BTreeMap<&'j str, Vec<(&'j TablePattern, &'j JobSpec)>>,
+    /// By their text and that of `target_names`.
+    wildcards: BTreeMap<(&'j str, &'j str), Vec<(&'j TablePattern, &'j JobSpec)>>,
 }
 
 /// Warns of them. Servers are told apart by name; two wildcards are compared by their text.
@@ -30,12 +31,21 @@ pub(super) fn check(jobs: &BTreeMap<String, JobSpec>, diagnostics: &mut Diagnost
             add(written, name.clone(), job);
         }
         for pattern in &job.tables {
+            let names = job.target_names.as_ref();
             match pattern.literal() {
                 Some(name) if job.table.contains_key(&name) => {}
-                Some(name) => add(written, name, job),
+                Some(name) => {
+                    // A name that cannot be made is an error of the run.
+                    let target = names.map_or(Ok(name.clone()), |names| names.target_of(&name));
+                    let target = target.ok().filter(|target| !job.table.contains_key(target));
+                    target
+                        .into_iter()
+                        .for_each(|target| add(written, target, job));
+                }
                 None => {
-                    let jobs = written.wildcards.entry(&pattern.text).or_default();
-                    jobs.push((pattern, job));
+                    let names = names.map_or("", |names| names.text.as_str());
+                    let jobs = written.wildcards.entry((&pattern.text, names));
+                    jobs.or_default().push((pattern, job));
                 }
             }
         }
@@ -47,13 +57,15 @@ pub(super) fn check(jobs: &BTreeMap<String, JobSpec>, diagnostics: &mut Diagnost
             let mut all = writers.clone();
             for (pattern, job) in written.wildcards.values().flatten() {
                 let is_left_out = job.exclude.iter().any(|left_out| left_out.matches(name));
-                if pattern.matches(name) && !is_left_out && !job.table.contains_key(name) {
+                // The server knows what has the names that `target_names` makes.
+                let is_named = job.target_names.is_none() && pattern.matches(name);
+                if is_named && !is_left_out && !job.table.contains_key(name) {
                     all.push(writer(job, name));
                 }
             }
             note(&mut pairs, &all, &name.to_string(), server);
         }
-        for (text, jobs) in &written.wildcards {
+        for ((text, _), jobs) in &written.wildcards {
             let all: Vec<WritingJob> = jobs
                 .iter()
                 .map(|(_, job)| WritingJob {

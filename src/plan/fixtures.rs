@@ -263,6 +263,7 @@ pub fn job(mode: Mode) -> JobSpec {
         mode,
         tables: Vec::new(),
         exclude: Vec::new(),
+        target_names: None,
         table: BTreeMap::new(),
         schedule: schedule(),
         timeout: None,

@@ -61,6 +61,7 @@ mod swap_partitions;
 mod swap_places;
 mod sweep;
 mod systemd_units;
+mod target_names;
 mod type_matrix;
 mod upsert;
 mod verify;
