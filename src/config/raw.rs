@@ -127,6 +127,12 @@ pub(super) struct RawCsv {
     pub encoding: Option<String>,
 }
 
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RawOnMissing {
+    pub set: Option<String>,
+}
+
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct RawTable {
@@ -140,6 +146,11 @@ pub(super) struct RawTable {
     pub watermark: Option<String>,
     pub watermark_overlap: Option<String>,
     pub scope: Scope,
+    #[serde(default)]
+    pub on_missing: RawOnMissing,
+    pub on_conflict: OnConflict,
+    pub insert_only: Option<Vec<String>>,
+    pub synced_at: Option<String>,
     pub lossy: bool,
     pub create_partitions: bool,
     pub file: Option<String>,

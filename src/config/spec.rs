@@ -10,7 +10,7 @@ mod notify;
 mod table;
 
 pub use self::notify::{JobPattern, NoticeKind, NoticeWay, NotifierSpec};
-pub use self::table::{FileInput, FileSpec, Scope, TableInput, TableSpec};
+pub use self::table::{FileInput, FileSpec, OnConflict, Scope, TableInput, TableSpec};
 pub use super::mode::Mode;
 pub use super::pattern::{PatternPart, TablePattern};
 pub use super::target_names::TargetNames;

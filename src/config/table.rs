@@ -7,7 +7,7 @@ use super::csv;
 use super::diagnostics::Diagnostics;
 use super::error::KeyPath;
 use super::raw::RawTable;
-use super::spec::{FileSpec, Mode, Scope, TableInput, TableSpec};
+use super::spec::{FileSpec, Mode, OnConflict, Scope, TableInput, TableSpec};
 use crate::pg::ident::{Ident, QualifiedName};
 
 /// All tables of a job, by target relation.
@@ -43,9 +43,19 @@ fn check_mode(raw: &RawTable, mode: Mode, path: &KeyPath, diagnostics: &mut Diag
             &path.child("watermark"),
         );
     }
-    let scope = path.child("scope");
-    if diagnostics.is_set(&scope) {
-        diagnostics.only_for(&[Mode::Merge], mode, &scope);
+    const BY_KEY: &[Mode] = &[Mode::Merge, Mode::Upsert];
+    let of_modes: [(&str, &[Mode]); 5] = [
+        ("scope", &[Mode::Merge]),
+        ("on_missing", &[Mode::Merge]),
+        ("on_conflict", &[Mode::Upsert]),
+        ("insert_only", BY_KEY),
+        ("synced_at", BY_KEY),
+    ];
+    for (key, modes) in of_modes {
+        let key = path.child(key);
+        if diagnostics.is_set(&key) {
+            diagnostics.only_for(modes, mode, &key);
+        }
     }
 }
 
@@ -69,6 +79,16 @@ fn table(
     if raw.scope == Scope::Where && raw.filter.is_none() {
         diagnostics.error(&path.child("scope"), "needs a `where`");
     }
+    let on_missing = path.child("on_missing");
+    if diagnostics.is_set(&on_missing) && !diagnostics.is_set(&on_missing.child("set")) {
+        diagnostics.error(&on_missing, "needs `set`: the column that is set");
+    }
+    if raw.on_conflict == OnConflict::Keep && raw.insert_only.is_some() {
+        let message = "has no effect with `on_conflict = \"keep\"`, which never updates a row";
+        diagnostics.error(&path.child("insert_only"), message);
+    }
+    let column = |name: Option<String>| name.and_then(|name| Ident::parse(&name).ok());
+    let insert_only = column_names(raw.insert_only, &path.child("insert_only"), diagnostics);
     let source = raw.source.and_then(|name| QualifiedName::parse(&name).ok());
     TableSpec {
         input: match (raw.query, source) {
@@ -81,9 +101,13 @@ fn table(
         columns: column_names(raw.columns, &path.child("columns"), diagnostics),
         filter: raw.filter,
         key: column_names(raw.key, &path.child("key"), diagnostics),
-        watermark: raw.watermark.and_then(|name| Ident::parse(&name).ok()),
+        watermark: column(raw.watermark),
         watermark_overlap: raw.watermark_overlap,
         scope: raw.scope,
+        on_missing: column(raw.on_missing.set),
+        on_conflict: raw.on_conflict,
+        insert_only: insert_only.unwrap_or_default(),
+        synced_at: column(raw.synced_at),
         lossy: raw.lossy,
         create_partitions: raw.create_partitions,
         set: set(raw.set, &path.child("set"), diagnostics),

@@ -83,11 +83,10 @@ impl TargetNames {
             None => source.schema.as_str().to_owned(),
         };
         let name = filled(&self.name);
-        match [&schema, &name]
-            .into_iter()
-            .find(|part| part.len() > IDENT_BYTES_MAX)
-        {
-            Some(long) => Err(Ident::new(long.as_str()).to_string()),
+        let is_long = |part: &&String| part.len() > IDENT_BYTES_MAX;
+        let long = [&schema, &name].into_iter().find(is_long);
+        match long.map(|long| Ident::new(long.as_str()).to_string()) {
+            Some(long) => Err(long),
             None => Ok(QualifiedName::new(schema, name)),
         }
     }

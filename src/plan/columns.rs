@@ -31,7 +31,7 @@ pub fn pair<'a>(
     unknown_names(inspected, target, refusals);
     let mut pairs = Vec::new();
     let mut defaulted = Vec::new();
-    for column in &target.columns {
+    for column in target.columns.iter().filter(|c| !spec.is_own(&c.name)) {
         let expression = spec.set.get(&column.name).map(String::as_str);
         let named = spec
             .columns
@@ -111,7 +111,11 @@ pub fn computed<'a>(
     let same_type = |pair: &ColumnPair<'_>| {
         pair.source.ty == pair.target.ty && pair.source.typmod == pair.target.typmod
     };
-    let as_they_are = spec.columns.is_none() && spec.set.is_empty() && pairs.iter().all(same_type);
+    let as_they_are = spec.columns.is_none()
+        && spec.set.is_empty()
+        && spec.insert_only.is_empty()
+        && spec.own_columns().next().is_none()
+        && pairs.iter().all(same_type);
     let both = target.columns.iter().filter_map(|column| {
         let read = source.column(&column.name)?;
         let same = column.generated.is_some() && read.generated == column.generated;

@@ -5,7 +5,7 @@
 //! not compared, and the result says so.
 
 use crate::catalog::desc::{ColumnDesc, RelationDesc, TypeDesc, TypeShape};
-use crate::config::spec::{Scope, TableSpec};
+use crate::config::spec::{OnConflict, Scope, TableSpec};
 use crate::error::Side;
 use crate::pg::ident::Ident;
 use crate::plan::column::CopyFormat;
@@ -18,6 +18,7 @@ use crate::plan::format::Conversion;
 use crate::plan::pairs;
 use crate::plan::ranges::{self, RangeColumn};
 use crate::plan::refusal::Refusal;
+use crate::plan::sql;
 
 /// Which columns of a table are compared, and how.
 #[derive(Clone, Debug, PartialEq)]
@@ -42,6 +43,9 @@ pub struct LeftOut {
     pub column: String,
     /// Why not.
     pub why: String,
+    /// The job says that it may differ.
+    #[serde(skip)]
+    pub may_differ: bool,
 }
 
 impl Comparison {
@@ -69,7 +73,8 @@ impl Comparison {
 
     /// Why equal checksums of these rows would not prove that the copy is right.
     pub(super) fn refusals(&self, target: &RelationDesc) -> Vec<Refusal> {
-        let columns = self.left_out.iter().map(|left_out| {
+        let unproven = self.left_out.iter().filter(|column| !column.may_differ);
+        let columns = unproven.map(|left_out| {
             Refusal::mismatch(
                 Side::Target,
                 &target.name,
@@ -109,7 +114,16 @@ pub(super) fn comparison(
 ) -> Comparison {
     let mut columns = Vec::new();
     let mut left_out = Vec::new();
+    let names = spec.key.as_ref().unwrap_or(&target.primary_key);
     for (pair, conversion) in judged {
+        if let Some(why) = may_differ(spec, names, &pair.target.name) {
+            left_out.push(LeftOut {
+                column: pair.target.name.to_string(),
+                why,
+                may_differ: true,
+            });
+            continue;
+        }
         match forms(pair.source, pair.target, conversion, format) {
             Ok((source, target)) => columns.push(ComparedColumn {
                 name: pair.target.name.clone(),
@@ -119,10 +133,10 @@ pub(super) fn comparison(
             Err(why) => left_out.push(LeftOut {
                 column: pair.target.name.to_string(),
                 why,
+                may_differ: false,
             }),
         }
     }
-    let names = spec.key.as_ref().unwrap_or(&target.primary_key);
     let key: Option<Vec<RangeColumn>> = names
         .iter()
         .map(|name| {
@@ -136,8 +150,29 @@ pub(super) fn comparison(
         columns,
         left_out,
         key: key.unwrap_or_default(),
-        within: spec.filter.clone().filter(|_| spec.scope == Scope::Where),
+        within: within(spec),
     }
+}
+
+/// The rows of the target that are the source's: those within `where`, if that limits them, and not marked by
+/// `on_missing`.
+pub(super) fn within(spec: &TableSpec) -> Option<String> {
+    let filter = spec.filter.as_deref();
+    let filter = filter.filter(|_| spec.scope == Scope::Where);
+    let unmarked = spec.on_missing.as_ref();
+    let unmarked = unmarked.map(|column| format!("{} IS NULL", column.sql()));
+    sql::and(filter, unmarked.as_deref())
+}
+
+/// Why rows with the same key may differ in this column.
+fn may_differ(spec: &TableSpec, key: &[Ident], column: &Ident) -> Option<String> {
+    if spec.insert_only.contains(column) {
+        return Some(format!(
+            "{column}: `insert_only` leaves it alone after the insertion"
+        ));
+    }
+    let is_kept = spec.on_conflict == OnConflict::Keep && !key.contains(column);
+    is_kept.then(|| format!("{column}: `on_conflict = \"keep\"` leaves existing rows alone"))
 }
 
 fn forms(

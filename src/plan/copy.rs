@@ -12,6 +12,7 @@ use crate::plan::column::{ColumnPlan, CopyFormat};
 use crate::plan::compare::Comparison;
 use crate::plan::partitions::types::Partitions;
 use crate::plan::resume::types::{KeptLoad, ResumePlan};
+use crate::plan::sql;
 use crate::plan::staged::types::Changed;
 use crate::plan::staged::types::{Apply, Staged, Stream, Way};
 use crate::plan::step::Transaction;
@@ -184,14 +185,14 @@ impl CopyPlan {
 
     /// The rows of the target that the run replaces, as a FROM item.
     pub fn replaced_rows(&self) -> String {
-        let scope = match &self.load {
+        let replaced = match &self.load {
             Load::Staged(staged) => match &staged.apply {
-                Apply::Merge(merge) => merge.scope.as_ref(),
+                Apply::Merge(merge) => sql::and(merge.scope.as_deref(), merge.unmarked.as_deref()),
                 Apply::Upsert(_) => None,
             },
             Load::Direct | Load::Shadow(_) | Load::File(_) => None,
         };
-        match scope {
+        match replaced {
             Some(filter) => format!("{} WHERE ({filter})", self.target_from()),
             None => self.target_from(),
         }
@@ -254,7 +255,9 @@ impl CopyPlan {
     pub fn compare(&self) -> Option<&'static str> {
         match &self.load {
             Load::Staged(staged) => match &staged.apply {
-                Apply::Upsert(upsert) if upsert.changes.is_none() => None,
+                Apply::Upsert(upsert) if upsert.changes.is_none() && self.stream().is_none() => {
+                    None
+                }
                 Apply::Upsert(_) | Apply::Merge(_) => Some(staged.way.as_str()),
             },
             Load::Direct | Load::Shadow(_) | Load::File(_) => None,

@@ -162,7 +162,8 @@ fn kept(plan: &CopyPlan) -> Option<&'static str> {
         return None;
     };
     match &staged.apply {
-        Apply::Merge(merge) => merge.scope.as_ref().map(|_| "outside of `where`"),
+        Apply::Merge(merge) if merge.scope.is_some() => Some("outside of `where`"),
+        Apply::Merge(merge) => merge.unmarked.as_ref().map(|_| "that `on_missing` marks"),
         Apply::Upsert(_) => Some("that the source does not have"),
     }
 }

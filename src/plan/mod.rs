@@ -24,6 +24,7 @@ pub(crate) mod lock;
 mod modes;
 pub(crate) mod obstacles;
 pub(crate) mod order;
+mod own_columns;
 pub(crate) mod pairs;
 pub mod partitions;
 pub(crate) mod quarantine;

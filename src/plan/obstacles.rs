@@ -1,7 +1,7 @@
 //! Properties of the target because of which statements would fail, as refusals and warnings of a plan.
 
 use crate::catalog::obstacles::{Obstacle, ObstacleKind};
-use crate::config::spec::{JobSpec, Mode};
+use crate::config::spec::{JobSpec, Mode, OnConflict};
 use crate::error::Side;
 use crate::plan::copy::{CopyPlan, JobPlan, Load};
 use crate::plan::refusal::Refusal;
@@ -61,7 +61,7 @@ fn judge_one(job: &JobSpec, table: &CopyPlan, obstacle: &Obstacle) -> Judgement 
             Judgement::Warned("it has no partition: every row is refused".to_owned())
         }
         // PostgreSQL refuses these statements even if they change no row.
-        ObstacleKind::DeletionsPublished if job.mode == Mode::Merge => {
+        ObstacleKind::DeletionsPublished if deletes(job, table) => {
             refused_by_publication(table, name, "deletions", "delete from it")
         }
         ObstacleKind::UpdatesPublished if updates(job, table) => {
@@ -75,9 +75,17 @@ fn judge_one(job: &JobSpec, table: &CopyPlan, obstacle: &Obstacle) -> Judgement 
     }
 }
 
+/// Does `merge` delete rows? It may mark them instead.
+fn deletes(job: &JobSpec, table: &CopyPlan) -> bool {
+    let spec = job.table.get(&table.target);
+    job.mode == Mode::Merge && spec.is_none_or(|spec| spec.on_missing.is_none())
+}
+
 /// Does `upsert` update existing rows? It does not if all columns are in the key.
 fn updates(job: &JobSpec, table: &CopyPlan) -> bool {
-    job.mode == Mode::Upsert && table.columns.len() > table.comparison.key.len()
+    let spec = job.table.get(&table.target);
+    let keeps = spec.is_some_and(|spec| spec.on_conflict == OnConflict::Keep);
+    job.mode == Mode::Upsert && !keeps && table.columns.len() > table.comparison.key.len()
 }
 
 fn refused_by_publication(table: &CopyPlan, name: &str, what: &str, refused: &str) -> Judgement {

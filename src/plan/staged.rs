@@ -6,7 +6,7 @@
 //! images are: `=` treats 1.0 and 1.00, or -0 and 0, as equal, and json has no `=`.
 
 use crate::catalog::desc::{ColumnDesc, Inspected, RelationDesc, RelationKind, UniqueIndex};
-use crate::config::spec::{JobSpec, Mode, OnError, TableSpec};
+use crate::config::spec::{JobSpec, Mode, OnConflict, OnError, TableSpec};
 use crate::error::Side;
 use crate::pg::ident::{Ident, QualifiedName};
 use crate::plan::effects::{self, Effects, Writes};
@@ -24,6 +24,7 @@ pub mod judge;
 mod judgeable;
 pub mod listing;
 pub mod merge;
+mod own;
 pub(in crate::plan) mod parts;
 mod plain_filter;
 pub(in crate::plan) mod source_key;
@@ -55,7 +56,7 @@ pub fn plan(
     warnings: &mut Vec<String>,
 ) -> Option<Staged> {
     let spec = &inspected.spec;
-    privileges(job, target, refusals);
+    privileges(job, spec, target, refusals);
     let key = key(job, spec, target, &columns, refusals)?;
     let number = setting.number;
     let parts = Parts {
@@ -73,7 +74,7 @@ pub fn plan(
     };
     let updates = updates(job, &parts);
     let writes = Writes {
-        deletes: job.mode.deletes(),
+        deletes: writes_deletes(job, spec),
         updates: &updates,
         moves: target.kind == RelationKind::Partitioned && target.server_version < 150_000,
         fires: !target.triggers.is_empty(),
@@ -93,7 +94,7 @@ pub fn plan(
     let mut staged = with(&parts, apply, effects, setting.shared);
     match (&inspected.constraints, job.on_error) {
         (Some(constraints), OnError::Quarantine) => {
-            staged.create = judge::create(target, key, constraints, &parts.stage);
+            staged.create = judge::create(spec, target, key, constraints, &parts.stage);
             // Rows are judged by other columns, too.
             staged.analyze = format!("ANALYZE {}", parts.stage.sql());
         }
@@ -110,8 +111,10 @@ pub fn plan(
 
 fn with(parts: &Parts<'_>, apply: Apply, effects: Effects, shared: Option<&Shared>) -> Staged {
     let not_copied = parts.target.columns.iter().filter(|column| {
-        let copied = parts.columns.iter().any(|other| other.name == column.name);
-        !copied && column.generated.is_none()
+        let name = &column.name;
+        let copied = parts.columns.iter().any(|other| other.name == *name);
+        let given = (copied && !parts.spec.insert_only.contains(name)) || parts.spec.is_own(name);
+        !given && column.generated.is_none()
     });
     Staged {
         effects,
@@ -167,9 +170,11 @@ fn again(job: &JobSpec, parts: &Parts<'_>, full: &Staged) -> Staged {
 /// them.
 fn updates(job: &JobSpec, parts: &Parts<'_>) -> Vec<Ident> {
     let set = parts.settable();
-    if !job.mode.updates() || set.is_empty() {
+    let marks = parts.spec.on_missing.is_some();
+    if !writes_updates(job, parts.spec) || (set.is_empty() && !marks) {
         return Vec::new();
     }
+    let own = parts.spec.own_columns().map(|(_, name)| name);
     let generated = parts
         .target
         .columns
@@ -177,15 +182,25 @@ fn updates(job: &JobSpec, parts: &Parts<'_>) -> Vec<Ident> {
         .filter(|c| c.generated.is_some());
     let generated = generated.map(|column| &column.name);
     let set = set.into_iter().map(|column| &column.name);
-    set.chain(generated).cloned().collect()
+    set.chain(own).chain(generated).cloned().collect()
 }
 
-fn privileges(job: &JobSpec, target: &RelationDesc, refusals: &mut Vec<Refusal>) {
+/// Are rows updated that the target has?
+fn writes_updates(job: &JobSpec, spec: &TableSpec) -> bool {
+    job.mode.updates() && spec.on_conflict == OnConflict::Update
+}
+
+/// Are rows deleted that the source lacks?
+fn writes_deletes(job: &JobSpec, spec: &TableSpec) -> bool {
+    job.mode.deletes() && spec.on_missing.is_none()
+}
+
+fn privileges(job: &JobSpec, spec: &TableSpec, target: &RelationDesc, refusals: &mut Vec<Refusal>) {
     let has = target.privileges;
     let needed = [
         ("SELECT", has.select, true),
-        ("UPDATE", has.update, job.mode.updates()),
-        ("DELETE", has.delete, job.mode.deletes()),
+        ("UPDATE", has.update, writes_updates(job, spec)),
+        ("DELETE", has.delete, writes_deletes(job, spec)),
     ];
     for (privilege, granted, needs) in needed {
         if needs && !granted {

@@ -18,8 +18,8 @@ use crate::plan::staged::stream_input::StreamInput;
 use crate::plan::used::{self, Use, Used};
 use crate::plan::watermark::WatermarkPlan;
 use crate::plan::{
-    checks, compare, ctid_ranges, pairs, partitions, quarantine, resume, sql, staged, swap,
-    watermark,
+    checks, compare, ctid_ranges, own_columns, pairs, partitions, quarantine, resume, sql, staged,
+    swap, watermark,
 };
 
 /// Plans one table. Returns None after adding at least one entry to `refusals`.
@@ -39,6 +39,8 @@ pub fn plan(
     if matches!(inspected.spec.input, TableInput::File(_)) {
         copied::order_as_in_file(source, &mut pairs);
     }
+    let both = (source, target);
+    own_columns::check(&inspected.spec, both, &pairs, refusals, &mut warnings);
     checks::privileges(source, target, &pairs, refusals);
     let table = Table {
         job,

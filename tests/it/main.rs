@@ -40,6 +40,7 @@ mod merge;
 mod model;
 mod new_rows;
 mod output;
+mod own_columns;
 mod packages;
 mod partitions;
 mod pg;

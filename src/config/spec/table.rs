@@ -26,6 +26,14 @@ pub struct TableSpec {
     pub watermark_overlap: Option<String>,
     /// Where merge may delete.
     pub scope: Scope,
+    /// Merge sets this column of rows that the source lacks, instead of deleting them.
+    pub on_missing: Option<Ident>,
+    /// What upsert does with rows that the target has.
+    pub on_conflict: OnConflict,
+    /// Columns that are set when a row is inserted, and never after.
+    pub insert_only: Vec<Ident>,
+    /// The column that is set to the time when a row is written.
+    pub synced_at: Option<Ident>,
     /// Allow pairs of types that lose something.
     pub lossy: bool,
     /// Make partitions that rows need and the target lacks.
@@ -49,11 +57,26 @@ impl TableSpec {
             watermark: None,
             watermark_overlap: None,
             scope: Scope::Table,
+            on_missing: None,
+            on_conflict: OnConflict::Update,
+            insert_only: Vec::new(),
+            synced_at: None,
             lossy: false,
             create_partitions: false,
             set: BTreeMap::new(),
             file: FileSpec::default(),
         }
+    }
+
+    /// The columns of the target that the run fills itself, each with its key.
+    pub fn own_columns(&self) -> impl Iterator<Item = (&'static str, &Ident)> {
+        let missing = self.on_missing.iter().map(|column| ("on_missing", column));
+        missing.chain(self.synced_at.iter().map(|column| ("synced_at", column)))
+    }
+
+    /// Is it such a column?
+    pub fn is_own(&self, column: &Ident) -> bool {
+        self.own_columns().any(|(_, own)| own == column)
     }
 
     /// The name of its file beneath `dir`.
@@ -102,4 +125,14 @@ pub enum Scope {
     Table,
     /// Only within `where`.
     Where,
+}
+
+/// What upsert does with rows that the target has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum OnConflict {
+    /// Updates those that differ.
+    Update,
+    /// Leaves them alone.
+    Keep,
 }

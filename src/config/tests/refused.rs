@@ -132,6 +132,22 @@ fn wrong_in_a_new_job(#[case] text: &str, #[case] message: &str) {
     r#"t.toml:11: jobs.orders.table."a.b".watermark_overlap: needs a `watermark`"#
 )]
 #[case(
+    "[jobs.orders.table.\"a.b\"]\non_missing = { set = 'gone_at' }",
+    r#"t.toml:11: jobs.orders.table."a.b".on_missing: is only for mode merge; this job's mode is truncate"#
+)]
+#[case(
+    "[jobs.orders.table.\"a.b\"]\nsynced_at = 'x'",
+    r#"t.toml:11: jobs.orders.table."a.b".synced_at: is only for mode merge and upsert; this job's mode is truncate"#
+)]
+#[case(
+    "[jobs.orders.table.\"a.b\"]\non_conflict = 'keep'",
+    r#"t.toml:11: jobs.orders.table."a.b".on_conflict: is only for mode upsert; this job's mode is truncate"#
+)]
+#[case(
+    "target_names = 'm.{name}'",
+    r#"t.toml:10: jobs.orders.target_names: must be a name such as "mirror.{schema}_{table}", got "m.{name}": unknown placeholder {name}; known are {schema} and {table}"#
+)]
+#[case(
     "recreate_views = true",
     "t.toml:10: jobs.orders.recreate_views: is only for mode swap; this job's mode is truncate"
 )]

@@ -108,6 +108,9 @@ pub fn plan(table: Table<'_>) -> Result<Planned, String> {
     // The rows that are loaded are compared whole, whatever `scope` says of the target's.
     let spec = TableSpec {
         scope: Scope::Table,
+        on_missing: None,
+        insert_only: Vec::new(),
+        synced_at: None,
         ..input.spec.clone()
     };
     let desc = RelationDesc {

@@ -21,7 +21,7 @@ use crate::config::spec::{Compare, JobSpec, Mode, Scope, TableInput, TableSpec};
 use crate::pg::ident::{Ident, fnv1a, quote_literal};
 use crate::plan::columns::ColumnPair;
 use crate::plan::staged::plain_filter;
-use crate::plan::{pairs, sql};
+use crate::plan::{compare, pairs, sql};
 
 /// Tables of few rows are cut into so many buckets.
 const BUCKETS_MIN: u64 = 16;
@@ -91,7 +91,7 @@ pub(super) fn choose(
     if let Err(why) = possible {
         return none(why);
     }
-    let query = format!("{:016x}", fnv1a(input.select.as_bytes()));
+    let query = format!("{:016x}", fnv1a(compared(input).as_bytes()));
     let marking = state.marking(query);
     let changed = state.usable(&marking.source.query).map(|mark| {
         let of_target = is_changed(
@@ -113,6 +113,15 @@ pub(super) fn choose(
         marking: Some(marking),
         changed,
     }
+}
+
+/// What is compared: with another text, rows that have not changed may differ.
+fn compared(input: &StreamInput<'_>) -> String {
+    let mut text = input.select.to_owned();
+    for column in &input.spec.insert_only {
+        text.push_str(&format!(" -- without {column}"));
+    }
+    text
 }
 
 /// The statements that compare both sides, given what is true for rows that have changed.
@@ -286,7 +295,11 @@ fn side(
         from,
         columns: input.columns.to_vec(),
         format: input.format.clone(),
-        filter: input.spec.filter.clone().filter(|_| is_source),
+        filter: match is_source {
+            true => input.spec.filter.clone(),
+            // `scope = "where"` is not compared so.
+            false => compare::within(input.spec),
+        },
         lead,
         key: index
             .columns

@@ -8,13 +8,13 @@ use super::source_key::SourceKey;
 use super::types::Staged;
 use crate::catalog::desc::{Inspected, RelationKind};
 use crate::config::spec::{JobSpec, OnError};
-use crate::pg::ident::QualifiedName;
+use crate::pg::ident::{Ident, QualifiedName};
 use crate::plan::copy::{CopyPlan, Load};
 use crate::plan::sql;
 
 /// May the rows of this table be copied into the target itself?
 ///
-/// Not if a trigger or rule could change them, and not if the source could send a row that only staging
+/// Not if a trigger or rule could change them, nor if the run sets the time of writing, and not if the source could send a row that only staging
 /// describes well: a NULL or repeated key, or one without a partition.
 pub(super) fn may_load_directly(
     job: &JobSpec,
@@ -23,7 +23,11 @@ pub(super) fn may_load_directly(
     staged: &Staged,
 ) -> bool {
     let target = parts.target;
-    inspected.target_is_empty
+    // COPY fills a column that it does not write by its default.
+    let is_left_null = |name: &Ident| target.column(name).is_some_and(|c| !c.has_default);
+    parts.spec.synced_at.is_none()
+        && parts.spec.on_missing.as_ref().is_none_or(is_left_null)
+        && inspected.target_is_empty
         && job.mode.compares()
         && job.on_error == OnError::Abort
         && job.loaders() == 1

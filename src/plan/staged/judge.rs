@@ -8,10 +8,10 @@
 use std::collections::BTreeMap;
 
 use super::parts::{Parts, same_index};
-use super::types::Partitionless;
+use super::types::{Apply, Partitionless};
 use crate::catalog::constraints::{Constraints, ForeignKeyLookup};
 use crate::catalog::desc::{Inspected, RelationDesc, RelationKind, UniqueIndex};
-use crate::config::spec::{JobSpec, Mode, OnError, Triggers};
+use crate::config::spec::{JobSpec, OnError, TableSpec, Triggers};
 use crate::pg::ident::{Ident, QualifiedName, quote_literal};
 use crate::plan::copy::Quarantine;
 use crate::plan::copy::{CopyPlan, Load};
@@ -25,6 +25,8 @@ pub(super) struct Stage {
     name: QualifiedName,
     same_key: String,
     pub(super) columns: Vec<Ident>,
+    /// Rows of the target stay whose keys are not staged.
+    keeps_others: bool,
 }
 
 /// Plans the statements of all tables, with `on_error = "quarantine"`.
@@ -82,6 +84,10 @@ fn stage(plan: &CopyPlan) -> Option<(QualifiedName, Stage)> {
         name: staged.stage.clone(),
         same_key: staged.same_key.clone(),
         columns: plan.columns.iter().map(|c| c.name.clone()).collect(),
+        keeps_others: match &staged.apply {
+            Apply::Merge(merge) => merge.unmarked.is_some(),
+            Apply::Upsert(_) => true,
+        },
     };
     Some((plan.target.clone(), stage))
 }
@@ -106,10 +112,16 @@ impl Judging<'_> {
         keys.filter(|_| self.job.triggers == Triggers::Fire)
     }
 
+    /// Do rows of the target stay whose keys are not staged?
+    pub(super) fn keeps_others(&self) -> bool {
+        let own = self.stages.get(&self.target.name);
+        own.is_some_and(|stage| stage.keeps_others)
+    }
+
     fn statements(&self) -> Vec<String> {
         let mut list = Vec::new();
         list.extend(self.without_partition());
-        if self.job.mode == Mode::Upsert {
+        if self.keeps_others() {
             let others = self
                 .target
                 .unique_indexes
@@ -183,11 +195,9 @@ impl Judging<'_> {
                     stage.name.sql(),
                     stage.same_key
                 );
-                match self.job.mode {
-                    Mode::Upsert => {
-                        format!("({staged} OR {})", in_table(&from, "\"target\"", &stays))
-                    }
-                    _ => staged,
+                match stage.keeps_others {
+                    true => format!("({staged} OR {})", in_table(&from, "\"target\"", &stays)),
+                    false => staged,
                 }
             }
         };
@@ -326,6 +336,7 @@ pub(super) fn partitionless(constraints: &Constraints, parts: &Parts<'_>) -> Opt
 /// The constraints of the staging table: the target's NOT NULL and CHECK constraints, unique indexes and
 /// exclusion constraints, and NOT NULL for the key's columns, because NULL matches no key.
 pub(super) fn create(
+    spec: &TableSpec,
     target: &RelationDesc,
     key: &UniqueIndex,
     constraints: &Constraints,
@@ -347,6 +358,13 @@ pub(super) fn create(
     {
         list.push(format!(
             "ALTER TABLE {name} ALTER COLUMN {} SET NOT NULL",
+            column.sql()
+        ));
+    }
+    // The run fills these columns when rows are written.
+    for (_, column) in spec.own_columns() {
+        list.push(format!(
+            "ALTER TABLE {name} ALTER COLUMN {0} DROP NOT NULL, ALTER COLUMN {0} DROP DEFAULT",
             column.sql()
         ));
     }

@@ -2,9 +2,10 @@
 
 use super::judge::Judging;
 use crate::catalog::constraints::ForeignKeyLookup;
-use crate::catalog::desc::Inspected;
-use crate::config::spec::{Mode, Scope};
+use crate::catalog::desc::{ColumnDesc, Inspected};
+use crate::config::spec::{OnConflict, Scope};
 use crate::error::Side;
+use crate::pg::ident::Ident;
 use crate::plan::refusal::Refusal;
 
 /// For reasons that other modes do not have.
@@ -33,6 +34,16 @@ impl Judging<'_> {
                 TRUNCATE,
             );
         }
+        let is_kept = self.inspected.spec.on_conflict == OnConflict::Keep;
+        let has_others = self.target.unique_indexes.len() > 1 || self.references().count() > 0;
+        if is_kept && has_others {
+            refuse(
+                "with `on_conflict = \"keep\"`, rows that are not written would be judged by its unique indexes and \
+                 foreign keys"
+                    .to_owned(),
+                "use `on_error = \"abort\"`",
+            );
+        }
         if !self.target.triggers.is_empty() {
             let triggers = self.target.triggers.join(", ");
             refuse(
@@ -52,8 +63,17 @@ impl Judging<'_> {
         }
     }
 
-    /// Is it a column whose value neither the source gives nor the target computes?
+    /// Is its value written into new rows only?
+    fn is_insert_only(&self, column: &str) -> bool {
+        let mut insert_only = self.inspected.spec.insert_only.iter();
+        insert_only.any(|name| name.as_str() == column)
+    }
+
+    /// Is it a column whose value neither the source gives for every row nor the target computes?
     fn is_left_out(&self, column: &str) -> bool {
+        if self.is_insert_only(column) {
+            return true;
+        }
         let mut columns = self.target.columns.iter();
         let of = columns.find(|c| c.name.as_str() == column);
         let computed = of.is_some_and(|column| column.generated.is_some());
@@ -61,11 +81,33 @@ impl Judging<'_> {
     }
 
     fn refuse_checks(&self, refuse: &mut impl FnMut(String, &str)) {
+        let mut columns = self.target.columns.iter();
+        let may_be_null = |name: &Ident| {
+            let source = self.inspected.source.as_ref();
+            let read = source.and_then(|source| source.column(name));
+            read.is_none_or(|column| !column.not_null)
+        };
+        let is_checked = |column: &&ColumnDesc| {
+            column.not_null
+                && self.is_insert_only(column.name.as_str())
+                && may_be_null(&column.name)
+        };
+        if let Some(column) = columns.find(is_checked) {
+            refuse(
+                format!(
+                    "column {} is NOT NULL, and not copied into every row",
+                    column.name
+                ),
+                TRUNCATE,
+            );
+        }
         for check in &self.constraints.checks {
             if let Some(column) = check.columns.iter().find(|column| self.is_left_out(column)) {
                 let check = &check.name;
                 refuse(
-                    format!("CHECK constraint {check} reads column {column}, which is not copied"),
+                    format!(
+                        "CHECK constraint {check} reads column {column}, which is not copied into every row"
+                    ),
                     TRUNCATE,
                 );
             }
@@ -78,17 +120,21 @@ impl Judging<'_> {
             if let Some(column) = columns.find(|column| self.is_left_out(column.name.as_str())) {
                 refuse(
                     format!(
-                        "{} is over column {}, which is not copied",
+                        "{} is over column {}, which is not copied into every row",
                         index.name, column.name
                     ),
                     TRUNCATE,
                 );
-            } else if self.job.mode == Mode::Upsert && !index.is_plain {
+            } else if self.keeps_others() && !index.is_plain {
                 refuse(
                     format!(
-                        "{} is partial, over an expression, or an exclusion constraint, and mode `upsert` keeps \
-                         rows of the target that it may conflict with",
-                        index.name
+                        "{} is partial, over an expression, or an exclusion constraint, and {} keeps rows of the \
+                         target that it may conflict with",
+                        index.name,
+                        match self.inspected.spec.on_missing {
+                            None => "mode `upsert`",
+                            Some(_) => "`on_missing`",
+                        }
                     ),
                     "use another mode, or `on_error = \"abort\"`",
                 );
@@ -126,6 +172,14 @@ impl Judging<'_> {
             let message = format!(
                 "foreign key {name} refers to {to}, which is a part of {} or has it as a part",
                 table.spec.target
+            );
+            refuse(message, TRUNCATE);
+        }
+        let mut columns = key.columns.iter();
+        if let Some(column) = columns.find(|column| self.is_insert_only(&column.from)) {
+            let column = &column.from;
+            let message = format!(
+                "foreign key {name} is over column {column}, which is not copied into every row"
             );
             refuse(message, TRUNCATE);
         }

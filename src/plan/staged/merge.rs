@@ -32,7 +32,9 @@ pub struct Merge {
     pub fixed_changes: Option<String>,
     /// The condition that limits which rows of the target may be deleted.
     pub scope: Option<String>,
-    /// Deletes the gone rows.
+    /// The condition that a row of the target is not marked; None if gone rows are deleted, not marked.
+    pub unmarked: Option<String>,
+    /// Deletes the gone rows, or marks them.
     pub deletes: Vec<String>,
     /// Updates the changed rows; None if all columns are in the key.
     pub update: Option<String>,
@@ -102,24 +104,40 @@ pub(super) fn plan(parts: &Parts<'_>, refers_to: &[QualifiedName]) -> Merge {
     let fixed = parts.fixed();
     let same_key =
         |left: &str| parts.same_key(left, |at, _| format!("\"change\".{}", parts::key_name(at)));
+    let deletes_or_marks = |alias: &str| match parts.set_marked() {
+        None => format!("DELETE FROM {}{alias}", parts.target_from()),
+        Some(set) => format!("UPDATE {}{alias} SET {set}", parts.target_from()),
+    };
     let mut deletes = vec![match filter {
         None => format!(
-            "DELETE FROM {} AS \"target\" USING {changes} AS \"change\" \
-             WHERE \"change\".\"row\" IS NULL AND {}",
-            parts.target_from(),
+            "{} {} {changes} AS \"change\" WHERE {}\"change\".\"row\" IS NULL AND {}",
+            deletes_or_marks(" AS \"target\""),
+            match parts.spec.on_missing {
+                None => "USING",
+                Some(_) => "FROM",
+            },
+            parts.unmarked_and("\"target\"."),
             same_key("\"target\""),
         ),
         // The filter is in a subquery with only the target in scope, so its names are not ambiguous.
         Some(filter) => format!(
-            "DELETE FROM {} WHERE ({}) AND EXISTS (SELECT FROM {changes} AS \"change\" \
+            "{} WHERE {}({}) AND EXISTS (SELECT FROM {changes} AS \"change\" \
              WHERE \"change\".\"row\" IS NULL AND {})",
-            parts.target_from(),
+            deletes_or_marks(""),
+            parts.unmarked_and(""),
             closed(filter),
             same_key(&parts.target.name.sql()),
         ),
     }];
     if parts.key_may_be_null() {
-        deletes.push(null_keys(parts, filter));
+        // A row with NULL in the key matches no row of the source.
+        let filter = filter.map_or(String::new(), |filter| format!("({}) AND ", closed(filter)));
+        deletes.push(format!(
+            "{} WHERE {}{filter}({})",
+            deletes_or_marks(""),
+            parts.unmarked_and(""),
+            parts.lacks_key()
+        ));
     }
     let gone = match (filter, parts.joins_fully()) {
         _ if parts.gone.is_some() => Gone::Staged,
@@ -142,20 +160,22 @@ pub(super) fn plan(parts: &Parts<'_>, refers_to: &[QualifiedName]) -> Merge {
             )
         }),
         scope: filter.map(closed),
+        unmarked: parts.unmarked(""),
         deletes,
-        update: (!settable.is_empty()).then(|| {
+        update: (!settable.is_empty() || parts.spec.on_missing.is_some()).then(|| {
             format!(
                 "UPDATE {} AS \"target\" SET {} FROM {} WHERE NOT \"change\".\"is_new\" AND {}",
                 parts.target_from(),
-                parts::assignments(&settable, "\"staged\""),
+                parts.set_as("\"staged\""),
                 parts.changed_rows(),
                 parts.same_as_staged("\"target\""),
             )
         }),
         insert: format!(
-            "{} SELECT {} FROM {} WHERE \"change\".\"is_new\"",
+            "{} SELECT {}{} FROM {} WHERE \"change\".\"is_new\"",
             parts.insert_into(),
             parts.columns_sql("\"staged\"."),
+            parts.own_values(),
             parts.changed_rows(),
         ),
         has_other_unique: parts
@@ -166,16 +186,6 @@ pub(super) fn plan(parts: &Parts<'_>, refers_to: &[QualifiedName]) -> Merge {
         target: parts.target.name.clone(),
         refers_to: refers_to.to_vec(),
     }
-}
-
-/// A row with NULL in the key matches no row of the source.
-fn null_keys(parts: &Parts<'_>, filter: Option<&str>) -> String {
-    let filter = filter.map_or(String::new(), |filter| format!("({}) AND ", closed(filter)));
-    format!(
-        "DELETE FROM {} WHERE {filter}({})",
-        parts.target_from(),
-        parts.lacks_key()
-    )
 }
 
 #[cfg(test)]
@@ -194,6 +204,7 @@ mod tests {
             count_changes: String::new(),
             fixed_changes: None,
             scope: None,
+            unmarked: None,
             deletes: Vec::new(),
             update: None,
             insert: String::new(),

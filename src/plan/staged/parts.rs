@@ -57,7 +57,9 @@ impl Parts<'_> {
 
     /// The columns that can differ between two rows with the same key.
     fn compared(&self) -> impl Iterator<Item = &ColumnDesc> + Clone {
-        self.columns.iter().copied().filter(|column| {
+        let compared = self.columns.iter().copied();
+        let compared = compared.filter(|column| !self.spec.insert_only.contains(&column.name));
+        compared.filter(|column| {
             let in_key = self.key.columns.iter().find(|key| key.name == column.name);
             in_key.is_none_or(|key| !key.equal_is_identical)
         })
@@ -91,14 +93,14 @@ impl Parts<'_> {
         };
         let apart = match gone {
             Gone::None | Gone::Joined => String::new(),
-            // Another session may have deleted the row in the meantime.
+            // Another session may have deleted or marked the row in the meantime.
             Gone::Staged => format!(
                 " UNION ALL SELECT NULL::pg_catalog.tid, false{} FROM {} AS \"staged\" JOIN {} AS \"target\" ON {}{}{}",
                 keys("\"target\""),
                 self.stage.sql(),
                 self.target_from(),
                 self.same_as_staged("\"target\""),
-                self.gone_term(" WHERE ", ""),
+                self.gone_term(&format!(" WHERE {}", self.unmarked_and("\"target\".")), ""),
                 self.rows_without_key(&keys(&self.target.name.sql())),
             ),
             Gone::Apart(filter) => {
@@ -124,20 +126,30 @@ impl Parts<'_> {
                     ),
                 };
                 format!(
-                    " UNION ALL SELECT NULL::pg_catalog.tid, false{} FROM {} WHERE {filter}\
+                    " UNION ALL SELECT NULL::pg_catalog.tid, false{} FROM {} WHERE {}{filter}\
                      NOT EXISTS (SELECT FROM {staged})",
                     keys(&name),
                     self.target_from(),
+                    self.unmarked_and(&format!("{name}.")),
                 )
             }
         };
         let kept = self.gone_term("NOT ", " AND (");
         let end = if kept.is_empty() { "" } else { ")" };
+        let differing = format!("\"target\".ctid IS NULL{differs}");
+        let differing = match self.spec.on_missing.as_ref().map(Ident::sql) {
+            None => format!("\"staged\".ctid IS NULL OR {differing}"),
+            // A marked row is no row that the source lacks; if the source has it, it differs.
+            Some(mark) => format!(
+                "CASE WHEN \"staged\".ctid IS NULL THEN \"target\".{mark} IS NULL \
+                 ELSE {differing} OR \"target\".{mark} IS NOT NULL END"
+            ),
+        };
         format!(
             "CREATE TEMPORARY TABLE {} ON COMMIT DROP AS \
              SELECT \"staged\".ctid AS \"row\", \"target\".ctid IS NULL AS \"is_new\"{} \
              FROM {} AS \"staged\" {join} JOIN {} AS \"target\" ON {} \
-             WHERE {kept}\"staged\".ctid IS NULL OR \"target\".ctid IS NULL{differs}{end}{apart}",
+             WHERE {kept}{differing}{end}{apart}",
             self.changes.sql(),
             keys("\"target\""),
             self.stage.sql(),
@@ -158,8 +170,9 @@ impl Parts<'_> {
         let filter = filter.map_or(String::new(), |filter| format!("({}) AND ", closed(filter)));
         match self.key_may_be_null() {
             true => format!(
-                " UNION ALL SELECT NULL::pg_catalog.tid, false{keys} FROM {} WHERE {filter}({})",
+                " UNION ALL SELECT NULL::pg_catalog.tid, false{keys} FROM {} WHERE {}{filter}({})",
                 self.target_from(),
+                self.unmarked_and(""),
                 self.lacks_key(),
             ),
             false => String::new(),
@@ -225,9 +238,10 @@ impl Parts<'_> {
             ""
         };
         format!(
-            "INSERT INTO {} AS \"target\" ({}){overriding}",
+            "INSERT INTO {} AS \"target\" ({}{}){overriding}",
             self.target.name.sql(),
-            self.columns_sql("")
+            self.columns_sql(""),
+            self.own_names()
         )
     }
 

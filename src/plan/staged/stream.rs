@@ -15,11 +15,11 @@ use super::source_key::SourceKey;
 use super::stream_input::StreamInput;
 use super::types::{KeyOrder, KeyPart, Staged, Stream, StreamPlan, Way};
 use crate::catalog::desc::{RelationKind, TypeDesc, TypeShape, UniqueIndex};
-use crate::config::spec::{Mode, OnError, Scope, TableInput};
+use crate::config::spec::{Mode, OnError, TableInput};
 use crate::plan::column::CopyFormat;
 use crate::plan::columns::ColumnPair;
 use crate::plan::form::AS_IT_IS;
-use crate::plan::{pairs, sql};
+use crate::plan::{compare, pairs, sql};
 
 /// Plans to compare a table by streams, or says why that cannot be done.
 pub(in crate::plan) fn plan(
@@ -115,10 +115,10 @@ pub(in crate::plan) fn both<'a>(
         None => input.columns[place].name.sql(),
     });
     let target_order = order(&|place| input.columns[place].name.sql());
-    let within = match &spec.filter {
-        Some(filter) if spec.scope == Scope::Where => format!(" WHERE ({})", sql::closed(filter)),
-        _ => String::new(),
-    };
+    let within = compare::within(spec);
+    let within = within.map_or(String::new(), |within| {
+        format!(" WHERE ({})", sql::closed(&within))
+    });
     let target_select = format!(
         "SELECT {} FROM {}{within}{target_order}",
         parts.columns_sql(""),
@@ -239,7 +239,8 @@ fn costly(input: &StreamInput<'_>, index: &UniqueIndex) -> Option<String> {
     if let Some(name) = respelled.map(|column| column.name.to_string()).or_else(|| {
         comparison
             .left_out
-            .first()
+            .iter()
+            .find(|column| !column.may_differ)
             .map(|left_out| left_out.column.clone())
     }) {
         return Some(format!(

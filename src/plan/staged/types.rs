@@ -47,7 +47,8 @@ pub struct Staged {
     pub list_changes: String,
     /// The other rows that writing the differences may change.
     pub effects: Effects,
-    /// Columns of the target that are neither copied nor generated.
+    /// Columns of the target whose values the source does not give: they are neither copied nor generated, or set only
+    /// when a row is inserted.
     pub not_copied: Vec<Ident>,
 }
 

@@ -3,7 +3,7 @@
 use super::differs::differs;
 use super::parts::{self, Gone, Parts};
 use crate::catalog::desc::RelationKind;
-use crate::config::spec::JobSpec;
+use crate::config::spec::{JobSpec, OnConflict};
 use crate::error::Side;
 use crate::pg::ident::{QualifiedName, quote_literal};
 use crate::plan::effects::Effects;
@@ -126,7 +126,7 @@ pub(super) fn plan(
             .hinted("use a unique constraint that is not deferrable, or mode `merge`"),
         );
     }
-    let updates = job.mode.updates();
+    let updates = job.mode.updates() && parts.spec.on_conflict == OnConflict::Update;
     let fixed = parts.fixed();
     if updates && !fixed.is_empty() {
         warnings.push(format!(
@@ -137,15 +137,13 @@ pub(super) fn plan(
     let settable = parts.settable();
     let update = differs("\"target\"", "EXCLUDED", settable.iter().copied())
         .filter(|_| updates)
-        .map(|differs| {
-            let set = parts::assignments(&settable, "EXCLUDED");
-            format!("UPDATE SET {set} WHERE {differs}")
-        });
+        .map(|differs| format!("UPDATE SET {} WHERE {differs}", parts.set_as("EXCLUDED")));
     let insert = |from: &str| {
         format!(
-            "{} SELECT {} FROM {from} ON CONFLICT ({}) DO {}",
+            "{} SELECT {}{} FROM {from} ON CONFLICT ({}) DO {}",
             parts.insert_into(),
             parts.columns_sql("\"staged\"."),
+            parts.own_values(),
             sql::names("", key.iter().copied()),
             update.as_deref().unwrap_or("NOTHING"),
         )

@@ -168,6 +168,8 @@ pub struct Game {
     pub turns: u64,
     /// The source's table takes more than 1 MB.
     pub is_large: bool,
+    /// Rows that the source lacks are marked, not deleted.
+    pub marks: bool,
 }
 
 impl Game {
@@ -190,6 +192,7 @@ impl Game {
             format: if dice.once_in(4) { "text" } else { "auto" },
             turns: 8 + dice.below(5),
             is_large: dice.once_in(2),
+            marks: mode == "merge" && dice.once_in(3),
         }
     }
 
@@ -215,6 +218,14 @@ impl Game {
         }
     }
 
+    /// The condition that rows of the target satisfy if the source had them in the last run.
+    pub fn unmarked(&self) -> &'static str {
+        match self.marks {
+            true => "gone_at IS NULL",
+            false => "true",
+        }
+    }
+
     /// The configuration of the job `j`.
     pub fn job(&self, (compare, workers): (&str, u64)) -> String {
         let guard = match self.mode {
@@ -227,6 +238,9 @@ impl Game {
         }
         if !self.scope.is_empty() {
             of_table.push_str(&format!("scope = '{}'\n", self.scope));
+        }
+        if self.marks {
+            of_table.push_str("on_missing = { set = 'gone_at' }\n");
         }
         let Game { mode, format, .. } = self;
         let more = format!(

@@ -131,8 +131,9 @@ fn run(
     let condition = game.condition();
     let target = |condition: &str| reading::rows(&world.db.target, game, &columns, condition);
     let given = || reading::rows(&source, game, &columns, condition);
-    let before = target("true");
-    let outside = target(&format!("({condition}) IS NOT TRUE"));
+    let unmarked = game.unmarked();
+    let before = target(unmarked);
+    let outside = target(&format!("({condition}) IS NOT TRUE AND {unmarked}"));
     let first = given();
     let job = job_between(&from, &world.db.target.conninfo(), &game.job(compare));
     let mut arguments = vec!["run", "j", "--json"];
@@ -172,7 +173,7 @@ fn run(
         }
     }
     let outcome = running.wait(PATIENCE);
-    let after = reading::rows(&world.db.target, game, &columns, "true");
+    let after = reading::rows(&world.db.target, game, &columns, unmarked);
     let second = match meanwhile {
         Meanwhile::Commits => given(),
         Meanwhile::Nothing | Meanwhile::Writes => first.clone(),
@@ -189,9 +190,9 @@ fn run(
                 tally,
                 &outcome,
                 (is_rehearsal, may_fail),
-                &before,
-                &after,
+                (&before, &after),
                 &owed,
+                game.marks,
             )
         }
     };
@@ -231,9 +232,9 @@ fn judge(
     tally: &mut Tally,
     outcome: &Outcome,
     (is_rehearsal, may_fail): (bool, bool),
-    before: &Rows,
-    after: &Rows,
+    (before, after): (&Rows, &Rows),
     owed: &[Rows; 2],
+    marks: bool,
 ) -> Result<(), String> {
     if !ended(tally, outcome, is_rehearsal)? {
         if !is_rehearsal && !may_fail {
@@ -248,5 +249,5 @@ fn judge(
     if wrong.is_err() && reading::compare(&owed[1], after).is_err() {
         return wrong;
     }
-    reading::counts(outcome, before, after)
+    reading::counts(outcome, (before, after), marks)
 }

@@ -67,6 +67,9 @@ impl<'a> World<'a> {
             let create = game.shape.create(is_source);
             world.must(is_source, &create);
             world.must(is_source, "ALTER TABLE t ALTER v SET STORAGE EXTERNAL");
+            if game.marks && !is_source {
+                world.must(false, "ALTER TABLE t ADD gone_at timestamptz");
+            }
             let mut numbers: Vec<i64> = (0..KEYS as i64).collect();
             // Few rows, and on the target often none.
             let part = if is_source { [20, 70, 100] } else { [0, 0, 60] };
