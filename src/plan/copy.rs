@@ -170,6 +170,17 @@ impl CopyPlan {
         !self.ctid_ranges.is_empty() || self.resume.is_some()
     }
 
+    /// Is the number of replaced rows known only when all of them have been compared? Then they are not counted before.
+    pub fn is_counted_by_comparison(&self) -> bool {
+        match &self.load {
+            Load::Staged(staged) => match &staged.apply {
+                Apply::Merge(merge) => merge.compares_all && self.kept().is_none(),
+                Apply::Upsert(_) => false,
+            },
+            Load::Direct | Load::Shadow(_) | Load::File(_) => false,
+        }
+    }
+
     /// What is kept of the load of a run that died.
     pub fn kept(&self) -> Option<&KeptLoad> {
         self.resume.as_ref()?.kept.as_ref()

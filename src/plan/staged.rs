@@ -88,7 +88,7 @@ pub fn plan(
     );
     warnings.extend(effects::warnings(job, &target.name, &effects));
     let apply = match job.mode {
-        Mode::Merge => Apply::Merge(merge::plan(&parts, &setting.refers_to)),
+        Mode::Merge => Apply::Merge(merge::plan(&parts, &setting.refers_to, effects.runs_code)),
         _ => Apply::Upsert(upsert::plan(job, &parts, &effects, refusals, warnings)),
     };
     let mut staged = with(&parts, apply, effects, setting.shared);
@@ -151,7 +151,10 @@ fn with(parts: &Parts<'_>, apply: Apply, effects: Effects, shared: Option<&Share
 /// differences.
 fn again(job: &JobSpec, parts: &Parts<'_>, full: &Staged) -> Staged {
     let apply = match &full.apply {
-        Apply::Merge(merge) => Apply::Merge(merge::plan(parts, &merge.refers_to)),
+        Apply::Merge(merge) => {
+            let runs_code = full.effects.runs_code;
+            Apply::Merge(merge::plan(parts, &merge.refers_to, runs_code))
+        }
         // Refusals and warnings have been reported by the first plan.
         Apply::Upsert(_) => {
             let (mut refusals, mut warnings) = (Vec::new(), Vec::new());

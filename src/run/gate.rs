@@ -23,8 +23,10 @@ pub(super) async fn count_before(
     seen: &BTreeMap<QualifiedName, RelationDesc>,
 ) -> Result<RowsBefore> {
     let mut rows_before = RowsBefore::new();
-    // With `compare = "stream"`, the rows are counted while they are compared.
-    for table in tables.iter().filter(|table| table.stream().is_none()) {
+    // Where they are compared, the rows are counted meanwhile.
+    let is_counted =
+        |table: &&CopyPlan| table.stream().is_none() && !table.is_counted_by_comparison();
+    for table in tables.iter().filter(is_counted) {
         let may_count = |desc: &RelationDesc| desc.privileges.select;
         if seen.get(&table.target).is_some_and(may_count) {
             let rows = count(target, table).await;
@@ -41,10 +43,11 @@ async fn count(target: &Session, table: &CopyPlan) -> Result<u64> {
     target.one_row(Phase::Gate, what, &sql, &[]).await?.count(0)
 }
 
-/// Refuses to publish if the counts of both sides differ, or if the guard refuses.
+/// Refuses to publish if the counts of both sides differ, or if the guard refuses. `plans` are those of the tables.
 pub(super) fn check(
     context: &JobContext,
     before: &RowsBefore,
+    plans: &[CopyPlan],
     tables: &mut [TableReport],
 ) -> Result<()> {
     let job = &context.job;
@@ -61,21 +64,12 @@ pub(super) fn check(
             );
         }
     }
-    for table in tables {
+    for (plan, table) in plans.iter().zip(tables) {
         let counted_before = before.get(&table.target).copied();
         let compared = table.rows_compared.filter(|_| !job.mode.keeps_other_rows());
         let rows_before = counted_before.or(compared);
         table.rows_deleted = rows_before.unwrap_or(0);
-        let refused = |kind, message: String, hint: String| {
-            let relation = QualifiedName::parse(&table.target).ok();
-            let error = Error::new(kind, Phase::Gate, Side::Target, message)
-                .at(&context.target.name)
-                .hinted(hint);
-            match relation {
-                Some(relation) => error.on(&relation),
-                None => error,
-            }
-        };
+        let refused = |kind, message, hint| refused(context, table, kind, message, hint);
         let rejected = table.rows_rejected;
         if rejected > 0 && job.reject_limit.is_exceeded_by(rejected, table.rows_read) {
             let rows = counted(rejected, "row");
@@ -105,13 +99,12 @@ pub(super) fn check(
                     .to_owned(),
             ));
         }
-        // Rejected rows are not published.
-        let rows = table.rows_counted.unwrap_or(table.rows_read);
-        let kept = rows.saturating_sub(rejected);
+        let kept = published(table);
         let judged = match rows_before {
             Some(rows) => guard(&job.guard, rows, kept),
             None if !context.target.is_database() => enough(&job.guard, table.rows_read),
             None if job.mode.keeps_other_rows() => Ok(()),
+            None if plan.is_counted_by_comparison() => enough(&job.guard, kept),
             None if job.guard.compares() => {
                 let message = "the rows that would be replaced were not counted".to_owned();
                 let hint = "see whether the role may SELECT on it".to_owned();
@@ -124,6 +117,35 @@ pub(super) fn check(
         }
     }
     Ok(())
+}
+
+/// Applies the guard where only the comparison tells how many rows the target had `before`.
+pub(super) fn check_compared(context: &JobContext, table: &TableReport, before: u64) -> Result<()> {
+    guard(&context.job.guard, before, published(table))
+        .map_err(|(message, hint)| refused(context, table, ErrorKind::Guard, message, hint))
+}
+
+/// The number of rows that will be published: rejected ones are not.
+fn published(table: &TableReport) -> u64 {
+    let rows = table.rows_counted.unwrap_or(table.rows_read);
+    rows.saturating_sub(table.rows_rejected)
+}
+
+fn refused(
+    context: &JobContext,
+    table: &TableReport,
+    kind: ErrorKind,
+    message: String,
+    hint: String,
+) -> Error {
+    let relation = QualifiedName::parse(&table.target).ok();
+    let error = Error::new(kind, Phase::Gate, Side::Target, message)
+        .at(&context.target.name)
+        .hinted(hint);
+    match relation {
+        Some(relation) => error.on(&relation),
+        None => error,
+    }
 }
 
 /// The guard: may `rows` rows replace `before` rows? If not, returns the message and the hint.

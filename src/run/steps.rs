@@ -114,7 +114,7 @@ async fn carry_out_step(
             Ok(())
         }
         Step::EndSnapshot => end_snapshot(run, sides, current).await,
-        Step::Gate => gate::check(&run.context, &results.before, reports),
+        Step::Gate => gate::check(&run.context, &results.before, tables, reports),
         Step::CheckKeys => modes::staging::check(target()?, job, tables, reports).await,
         Step::Apply => {
             let published = current.published();

@@ -374,21 +374,38 @@ fn scope_where_deletes_only_within_where() {
     );
 }
 
-#[test]
-fn the_guard_counts_what_would_be_deleted() {
-    let db = databases("merge_guard");
+/// `full` knows how many rows the target has when it has compared them, and the other ways before.
+#[rstest]
+#[case::full("full")]
+#[case::stream("stream")]
+fn the_guard_counts_what_would_be_deleted(#[case] compare: &str) {
+    let db = databases(&format!("merge_guard_{compare}"));
     db.both("CREATE TABLE t (id int PRIMARY KEY)");
     db.target
         .sql("INSERT INTO t SELECT generate_series(1, 100)");
-    let suspicious = merge_all("").replace("guard", "#guard");
+    let merge = merge_all(&format!("compare = '{compare}'")).replace("guard", "#guard");
 
-    let outcome = run(&db, &suspicious);
     assert_refused(
-        &outcome,
+        &run(&db, &merge),
         "guard",
         &["the source has no rows, and the target has 100"],
     );
-    assert_eq!(db.target.count("t"), 100);
+    // 20 of these are new.
+    db.source
+        .sql("INSERT INTO t SELECT generate_series(81, 120)");
+    assert_refused(
+        &run(&db, &merge),
+        "guard",
+        &["the source has 40 rows and the target has 100: 60.0 % less"],
+    );
+    assert_eq!(db.target.count("t WHERE id <= 100"), 100);
+    db.source
+        .sql("INSERT INTO t SELECT generate_series(71, 80)");
+    assert_eq!(
+        changes(&assert_committed(&run(&db, &merge))[0]),
+        [20, 0, 70]
+    );
+    db.assert_same("t");
 }
 
 #[test]

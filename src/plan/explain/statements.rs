@@ -160,6 +160,11 @@ impl Statements {
 
     fn apply(&mut self, tables: &[CopyPlan]) {
         self.all(listing::changes(tables));
+        let conflicts = listing::conflicts(tables);
+        if !conflicts.is_empty() {
+            self.target("-- if other sessions have changed some of these rows meanwhile:");
+            self.all(conflicts);
+        }
         let again = listing::compared_again(tables);
         if !again.is_empty() {
             self.target("-- again, as long as there are differences, for a few rounds:");

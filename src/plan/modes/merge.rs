@@ -1,11 +1,16 @@
 //! Mode `merge`: stages the rows, and writes the differences to the target.
 
 use super::{TransactionInput, common, upsert};
+use crate::plan::copy::CopyPlan;
 use crate::plan::step::Step;
 
 pub(super) fn steps(input: &TransactionInput<'_>) -> Vec<Step> {
     let mut steps = common::begin(input);
-    steps.push(Step::CountReplaced);
+    let is_counted =
+        |table: &CopyPlan| table.stream().is_none() && !table.is_counted_by_comparison();
+    if input.tables().any(|(_, table)| is_counted(table)) {
+        steps.push(Step::CountReplaced);
+    }
     steps.extend(common::lock(input, "ROW EXCLUSIVE"));
     steps.push(common::defer());
     steps.extend(common::load(input, true));

@@ -280,7 +280,7 @@ fn kept(
                 parts.same_as_staged("\"target\"")
             ),
             insert: format!(
-                "{} SELECT {} FROM {stage} AS \"staged\" WHERE NOT \"staged\".{gone}",
+                "{} SELECT {} FROM {stage} AS \"staged\" WHERE \"staged\".{gone} IS NOT TRUE",
                 parts.insert_into(),
                 parts.columns_sql("\"staged\".")
             ),

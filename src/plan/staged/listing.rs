@@ -51,16 +51,15 @@ pub fn changes(tables: &[CopyPlan]) -> Vec<&str> {
         }
     }
     for merge in &merges {
-        list.extend(&merge.repeated_keys);
-        list.extend([
-            &merge.make_changes,
-            &merge.count_changes,
-            &merge.analyze_changes,
-        ]);
-        list.extend(&merge.fixed_changes);
+        match &merge.direct {
+            Some(direct) => list.push(&direct.count),
+            None => list.extend(merge.comparison()),
+        }
     }
     for (at, step) in merge::steps(&merges) {
-        list.extend(merges[at].statements(step));
+        let merge = merges[at];
+        let direct = merge.direct.as_ref().map(|direct| &direct.writes);
+        list.extend(direct.unwrap_or(&merge.writes).statements(step));
     }
     for (staged, upsert) in &upserts {
         let sample = upsert.changes.iter().flat_map(|changes| &changes.sample);
@@ -91,6 +90,20 @@ pub fn changes(tables: &[CopyPlan]) -> Vec<&str> {
         }
     }
     list.into_iter().map(String::as_str).collect()
+}
+
+/// The statements that compare rows again which were written as they were staged, and write what then differs: other
+/// sessions have changed some of them since they were read.
+pub fn conflicts(tables: &[CopyPlan]) -> Vec<&str> {
+    let direct = of(tables).filter_map(|(_, staged)| match &staged.apply {
+        Apply::Merge(merge) => merge.direct.is_some().then_some(merge),
+        Apply::Upsert(_) => None,
+    });
+    let merges: Vec<&merge::Merge> = direct.collect();
+    let compared = merges.iter().flat_map(|merge| merge.comparison());
+    let steps = merge::steps(&merges).into_iter();
+    let written = steps.flat_map(|(at, step)| merges[at].writes.statements(step));
+    compared.chain(written).map(String::as_str).collect()
 }
 
 /// The statements that compare again the tables whose rows foreign keys or triggers may have changed.

@@ -19,6 +19,8 @@ pub struct Merge {
     pub repeated_keys: Option<String>,
     /// Only differences are staged.
     pub stages_differences: bool,
+    /// All of the target's rows are compared: with the numbers of gone and new rows, those staged tell how many it has.
+    pub compares_all: bool,
     /// Creates the table of changes.
     pub make_changes: String,
     /// Drops the table of changes before it is created again.
@@ -34,18 +36,37 @@ pub struct Merge {
     pub scope: Option<String>,
     /// The condition that a row of the target is not marked; None if gone rows are deleted, not marked.
     pub unmarked: Option<String>,
-    /// Deletes the gone rows, or marks them.
-    pub deletes: Vec<String>,
-    /// Updates the changed rows; None if all columns are in the key.
-    pub update: Option<String>,
-    /// Inserts the new rows.
-    pub insert: String,
+    /// Writes what the table of changes has.
+    pub writes: Writes,
+    /// Writes what is staged, without a table of changes; None if rows have to be compared again.
+    pub direct: Option<Direct>,
     /// The table has another unique index, in which a gone row may hold a value that a new row needs.
     pub has_other_unique: bool,
     /// The table.
     pub target: QualifiedName,
     /// The tables of the job that its foreign keys reference.
     pub refers_to: Vec<QualifiedName>,
+}
+
+/// The statements that write a table's differences.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Writes {
+    /// Deletes the gone rows, or marks them.
+    pub deletes: Vec<String>,
+    /// Updates the changed rows; None if all columns are in the key.
+    pub update: Option<String>,
+    /// Inserts the new rows.
+    pub insert: String,
+}
+
+/// The differences were found while both sides were read, and each staged row is marked as gone, changed or new. What
+/// other sessions have changed since shows in the numbers of rows that are written: then the rows are compared again.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Direct {
+    /// Returns the numbers of gone, changed and new rows.
+    pub count: String,
+    /// Writes them.
+    pub writes: Writes,
 }
 
 /// One step of merging several tables.
@@ -87,6 +108,19 @@ pub fn steps(merges: &[&Merge]) -> Vec<(usize, MergeStep)> {
 }
 
 impl Merge {
+    /// The statements that make the table of changes.
+    pub(super) fn comparison(&self) -> impl Iterator<Item = &String> {
+        let made = [
+            &self.make_changes,
+            &self.count_changes,
+            &self.analyze_changes,
+        ];
+        let checked = self.repeated_keys.iter();
+        checked.chain(made).chain(&self.fixed_changes)
+    }
+}
+
+impl Writes {
     /// The statements of one step.
     pub fn statements(&self, step: MergeStep) -> &[String] {
         match step {
@@ -97,48 +131,11 @@ impl Merge {
     }
 }
 
-pub(super) fn plan(parts: &Parts<'_>, refers_to: &[QualifiedName]) -> Merge {
+/// `runs_code`: what writes the rows may run code of the target, so they are compared again in any case.
+pub(super) fn plan(parts: &Parts<'_>, refers_to: &[QualifiedName], runs_code: bool) -> Merge {
     let filter = parts.delete_filter();
     let changes = parts.changes.sql();
-    let settable = parts.settable();
     let fixed = parts.fixed();
-    let same_key =
-        |left: &str| parts.same_key(left, |at, _| format!("\"change\".{}", parts::key_name(at)));
-    let deletes_or_marks = |alias: &str| match parts.set_marked() {
-        None => format!("DELETE FROM {}{alias}", parts.target_from()),
-        Some(set) => format!("UPDATE {}{alias} SET {set}", parts.target_from()),
-    };
-    let mut deletes = vec![match filter {
-        None => format!(
-            "{} {} {changes} AS \"change\" WHERE {}\"change\".\"row\" IS NULL AND {}",
-            deletes_or_marks(" AS \"target\""),
-            match parts.spec.on_missing {
-                None => "USING",
-                Some(_) => "FROM",
-            },
-            parts.unmarked_and("\"target\"."),
-            same_key("\"target\""),
-        ),
-        // The filter is in a subquery with only the target in scope, so its names are not ambiguous.
-        Some(filter) => format!(
-            "{} WHERE {}({}) AND EXISTS (SELECT FROM {changes} AS \"change\" \
-             WHERE \"change\".\"row\" IS NULL AND {})",
-            deletes_or_marks(""),
-            parts.unmarked_and(""),
-            closed(filter),
-            same_key(&parts.target.name.sql()),
-        ),
-    }];
-    if parts.key_may_be_null() {
-        // A row with NULL in the key matches no row of the source.
-        let filter = filter.map_or(String::new(), |filter| format!("({}) AND ", closed(filter)));
-        deletes.push(format!(
-            "{} WHERE {}{filter}({})",
-            deletes_or_marks(""),
-            parts.unmarked_and(""),
-            parts.lacks_key()
-        ));
-    }
     let gone = match (filter, parts.joins_fully()) {
         _ if parts.gone.is_some() => Gone::Staged,
         (None, true) => Gone::Joined,
@@ -147,6 +144,7 @@ pub(super) fn plan(parts: &Parts<'_>, refers_to: &[QualifiedName]) -> Merge {
     Merge {
         repeated_keys: (!parts.key.immediate).then(|| parts.repeated_in_target()),
         stages_differences: parts.gone.is_some(),
+        compares_all: gone == Gone::Joined && parts.spec.on_missing.is_none(),
         make_changes: parts.make_changes(gone),
         drop_changes: parts.drop_changes(),
         analyze_changes: format!("ANALYZE {changes}"),
@@ -161,23 +159,8 @@ pub(super) fn plan(parts: &Parts<'_>, refers_to: &[QualifiedName]) -> Merge {
         }),
         scope: filter.map(closed),
         unmarked: parts.unmarked(""),
-        deletes,
-        update: (!settable.is_empty() || parts.spec.on_missing.is_some()).then(|| {
-            format!(
-                "UPDATE {} AS \"target\" SET {} FROM {} WHERE NOT \"change\".\"is_new\" AND {}",
-                parts.target_from(),
-                parts.set_as("\"staged\""),
-                parts.changed_rows(),
-                parts.same_as_staged("\"target\""),
-            )
-        }),
-        insert: format!(
-            "{} SELECT {}{} FROM {} WHERE \"change\".\"is_new\"",
-            parts.insert_into(),
-            parts.columns_sql("\"staged\"."),
-            parts.own_values(),
-            parts.changed_rows(),
-        ),
+        writes: by_changes(parts),
+        direct: direct(parts).filter(|_| !runs_code),
         has_other_unique: parts
             .target
             .unique_indexes
@@ -186,6 +169,118 @@ pub(super) fn plan(parts: &Parts<'_>, refers_to: &[QualifiedName]) -> Merge {
         target: parts.target.name.clone(),
         refers_to: refers_to.to_vec(),
     }
+}
+
+fn by_changes(parts: &Parts<'_>) -> Writes {
+    let same_key =
+        |left: &str| parts.same_key(left, |at, _| format!("\"change\".{}", parts::key_name(at)));
+    let gone = format!("{} AS \"change\"", parts.changes.sql());
+    let mut deletes = vec![delete(parts, &gone, "\"change\".\"row\" IS NULL", same_key)];
+    if parts.key_may_be_null() {
+        // A row with NULL in the key matches no row of the source.
+        let filter = parts.delete_filter();
+        let filter = filter.map_or(String::new(), |filter| format!("({}) AND ", closed(filter)));
+        deletes.push(format!(
+            "{} WHERE {}{filter}({})",
+            deletes_or_marks(parts, ""),
+            parts.unmarked_and(""),
+            parts.lacks_key()
+        ));
+    }
+    let from = parts.changed_rows();
+    Writes {
+        deletes,
+        update: update(parts, &from, "NOT \"change\".\"is_new\""),
+        insert: insert(parts, &from, "\"change\".\"is_new\""),
+    }
+}
+
+/// Not if keys have to be searched for duplicates or NULL, or an identity column for values that no UPDATE can set; nor if
+/// not all that is read counts as a difference, or not all rows of the target are read.
+fn direct(parts: &Parts<'_>) -> Option<Direct> {
+    let mark = parts.gone.as_ref()?;
+    let reads_all = parts.spec.on_missing.is_none() && parts.spec.insert_only.is_empty();
+    if !parts.key.immediate || parts.key_may_be_null() || !parts.fixed().is_empty() || !reads_all {
+        return None;
+    }
+    let (stage, mark) = (parts.stage.sql(), format!("\"staged\".{}", mark.sql()));
+    let from = format!("{stage} AS \"staged\"");
+    let same_key = |left: &str| parts.same_as_staged(left);
+    // Another session may have inserted the row in the meantime.
+    let is_new = format!(
+        "{mark} IS NULL AND NOT EXISTS (SELECT FROM {} AS \"target\" WHERE {})",
+        parts.target_from(),
+        parts.same_as_staged("\"target\""),
+    );
+    Some(Direct {
+        count: format!(
+            "SELECT pg_catalog.count(*) FILTER (WHERE {mark}), pg_catalog.count(*) FILTER (WHERE NOT {mark}), \
+             pg_catalog.count(*) FILTER (WHERE {mark} IS NULL) FROM {from}"
+        ),
+        writes: Writes {
+            deletes: vec![delete(parts, &from, &mark, same_key)],
+            update: update(parts, &from, &format!("NOT {mark}")),
+            insert: insert(parts, &from, &is_new),
+        },
+    })
+}
+
+/// Deletes the target's rows of the keys in `gone`, a FROM item, or marks them.
+fn delete(
+    parts: &Parts<'_>,
+    gone: &str,
+    is_gone: &str,
+    same_key: impl Fn(&str) -> String,
+) -> String {
+    match parts.delete_filter() {
+        None => format!(
+            "{} {} {gone} WHERE {}{is_gone} AND {}",
+            deletes_or_marks(parts, " AS \"target\""),
+            match parts.spec.on_missing {
+                None => "USING",
+                Some(_) => "FROM",
+            },
+            parts.unmarked_and("\"target\"."),
+            same_key("\"target\""),
+        ),
+        // The filter is in a subquery with only the target in scope, so its names are not ambiguous.
+        Some(filter) => format!(
+            "{} WHERE {}({}) AND EXISTS (SELECT FROM {gone} WHERE {is_gone} AND {})",
+            deletes_or_marks(parts, ""),
+            parts.unmarked_and(""),
+            closed(filter),
+            same_key(&parts.target.name.sql()),
+        ),
+    }
+}
+
+fn deletes_or_marks(parts: &Parts<'_>, alias: &str) -> String {
+    match parts.set_marked() {
+        None => format!("DELETE FROM {}{alias}", parts.target_from()),
+        Some(set) => format!("UPDATE {}{alias} SET {set}", parts.target_from()),
+    }
+}
+
+/// `from`: a FROM item with `"staged"`.
+fn update(parts: &Parts<'_>, from: &str, is_changed: &str) -> Option<String> {
+    let updates = !parts.settable().is_empty() || parts.spec.on_missing.is_some();
+    updates.then(|| {
+        format!(
+            "UPDATE {} AS \"target\" SET {} FROM {from} WHERE {is_changed} AND {}",
+            parts.target_from(),
+            parts.set_as("\"staged\""),
+            parts.same_as_staged("\"target\""),
+        )
+    })
+}
+
+fn insert(parts: &Parts<'_>, from: &str, is_new: &str) -> String {
+    format!(
+        "{} SELECT {}{} FROM {from} WHERE {is_new}",
+        parts.insert_into(),
+        parts.columns_sql("\"staged\"."),
+        parts.own_values(),
+    )
 }
 
 #[cfg(test)]
@@ -198,6 +293,7 @@ mod tests {
         Merge {
             repeated_keys: None,
             stages_differences: false,
+            compares_all: false,
             make_changes: String::new(),
             drop_changes: String::new(),
             analyze_changes: String::new(),
@@ -205,9 +301,8 @@ mod tests {
             fixed_changes: None,
             scope: None,
             unmarked: None,
-            deletes: Vec::new(),
-            update: None,
-            insert: String::new(),
+            writes: Writes::default(),
+            direct: None,
             has_other_unique,
             target: named(name),
             refers_to: Vec::from_iter((!refers_to.is_empty()).then(|| named(refers_to))),

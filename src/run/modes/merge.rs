@@ -5,12 +5,27 @@ use std::collections::BTreeMap;
 use super::row_counts::{Differing, RowsWritten, counts};
 use crate::error::{Error, ErrorKind, Phase, Result, Side};
 use crate::pg::session::Session;
-use crate::plan::staged::merge::{Merge, MergeStep, steps};
+use crate::plan::staged::merge::{Direct, Merge, MergeStep, steps};
 use crate::wording::counted;
 
 /// The rows to look up have just been read: without this, a few of them are found by reading the whole table again.
 const IN_MEMORY: &str = "SELECT pg_catalog.set_config('random_page_cost', '1.1', true) \
      WHERE pg_catalog.current_setting('random_page_cost')::pg_catalog.float8 > 1.1";
+
+/// The differences that were found while both sides were read.
+pub(super) async fn staged(target: &Session, direct: &Direct) -> Result<Differing> {
+    let [gone, changed, new] = counts(target, "the number of staged rows", &direct.count).await?;
+    let found = Differing {
+        gone,
+        changed,
+        new,
+        ..Differing::default()
+    };
+    if found != Differing::default() {
+        target.run(Phase::Publish, IN_MEMORY).await?;
+    }
+    Ok(found)
+}
 
 /// Finds the differences. `again`: the table of changes exists from an earlier comparison.
 pub(super) async fn compare(target: &Session, merge: &Merge, again: bool) -> Result<Differing> {
@@ -34,9 +49,7 @@ pub(super) async fn compare(target: &Session, merge: &Merge, again: bool) -> Res
         gone,
         changed,
         new,
-        is_vague: false,
-        new_is_vague: false,
-        are_in_table: false,
+        ..Differing::default()
     };
     if found == Differing::default() {
         return Ok(found);
@@ -52,7 +65,10 @@ pub(super) async fn compare(target: &Session, merge: &Merge, again: bool) -> Res
             return Err(fixed(target, rows));
         }
     }
-    Ok(found)
+    Ok(Differing {
+        are_in_table: true,
+        ..found
+    })
 }
 
 /// Refuses a target with duplicate keys. A DEFERRABLE constraint is checked by a trigger, which may be
@@ -107,7 +123,11 @@ pub(super) async fn write(
         if rows == 0 {
             continue;
         }
-        for sql in merge.statements(step) {
+        let writes = match &merge.direct {
+            Some(direct) if !found.are_in_table => &direct.writes,
+            Some(_) | None => &merge.writes,
+        };
+        for sql in writes.statements(step) {
             let executed = target.execute(Phase::Publish, sql).await;
             *total += executed.map_err(|error| error.on(&merge.target))?;
         }

@@ -18,6 +18,7 @@ use crate::plan::staged::listing;
 use crate::plan::staged::types::{Apply, Staged};
 use crate::report::{ChangedRow, TableReport};
 use crate::run::context::JobContext;
+use crate::run::gate;
 use crate::wording::counted;
 
 /// Rounds of writing and comparing, in addition to one for each table: foreign key actions can change one
@@ -29,7 +30,7 @@ struct Loaded<'a> {
     table: &'a CopyPlan,
     staged: &'a Staged,
     report: &'a mut TableReport,
-    /// The table has been compared with the target.
+    /// Staged rows have been compared with the target.
     compared: bool,
 }
 
@@ -53,8 +54,14 @@ pub(in crate::run) async fn apply(
         !staged.is_equal(report.rows_written)
     };
     let may_differ: BTreeSet<usize> = (0..tables.len()).filter(may_differ).collect();
-    let mut wrong = compare(target, tables, may_differ.clone()).await?;
-    if context.dry_run && job.log_values {
+    let lists_changes = context.dry_run && job.log_values;
+    let first = match lists_changes {
+        true => Comparison::Whole,
+        false => Comparison::Staged,
+    };
+    let mut wrong = compare(target, tables, may_differ.clone(), first).await?;
+    guard(context, tables, &wrong)?;
+    if lists_changes {
         list_changes(target, tables, &wrong).await?;
     }
     let mut runs_code = false;
@@ -78,7 +85,7 @@ pub(in crate::run) async fn apply(
             done.shortage.is_some() && !accepted
         });
         let suspects = short.map(|(at, _)| *at).chain(by_keys.iter().copied());
-        wrong = compare(target, tables, suspects.collect()).await?;
+        wrong = compare(target, tables, suspects.collect(), Comparison::Whole).await?;
         for (at, found) in wrong.iter().filter(|(at, _)| by_keys.contains(at)) {
             if found.new > 0 && !tables[*at].staged.not_copied.is_empty() {
                 return Err(loses(target, &tables[*at], found.new));
@@ -99,7 +106,7 @@ pub(in crate::run) async fn apply(
         .run(Phase::Gate, "SET CONSTRAINTS ALL IMMEDIATE")
         .await?;
     // A table that may be changed by others is not compared by streams.
-    let wrong = compare(target, tables, may_differ).await?;
+    let wrong = compare(target, tables, may_differ, Comparison::Whole).await?;
     match wrong.first_key_value() {
         Some((at, found)) => Err(differs(target, &tables[*at], *found, true)),
         None => published::check_untouched(target, planned, published).await,
@@ -124,21 +131,55 @@ fn loaded<'a>(tables: &'a [CopyPlan], reports: &'a mut [TableReport]) -> Vec<Loa
     all
 }
 
+/// Applies the guard to tables of which the comparison tells how many rows they have.
+fn guard(
+    context: &JobContext,
+    tables: &[Loaded<'_>],
+    wrong: &BTreeMap<usize, Differing>,
+) -> Result<()> {
+    for (at, loaded) in tables.iter().enumerate() {
+        if loaded.table.is_counted_by_comparison() {
+            let found = wrong.get(&at).copied().unwrap_or_default();
+            let same = loaded.report.rows_written.saturating_sub(found.new);
+            gate::check_compared(context, loaded.report, same + found.gone)?;
+        }
+    }
+    Ok(())
+}
+
+/// How differences are found.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Comparison {
+    /// Those that were found while both sides were read, where they were.
+    Staged,
+    /// Staged rows are compared with the target.
+    Whole,
+}
+
 /// The tables that differ, with the numbers of rows.
 async fn compare(
     target: &Session,
     tables: &mut [Loaded<'_>],
     which: BTreeSet<usize>,
+    comparison: Comparison,
 ) -> Result<BTreeMap<usize, Differing>> {
     let mut wrong = BTreeMap::new();
     for at in which {
         let Some(loaded) = tables.get_mut(at) else {
             continue;
         };
-        let again = std::mem::replace(&mut loaded.compared, true);
         let found = match &loaded.staged.apply {
-            Apply::Merge(merge) => merge::compare(target, merge, again).await,
+            Apply::Merge(merge) => match &merge.direct {
+                Some(direct) if comparison == Comparison::Staged => {
+                    merge::staged(target, direct).await
+                }
+                Some(_) | None => {
+                    let again = std::mem::replace(&mut loaded.compared, true);
+                    merge::compare(target, merge, again).await
+                }
+            },
             Apply::Upsert(upsert) => {
+                let again = std::mem::replace(&mut loaded.compared, true);
                 let staged = Stage {
                     analyze: (!loaded.staged.is_analyzed_first()).then_some(&loaded.staged.analyze),
                     rows: loaded.report.rows_written + loaded.report.rows_kept.unwrap_or(0),

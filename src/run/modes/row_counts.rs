@@ -16,7 +16,7 @@ pub(super) struct Differing {
     pub is_vague: bool,
     /// Rows may be new: the number is only known after they are written.
     pub new_is_vague: bool,
-    /// `upsert`: the rows are in the table of changes.
+    /// The rows are in the table of changes.
     pub are_in_table: bool,
 }
 

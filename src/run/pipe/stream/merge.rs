@@ -38,6 +38,17 @@ pub(super) struct Heads {
     pub target: bool,
 }
 
+/// Which side has a staged row.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Mark {
+    /// Only the source.
+    New,
+    /// Both, with other values.
+    Changed,
+    /// Only the target.
+    Gone,
+}
+
 /// Merges, and collects the rows to stage.
 pub(super) struct Merger {
     out: Out,
@@ -74,19 +85,19 @@ impl Merger {
                 self.was_staged =
                     source.current.key.has_null() || source.current.bytes != target.current.bytes;
                 if self.was_staged {
-                    self.out.put(&source.current.bytes, false);
+                    self.out.put(&source.current.bytes, Mark::Changed);
                 }
                 NeededRow::Both
             }
             Ordering::Less => {
                 self.was_staged = true;
-                self.out.put(&source.current.bytes, false);
+                self.out.put(&source.current.bytes, Mark::New);
                 NeededRow::Source
             }
             Ordering::Greater => {
                 // A key with NULL matches no row: such rows are deleted by a separate statement.
                 if self.marks_gone && !target.current.key.has_null() {
-                    self.out.put(&target.current.bytes, true);
+                    self.out.put(&target.current.bytes, Mark::Gone);
                 }
                 NeededRow::Target
             }
@@ -104,7 +115,7 @@ impl Merger {
             Ordering::Greater => Err(Disorder::Source),
             Ordering::Equal => {
                 if !self.was_staged {
-                    self.out.put(&source.previous.bytes, false);
+                    self.out.put(&source.previous.bytes, Mark::Changed);
                 }
                 Ok(())
             }
@@ -142,7 +153,7 @@ impl Merger {
 struct Out {
     buffer: BytesMut,
     is_binary: bool,
-    /// Each row gets one more column: does only the target have it?
+    /// Each row gets one more column, its mark: does only the target have it? NULL if the target lacks it.
     is_marked: bool,
     rows: u64,
 }
@@ -162,7 +173,7 @@ impl Out {
         }
     }
 
-    fn put(&mut self, row: &[u8], is_gone: bool) {
+    fn put(&mut self, row: &[u8], mark: Mark) {
         self.rows += 1;
         match (self.is_binary, self.is_marked) {
             (true, false) => self.buffer.put_slice(row),
@@ -175,13 +186,19 @@ impl Out {
                 let count = count.try_into().map_or(0, i16::from_be_bytes);
                 self.buffer.put_i16(count + 1);
                 self.buffer.put_slice(fields);
-                self.buffer.put_i32(1);
-                self.buffer.put_u8(u8::from(is_gone));
+                match mark {
+                    Mark::New => self.buffer.put_i32(-1),
+                    Mark::Changed => self.buffer.put_slice(&[0, 0, 0, 1, 0]),
+                    Mark::Gone => self.buffer.put_slice(&[0, 0, 0, 1, 1]),
+                }
             }
             (false, true) => {
                 self.buffer.put_slice(row);
-                self.buffer
-                    .put_slice(if is_gone { b"\tt\n" } else { b"\tf\n" });
+                self.buffer.put_slice(match mark {
+                    Mark::New => b"\t\\N\n",
+                    Mark::Changed => b"\tf\n",
+                    Mark::Gone => b"\tt\n",
+                });
             }
         }
     }
@@ -233,20 +250,20 @@ mod tests {
 
     #[rstest]
     #[case::equal("1\ta\n2\tb\n", "1\ta\n2\tb\n", "")]
-    #[case::new("1\ta\n2\tb\n", "1\ta\n", "2\tb\tf\n")]
+    #[case::new("1\ta\n2\tb\n", "1\ta\n", "2\tb\t\\N\n")]
     #[case::gone("1\ta\n", "0\tz\n1\ta\n2\tb\n", "0\tz\tt\n2\tb\tt\n")]
     #[case::changed("1\ta\n2\tb\n", "1\ta\n2\tc\n", "2\tb\tf\n")]
-    #[case::all_new("1\ta\n", "", "1\ta\tf\n")]
+    #[case::all_new("1\ta\n", "", "1\ta\t\\N\n")]
     #[case::all_gone("", "1\ta\n", "1\ta\tt\n")]
     #[case::nothing("", "", "")]
     #[case::mixed(
         "1\ta\n3\tb\n10\tc\n",
         "2\tx\n3\tb\n10\ty\n11\tz\n",
-        "1\ta\tf\n2\tx\tt\n10\tc\tf\n11\tz\tt\n"
+        "1\ta\t\\N\n2\tx\tt\n10\tc\tf\n11\tz\tt\n"
     )]
-    #[case::repeated_and_equal("1\ta\n1\tb\n2\tc\n", "1\ta\n2\tc\n", "1\ta\tf\n1\tb\tf\n")]
-    #[case::repeated_and_new("1\ta\n1\tb\n", "", "1\ta\tf\n1\tb\tf\n")]
-    #[case::a_null_key("1\ta\n\\N\tb\n", "1\ta\n", "\\N\tb\tf\n")]
+    #[case::repeated_and_equal("1\ta\n1\tb\n2\tc\n", "1\ta\n2\tc\n", "1\ta\tf\n1\tb\t\\N\n")]
+    #[case::repeated_and_new("1\ta\n1\tb\n", "", "1\ta\t\\N\n1\tb\t\\N\n")]
+    #[case::a_null_key("1\ta\n\\N\tb\n", "1\ta\n", "\\N\tb\t\\N\n")]
     #[case::null_keys_of_both("\\N\tb\n", "\\N\tb\n", "\\N\tb\tf\n")]
     #[case::null_keys_of_the_target("1\ta\n", "1\ta\n\\N\tb\n\\N\tc\n", "")]
     fn what_differs_is_staged(#[case] source: &str, #[case] target: &str, #[case] staged: &str) {
@@ -269,15 +286,15 @@ mod tests {
             let length = i32::try_from(bytes.len()).unwrap();
             [&length.to_be_bytes()[..], bytes].concat()
         };
-        let row = |key: i32, value: Vec<u8>, gone: u8| {
-            [vec![0, 3], field(&key.to_be_bytes()), value, field(&[gone])].concat()
+        let row = |key: i32, value: Vec<u8>, mark: Vec<u8>| {
+            [vec![0, 3], field(&key.to_be_bytes()), value, mark].concat()
         };
         let null = vec![0xff; 4];
         let expected = [
             b"PGCOPY\n\xff\r\n\0\0\0\0\0\0\0\0\0".to_vec(),
-            row(2, null.clone(), 0),
-            row(3, null, 1),
-            row(4, field(b"new"), 0),
+            row(2, null.clone(), field(&[0])),
+            row(3, null.clone(), field(&[1])),
+            row(4, field(b"new"), null),
             vec![0xff, 0xff],
         ];
         assert_eq!(found, expected.concat());
