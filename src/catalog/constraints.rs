@@ -23,6 +23,8 @@ pub struct Constraints {
     pub uniques: Vec<Unique>,
     /// The conditions of the leaf partitions; None for one that takes every row.
     pub leaves: Option<Vec<Option<String>>>,
+    /// The same of a partitioned table, by name.
+    pub leaf_tables: Option<Vec<Leaf>>,
     /// The columns of the partition keys, at all levels; None if a key has an expression.
     pub partition_columns: Option<Vec<String>>,
     /// Texts of the partition keys that are equal have the same bytes.
@@ -33,6 +35,26 @@ pub struct Constraints {
     pub foreign_keys: Vec<ForeignKeyLookup>,
     /// Constraints, unique indexes and NOT NULL columns that only its partitions have.
     pub of_partitions: Vec<String>,
+}
+
+/// A partition that holds rows.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+pub struct Leaf {
+    schema: String,
+    name: String,
+    /// It is a plain table.
+    pub is_table: bool,
+    /// The role may truncate it.
+    pub may_truncate: bool,
+    /// The condition of its rows; None if it takes every row.
+    pub condition: Option<String>,
+}
+
+impl Leaf {
+    /// Its name.
+    pub fn table(&self) -> QualifiedName {
+        QualifiedName::new(&self.schema, &self.name)
+    }
 }
 
 /// A CHECK constraint.

@@ -77,6 +77,16 @@ SELECT t.nspname::pg_catalog.text, t.relname::pg_catalog.text, pg_catalog.jsonb_
           FROM (SELECT t.oid UNION SELECT part.oid FROM part WHERE part.root = t.oid) AS p
           JOIN pg_catalog.pg_class AS c ON c.oid = p.oid AND c.relkind <> 'p'
          ORDER BY c.oid) END,
+    -- The same partitions of a partitioned table, by name.
+    'leaf_tables', CASE WHEN t.relkind = 'p' THEN (
+        SELECT COALESCE(pg_catalog.jsonb_agg(pg_catalog.jsonb_build_object('schema', n.nspname, 'name', c.relname,
+                   'is_table', c.relkind = 'r',
+                   'may_truncate', pg_catalog.has_table_privilege(c.oid, 'TRUNCATE'),
+                   'condition', pg_catalog.pg_get_partition_constraintdef(c.oid)) ORDER BY c.oid), '[]')
+          FROM part
+          JOIN pg_catalog.pg_class AS c ON c.oid = part.oid AND c.relkind <> 'p'
+          JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace
+         WHERE part.root = t.oid) END,
     'partition_columns', (
         SELECT CASE WHEN pg_catalog.bool_and(k.number <> 0)
                     THEN pg_catalog.jsonb_agg(DISTINCT a.attname) END

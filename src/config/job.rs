@@ -7,7 +7,9 @@ use super::diagnostics::Diagnostics;
 use super::error::KeyPath;
 use super::merge::Stacks;
 use super::raw::{RawJob, RawServer};
-use super::spec::{Compare, JobSpec, Mode, OnError, TableInput, TablePattern, TargetNames};
+use super::spec::{
+    Compare, JobSpec, Mode, OnError, Replace, TableInput, TablePattern, TargetNames,
+};
 use super::{connections, files, schedule, table};
 use crate::wording::nearest;
 
@@ -83,6 +85,7 @@ pub(super) fn job(
         log_values: raw.log_values,
         recreate_views: raw.recreate_views,
         compare: raw.compare,
+        replace: raw.replace,
         resume: raw.resume,
         max_snapshot_age: raw.max_snapshot_age,
         csv: csv::options(raw.csv, &path.child("csv"), diagnostics),
@@ -108,6 +111,19 @@ fn check_job_keys(raw: &RawJob, path: &KeyPath, diagnostics: &mut Diagnostics) {
         && raw.recreate_views
     {
         diagnostics.only_for(&[Mode::Swap], mode, &path.child("recreate_views"));
+    }
+    if let Some(mode) = raw.mode
+        && raw.replace == Replace::Partitions
+    {
+        let replace = path.child("replace");
+        match mode {
+            Mode::Swap => diagnostics.error(
+                &replace,
+                "is only for mode truncate: swap replaces ordinary tables and single partitions, so name the \
+                 partitions in `tables`",
+            ),
+            _ => diagnostics.only_for(&[Mode::Truncate], mode, &replace),
+        }
     }
     let limit = path.child("reject_limit");
     if raw.on_error == OnError::Abort && diagnostics.is_set(&limit) {

@@ -110,6 +110,7 @@ pub(super) const KEYS: &[ConfigKey] = &[
     key("jobs.<job>.log_values",        Bool,                                   Some("false"), "show keys and cell values in errors and reports"),
     key("jobs.<job>.recreate_views",    Bool,                                   Some("false"), "recreate views on a swapped table"),
     key("jobs.<job>.compare",           Choice(&["auto", "changed", "stream", "full"]), Some("auto"), "how merge and upsert find differences"),
+    key("jobs.<job>.replace",           Choice(&["table", "partitions"]),       Some("table"), "truncate: what of a partitioned target is replaced"),
     key("jobs.<job>.resume",            Bool,                                   Some("false"), "keep what a run that died has loaded"),
     key("jobs.<job>.max_snapshot_age",  Text(&SOME_DURATION),                   None,          "how long the source's snapshot may be held"),
     key("jobs.<job>.csv.header",     Bool,                                 None, "the first line of a file has the column names"),

@@ -108,6 +108,7 @@ pub(super) struct RawJob {
     pub log_values: bool,
     pub recreate_views: bool,
     pub compare: Compare,
+    pub replace: Replace,
     pub resume: bool,
     #[serde(default, deserialize_with = "some_duration")]
     pub max_snapshot_age: Option<Duration>,

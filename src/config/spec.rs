@@ -244,6 +244,8 @@ pub struct JobSpec {
     pub recreate_views: bool,
     /// How `merge` and `upsert` find differences.
     pub compare: Compare,
+    /// What of a partitioned target is replaced.
+    pub replace: Replace,
     /// Keep what a run that died has loaded.
     pub resume: bool,
     /// Give up a run that holds the source's snapshot longer.
@@ -309,6 +311,23 @@ pub enum Compare {
     Stream,
     /// All of the source is staged and joined with the target.
     Full,
+}
+
+/// What `truncate` replaces of a partitioned target.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Replace {
+    /// All of it.
+    Table,
+    /// The partitions that get rows.
+    Partitions,
+}
+
+impl JobSpec {
+    /// Rows may stay that the source does not have.
+    pub fn keeps_other_rows(&self) -> bool {
+        self.mode.keeps_other_rows() || self.replace == Replace::Partitions
+    }
 }
 
 /// `retry = { max, backoff, max_backoff }`.

@@ -9,8 +9,8 @@ use crate::catalog::desc::{
 };
 use crate::config::spec::Compare;
 use crate::config::spec::{
-    FormatChoice, GuardSpec, JobSpec, Missed, Mode, OnError, Overlap, RejectLimit, RetrySpec,
-    ScheduleSpec, TableSpec, Triggers, Verify,
+    FormatChoice, GuardSpec, JobSpec, Missed, Mode, OnError, Overlap, RejectLimit, Replace,
+    RetrySpec, ScheduleSpec, TableSpec, Triggers, Verify,
 };
 use crate::pg::ident::{Ident, QualifiedName};
 use crate::plan::copy::JobPlan;
@@ -292,6 +292,7 @@ pub fn job(mode: Mode) -> JobSpec {
         log_values: false,
         recreate_views: false,
         compare: Compare::Auto,
+        replace: Replace::Table,
         resume: false,
         fresh_within: None,
         max_snapshot_age: None,

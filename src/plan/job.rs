@@ -15,7 +15,8 @@ use crate::plan::staged::choose;
 use crate::plan::staged::types::Apply;
 use crate::plan::used::SeenLocks;
 use crate::plan::{
-    checks, ctid_ranges, inheritance, modes, order, quarantine, resume, staged, swap, table,
+    checks, ctid_ranges, inheritance, modes, order, partitions, quarantine, resume, staged, swap,
+    table,
 };
 
 /// Plans a job. `same_place`: source and target are the same database of the same server. `attempt` marks
@@ -173,6 +174,7 @@ fn is_table(target: &RelationDesc) -> bool {
 }
 
 fn check_job(job: &JobSpec, tables: &[Inspected], refusals: &mut Vec<Refusal>) {
+    refusals.extend(partitions::replaced::refuse_checksum(job));
     if job.verify == Verify::Checksum && job.mode.keeps_other_rows() {
         let message = format!(
             "`verify = \"checksum\"` compares whole tables, and mode `{}` keeps rows that the source \

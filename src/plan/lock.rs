@@ -31,6 +31,11 @@ pub struct Lock {
 type LockKind = (&'static str, &'static str);
 
 const EVERYBODY: LockKind = ("ACCESS EXCLUSIVE", "everybody, readers too, until COMMIT");
+/// Of a table whose partitions are replaced: those that get no rows are not locked.
+const PARENT: LockKind = (
+    "SHARE UPDATE EXCLUSIVE",
+    "DDL, VACUUM and ANALYZE of the parent, until COMMIT",
+);
 const SWAPPED: LockKind = (
     "SHARE UPDATE EXCLUSIVE, then ACCESS EXCLUSIVE",
     "DDL and VACUUM; everybody while the tables are replaced",
@@ -84,7 +89,15 @@ pub fn locks(plan: &JobPlan, job: &JobSpec) -> Vec<Lock> {
         Mode::Append | Mode::Merge | Mode::Upsert => ROWS,
     };
     let targets: Vec<&QualifiedName> = with_partitions(plan).collect();
-    list.extend(targets.iter().map(|name| on_target(name, kind)));
+    let parents = plan
+        .tables
+        .iter()
+        .filter(|t| t.partitions.replaced.is_some());
+    let parents: Vec<&QualifiedName> = parents.map(|table| &table.target).collect();
+    list.extend(targets.iter().map(|name| match parents.contains(name) {
+        true => on_target(name, PARENT),
+        false => on_target(name, kind),
+    }));
     let mut others: BTreeMap<QualifiedName, LockKind> = BTreeMap::new();
     for (relation, does) in used(&plan.tables) {
         let parts = plan.seen_locks.partitions.get(&relation);

@@ -63,6 +63,8 @@ pub enum Step {
     Make,
     /// Finds rows without a partition on the source: makes partitions, or refuses the rows.
     FindPartitions,
+    /// Empties the partitions that get rows, with `replace = "partitions"`.
+    ReplacePartitions,
     /// Copies all tables.
     Copy,
     /// Makes loads of a run that died, and which are kept, what the source is at the snapshot of this run.

@@ -23,9 +23,12 @@ pub(super) async fn count_before(
     seen: &BTreeMap<QualifiedName, RelationDesc>,
 ) -> Result<RowsBefore> {
     let mut rows_before = RowsBefore::new();
-    // Where they are compared, the rows are counted meanwhile.
-    let is_counted =
-        |table: &&CopyPlan| table.stream().is_none() && !table.is_counted_by_comparison();
+    // Where they are compared, the rows are counted meanwhile. Of partitions, those are counted that are replaced
+    // (`modes/replaced.rs`).
+    let is_counted = |table: &&CopyPlan| {
+        let later = table.stream().is_some() || table.is_counted_by_comparison();
+        !later && table.partitions.replaced.is_none()
+    };
     for table in tables.iter().filter(is_counted) {
         let may_count = |desc: &RelationDesc| desc.privileges.select;
         if seen.get(&table.target).is_some_and(may_count) {
@@ -146,6 +149,27 @@ fn refused(
         Some(relation) => error.on(&relation),
         None => error,
     }
+}
+
+/// The guard of one partition that is replaced. *Errors:* `Guard`.
+pub(super) fn check_partition(
+    context: &JobContext,
+    partition: &QualifiedName,
+    before: u64,
+    rows: u64,
+) -> Result<()> {
+    // `min_rows` is about the table.
+    let of_partition = GuardSpec {
+        min_rows: 0,
+        ..context.job.guard
+    };
+    guard(&of_partition, before, rows).map_err(|(message, hint)| {
+        let message = format!("partition {partition}: {message}");
+        Error::new(ErrorKind::Guard, Phase::Gate, Side::Target, message)
+            .at(&context.target.name)
+            .on(partition)
+            .hinted(hint)
+    })
 }
 
 /// The guard: may `rows` rows replace `before` rows? If not, returns the message and the hint.

@@ -102,6 +102,11 @@ async fn carry_out_step(
             let source = sides.ends.source()?.session()?;
             modes::partitions::find(source, target()?, job, tables).await
         }
+        Step::ReplacePartitions => {
+            let source = sides.ends.source()?.session()?;
+            let before = &mut results.before;
+            modes::replaced::replace(&run.context, source, target()?, tables, planned, before).await
+        }
         Step::Copy => {
             copy_tables(&run.context, sides, current, progress).await?;
             results.flushed = flushed(sides, tables).await?;

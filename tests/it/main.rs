@@ -48,6 +48,7 @@ mod plan_locks;
 mod plan_log;
 mod refused;
 mod rejected;
+mod replaced_partitions;
 mod resume;
 mod run;
 mod schemas;

@@ -148,6 +148,10 @@ fn wrong_in_a_new_job(#[case] text: &str, #[case] message: &str) {
     r#"t.toml:10: jobs.orders.target_names: must be a name such as "mirror.{schema}_{table}", got "m.{name}": unknown placeholder {name}; known are {schema} and {table}"#
 )]
 #[case(
+    "replace = 'some'",
+    r#"t.toml:10: jobs.orders.replace: must be one of "table", "partitions", got "some""#
+)]
+#[case(
     "recreate_views = true",
     "t.toml:10: jobs.orders.recreate_views: is only for mode swap; this job's mode is truncate"
 )]

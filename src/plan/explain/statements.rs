@@ -110,6 +110,16 @@ impl Statements {
             }
             Step::Make => self.make(tables, workers),
             Step::FindPartitions => self.find_partitions(tables),
+            Step::ReplacePartitions => {
+                let replaced = tables.iter().filter_map(|t| t.partitions.replaced.as_ref());
+                for sql in replaced.flat_map(|replaced| &replaced.counts) {
+                    self.source(sql);
+                }
+                self.target(
+                    "-- counts the rows of the partitions that get rows, applies the guard to each",
+                );
+                self.target("-- TRUNCATE TABLE ONLY these partitions");
+            }
             Step::Copy => self.copy(tables, workers),
             Step::BringUp => self.bring_up(tables),
             Step::Judge => self.judge(tables),

@@ -73,6 +73,12 @@ pub fn load(input: &TransactionInput<'_>, beside: bool) -> Vec<Step> {
     if input.tables().any(|(_, table)| is_partitioned(table)) {
         steps.push(Step::FindPartitions);
     }
+    if input
+        .tables()
+        .any(|(_, table)| table.partitions.replaced.is_some())
+    {
+        steps.push(Step::ReplacePartitions);
+    }
     steps.push(Step::Copy);
     if input.tables().any(|(_, table)| table.kept().is_some()) {
         steps.push(Step::BringUp);

@@ -20,9 +20,25 @@ pub(super) fn steps(input: &TransactionInput<'_>) -> Vec<Step> {
 }
 
 /// One statement, because TRUNCATE refuses tables that tables outside the statement reference. Never
-/// CASCADE: it would empty tables that the job does not name.
-fn truncate(input: &TransactionInput<'_>) -> Option<Step> {
-    let names: Vec<String> = input.tables().map(|(_, t)| t.target_from()).collect();
-    let sql = format!("TRUNCATE TABLE {}", names.join(", "));
-    (!names.is_empty()).then(|| Step::Statement(Statement::of_all(Phase::Prepare, sql)))
+/// CASCADE: it would empty tables that the job does not name. Partitions are emptied when it is known which of
+/// them get rows; until then their parent is locked, so that no others are attached.
+fn truncate(input: &TransactionInput<'_>) -> Vec<Step> {
+    let (whole, parents): (Vec<_>, Vec<_>) = input
+        .tables()
+        .map(|(_, table)| table)
+        .partition(|table| table.partitions.replaced.is_none());
+    let statement = |phase, sql| Step::Statement(Statement::of_all(phase, sql));
+    let mut steps = Vec::new();
+    if !parents.is_empty() {
+        let names: Vec<String> = parents.iter().map(|table| table.target.sql()).collect();
+        let names = names.join(", ONLY ");
+        let sql = format!("LOCK TABLE ONLY {names} IN SHARE UPDATE EXCLUSIVE MODE");
+        steps.push(statement(Phase::Lock, sql));
+    }
+    if !whole.is_empty() {
+        let names: Vec<String> = whole.iter().map(|table| table.target_from()).collect();
+        let sql = format!("TRUNCATE TABLE {}", names.join(", "));
+        steps.push(statement(Phase::Prepare, sql));
+    }
+    steps
 }

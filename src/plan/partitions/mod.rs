@@ -5,6 +5,7 @@
 
 mod bound;
 mod name;
+pub mod replaced;
 pub mod types;
 
 use crate::catalog::constraints::Constraints;
@@ -42,7 +43,10 @@ pub fn plan(
     (load, select): (&Load, &str),
     refusals: &mut Vec<Refusal>,
 ) -> Partitions {
-    let mut partitions = Partitions::default();
+    let mut partitions = Partitions {
+        replaced: replaced::plan(job, inspected, columns, select, refusals),
+        ..Partitions::default()
+    };
     let found = on_source(inspected, columns, select);
     if !inspected.spec.create_partitions {
         let is_direct = *load == Load::Direct && job.on_error == OnError::Abort;
@@ -91,6 +95,32 @@ fn on_source(
     columns: &[ColumnPlan],
     select: &str,
 ) -> Result<Partitionless, &'static str> {
+    let constraints = inspected
+        .constraints
+        .as_ref()
+        .ok_or("it has no partitions")?;
+    let condition = fits_none(constraints).ok_or("each row has a partition")?;
+    let keys = source_judges(inspected, columns, &condition)?;
+    let shown = keys
+        .iter()
+        .map(|key| format!("{}::pg_catalog.text", Ident::new(key.as_str()).sql()));
+    let shown = shown.collect::<Vec<_>>().join(", ");
+    let from = format!("FROM {} WHERE {condition}", as_source(select));
+    Ok(Partitionless {
+        count: format!("SELECT pg_catalog.count(*) {from}"),
+        examples: format!(
+            "SELECT DISTINCT ROW({shown})::pg_catalog.text {from} ORDER BY 1 LIMIT 5"
+        ),
+        columns: keys.join(", "),
+    })
+}
+
+/// Does the source judge conditions on the partition key as the target does? Gives the key's columns.
+fn source_judges<'a>(
+    inspected: &'a Inspected,
+    columns: &[ColumnPlan],
+    condition: &str,
+) -> Result<&'a Vec<String>, &'static str> {
     if matches!(inspected.spec.input, TableInput::File(_)) {
         return Err("a file is not read before it is loaded");
     }
@@ -105,7 +135,6 @@ fn on_source(
     if has_triggers {
         return Err("triggers of the target may change rows");
     }
-    let condition = fits_none(constraints).ok_or("each row has a partition")?;
     let keys = constraints.partition_columns.as_ref();
     let keys = keys.ok_or("its partition key has an expression")?;
     // Names that the source need not have, and orders of texts that it need not share.
@@ -134,18 +163,7 @@ fn on_source(
             return Err("both sides need the same built-in type of its partition key");
         }
     }
-    let shown = keys
-        .iter()
-        .map(|key| format!("{}::pg_catalog.text", Ident::new(key.as_str()).sql()));
-    let shown = shown.collect::<Vec<_>>().join(", ");
-    let from = format!("FROM {} WHERE {condition}", as_source(select));
-    Ok(Partitionless {
-        count: format!("SELECT pg_catalog.count(*) {from}"),
-        examples: format!(
-            "SELECT DISTINCT ROW({shown})::pg_catalog.text {from} ORDER BY 1 LIMIT 5"
-        ),
-        columns: keys.join(", "),
-    })
+    Ok(keys)
 }
 
 /// The condition that no partition takes a row; None where there is always one.

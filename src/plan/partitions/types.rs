@@ -1,5 +1,6 @@
 //! What a plan holds about rows without a partition.
 
+use super::replaced::Replaced;
 use crate::pg::ident::Ident;
 use crate::plan::staged::types::Partitionless;
 
@@ -35,4 +36,6 @@ pub struct Partitions {
     pub missing: Option<Missing>,
     /// Counts them on the source, where they are an error.
     pub on_source: Option<Partitionless>,
+    /// The partitions that get rows are emptied, and not the whole table.
+    pub replaced: Option<Replaced>,
 }

@@ -5,6 +5,7 @@ mod locks;
 mod merge;
 pub(super) mod partitions;
 mod published;
+pub(super) mod replaced;
 pub(super) mod rounds;
 mod row_counts;
 pub(super) mod shared;

@@ -222,7 +222,7 @@ async fn compare(
             }
         }
         found.equal = keeps_promise(
-            context.job.mode,
+            context.job.keeps_other_rows(),
             found.missing,
             found.extra,
             found.different,
