@@ -7,13 +7,9 @@ set -eu
 cd "$(dirname "$0")/.."
 # shellcheck source=deploy/lib.sh
 . deploy/lib.sh
+# shellcheck source=tests/rounds.sh
+. tests/rounds.sh
 
 need_everything
 need_fault_tools
-TABLEFERRY_FAULTS=${1:-1000}
-export TABLEFERRY_FAULTS
-if [ -n "${2:-}" ]; then
-    TABLEFERRY_FAULTS_SEED=$2
-    export TABLEFERRY_FAULTS_SEED
-fi
-exec cargo test --locked --test it faults:: -- --nocapture
+run_rounds faults 1000 "$@"

@@ -8,18 +8,8 @@ set -eu
 cd "$(dirname "$0")/.."
 # shellcheck source=deploy/lib.sh
 . deploy/lib.sh
+# shellcheck source=tests/rounds.sh
+. tests/rounds.sh
 
 need_everything
-if [ "${1:-}" = --only ]; then
-    TABLEFERRY_FUZZ_ONLY=${2:?--only needs the number of a round, and a seed}
-    TABLEFERRY_FUZZ_SEED=${3:?--only needs the number of a round, and a seed}
-    export TABLEFERRY_FUZZ_ONLY TABLEFERRY_FUZZ_SEED
-else
-    TABLEFERRY_FUZZ=${1:-1000}
-    export TABLEFERRY_FUZZ
-    if [ -n "${2:-}" ]; then
-        TABLEFERRY_FUZZ_SEED=$2
-        export TABLEFERRY_FUZZ_SEED
-    fi
-fi
-exec cargo test --locked --test it fuzz:: -- --nocapture
+run_rounds fuzz 1000 "$@"

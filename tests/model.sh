@@ -10,18 +10,8 @@ set -eu
 cd "$(dirname "$0")/.."
 # shellcheck source=deploy/lib.sh
 . deploy/lib.sh
+# shellcheck source=tests/rounds.sh
+. tests/rounds.sh
 
 need_everything
-if [ "${1:-}" = --only ]; then
-    TABLEFERRY_MODEL_ONLY=${2:?--only needs the number of a game, and a seed}
-    TABLEFERRY_MODEL_SEED=${3:?--only needs the number of a game, and a seed}
-    export TABLEFERRY_MODEL_ONLY TABLEFERRY_MODEL_SEED
-else
-    TABLEFERRY_MODEL=${1:-100}
-    export TABLEFERRY_MODEL
-    if [ -n "${2:-}" ]; then
-        TABLEFERRY_MODEL_SEED=$2
-        export TABLEFERRY_MODEL_SEED
-    fi
-fi
-exec cargo test --locked --test it model:: -- --nocapture
+run_rounds model 100 "$@"

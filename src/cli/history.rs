@@ -5,7 +5,7 @@ use jiff::Timestamp;
 use super::args::HistoryArgs;
 use super::colours::Tone;
 use super::out::{
-    ColumnRow, complain, in_columns, in_short, print_json, print_lines, terminal_width,
+    Cell, ColumnRow, complain, in_columns, in_short, print_json, print_lines, terminal_width,
 };
 use super::{Exit, chosen};
 use crate::config::spec::Config;
@@ -88,13 +88,13 @@ fn row(entry: &RunRecord) -> ColumnRow<7> {
     };
     ColumnRow {
         cells: [
-            entry.job.clone(),
-            entry.state.as_str().to_owned(),
-            entry.trigger.as_str().to_owned(),
-            format!("{:.0}", entry.started_at),
-            took,
-            entry.tables.len().to_string(),
-            entry.rows_written().to_string(),
+            Cell::text(&entry.job),
+            Cell::text(entry.state.as_str()),
+            Cell::text(entry.trigger.as_str()),
+            Cell::text(format!("{:.0}", entry.started_at)),
+            Cell::number(took),
+            Cell::number(entry.tables.len()),
+            Cell::number(entry.rows_written()),
         ],
         tone: (1, tone),
         below,

@@ -7,7 +7,11 @@ use serde::Serialize;
 use uuid::Uuid;
 
 use super::args::RunArgs;
-use super::out::{PlainTable, complain, print_fitted, print_json, print_text};
+use super::colours::Tone;
+use super::out::{
+    Cell, ColumnRow, both_names, complain, in_columns, print_fitted, print_json, print_lines,
+    print_text, width_to_fit,
+};
 use super::signals::InterruptWatch;
 use super::{Exit, chosen, exit_of, worse};
 use crate::config::spec::Config;
@@ -121,35 +125,15 @@ fn print_summary(report: &RunReport) {
     }
     // Those that compare write only what differs.
     let staged = report.tables.iter().any(|table| table.mode.compares());
-    let mut table = if staged {
-        let header = ["source", "target", "read", "inserted", "updated", "deleted"];
-        PlainTable::new(header.into_iter().chain(["bytes", "format", "seconds"]))
+    print_lines(&if staged {
+        let headings = [
+            "table", "read", "inserted", "updated", "deleted", "bytes", "format", "seconds",
+        ];
+        in_columns(headings, &rows_of(report, staged_cells), width_to_fit())
     } else {
-        PlainTable::new(["source", "target", "rows", "bytes", "format", "seconds"])
-    }
-    .fit();
-    for row in &report.tables {
-        let (source, target) = (row.source.clone(), row.target.clone());
-        let (bytes, format) = (ByteSize(row.bytes).to_string(), row.format.to_owned());
-        let seconds = format!("{:.2}", row.seconds);
-        if staged {
-            let written = [row.rows_inserted, row.rows_updated, row.rows_deleted];
-            let [inserted, updated, deleted] = written.map(|rows| rows.to_string());
-            let read = row.rows_read.to_string();
-            table.add([
-                source, target, read, inserted, updated, deleted, bytes, format, seconds,
-            ]);
-        } else {
-            let rows = row.rows_written.to_string();
-            table.add([source, target, rows, bytes, format, seconds]);
-        }
-    }
-    table.align_right(if staged {
-        vec![2, 3, 4, 5, 6, 8]
-    } else {
-        vec![2, 3, 5]
+        let headings = ["table", "rows", "bytes", "format", "seconds"];
+        in_columns(headings, &rows_of(report, loaded_cells), width_to_fit())
     });
-    table.print();
     print_fitted(&format!(
         "{}: {} {} in {}, {}, {:.2} s",
         report.job,
@@ -163,6 +147,41 @@ fn print_summary(report: &RunReport) {
         ByteSize(report.bytes()),
         report.duration().as_secs_f64()
     ));
+}
+
+fn rows_of<const N: usize>(
+    report: &RunReport,
+    cells: fn(&TableReport) -> [Cell; N],
+) -> Vec<ColumnRow<N>> {
+    let row = |table| ColumnRow {
+        cells: cells(table),
+        tone: (0, Tone::Plain),
+        below: Vec::new(),
+    };
+    report.tables.iter().map(row).collect()
+}
+
+fn staged_cells(table: &TableReport) -> [Cell; 8] {
+    [
+        Cell::text(both_names(&table.source, &table.target)),
+        Cell::number(table.rows_read),
+        Cell::number(table.rows_inserted),
+        Cell::number(table.rows_updated),
+        Cell::number(table.rows_deleted),
+        Cell::number(ByteSize(table.bytes)),
+        Cell::text(table.format),
+        Cell::number(format!("{:.2}", table.seconds)),
+    ]
+}
+
+fn loaded_cells(table: &TableReport) -> [Cell; 5] {
+    [
+        Cell::text(both_names(&table.source, &table.target)),
+        Cell::number(table.rows_written),
+        Cell::number(ByteSize(table.bytes)),
+        Cell::text(table.format),
+        Cell::number(format!("{:.2}", table.seconds)),
+    ]
 }
 
 /// `3 rows`, or `1 row inserted, 2 updated, 0 deleted of 1000 rows read`.

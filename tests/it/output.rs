@@ -197,7 +197,8 @@ fn a_merge_says_what_it_wrote() {
         .unwrap()
         .split_whitespace()
         .collect();
-    assert_eq!(header[2..6], ["read", "inserted", "updated", "deleted"]);
+    let expected = ["table", "read", "inserted", "updated", "deleted"];
+    assert_eq!(header[..5], expected);
 }
 
 #[test]
@@ -291,6 +292,49 @@ fn eighty_columns_are_kept_with_long_names() {
         };
         let seen = support::seen_lines(&shown).join("\n");
         assert!(seen.contains(part), "{command}: {part}: {shown}");
+    }
+}
+
+#[test]
+fn a_merges_numbers_keep_their_columns_beside_long_names() {
+    let db = databases("output_long_merge");
+    let longest = "long_".repeat(12);
+    let names = ["t", "order_lines_of_all_countries", longest.as_str()];
+    for name in names {
+        db.both(&format!("CREATE TABLE {name} (id int PRIMARY KEY)"));
+        db.source.sql(&format!(
+            "INSERT INTO {name} SELECT generate_series(1, 1200)"
+        ));
+    }
+    let job = job(&db, &support::all_of_public("merge", ""));
+    let Some(shown) = on_a_terminal(&job, "run j", "") else {
+        return;
+    };
+    support::assert_fits("run", &shown);
+    let lines = support::seen_lines(&shown);
+    let words = |line: &String| {
+        line.split_whitespace()
+            .map(str::to_owned)
+            .collect::<Vec<_>>()
+    };
+    let heading = "table read inserted updated deleted bytes format seconds";
+    let at = lines
+        .iter()
+        .position(|line| words(line).join(" ") == heading);
+    let rows: Vec<_> = lines[at.unwrap_or_else(|| panic!("{shown}")) + 1..]
+        .iter()
+        .map(words)
+        .filter(|words| !words.is_empty())
+        .collect();
+    // The name, then its numbers: below it, or beside it.
+    for name in names {
+        let name = format!("public.{name}");
+        let row = rows.iter().position(|row| row[0] == name).unwrap();
+        let numbers = match rows[row].len() {
+            1 => &rows[row + 1][..],
+            _ => &rows[row][1..],
+        };
+        assert_eq!(numbers[..4], ["1200", "1200", "0", "0"], "{shown}");
     }
 }
 

@@ -2,9 +2,7 @@
 
 use rstest::rstest;
 
-use crate::support::{Databases, assert_committed, databases, job, job_toml, run};
-
-const MODES: [&str; 5] = ["append", "truncate", "swap", "merge", "upsert"];
+use crate::support::{Databases, MODES, assert_committed, databases, job, job_toml, run};
 
 /// Relations whose names a careless program cuts, folds or doesn't quote.
 fn odd_names() -> Vec<String> {

@@ -3,11 +3,9 @@
 use rstest::rstest;
 
 use crate::support::{
-    Databases, all_of_public, assert_committed, assert_refused, databases, job_between, job_toml,
-    run,
+    Databases, MODES, all_of_public, assert_committed, assert_refused, databases, job_between,
+    job_toml, run,
 };
-
-const MODES: [&str; 5] = ["append", "truncate", "swap", "merge", "upsert"];
 
 /// Keys that the target gives to new rows, by default.
 #[track_caller]

@@ -12,7 +12,7 @@ use comfy_table::{
     CellAlignment, ColumnConstraint, ContentArrangement, Row, Table, Width, presets,
 };
 
-pub(super) use self::columns::{Row as ColumnRow, in_columns};
+pub(super) use self::columns::{Cell, Row as ColumnRow, in_columns};
 pub(super) use self::screen::{
     Line, Screen, can_draw, print_lines, terminal_height, terminal_width,
 };
@@ -56,6 +56,22 @@ pub(super) fn ask(question: &str) -> io::Result<Option<String>> {
 /// Prints one message as a result, fitted to the terminal.
 pub(super) fn print_fitted(text: &str) {
     print_layout(&fitted(&harmless::line(text), "", "  "));
+}
+
+/// The width of lines on stdout: the terminal's, or any.
+pub(super) fn width_to_fit() -> usize {
+    match io::stdout().is_terminal() {
+        true => terminal_width(),
+        false => usize::MAX,
+    }
+}
+
+/// A table's name on both sides, once if they are the same.
+pub(super) fn both_names(source: &str, target: &str) -> String {
+    match source == target {
+        true => target.to_owned(),
+        false => format!("{source} → {target}"),
+    }
 }
 
 /// A text that is fitted to the terminal, if stdout is one; its first line begins with `first`, others with `rest`.

@@ -7,7 +7,7 @@ use std::io::IsTerminal as _;
 use std::sync::Arc;
 
 use super::args::PlanArgs;
-use super::out::{PlainTable, fitted, print_json, print_layout, terminal_width};
+use super::out::{PlainTable, both_names, fitted, print_json, print_layout, terminal_width};
 use super::{Exit, chosen, print_job_error};
 use crate::config::spec::Config;
 use crate::error::Side;
@@ -91,11 +91,11 @@ fn text(explanation: &Explanation, sql: bool) -> String {
         .tables
         .iter()
         .any(|t| t.compare.is_some() || t.compare_reason.is_some());
-    let header = ["  source", "target", "rows", "format"];
+    let header = ["  table", "rows", "format"];
     let mut tables = match compares {
         true => {
-            let [source, target, rows, format] = header;
-            PlainTable::new([source, target, rows, format, "compare"]).fit()
+            let [name, rows, format] = header;
+            PlainTable::new([name, rows, format, "compare"]).fit()
         }
         false => PlainTable::new(header).fit(),
     };
@@ -106,15 +106,15 @@ fn text(explanation: &Explanation, sql: bool) -> String {
             (None, Some(why)) => why.clone(),
             (way, None) => way.unwrap_or_default().to_owned(),
         };
-        let source = format!("  {}", table.source);
+        let name = format!("  {}", both_names(&table.source, &table.target));
         let rows = rows.unwrap_or_else(|| "?".to_owned());
         let format = format_and_reason(table.format, table.format_reason.as_deref());
         match compares {
-            true => tables.add([source, table.target.clone(), rows, format, compare]),
-            false => tables.add([source, table.target.clone(), rows, format]),
+            true => tables.add([name, rows, format, compare]),
+            false => tables.add([name, rows, format]),
         }
     }
-    tables.align_right([2]);
+    tables.align_right([1]);
     let _ = writeln!(text, "{}", tables.text());
     if sql {
         for table in &explanation.tables {

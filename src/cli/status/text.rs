@@ -5,7 +5,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use crate::cli::colours::Tone;
-use crate::cli::out::{ColumnRow, Line, in_columns, in_short};
+use crate::cli::out::{Cell, ColumnRow, Line, in_columns, in_short};
 use crate::daemon::control::{JobStatusReply, NotifierStatusReply};
 use crate::report::Outcome;
 use crate::wording::brief;
@@ -76,7 +76,7 @@ fn row(job: &JobStatusReply, now: Timestamp) -> ColumnRow<4> {
         None => Tone::Plain,
     };
     ColumnRow {
-        cells: [job.job.clone(), state, last, next],
+        cells: [job.job.clone(), state, last, next].map(Cell::text),
         tone: (2, tone),
         below: below(job, now),
     }

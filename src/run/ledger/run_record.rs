@@ -208,7 +208,8 @@ impl RunRecord {
 }
 
 impl TableRecord {
-    fn new(table: &TableReport) -> Self {
+    /// What is recorded of a table that was published.
+    pub(crate) fn new(table: &TableReport) -> Self {
         TableRecord {
             target: table.target.clone(),
             source: table.source.clone(),

@@ -14,6 +14,7 @@ mod world;
 
 use std::time::Instant;
 
+use crate::support::MODES;
 use crate::support::dice::{Dice, any_seed, number};
 use kinds::Kind;
 use tally::Tally;
@@ -21,9 +22,6 @@ use world::World;
 
 /// What a `cargo test` injects, where nobody says otherwise.
 const FAULTS_DEFAULT: u64 = 210;
-
-/// The modes that are put to the test.
-const MODES: [&str; 5] = ["append", "truncate", "swap", "merge", "upsert"];
 
 /// Pairs of servers that are at work side by side: a round is mostly waiting.
 const WORLDS: u64 = 4;

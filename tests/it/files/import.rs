@@ -5,7 +5,7 @@ use std::process::Command;
 use rstest::rstest;
 
 use super::{bytes, directory, from_file, job, put, run};
-use crate::support::{assert_committed, assert_refused, changes, databases};
+use crate::support::{MODES, assert_committed, assert_refused, changes, databases};
 
 const T: &str = "CREATE TABLE t (id int PRIMARY KEY, name text, price numeric)";
 
@@ -93,7 +93,7 @@ fn no_row_of_a_bad_file_is_published(#[case] csv: &str, #[case] kind: &str, #[ca
     let db = databases("bad");
     db.target
         .sql(&format!("{T}; INSERT INTO t VALUES (7, 'old')"));
-    for mode in ["append", "truncate", "swap", "merge", "upsert"] {
+    for mode in MODES {
         let job = job(&db, &from_file(mode, "file = \"t.csv\""));
         put(&job, "t.csv", csv);
         let outcome = run(&job);

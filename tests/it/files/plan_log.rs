@@ -4,7 +4,7 @@ use serde_json::Value;
 
 use super::{directory, job, listed, run};
 use crate::plan_log::{logging, matters, planned, statements, unplanned};
-use crate::support::{ClusterOptions, Databases, Job, assert_committed, databases_on};
+use crate::support::{ClusterOptions, Databases, Job, MODES, assert_committed, databases_on};
 
 const TABLES: &str =
     "CREATE TABLE a (id int PRIMARY KEY, v text); CREATE TABLE b (id int PRIMARY KEY)";
@@ -91,7 +91,7 @@ fn an_export_runs_what_the_plan_shows() {
 fn a_load_from_files_runs_what_the_plan_shows() {
     let source = logging(ClusterOptions::default().source());
     let target = logging(ClusterOptions::default().target());
-    for mode in ["append", "truncate", "swap", "merge", "upsert"] {
+    for mode in MODES {
         for atomic in [true, false] {
             let name = format!("{mode}, atomic {atomic}");
             let db = databases_on(&source, &target, &format!("load_log_{mode}_{atomic}"));

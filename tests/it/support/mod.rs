@@ -49,6 +49,9 @@ pub use terminal::{Terminal, assert_fits, on_a_terminal, seen_lines};
 /// How long a test waits for an event that must occur.
 pub const PATIENCE: Duration = Duration::from_secs(60);
 
+/// All modes, in the order of the documentation.
+pub const MODES: [&str; 5] = ["append", "truncate", "swap", "merge", "upsert"];
+
 const POLL_INTERVAL: Duration = Duration::from_millis(10);
 
 /// Waits until `condition` holds, looking every few milliseconds.

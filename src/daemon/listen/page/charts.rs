@@ -9,25 +9,26 @@ use crate::report::Outcome;
 use crate::run::ledger::{RunRecord, RunState};
 use crate::wording::counted;
 
-/// The last runs, oldest first: a bar for each.
-pub(super) fn strip(runs: &VecDeque<Outcome>) -> Markup {
+/// The last runs, oldest first: a bar for each. `None` without any.
+pub(super) fn strip(runs: &VecDeque<Outcome>) -> Option<Markup> {
     let all = runs.len();
     if all == 0 {
-        return html! { "–" };
+        return None;
     }
     let is_ok = |outcome: &&Outcome| **outcome == Outcome::Committed;
     let ok = runs.iter().filter(is_ok).count();
     let label = format!("{}, {ok} committed", counted(all as u64, "run"));
-    html! {
+    Some(html! {
         span.strip role="img" aria-label=(label) title=(label) {
             @for outcome in runs { i class=(class_of(*outcome)) {} }
         }
-    }
+    })
 }
 
-/// The room of one run in the plot, and the heights of its two rows of bars.
+/// The room of one run in the plot, and the height of its two rows of bars, and between them.
 const STEP: usize = 12;
 const HEIGHT: f64 = 60.0;
+const GAP: f64 = 10.0;
 
 /// Durations and rows of these runs, which are given newest first.
 pub(super) fn plot(runs: &[RunRecord]) -> Markup {
@@ -44,7 +45,7 @@ pub(super) fn plot(runs: &[RunRecord]) -> Markup {
         duration(longest),
         counted_rows(most),
     );
-    let base = HEIGHT * 2.0 + 24.0;
+    let base = HEIGHT * 2.0 + GAP;
     html! {
         figure {
             svg.plot role="img" aria-label=(label) viewBox=(format!("0 0 {width} {base}")) width=(width * 2) {

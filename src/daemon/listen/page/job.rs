@@ -1,10 +1,12 @@
 //! The page of one job: what it does now, its tables, its history.
 
+use std::borrow::Cow;
+
 use maud::{Markup, html};
 
 use super::charts::{class_of_state, plot};
 use super::overview::{freshness, hint};
-use super::parts::{Condition, badges, bytes, duration, number, time, time_or_dash, words};
+use super::parts::{Condition, badges, bytes, cell, duration, number, time, time_or_dash, words};
 use super::{Refresh, document, shown};
 use crate::config::spec::JobSpec;
 use crate::daemon::listen::history::Found;
@@ -67,7 +69,7 @@ fn summary(observed: &Observed, job: &ObservedJob, spec: Option<&JobSpec>) -> Ma
                 }
             }
             dt { "Data from" }
-            dd { (freshness(observed, job)) }
+            dd { (freshness(observed, job).unwrap_or_else(|| html! { "–" })) }
             dt { "Last success" }
             dd { (time_or_dash(job.last_success_at, now)) }
             @if let Some(outcome) = status.last_outcome {
@@ -135,43 +137,17 @@ fn open_table(observed: &Observed, open: &OpenTable) -> Markup {
     }
 }
 
-/// A table of the last run, from its report or from the ledger.
+/// A table of the last run, and why its format was chosen, which the ledger does not know.
 struct TableRow<'r> {
-    source: &'r str,
-    target: &'r str,
-    mode: &'r str,
-    format: &'r str,
+    table: Cow<'r, TableRecord>,
     why: Option<&'r str>,
-    compare: Option<&'r str>,
-    /// Read, inserted, updated, deleted, rejected.
-    rows: [u64; 5],
-    bytes: u64,
-}
-
-/// The rows of what reports and the ledger name alike.
-macro_rules! rows_of {
-    ($table:expr) => {
-        [
-            $table.rows_read,
-            $table.rows_inserted,
-            $table.rows_updated,
-            $table.rows_deleted,
-            $table.rows_rejected,
-        ]
-    };
 }
 
 impl<'r> From<&'r TableReport> for TableRow<'r> {
     fn from(table: &'r TableReport) -> Self {
         TableRow {
-            source: &table.source,
-            target: &table.target,
-            mode: table.mode.as_str(),
-            format: table.format,
+            table: Cow::Owned(TableRecord::new(table)),
             why: table.format_reason.as_deref(),
-            compare: table.compare,
-            rows: rows_of!(table),
-            bytes: table.bytes,
         }
     }
 }
@@ -179,14 +155,8 @@ impl<'r> From<&'r TableReport> for TableRow<'r> {
 impl<'r> From<&'r TableRecord> for TableRow<'r> {
     fn from(table: &'r TableRecord) -> Self {
         TableRow {
-            source: &table.source,
-            target: &table.target,
-            mode: &table.mode,
-            format: &table.format,
+            table: Cow::Borrowed(table),
             why: None,
-            compare: table.compare.as_deref(),
-            rows: rows_of!(table),
-            bytes: table.bytes,
         }
     }
 }
@@ -208,10 +178,10 @@ fn tables(job: &ObservedJob, found: &Found) -> Markup {
         section aria-labelledby="tables" {
             h2 #tables { "Tables of the last run" }
             div.wide tabindex="0" role="region" aria-labelledby="tables" {
-                table {
+                table.stacked.flow {
                     thead {
                         tr {
-                            @for head in ["Source", "Target", "Mode", "Format", "Compare"] {
+                            @for head in ["Table", "Mode", "Format", "Compare"] {
                                 th scope="col" { (head) }
                             }
                             @for head in ["Read", "Inserted", "Updated", "Deleted", "Rejected", "Bytes"] {
@@ -226,16 +196,28 @@ fn tables(job: &ObservedJob, found: &Found) -> Markup {
     }
 }
 
-fn table_row(row: &TableRow<'_>) -> Markup {
+fn table_row(TableRow { table, why }: &TableRow<'_>) -> Markup {
+    let rows = [
+        ("Read", table.rows_read),
+        ("Inserted", table.rows_inserted),
+        ("Updated", table.rows_updated),
+        ("Deleted", table.rows_deleted),
+        ("Rejected", table.rows_rejected),
+    ];
     html! {
         tr {
-            td { (shown(row.source)) }
-            th scope="row" { (shown(row.target)) }
-            td { (row.mode) }
-            td { (row.format) @if let Some(why) = row.why { br; small { (shown(why)) } } }
-            td { (row.compare.unwrap_or("–")) }
-            @for rows in row.rows { td.number { (number(rows)) } }
-            td.number { (bytes(row.bytes)) }
+            th scope="row" {
+                (shown(&table.target))
+                @if table.source != table.target { br; small { "from " (shown(&table.source)) } }
+            }
+            td data-label="Mode" { (table.mode) }
+            td data-label="Format" { (table.format) }
+            (cell("", "Compare", table.compare.as_deref()))
+            @for (label, rows) in rows { td.number data-label=(label) { (number(rows)) } }
+            td.number data-label="Bytes" { (bytes(table.bytes)) }
+        }
+        @if let Some(why) = why {
+            tr.below { td colspan="10" { small { (table.format) ": " (shown(why)) } } }
         }
     }
 }
@@ -272,7 +254,7 @@ fn missing(unread: &Unread) -> Markup {
 fn runs(observed: &Observed, runs: &[RunRecord]) -> Markup {
     html! {
         div.wide tabindex="0" role="region" aria-labelledby="history" {
-            table {
+            table.stacked.flow {
                 caption { "The last runs, newest first, from the ledger" }
                 thead {
                     tr {
@@ -280,7 +262,6 @@ fn runs(observed: &Observed, runs: &[RunRecord]) -> Markup {
                         @for head in ["Took", "Rows written", "Rejected", "Attempts"] {
                             th.number scope="col" { (head) }
                         }
-                        th scope="col" { "Error" }
                     }
                 }
                 tbody { @for run in runs { (run_row(observed, run)) } }
@@ -299,16 +280,20 @@ fn run_row(observed: &Observed, run: &RunRecord) -> Markup {
             th scope="row" { (time(run.started_at, observed.at)) }
             td { span.badge.(class_of_state(run.state)) { (words(run.state.as_str())) } }
             td { (run.trigger.as_str()) }
-            td.number { (took.unwrap_or_else(|| "–".to_owned())) }
-            td.number { (number(run.rows_written())) }
-            td.number { (number(run.rows_rejected())) }
-            td.number { (run.attempts) }
-            td {
-                (shown(run.error.as_deref().unwrap_or_default()))
-                @if let Some(retried) = &run.retried {
-                    details {
-                        summary { "Errors of earlier attempts" }
-                        ol { @for why in retried { li { (shown(why)) } } }
+            (cell("number", "Took", took))
+            td.number data-label="Rows written" { (number(run.rows_written())) }
+            td.number data-label="Rejected" { (number(run.rows_rejected())) }
+            td.number data-label="Attempts" { (run.attempts) }
+        }
+        @if run.error.is_some() || run.retried.is_some() {
+            tr.below.error {
+                td colspan="7" {
+                    (shown(run.error.as_deref().unwrap_or_default()))
+                    @if let Some(retried) = &run.retried {
+                        details {
+                            summary { "Errors of earlier attempts" }
+                            ol { @for why in retried { li { (shown(why)) } } }
+                        }
                     }
                 }
             }

@@ -3,7 +3,7 @@
 use maud::{Markup, html};
 
 use super::charts::strip;
-use super::parts::{Condition, badges, class_of, duration, number, time, time_or_dash, words};
+use super::parts::{Condition, badges, cell, class_of, duration, number, time, words};
 use super::{Filter, document, shown};
 use crate::daemon::control::NotifierStatusReply;
 use crate::daemon::observed::{Observed, ObservedJob};
@@ -117,7 +117,7 @@ fn search(filter: &Filter) -> Markup {
 
 fn table(observed: &Observed, rows: &[(Vec<Condition>, &ObservedJob)]) -> Markup {
     html! {
-        table.jobs {
+        table.stacked {
             caption { "Jobs, failing and stale ones first. Runs and rows since the daemon started " (time(observed.daemon_started_at, observed.at)) "." }
             thead {
                 tr {
@@ -151,22 +151,15 @@ fn row(observed: &Observed, conditions: &[Condition], job: &ObservedJob) -> Mark
     html! {
         tr {
             th scope="row" { a href=(format!("/jobs/{}", percent(&status.job))) { (shown(&status.job)) } }
-            td data-label="State" {
-                (badges(conditions, job, observed.at))
-            }
-            td data-label="Data from" { (freshness(observed, job)) }
-            td data-label="Last run" { (last_run(observed, job)) }
-            td.number data-label="Rows changed" { (changed(past)) }
-            td data-label="Runs" {
-                @match past {
-                    Some(past) => (strip(&past.recent)),
-                    None => "–",
-                }
-            }
-            td data-label="Next run" { (time_or_dash(status.next_run_at, observed.at)) }
+            td data-label="State" { (badges(conditions, job, observed.at)) }
+            (cell("", "Data from", freshness(observed, job)))
+            (cell("", "Last run", last_run(observed, job)))
+            (cell("number", "Rows changed", changed(past)))
+            (cell("", "Runs", past.and_then(|past| strip(&past.recent))))
+            (cell("", "Next run", status.next_run_at.map(|at| time(at, observed.at))))
         }
         @if let Some(error) = error {
-            tr.error {
+            tr.below.error {
                 td colspan="7" {
                     (shown(error))
                     @if let Some(hint) = hint(past) { br; span.hint { "Hint: " (shown(hint)) } }
@@ -184,7 +177,7 @@ fn notices(notifiers: &[NotifierStatusReply]) -> Markup {
     html! {
         section aria-labelledby="notices" {
             h2 #notices { "Notices" }
-            table.jobs {
+            table.stacked {
                 thead {
                     tr {
                         th scope="col" { "Notifier" }
@@ -205,51 +198,43 @@ fn notifier_row(notifier: &NotifierStatusReply) -> Markup {
             td.number data-label="Sent" { (number(notifier.sent)) }
             td.number data-label="Failed" { (number(notifier.failed)) }
             td.number data-label="Waiting" { (notifier.waiting) }
-            td data-label="Last error" {
-                @match &notifier.last_error {
-                    Some(error) => span.failing { (shown(error)) },
-                    None => "–",
-                }
-            }
+            (cell("failing", "Last error", notifier.last_error.as_deref().map(shown)))
         }
     }
 }
 
 /// The age of the data, and the age that the job allows.
-pub(super) fn freshness(observed: &Observed, job: &ObservedJob) -> Markup {
+pub(super) fn freshness(observed: &Observed, job: &ObservedJob) -> Option<Markup> {
     let status = &job.status;
-    html! {
-        (time_or_dash(status.snapshot_at.or(job.last_success_at), observed.at))
-        @if let Some(limit) = status.fresh_within_seconds {
-            " " small { "of " (duration(limit)) }
+    let at = status.snapshot_at.or(job.last_success_at);
+    let limit = status.fresh_within_seconds;
+    (at.is_some() || limit.is_some()).then(|| {
+        html! {
+            @match at { Some(at) => (time(at, observed.at)), None => "–" }
+            @if let Some(limit) = limit { " " small { "limit " (duration(limit)) } }
         }
-    }
+    })
 }
 
-fn last_run(observed: &Observed, job: &ObservedJob) -> Markup {
-    let Some(outcome) = job.status.last_outcome else {
-        return html! { "–" };
-    };
+fn last_run(observed: &Observed, job: &ObservedJob) -> Option<Markup> {
+    let outcome = job.status.last_outcome?;
     let report = job.past.as_ref().and_then(|past| past.report.as_ref());
     let took = report.filter(|_| outcome != Outcome::Skipped);
-    html! {
+    Some(html! {
         span class=(class_of(outcome)) { (words(outcome.as_str())) }
         @if let Some(report) = took { " in " (duration(report.duration().as_secs_f64())) }
         @if let Some(at) = job.status.last_finished_at { ", " (time(at, observed.at)) }
-    }
+    })
 }
 
 /// Rows that the last run has written, and in modes that look for differences also deleted.
-fn changed(past: Option<&JobPast>) -> String {
-    let report = past.and_then(|past| past.report.as_ref());
+fn changed(past: Option<&JobPast>) -> Option<String> {
+    let report = past?.report.as_ref()?;
     let rows = |table: &TableReport| match table.mode.compares() {
-        true => table.rows_inserted + table.rows_updated + table.rows_deleted,
+        true => table.rows_changed(),
         false => table.rows_written,
     };
-    match report.filter(|report| report.outcome == Outcome::Committed) {
-        Some(report) => number(report.tables.iter().map(rows).sum()),
-        None => "–".to_owned(),
-    }
+    (report.outcome == Outcome::Committed).then(|| number(report.tables.iter().map(rows).sum()))
 }
 
 /// What to do about the last error.

@@ -2,7 +2,7 @@
 
 use bytesize::ByteSize;
 use jiff::Timestamp;
-use maud::{Markup, html};
+use maud::{Markup, Render, html};
 
 use crate::daemon::observed::ObservedJob;
 use crate::report::Outcome;
@@ -82,7 +82,7 @@ impl Condition {
     }
 }
 
-/// The conditions of a job, and since when the run is active or waits, or the job is paused.
+/// The conditions of a job, and for how long the run is active or waits, or the job is paused.
 pub(super) fn badges(conditions: &[Condition], job: &ObservedJob, now: Timestamp) -> Markup {
     let status = &job.status;
     html! {
@@ -90,7 +90,9 @@ pub(super) fn badges(conditions: &[Condition], job: &ObservedJob, now: Timestamp
             span.badge.(condition.as_str()) { (condition.as_str()) } " "
         }
         @if status.state == "elsewhere" { "another daemon runs it " }
-        @if let Some(since) = status.since.or(status.paused_since) { "since " (time(since, now)) }
+        @if let Some(since) = status.since.or(status.paused_since) {
+            (exactly(since, &format!("for {}", duration(now.duration_since(since).as_secs_f64()))))
+        }
         @if let Some(attempt) = status.attempt { ", attempt " (attempt) }
         @if status.removed { ", removed from the configuration" }
     }
@@ -114,14 +116,28 @@ pub(super) fn words(name: &str) -> String {
 
 /// A time as `3 min ago` or `in 3 min`, with the exact time for those who look closer.
 pub(super) fn time(at: Timestamp, now: Timestamp) -> Markup {
-    let exact = format!("{at:.0}");
     let seconds = now.duration_since(at).as_secs_f64();
     let text = match seconds {
         s if s.abs() < 1.0 => "now".to_owned(),
         s if s < 0.0 => format!("in {}", duration(-s)),
         s => format!("{} ago", duration(s)),
     };
+    exactly(at, &text)
+}
+
+/// A text that stands for this time.
+fn exactly(at: Timestamp, text: &str) -> Markup {
+    let exact = format!("{at:.0}");
     html! { time datetime=(exact) title=(exact) { (text) } }
+}
+
+/// A cell of a table, with the label that it has where the table has no columns. A narrow window does not show it if it
+/// is empty.
+pub(super) fn cell(class: &str, label: &str, content: Option<impl Render>) -> Markup {
+    match content {
+        Some(content) => html! { td.(class) data-label=(label) { (content) } },
+        None => html! { td.none.(class) { "–" } },
+    }
 }
 
 /// The same, or a dash.
