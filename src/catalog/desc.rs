@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use crate::catalog::attachments::Attachments;
 use crate::catalog::change_mark::ChangeState;
 use crate::catalog::constraints::Constraints;
+use crate::catalog::creation::Creation;
 use crate::catalog::load_state::LoadState;
 use crate::catalog::mark::WatermarkState;
 use crate::config::spec::TableSpec;
@@ -21,6 +22,8 @@ pub struct Inspected {
     pub target: Option<RelationDesc>,
     /// The target had no rows when it was described; asked only where the mode loads such a table differently.
     pub target_is_empty: bool,
+    /// What this run makes on the target for it.
+    pub creation: Option<Creation>,
     /// The attachments of the target; read only if the mode needs them.
     pub attachments: Option<Attachments>,
     /// The constraints of the target; read only for `on_error = "quarantine"` and for partitions.

@@ -47,6 +47,7 @@ impl Inspected {
             target: targets.get(&spec.target).cloned(),
             attachments: None,
             target_is_empty: false,
+            creation: None,
             constraints: None,
             source: described,
             set,

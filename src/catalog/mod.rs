@@ -6,6 +6,7 @@
 pub(crate) mod attachments;
 pub(crate) mod change_mark;
 pub(crate) mod constraints;
+pub(crate) mod creation;
 pub mod desc;
 mod empty;
 mod expand;

@@ -87,6 +87,8 @@ pub(super) fn job(
         compare: raw.compare,
         replace: raw.replace,
         resume: raw.resume,
+        create: raw.create,
+        new_columns: raw.new_columns,
         max_snapshot_age: raw.max_snapshot_age,
         csv: csv::options(raw.csv, &path.child("csv"), diagnostics),
     };

@@ -112,6 +112,8 @@ pub(super) const KEYS: &[ConfigKey] = &[
     key("jobs.<job>.compare",           Choice(&["auto", "changed", "stream", "full"]), Some("auto"), "how merge and upsert find differences"),
     key("jobs.<job>.replace",           Choice(&["table", "partitions"]),       Some("table"), "truncate: what of a partitioned target is replaced"),
     key("jobs.<job>.resume",            Bool,                                   Some("false"), "keep what a run that died has loaded"),
+    key("jobs.<job>.create",            Choice(&["never", "missing"]),          Some("never"), "create target tables that do not exist"),
+    key("jobs.<job>.new_columns",       Choice(&["warn", "add", "error"]),      Some("warn"),  "what to do about columns that only the source has"),
     key("jobs.<job>.max_snapshot_age",  Text(&SOME_DURATION),                   None,          "how long the source's snapshot may be held"),
     key("jobs.<job>.csv.header",     Bool,                                 None, "the first line of a file has the column names"),
     key("jobs.<job>.csv.delimiter",  Text(&ONE_BYTE),                      None, "DELIMITER of COPY"),

@@ -110,6 +110,8 @@ pub(super) struct RawJob {
     pub compare: Compare,
     pub replace: Replace,
     pub resume: bool,
+    pub create: Create,
+    pub new_columns: NewColumns,
     #[serde(default, deserialize_with = "some_duration")]
     pub max_snapshot_age: Option<Duration>,
     #[serde(default)]

@@ -248,6 +248,10 @@ pub struct JobSpec {
     pub replace: Replace,
     /// Keep what a run that died has loaded.
     pub resume: bool,
+    /// Make target tables that are not there.
+    pub create: Create,
+    /// What to do about columns that only the source has.
+    pub new_columns: NewColumns,
     /// Give up a run that holds the source's snapshot longer.
     pub max_snapshot_age: Option<Duration>,
     /// How the job's files are written.
@@ -328,6 +332,28 @@ impl JobSpec {
     pub fn keeps_other_rows(&self) -> bool {
         self.mode.keeps_other_rows() || self.replace == Replace::Partitions
     }
+}
+
+/// `create`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Create {
+    /// A target table that is not there is an error.
+    Never,
+    /// It is made like the source's.
+    Missing,
+}
+
+/// `new_columns`: the source has columns that the target lacks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum NewColumns {
+    /// They are left out, with a warning.
+    Warn,
+    /// The target gets them.
+    Add,
+    /// They are an error.
+    Error,
 }
 
 /// `retry = { max, backoff, max_backoff }`.

@@ -1,7 +1,7 @@
 //! Decides which columns are copied. Columns are paired by name.
 
 use crate::catalog::desc::{ColumnDesc, Inspected, RelationDesc, RelationKind};
-use crate::config::spec::TableSpec;
+use crate::config::spec::{JobSpec, NewColumns, TableSpec};
 use crate::error::Side;
 use crate::pg::ident::Ident;
 use crate::plan::refusal::Refusal;
@@ -20,6 +20,7 @@ pub struct ColumnPair<'a> {
 /// Pairs the columns by name, in the order of the target. Columns without a counterpart are refusals or
 /// warnings.
 pub fn pair<'a>(
+    job: &JobSpec,
     inspected: &'a Inspected,
     source: &'a RelationDesc,
     target: &'a RelationDesc,
@@ -95,7 +96,9 @@ pub fn pair<'a>(
             .hinted("give the columns as expressions: `set.COLUMN = \"…\"`"),
         );
     }
-    leftovers(inspected, source, target, &defaulted, refusals, warnings);
+    leftovers(
+        job, inspected, source, target, &defaulted, refusals, warnings,
+    );
     pairs
 }
 
@@ -205,6 +208,7 @@ fn unknown_names(inspected: &Inspected, target: &RelationDesc, refusals: &mut Ve
 }
 
 fn leftovers(
+    job: &JobSpec,
     inspected: &Inspected,
     source: &RelationDesc,
     target: &RelationDesc,
@@ -249,6 +253,8 @@ fn leftovers(
         // A query lists its columns explicitly, so a column without a counterpart is an error.
         let unused = unread.iter().filter(|c| !is_used(&inspected.spec, &c.name));
         refusals.extend(unused.map(|column| no_place(target, column)));
+    } else if !unread.is_empty() && job.new_columns == NewColumns::Error {
+        refusals.push(new_columns(target, &unread));
     } else if !unread.is_empty() {
         warnings.push(format!(
             "{table}: only the source has {}: left out",
@@ -257,8 +263,30 @@ fn leftovers(
     }
 }
 
+/// `new_columns = "error"`.
+fn new_columns(target: &RelationDesc, unread: &[&ColumnDesc]) -> Refusal {
+    let names: Vec<String> = unread.iter().map(|c| c.name.to_string()).collect();
+    let add = unread
+        .iter()
+        .map(|c| format!("ADD COLUMN {} {}", c.name, c.type_text));
+    let add: Vec<String> = add.collect();
+    let message = format!(
+        "the target lacks columns that the source has: {}",
+        names.join(", ")
+    );
+    let refusal = Refusal::mismatch(Side::Target, &target.name, message);
+    let alter = format!("ALTER TABLE {} {}", target.name, add.join(", "));
+    let refusal = match unread {
+        [only] => refusal.in_column(&only.name),
+        _ => refusal,
+    };
+    refusal.hinted(format!(
+        "{alter}; or `new_columns = \"add\"`, or leave them out with `columns`"
+    ))
+}
+
 /// Is the column used by the watermark, `where` or an expression? It is if its name occurs there.
-fn is_used(spec: &TableSpec, column: &Ident) -> bool {
+pub(super) fn is_used(spec: &TableSpec, column: &Ident) -> bool {
     let name = column.as_str().to_lowercase();
     let mut texts = spec.set.values().chain(&spec.filter);
     spec.watermark.as_ref() == Some(column) || texts.any(|text| text.to_lowercase().contains(&name))

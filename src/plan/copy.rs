@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::catalog::change_mark::Marking;
+use crate::catalog::creation::Creation;
 use crate::catalog::desc::RelationKind;
 use crate::catalog::mark::Mark;
 use crate::config::spec::RejectLimit;
@@ -101,6 +102,8 @@ pub struct CopyPlan {
     pub load: Load,
     /// The mode compares rows, but the target is empty, so it is loaded directly.
     pub must_be_empty: bool,
+    /// What is made on the target for it.
+    pub creation: Option<Creation>,
     /// What the run records, so that the next one can tell what has changed.
     pub marking: Option<Marking>,
     /// The columns, in the order of both COPY statements.
@@ -184,6 +187,13 @@ impl CopyPlan {
     /// What is kept of the load of a run that died.
     pub fn kept(&self) -> Option<&KeptLoad> {
         self.resume.as_ref()?.kept.as_ref()
+    }
+
+    /// Does the run make the target?
+    pub fn is_new(&self) -> bool {
+        self.creation
+            .as_ref()
+            .is_some_and(|creation| creation.is_new)
     }
 
     /// The target as messages name it: a relation, or a file.

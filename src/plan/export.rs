@@ -110,6 +110,7 @@ fn table(exported: &Exported, file: &str, refusals: &mut Vec<Refusal>) -> Option
             output: output.clone(),
         }),
         must_be_empty: false,
+        creation: None,
         marking: None,
         columns: planned,
         copy_out: sql::copy_out(&select, &format),

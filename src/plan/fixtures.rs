@@ -7,7 +7,7 @@ use crate::catalog::desc::{
     AttributeDesc, ColumnDesc, Inspected, KeyColumn, OperatorName, Privileges, RelationDesc,
     RelationKind, TypeDesc, TypeShape, UniqueIndex,
 };
-use crate::config::spec::Compare;
+use crate::config::spec::{Compare, Create, NewColumns};
 use crate::config::spec::{
     FormatChoice, GuardSpec, JobSpec, Missed, Mode, OnError, Overlap, RejectLimit, Replace,
     RetrySpec, ScheduleSpec, TableSpec, Triggers, Verify,
@@ -207,6 +207,7 @@ pub fn inspected(source: RelationDesc, target: RelationDesc) -> Inspected {
         source: Some(source),
         attachments: None,
         target_is_empty: false,
+        creation: None,
         constraints: None,
         target: Some(target),
         set: BTreeMap::new(),
@@ -294,6 +295,8 @@ pub fn job(mode: Mode) -> JobSpec {
         compare: Compare::Auto,
         replace: Replace::Table,
         resume: false,
+        create: Create::Never,
+        new_columns: NewColumns::Warn,
         fresh_within: None,
         max_snapshot_age: None,
         csv: Default::default(),

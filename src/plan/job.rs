@@ -30,6 +30,7 @@ pub fn job(
     attempt: Attempt,
     actions: &KeyActions,
 ) -> Result<JobPlan, Vec<Refusal>> {
+    let (job, warning) = &writes_alone(job, &tables);
     let planned = |kept: KeptTables| with_kept(job, &tables, same_place, (attempt, kept), actions);
     let plan = planned(KeptTables::new())?;
     let (kept, lost) = resume::choose(&plan, &tables);
@@ -37,6 +38,7 @@ pub fn job(
         true => plan,
         false => planned(kept)?,
     };
+    plan.warnings.extend(warning.clone());
     for (target, why) in lost {
         let mut plans = plan.tables.iter_mut();
         if let Some(table) = plans.find(|table| table.target == target) {
@@ -45,6 +47,22 @@ pub fn job(
         }
     }
     Ok(plan)
+}
+
+/// A run that makes tables or columns loads through one connection: no other session sees them before COMMIT.
+fn writes_alone(job: &JobSpec, tables: &[Inspected]) -> (JobSpec, Option<String>) {
+    let mut job = job.clone();
+    let mut warning = None;
+    if tables.iter().any(|table| table.creation.is_some()) {
+        if job.loaders() > 1 {
+            warning = Some(
+                "`workers` has no effect in this run: other connections do not see what it creates before it commits"
+                    .to_owned(),
+            );
+        }
+        (job.workers, job.resume) = (1, false);
+    }
+    (job, warning)
 }
 
 /// Plans a job that keeps these loads of a run that died.

@@ -88,7 +88,9 @@ pub fn locks(plan: &JobPlan, job: &JobSpec) -> Vec<Lock> {
         Mode::Swap => SWAPPED,
         Mode::Append | Mode::Merge | Mode::Upsert => ROWS,
     };
-    let targets: Vec<&QualifiedName> = with_partitions(plan).collect();
+    // Nobody else sees a table that the run makes.
+    let existing = plan.tables.iter().filter(|table| !table.is_new());
+    let targets: Vec<&QualifiedName> = with_partitions(plan, existing).collect();
     let parents = plan
         .tables
         .iter()
@@ -98,6 +100,7 @@ pub fn locks(plan: &JobPlan, job: &JobSpec) -> Vec<Lock> {
         true => on_target(name, PARENT),
         false => on_target(name, kind),
     }));
+    list.extend(of_creation(&plan.tables));
     let mut others: BTreeMap<QualifiedName, LockKind> = BTreeMap::new();
     for (relation, does) in used(&plan.tables) {
         let parts = plan.seen_locks.partitions.get(&relation);
@@ -136,8 +139,35 @@ pub fn partitioned_candidates(plan: &JobPlan) -> Vec<QualifiedName> {
     targets.chain(used(&plan.tables).into_keys()).collect()
 }
 
-fn with_partitions(plan: &JobPlan) -> impl Iterator<Item = &QualifiedName> {
-    plan.tables.iter().flat_map(|table| {
+/// The locks of what is made on tables that exist: columns, and foreign keys that point to them.
+fn of_creation(tables: &[CopyPlan]) -> Vec<Lock> {
+    let mut locks = Vec::new();
+    for table in tables {
+        let Some(creation) = &table.creation else {
+            continue;
+        };
+        if !creation.is_new {
+            locks.push(on_target(&table.target, EVERYBODY));
+        }
+        let writes = (
+            "SHARE ROW EXCLUSIVE",
+            "writes, until COMMIT, because a new table refers to it",
+        );
+        locks.extend(
+            creation
+                .outer_keys
+                .iter()
+                .map(|key| on_target(&key.to, writes)),
+        );
+    }
+    locks
+}
+
+fn with_partitions<'a>(
+    plan: &'a JobPlan,
+    tables: impl Iterator<Item = &'a CopyPlan>,
+) -> impl Iterator<Item = &'a QualifiedName> {
+    tables.flat_map(|table| {
         let parts = plan.seen_locks.partitions.get(&table.target);
         std::iter::once(&table.target).chain(parts.into_iter().flatten())
     })

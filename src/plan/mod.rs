@@ -9,6 +9,7 @@ mod columns;
 pub(crate) mod compare;
 mod copied;
 pub mod copy;
+pub mod create;
 pub(crate) mod ctid_ranges;
 pub(crate) mod effects;
 pub(crate) mod explain;

@@ -32,10 +32,13 @@ pub fn plan(
     let before = refusals.len();
     let (source, target) = both_exist(inspected, refusals)?;
     let mut warnings = Vec::new();
+    if let Some(creation) = &inspected.creation {
+        warnings.push(creation.note.clone());
+    }
     refuse_itself(inspected, setting, refusals);
     checks::source(source, refusals, &mut warnings);
     checks::target(job, target, refusals, &mut warnings);
-    let mut pairs = columns::pair(inspected, source, target, refusals, &mut warnings);
+    let mut pairs = columns::pair(job, inspected, source, target, refusals, &mut warnings);
     if matches!(inspected.spec.input, TableInput::File(_)) {
         copied::order_as_in_file(source, &mut pairs);
     }
@@ -198,6 +201,12 @@ impl Table<'_> {
         let Load::Staged(full) = load else {
             return None;
         };
+        // Another session cannot read a table that is not published, or to which columns are added.
+        if let Some(creation) = &self.inspected.creation
+            && (creation.is_staged || !creation.is_new)
+        {
+            return None;
+        }
         let input = self.stream_input(copied, select, comparison);
         let planned = stream::plan(&input, full);
         let plan = planned.as_ref().ok();
@@ -337,6 +346,7 @@ impl Table<'_> {
                 .then_some(source.bytes_estimate),
             copy_in,
             must_be_empty: false,
+            creation: self.inspected.creation.clone(),
             marking,
             target_has_triggers: !target.triggers.is_empty(),
             load,

@@ -85,6 +85,7 @@ impl FileSource {
             source,
             attachments: None,
             target_is_empty: false,
+            creation: None,
             constraints: Default::default(),
             set: BTreeMap::new(),
             progress: None,

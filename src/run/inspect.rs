@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use jiff::Timestamp;
 
 use super::context::JobContext;
+use super::creation::{self, Trial};
 use super::ends::{self, End, SourceEnd, TargetEnd};
 use super::files::{self, FileSource};
 use super::snapshot_age::SnapshotAge;
@@ -49,7 +50,7 @@ pub(super) async fn inspect(
 ) -> Result<Inspection> {
     match (source, target) {
         (End::Server(source), End::Server(target)) => {
-            servers(context, source, target, snapshot_age, attempt).await
+            servers(context, source, target, snapshot_age, attempt, true).await
         }
         (End::Files(files), End::Server(target)) => {
             from_files(context, files, target, attempt).await
@@ -68,13 +69,14 @@ pub(super) async fn inspect(
 ///
 /// The locks come before the snapshot: a snapshot that is older than a concurrent TRUNCATE would read no
 /// rows, without an error. What must be known before the locks (which tables a wildcard matches) is read
-/// before the transaction begins.
+/// before the transaction begins. `may_create`: tables that the target lacks are planned to be made.
 pub(super) async fn servers(
     context: &JobContext,
     source: &Session,
     target: &Session,
     snapshot_age: &SnapshotAge,
     attempt: u32,
+    may_create: bool,
 ) -> Result<Inspection> {
     let job = &context.job;
     let replayed = match changed::may_be_asked_for(job) {
@@ -88,34 +90,51 @@ pub(super) async fn servers(
     let same_place = ends::place(source).await? == ends::place(target).await?;
     // The queries of both servers run concurrently.
     let (source_names, target_names) = (names(&tables, Side::Source), names(&tables, Side::Target));
-    let (from, to) = tokio::try_join!(
+    let (from, mut to) = tokio::try_join!(
         catalog::read(source, &source_names),
         catalog::read(target, &target_names)
     )?;
-    let (mut attachments, actions) = attached(target, job, &target_names).await?;
-    let mut constraints = constraints(target, job, &target_names, &to).await?;
-    let empty = match job.mode.compares() {
-        true => catalog::empty(target, &to).await?,
-        false => BTreeSet::new(),
-    };
     let mut inspected = Vec::with_capacity(tables.len());
     for spec in tables {
         let source_desc = match &spec.input {
             TableInput::Relation(name) => from.get(name).cloned(),
             TableInput::Query(_) | TableInput::File(_) => None,
         };
-        let mut entry = Inspected::new(source, spec, source_desc, &to).await?;
+        inspected.push(Inspected::new(source, spec, source_desc, &to).await?);
+    }
+    let trial = match may_create {
+        true => creation::attempt(context, source, target, &mut inspected, &mut to).await?,
+        false => Trial::none(),
+    };
+    if !trial.refused.is_empty() {
+        trial.end(target).await?;
+        return Ok(Inspection {
+            plan: Err(trial.refused),
+            target: to,
+            snapshot: Some(snapshot),
+        });
+    }
+    let (mut attachments, actions) = attached(target, job, &target_names).await?;
+    let mut constraints = constraints(target, job, &target_names, &to).await?;
+    let empty = match job.mode.compares() {
+        true => catalog::empty(target, &to).await?,
+        false => BTreeSet::new(),
+    };
+    for entry in &mut inspected {
         entry.target_is_empty = empty.contains(&entry.spec.target);
         entry.attachments = attachments.remove(&entry.spec.target);
+        let added = trial.columns.get(&entry.spec.target);
+        if let (Some(attached), Some(added)) = (&mut entry.attachments, added) {
+            attached.columns.extend(added.iter().cloned());
+        }
         entry.constraints = constraints.remove(&entry.spec.target);
-        modes::check_scope(target, job, &entry).await?;
-        inspected.push(entry);
+        modes::check_scope(target, job, entry).await?;
     }
     watermark::resume(context, source, target, &mut inspected).await?;
     changes::resume(context, source, target, &mut inspected, replayed).await?;
     resume::find(context, source, target, &mut inspected, replayed).await?;
     let refused = ledger::refuse_stages(target, job).await?;
-    target.end_reading(Phase::Inspect).await?;
+    trial.end(target).await?;
     let refused = refused.into_iter().collect();
     let mut plan = planned(context, inspected, (same_place, attempt), &actions, refused);
     if let Ok(plan) = &mut plan {

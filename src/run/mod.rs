@@ -9,6 +9,7 @@ mod checksum;
 mod commit_resolution;
 mod context;
 mod copy;
+mod creation;
 mod ends;
 pub mod fed;
 mod files;

@@ -33,7 +33,8 @@ pub(super) async fn resume(
         };
         let (relation, columns) = (&entry.spec.target, columns(entry));
         let now = present::present(source, &place, desc, entry.spec.children, &columns).await?;
-        let text = match goes_on {
+        // A table that the run makes has none of the rows that an earlier run has copied.
+        let text = match goes_on && entry.creation.as_ref().is_none_or(|made| !made.is_new) {
             true => ledger::watermark(target, &context.job.name, relation).await?,
             false => None,
         };

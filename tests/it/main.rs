@@ -15,6 +15,7 @@ mod changed;
 mod checksum;
 mod compare;
 mod conversions;
+mod create;
 mod daemon;
 mod docs;
 mod dry_run;

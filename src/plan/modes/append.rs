@@ -1,6 +1,7 @@
 //! Mode `append`: adds the rows. With a watermark, some rows are read again. So rows are staged, and rows
 //! whose keys exist on the target are left out.
 
+use super::create::{self, Reach};
 use super::{TransactionInput, common, upsert};
 use crate::plan::copy::Load;
 use crate::plan::step::Step;
@@ -18,6 +19,7 @@ pub(super) fn steps(input: &TransactionInput<'_>) -> Vec<Step> {
         steps.extend([Step::CheckKeys, Step::Apply]);
     }
     steps.push(common::check_constraints());
+    steps.extend(create::after(input, Reach::All));
     steps.extend(common::sequences(input));
     steps.extend(upsert::drop_stages(input));
     steps.push(Step::Record);

@@ -1,24 +1,25 @@
 //! Steps that several modes share.
 
-use super::TransactionInput;
+use super::{TransactionInput, create};
 use crate::catalog::desc::RelationKind;
 use crate::config::spec::{Mode, OnError, Verify};
 use crate::error::Phase;
-use crate::plan::copy::CopyPlan;
+use crate::plan::copy::{CopyPlan, Load};
 use crate::plan::step::{Statement, Step};
 
 const IMMEDIATE: &str = "SET CONSTRAINTS ALL IMMEDIATE";
 
 const DEFER: &str = "SET CONSTRAINTS ALL DEFERRED";
 
-/// Begins the transaction and takes the advisory locks. With `atomic = false`, a separate session holds the
-/// job's advisory lock.
+/// Begins the transaction, takes the advisory locks, and makes what the target lacks. With `atomic = false`, a
+/// separate session holds the job's advisory lock.
 pub fn begin(input: &TransactionInput<'_>) -> Vec<Step> {
     let mut steps = vec![Step::Begin];
     if input.job.atomic {
         steps.push(Step::LockJob);
     }
     steps.push(Step::LockTargets);
+    steps.extend(create::before(input));
     steps
 }
 
@@ -149,11 +150,14 @@ pub fn sequences<'a>(input: &'a TransactionInput<'a>) -> impl Iterator<Item = St
 
 /// Runs ANALYZE. A shadow was analyzed before it was published.
 pub fn analyze(input: &TransactionInput<'_>) -> Vec<Statement> {
-    if !input.job.analyze || input.job.mode == Mode::Swap {
+    if !input.job.analyze {
         return Vec::new();
     }
-    let analyze = |(at, table): (usize, &crate::plan::copy::CopyPlan)| {
+    let is_new = |(_, table): &(usize, &CopyPlan)| {
+        input.job.mode != Mode::Swap || matches!(table.load, Load::Direct)
+    };
+    let analyze = |(at, table): (usize, &CopyPlan)| {
         Statement::of_table(Phase::After, at, format!("ANALYZE {}", table.target.sql()))
     };
-    input.tables().map(analyze).collect()
+    input.tables().filter(is_new).map(analyze).collect()
 }

@@ -1,5 +1,6 @@
 //! Mode `merge`: stages the rows, and writes the differences to the target.
 
+use super::create::{self, Reach};
 use super::{TransactionInput, common, upsert};
 use crate::plan::copy::CopyPlan;
 use crate::plan::step::Step;
@@ -18,6 +19,7 @@ pub(super) fn steps(input: &TransactionInput<'_>) -> Vec<Step> {
     steps.extend(common::end_snapshot(input));
     steps.extend([Step::Gate, Step::CheckKeys, Step::Apply]);
     steps.push(common::check_constraints());
+    steps.extend(create::after(input, Reach::All));
     steps.extend(common::sequences(input));
     steps.extend(common::checksums(input));
     steps.extend(upsert::drop_stages(input));

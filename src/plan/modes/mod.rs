@@ -3,6 +3,7 @@
 
 mod append;
 mod common;
+mod create;
 mod into_files;
 mod merge;
 mod swap;

@@ -1,6 +1,7 @@
 //! Mode `swap`: loads new tables, builds everything that the targets have, and replaces all targets at
 //! once.
 
+use super::create::{self, Reach};
 use super::{TransactionInput, common};
 use crate::error::Phase;
 use crate::plan::copy::{CopyPlan, Load};
@@ -30,6 +31,7 @@ pub(super) fn steps(input: &TransactionInput<'_>) -> Vec<Step> {
     steps.extend(common::end_snapshot(input));
     steps.push(Step::Gate);
     steps.push(common::check_constraints());
+    steps.extend(create::after(input, Reach::New));
     steps.push(Step::BuildIndexes);
     if input.workers > 1 {
         steps.extend(lock_shadows(input));
@@ -44,6 +46,7 @@ pub(super) fn steps(input: &TransactionInput<'_>) -> Vec<Step> {
         steps.push(Step::WaitForSnapshots);
     }
     steps.push(Step::ReplaceTargets);
+    steps.extend(create::after(input, Reach::Existing));
     steps
 }
 

@@ -1,5 +1,6 @@
 //! Mode `truncate`: truncates all targets and loads them in one transaction.
 
+use super::create::{self, Reach};
 use super::{TransactionInput, common};
 use crate::error::Phase;
 use crate::plan::step::{Statement, Step};
@@ -13,6 +14,7 @@ pub(super) fn steps(input: &TransactionInput<'_>) -> Vec<Step> {
     steps.extend(common::end_snapshot(input));
     steps.push(Step::Gate);
     steps.push(common::check_constraints());
+    steps.extend(create::after(input, Reach::All));
     steps.extend(common::sequences(input));
     steps.extend(common::checksums(input));
     steps.push(Step::Record);

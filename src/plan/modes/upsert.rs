@@ -1,5 +1,6 @@
 //! Mode `upsert`: stages the rows, and inserts or updates them by their keys.
 
+use super::create::{self, Reach};
 use super::{TransactionInput, common};
 use crate::error::Phase;
 use crate::plan::copy::Load;
@@ -14,6 +15,7 @@ pub(super) fn steps(input: &TransactionInput<'_>) -> Vec<Step> {
     steps.extend(common::end_snapshot(input));
     steps.extend([Step::Gate, Step::CheckKeys, Step::Apply]);
     steps.push(common::check_constraints());
+    steps.extend(create::after(input, Reach::All));
     steps.extend(common::sequences(input));
     steps.extend(drop_stages(input));
     steps.extend(common::drop_parts(input));

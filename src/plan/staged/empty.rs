@@ -10,6 +10,7 @@ use crate::catalog::desc::{Inspected, RelationKind};
 use crate::config::spec::{JobSpec, OnError};
 use crate::pg::ident::{Ident, QualifiedName};
 use crate::plan::copy::{CopyPlan, Load};
+use crate::plan::partitions::types::Partitions;
 use crate::plan::sql;
 
 /// May the rows of this table be copied into the target itself?
@@ -40,7 +41,7 @@ pub(super) fn may_load_directly(
 
 /// Decides which tables are loaded directly: those that may be, if all tables of the job that they refer to are
 /// loaded before them in the same way, and if no table that is staged may change their rows: after a direct load
-/// nothing is compared. `references` are pairs of a table and one that it refers to.
+/// nothing is compared. A table that the run itself makes is always loaded directly: nobody else sees it. `references` are pairs of a table and one that it refers to.
 pub(in crate::plan) fn choose(
     tables: &mut [CopyPlan],
     references: &[(QualifiedName, QualifiedName)],
@@ -71,7 +72,15 @@ pub(in crate::plan) fn choose(
         direct = kept;
     }
     for table in tables {
-        if direct.contains(&&table.target) {
+        let is_staged = matches!(table.load, Load::Staged(_));
+        let creation = table.creation.as_ref().filter(|creation| creation.is_new);
+        let is_new = creation.is_some_and(|creation| !creation.is_staged);
+        if is_staged && is_new && table.quarantine.is_none() {
+            table.copy_in = sql::copy_in(&table.target, &table.columns, &table.format);
+            table.load = Load::Direct;
+            // It has the source's partitions.
+            table.partitions = Partitions::default();
+        } else if direct.contains(&&table.target) {
             table.copy_in = sql::copy_in(&table.target, &table.columns, &table.format);
             table.load = Load::Direct;
             table.must_be_empty = true;

@@ -71,6 +71,7 @@ pub fn plan(
     let shadow = |name: &QualifiedName| (name.clone(), shadow_name(name, shared));
     let shadows: BTreeMap<QualifiedName, QualifiedName> = tables
         .iter()
+        .filter(|table| !is_new(table))
         .map(|table| shadow(&table.spec.target))
         .collect();
     for (inspected, plan) in tables.iter().zip(plans) {
@@ -78,7 +79,7 @@ pub fn plan(
         let name = &inspected.spec.target;
         let alone = BTreeMap::from([shadow(name)]);
         let shadows = if job.atomic { &shadows } else { &alone };
-        let Some(target) = &inspected.target else {
+        let Some(target) = inspected.target.as_ref().filter(|_| !is_new(inspected)) else {
             continue;
         };
         let before = refusals.len();
@@ -98,6 +99,14 @@ pub fn plan(
             into_shadow(target, shadow, shared, plan);
         }
     }
+}
+
+/// A table that the run makes is loaded itself.
+fn is_new(table: &Inspected) -> bool {
+    table
+        .creation
+        .as_ref()
+        .is_some_and(|creation| creation.is_new)
 }
 
 fn shadow_of(

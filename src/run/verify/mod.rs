@@ -77,7 +77,8 @@ async fn all(
     target: &Session,
     watcher: &dyn Watcher,
 ) -> Result<bool> {
-    let inspected = inspect::servers(context, source, target, &SnapshotAge::default(), 1).await?;
+    let inspected =
+        inspect::servers(context, source, target, &SnapshotAge::default(), 1, false).await?;
     let plan = inspected
         .plan
         .map_err(|refusals| plan::to_error(&refusals))?;

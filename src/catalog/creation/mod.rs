@@ -1,0 +1,395 @@
+//! What tables of the source are made of, for `create = "missing"`, and what is made on the target: plain data,
+//! names and the server's own definitions.
+
+use serde::Deserialize;
+
+use crate::catalog::desc::ForeignKey;
+use crate::error::{Error, ErrorKind, Phase, Result};
+use crate::pg::ident::QualifiedName;
+use crate::pg::param::Param;
+use crate::pg::session::Session;
+
+const TABLES: &str = include_str!("tables.sql");
+const TYPES: &str = include_str!("types.sql");
+const PRESENT: &str = include_str!("present.sql");
+
+/// What a run makes on its target for one table of the job.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Creation {
+    /// In an order in which they can be made. Tables that need the same type have the same object.
+    pub objects: Vec<Object>,
+    /// The table itself is new; otherwise it gets columns.
+    pub is_new: bool,
+    /// Its rows are staged as in other runs, because the run fills a column of its own in each.
+    pub is_staged: bool,
+    /// Its foreign keys to tables that exist. They are made last, and not when the plan is tried.
+    pub outer_keys: Vec<ForeignKey>,
+    /// The definitions of columns that a table which exists gets.
+    pub added: Vec<String>,
+    /// What a user has to know.
+    pub note: String,
+}
+
+/// A schema, type, sequence, table or foreign key to make.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Object {
+    /// `type app.mood`.
+    pub what: String,
+    /// The statements before rows are loaded.
+    pub before: Vec<String>,
+    /// The statements after that.
+    pub after: Vec<String>,
+    /// The targets that must be loaded before it is made, if it joins two.
+    pub joins: Vec<QualifiedName>,
+    /// It locks a table that exists.
+    pub is_outside: bool,
+}
+
+/// The name of an object in a schema.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
+pub struct Name {
+    pub schema: String,
+    pub name: String,
+}
+
+impl Name {
+    /// The same name in its other form.
+    pub fn of(name: &QualifiedName) -> Self {
+        Name {
+            schema: name.schema.as_str().to_owned(),
+            name: name.name.as_str().to_owned(),
+        }
+    }
+
+    /// As the rest of the program names relations.
+    pub fn qualified(&self) -> QualifiedName {
+        QualifiedName::new(&self.schema, &self.name)
+    }
+}
+
+/// A table, or a partition of one.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+pub struct MadeTable {
+    /// The table of the job whose partition it is, or itself.
+    pub root: Name,
+    pub schema: String,
+    pub name: String,
+    /// `r`, `p`, or `f` for a partition that is a foreign table.
+    pub kind: String,
+    /// How many partitioned tables of the tree are above it.
+    pub depth: i32,
+    /// The table that it is a partition of.
+    pub parent: Option<Name>,
+    /// `FOR VALUES …` or `DEFAULT`.
+    pub bound: Option<String>,
+    /// `RANGE (at)`.
+    pub partition_key: Option<String>,
+    pub unlogged: bool,
+    pub temporary: bool,
+    pub access_method: Option<String>,
+    /// Its tablespace, if it isn't the database's.
+    pub tablespace: Option<String>,
+    /// `fillfactor=70`.
+    pub options: Vec<String>,
+    /// The same of its TOAST table.
+    pub toast_options: Vec<String>,
+    pub comment: Option<String>,
+    pub columns: Vec<MadeColumn>,
+    pub checks: Vec<MadeCheck>,
+    pub foreign_keys: Vec<MadeKey>,
+    /// Valid indexes, the primary key first.
+    pub indexes: Vec<MadeIndex>,
+    /// What is not made, as a person says it.
+    pub left_out: Vec<String>,
+}
+
+impl MadeTable {
+    /// As the rest of the program names relations.
+    pub fn qualified(&self) -> QualifiedName {
+        QualifiedName::new(&self.schema, &self.name)
+    }
+}
+
+/// A column.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+pub struct MadeColumn {
+    pub name: String,
+    /// `numeric(12,2)`.
+    #[serde(rename = "type")]
+    pub type_text: String,
+    pub type_name: Name,
+    /// Its collation, if it isn't the type's.
+    pub collation: Option<Name>,
+    pub not_null: bool,
+    /// Since version 18, NOT NULL is a constraint.
+    pub not_null_constraint: Option<NotNull>,
+    /// The default, or what it is generated from.
+    pub expression: Option<String>,
+    /// Empty, `s` stored or `v` virtual.
+    pub generated: String,
+    /// Empty, `a` always or `d` by default.
+    pub identity: String,
+    /// SET STORAGE, if it isn't the type's.
+    pub storage: Option<String>,
+    pub compression: Option<String>,
+    pub comment: Option<String>,
+    pub sequences: Vec<MadeSequence>,
+}
+
+/// A NOT NULL constraint.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+pub struct NotNull {
+    pub name: String,
+    pub no_inherit: bool,
+}
+
+/// A sequence of a column.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+pub struct MadeSequence {
+    pub schema: String,
+    pub name: String,
+    /// It is that of an identity column.
+    pub internal: bool,
+    /// The column owns it.
+    pub owned: bool,
+    /// The literal that stands before `::regclass` in the default.
+    pub literal: String,
+    #[serde(rename = "type")]
+    pub type_text: String,
+    pub unlogged: bool,
+    pub start: i64,
+    pub increment: i64,
+    pub min: i64,
+    pub max: i64,
+    pub cache: i64,
+    pub cycle: bool,
+    pub comment: Option<String>,
+}
+
+/// A CHECK constraint.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+pub struct MadeCheck {
+    pub name: String,
+    pub definition: String,
+    /// Not NOT VALID.
+    pub validated: bool,
+    /// The columns that it uses; of a domain, none.
+    #[serde(default)]
+    pub columns: Vec<String>,
+    pub comment: Option<String>,
+}
+
+/// A foreign key.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+pub struct MadeKey {
+    pub name: String,
+    pub comment: Option<String>,
+    pub references: Name,
+    pub deferrable: bool,
+    /// Its definition up to the referenced table.
+    pub head: String,
+    /// The rest of it; None if it could not be taken apart.
+    pub tail: Option<String>,
+    pub columns: Vec<String>,
+    pub referenced_columns: Vec<String>,
+}
+
+/// An index.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+pub struct MadeIndex {
+    pub name: String,
+    pub unique: bool,
+    pub is_primary: bool,
+    /// Its definition after the table's name; None if it could not be taken apart.
+    pub tail: Option<String>,
+    pub tablespace: Option<String>,
+    pub options: Vec<String>,
+    /// The columns that it uses.
+    pub columns: Vec<String>,
+    pub comment: Option<String>,
+    /// The constraint that it belongs to.
+    pub constraint: Option<IndexConstraint>,
+}
+
+/// PRIMARY KEY, UNIQUE or EXCLUDE.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+pub struct IndexConstraint {
+    pub definition: String,
+    pub comment: Option<String>,
+}
+
+/// A type.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+pub struct MadeType {
+    pub oid: u32,
+    pub schema: String,
+    pub name: String,
+    /// `pg_type.typtype`, `array`, or `row` for the row type of a table.
+    pub kind: String,
+    /// The extension that it belongs to.
+    pub extension: Option<String>,
+    /// The types that it is made of.
+    pub parts: Vec<u32>,
+    /// Of an enum.
+    pub labels: Vec<String>,
+    /// Of a domain.
+    pub base: Option<String>,
+    pub not_null: bool,
+    pub default: Option<String>,
+    pub collation: Option<String>,
+    pub checks: Vec<MadeCheck>,
+    /// Of a composite type.
+    pub attributes: Vec<MadeAttribute>,
+    /// The table whose row type it is.
+    pub row_of: Option<Name>,
+    pub range: Option<MadeRange>,
+    pub comment: Option<String>,
+}
+
+/// An attribute of a composite type.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+pub struct MadeAttribute {
+    pub name: String,
+    #[serde(rename = "type")]
+    pub type_text: String,
+    pub collation: Option<String>,
+}
+
+/// What a range type is made of.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+pub struct MadeRange {
+    pub subtype: String,
+    pub operator_class: String,
+    pub collation: Option<String>,
+    pub canonical: Option<String>,
+    pub difference: Option<String>,
+    pub multirange: Option<Name>,
+}
+
+/// What there is on the target, of what was asked for.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+pub struct Present {
+    pub schemas: Vec<String>,
+    pub types: Vec<Name>,
+    pub collations: Vec<Name>,
+    pub sequences: Vec<Name>,
+    pub access_methods: Vec<String>,
+    pub tablespaces: Vec<String>,
+}
+
+/// What is asked for.
+#[derive(Clone, Debug, Default)]
+pub struct Asked<'a> {
+    pub schemas: Vec<&'a str>,
+    pub types: Vec<&'a Name>,
+    pub collations: Vec<&'a Name>,
+    pub sequences: Vec<&'a Name>,
+    pub access_methods: Vec<&'a str>,
+    pub tablespaces: Vec<&'a str>,
+}
+
+/// Reads what these tables are made of, with their partitions. Other relations are not in the result.
+pub async fn tables(source: &Session, names: &[QualifiedName]) -> Result<Vec<MadeTable>> {
+    let schemas: Vec<&str> = names.iter().map(|name| name.schema.as_str()).collect();
+    let relations: Vec<&str> = names.iter().map(|name| name.name.as_str()).collect();
+    let since = |since: u32, then: &'static str, or: &'static str| {
+        if source.version() >= since { then } else { or }
+    };
+    let sql = TABLES
+        .replace(
+            "@ATTACHED@",
+            since(140_000, "AND NOT i.inhdetachpending", ""),
+        )
+        .replace(
+            "@NOT_NULL_IS_VALID@",
+            since(180_000, NOT_NULL_IS_VALID, "true"),
+        )
+        .replace("@NOT_NULL@", since(180_000, NOT_NULL, "NULL"))
+        .replace("@PERIOD@", since(180_000, PERIOD, "''"))
+        .replace("@COMPRESSION@", since(140_000, COMPRESSION, "NULL"));
+    read(
+        source,
+        "what tables are made of",
+        &sql,
+        &[&schemas, &relations],
+    )
+    .await
+}
+
+const NOT_NULL_IS_VALID: &str = "\
+COALESCE((SELECT nn.convalidated FROM pg_catalog.pg_constraint AS nn \
+           WHERE nn.conrelid = c.oid AND nn.contype = 'n' AND nn.conkey = ARRAY[a.attnum]), true)";
+
+const NOT_NULL: &str = "\
+(SELECT json_build_object('name', nn.conname, 'no_inherit', nn.connoinherit) FROM pg_catalog.pg_constraint AS nn \
+  WHERE nn.conrelid = c.oid AND nn.contype = 'n' AND nn.conkey = ARRAY[a.attnum])";
+
+const PERIOD: &str =
+    "CASE WHEN con.conperiod AND key.place = cardinality(con.conkey) THEN 'PERIOD ' ELSE '' END";
+
+const COMPRESSION: &str = "CASE a.attcompression WHEN 'p' THEN 'pglz' WHEN 'l' THEN 'lz4' END";
+
+/// Reads these types and all that they are made of.
+pub async fn types(source: &Session, names: &[&Name]) -> Result<Vec<MadeType>> {
+    let (schemas, types) = halves(names);
+    let (range, multirange) = match source.version() {
+        140_000.. => (
+            "UNION ALL SELECT r.rngtypid FROM pg_catalog.pg_range AS r WHERE r.rngmultitypid = t.oid",
+            "(SELECT json_build_object('schema', mn.nspname, 'name', m.typname) FROM pg_catalog.pg_type AS m \
+               JOIN pg_catalog.pg_namespace AS mn ON mn.oid = m.typnamespace WHERE m.oid = r.rngmultitypid)",
+        ),
+        _ => ("", "NULL"),
+    };
+    let sql = TYPES
+        .replace("@RANGE@", range)
+        .replace("@MULTIRANGE@", multirange);
+    read(source, "what types are made of", &sql, &[&schemas, &types]).await
+}
+
+/// Asks which of these names the target has.
+pub async fn present(target: &Session, asked: &Asked<'_>) -> Result<Present> {
+    let (type_schemas, type_names) = halves(&asked.types);
+    let (collation_schemas, collation_names) = halves(&asked.collations);
+    let (sequence_schemas, sequence_names) = halves(&asked.sequences);
+    let parameters: [&dyn Param; 9] = [
+        &asked.schemas,
+        &type_schemas,
+        &type_names,
+        &collation_schemas,
+        &collation_names,
+        &sequence_schemas,
+        &sequence_names,
+        &asked.access_methods,
+        &asked.tablespaces,
+    ];
+    let mut rows = read(target, "what the target has", PRESENT, &parameters).await?;
+    Ok(rows.pop().unwrap_or_default())
+}
+
+fn halves<'a>(names: &[&'a Name]) -> (Vec<&'a str>, Vec<&'a str>) {
+    let halves = names.iter().map(|n| (n.schema.as_str(), n.name.as_str()));
+    halves.unzip()
+}
+
+/// Reads rows of one JSON object each.
+async fn read<T: serde::de::DeserializeOwned>(
+    session: &Session,
+    what: &'static str,
+    sql: &str,
+    parameters: &[&dyn Param],
+) -> Result<Vec<T>> {
+    let rows = session
+        .checked(Phase::Inspect, what, sql, parameters)
+        .await?;
+    rows.iter()
+        .map(|row| {
+            let json: String = row.get(0)?;
+            serde_json::from_str(&json).map_err(|error| {
+                let message = format!("the query for {what} gave an unknown form");
+                Error::new(ErrorKind::Bug, Phase::Inspect, session.side(), message)
+                    .at(session.server())
+                    .caused_by(error)
+            })
+        })
+        .collect()
+}
