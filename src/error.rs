@@ -231,6 +231,13 @@ impl Error {
         self
     }
 
+    /// Puts the reason after the message.
+    #[must_use]
+    pub fn because(mut self, reason: &str) -> Self {
+        self.inner.message = format!("{}: {reason}", self.inner.message);
+        self
+    }
+
     /// Puts the message of something that failed earlier before this one's.
     #[must_use]
     pub fn after(mut self, earlier: &str) -> Self {

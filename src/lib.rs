@@ -72,6 +72,7 @@
 mod api;
 #[doc(hidden)]
 pub mod catalog;
+mod child;
 mod cli;
 #[doc(hidden)]
 pub mod config;

@@ -1,7 +1,7 @@
 //! Collects the errors and warnings of the merged values.
 
 use super::error::{ConfigError, KeyPath};
-use super::keys::{self, Known};
+use super::keys::{self, DEFAULTS, Known};
 use super::layer::Origins;
 use super::spec::{About, Mode, Warning};
 
@@ -43,15 +43,21 @@ impl<'o> Diagnostics<'o> {
         });
     }
 
-    /// The key or table stands in some layer, be its value right or wrong.
+    /// The key or table stands in some layer, be its value right or wrong. That of a job does so only if it is the
+    /// job's own: `[defaults]` may be meant for other jobs.
     pub fn is_set(&self, key: &KeyPath) -> bool {
         self.origins.contains_key(key)
+    }
+
+    /// The same, or it stands in `[defaults]`.
+    pub fn stands(&self, key: &KeyPath) -> bool {
+        self.is_set(key) || in_defaults(key).is_some_and(|key| self.is_set(&key))
     }
 
     /// A required key. One whose value did not fit was reported with its layer.
     pub fn require<T>(&mut self, key: &KeyPath, value: Option<T>) -> Option<T> {
         if value.is_none()
-            && !self.is_set(key)
+            && !self.stands(key)
             && let Known::Key(known) = keys::lookup(key)
         {
             let expected = known.kind.expected();
@@ -72,7 +78,11 @@ impl<'o> Diagnostics<'o> {
 
     fn placed(&self, key: &KeyPath, message: String) -> ConfigError {
         let mut place = key.clone();
-        while !place.is_root() && !self.origins.contains_key(&place) {
+        while !place.is_root() && !self.is_set(&place) {
+            if let Some(default) = in_defaults(&place).filter(|default| self.is_set(default)) {
+                place = default;
+                break;
+            }
             place = place.parent();
         }
         ConfigError {
@@ -81,4 +91,11 @@ impl<'o> Diagnostics<'o> {
             message,
         }
     }
+}
+
+/// The place in `[defaults]` of a job's key.
+fn in_defaults(key: &KeyPath) -> Option<KeyPath> {
+    let mut names = key.names();
+    (names.next() == Some("jobs") && names.next().is_some())
+        .then(|| [DEFAULTS].into_iter().chain(names).collect())
 }

@@ -13,6 +13,9 @@ use super::spec::{
 use super::{connections, files, schedule, table};
 use crate::wording::nearest;
 
+/// The modes for which `resume` is: others load in the transaction that publishes.
+const RESUMED: [Mode; 3] = [Mode::Swap, Mode::Merge, Mode::Upsert];
+
 /// All jobs that could be made sense of.
 pub(super) fn jobs(
     layers: &mut Stacks,
@@ -86,7 +89,8 @@ pub(super) fn job(
         recreate_views: raw.recreate_views,
         compare: raw.compare,
         replace: raw.replace,
-        resume: raw.resume,
+        resume: raw.resume
+            && (RESUMED.contains(&mode?) || diagnostics.is_set(&path.child("resume"))),
         create: raw.create,
         new_columns: raw.new_columns,
         max_snapshot_age: raw.max_snapshot_age,
@@ -100,7 +104,7 @@ pub(super) fn job(
 /// What concerns several keys of the job itself.
 fn check_job_keys(raw: &RawJob, path: &KeyPath, diagnostics: &mut Diagnostics) {
     let tables = path.child("tables");
-    if raw.tables.is_empty() && raw.table.is_empty() && !diagnostics.is_set(&tables) {
+    if raw.tables.is_empty() && raw.table.is_empty() && !diagnostics.stands(&tables) {
         let message =
             format!("is required, or a `[{path}.table.\"schema.name\"]`: there is nothing to copy");
         diagnostics.error(&tables, message);
@@ -111,6 +115,7 @@ fn check_job_keys(raw: &RawJob, path: &KeyPath, diagnostics: &mut Diagnostics) {
     }
     if let Some(mode) = raw.mode
         && raw.recreate_views
+        && diagnostics.is_set(&path.child("recreate_views"))
     {
         diagnostics.only_for(&[Mode::Swap], mode, &path.child("recreate_views"));
     }
@@ -155,9 +160,8 @@ fn check_resume(job: &JobSpec, path: &KeyPath, diagnostics: &mut Diagnostics) {
     if !job.resume {
         return;
     }
-    let modes = [Mode::Swap, Mode::Merge, Mode::Upsert];
-    if !modes.contains(&job.mode) {
-        diagnostics.only_for(&modes, job.mode, &key);
+    if !RESUMED.contains(&job.mode) {
+        diagnostics.only_for(&RESUMED, job.mode, &key);
     } else if job.on_error == OnError::Quarantine {
         let message = "cannot be combined with `on_error = \"quarantine\"`, which loads in one transaction: \
                        nothing of it is left if the run dies";

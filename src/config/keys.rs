@@ -15,6 +15,9 @@ use super::mode::Mode;
 use super::syntax::*;
 use crate::wording::nearest;
 
+/// The table of keys for all jobs that do not set them.
+pub(super) const DEFAULTS: &str = "defaults";
+
 /// One key.
 pub(super) struct ConfigKey {
     /// Its place; a segment in angle brackets is a name that the user chooses.
@@ -59,7 +62,9 @@ pub(super) const KEYS: &[ConfigKey] = &[
     key("servers.<server>.password_file",       Text(&TEXT),        None,      "a file whose first line is the password"),
     key("servers.<server>.password_env",        Text(&TEXT),        None,      "the environment variable that holds the password"),
     key("servers.<server>.password_credential", Text(&TEXT),        None,      "the systemd credential that holds the password"),
+    key("servers.<server>.password_command",    Texts { each: &ANY_TEXT, min: 1 }, None, "a program that prints the password, with its arguments"),
     key("servers.<server>.passfile",            Text(&TEXT),        None,      "a file like ~/.pgpass"),
+    key("servers.<server>.proxy_command",       Text(&PROXY_COMMAND), None,    "a program whose standard input and output are the connection"),
     key("servers.<server>.max_connections",     Integer { min: 1 }, Some("4"), "connections across all jobs"),
     key("servers.<server>.encoding",            Text(&ENCODING),    None,      "client_encoding, for a SQL_ASCII database"),
 
@@ -166,6 +171,12 @@ impl ConfigKey {
         format!("[{table}]")
     }
 
+    /// Its path below `[defaults]`: every key of a job is a default, but for those of its tables.
+    fn in_defaults(&self) -> Option<&'static str> {
+        let path = self.path.strip_prefix("jobs.<job>.")?;
+        (!path.starts_with("table.")).then_some(path)
+    }
+
     /// The path up to the last chosen name, and the rest: where a default applies.
     pub fn split(&self) -> (&'static str, &'static str) {
         match self.path.rfind(">.") {
@@ -217,16 +228,10 @@ pub(super) struct Node {
 static ROOT: LazyLock<Node> = LazyLock::new(|| {
     let mut root = Node::new("");
     for key in KEYS {
-        let mut node = &mut root;
-        for segment in key.path.split('.') {
-            let at = node.below.iter().position(|n| n.segment == segment);
-            let at = at.unwrap_or_else(|| {
-                node.below.push(Node::new(segment));
-                node.below.len() - 1
-            });
-            node = &mut node.below[at];
+        root.insert(key.path.split('.'), key);
+        if let Some(path) = key.in_defaults() {
+            root.insert([DEFAULTS].into_iter().chain(path.split('.')), key);
         }
-        node.key = Some(key);
     }
     root
 });
@@ -238,6 +243,19 @@ impl Node {
             key: None,
             below: Vec::new(),
         }
+    }
+
+    fn insert(&mut self, path: impl Iterator<Item = &'static str>, key: &'static ConfigKey) {
+        let mut node = self;
+        for segment in path {
+            let at = node.below.iter().position(|n| n.segment == segment);
+            let at = at.unwrap_or_else(|| {
+                node.below.push(Node::new(segment));
+                node.below.len() - 1
+            });
+            node = &mut node.below[at];
+        }
+        node.key = Some(key);
     }
 
     /// The whole configuration.
@@ -322,7 +340,10 @@ mod tests {
         "jobs.orders.retry.jump",
         "unknown key; known here: max, backoff, max_backoff"
     )]
-    #[case("logging", "unknown key; known here: daemon, servers, notify, jobs")]
+    #[case(
+        "logging",
+        "unknown key; known here: daemon, servers, notify, jobs, defaults"
+    )]
     fn an_unknown_key_gets_a_suggestion(#[case] path: &str, #[case] message: &str) {
         assert_eq!(unknown(&KeyPath::from(path)), message);
     }

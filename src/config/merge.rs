@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use config::{Config, ConfigError, Value, ValueKind};
 use serde::de::DeserializeOwned;
 
-use super::keys::KEYS;
+use super::keys::{DEFAULTS, KEYS};
 use super::layer::{ConfigTable, set_in};
 use super::raw::{RawJob, RawNotifier, RawRoot, RawServer};
 
@@ -18,6 +18,8 @@ pub(super) struct Stacks {
     defaults: Defaults,
     root: Stack,
     servers: BTreeMap<String, Stack>,
+    /// `[defaults]`.
+    of_all_jobs: Stack,
     jobs: BTreeMap<String, Stack>,
     notifiers: BTreeMap<String, Stack>,
 }
@@ -29,12 +31,16 @@ impl Stacks {
             defaults: Defaults::new(),
             root: Stack::new(),
             servers: BTreeMap::new(),
+            of_all_jobs: Stack::new(),
             jobs: BTreeMap::new(),
             notifiers: BTreeMap::new(),
         };
         for mut layer in layers {
             push_all(&mut stacks.servers, layer.remove("servers"));
             push_all(&mut stacks.jobs, layer.remove("jobs"));
+            if let Some(ValueKind::Table(table)) = layer.remove(DEFAULTS).map(|value| value.kind) {
+                stacks.of_all_jobs.push(table);
+            }
             push_all(&mut stacks.notifiers, layer.remove("notify"));
             stacks.root.push(layer);
         }
@@ -75,7 +81,7 @@ impl Stacks {
         self.jobs.keys().cloned().collect()
     }
 
-    /// Takes the first of the jobs that are left.
+    /// Takes the first of the jobs that are left. What it does not set itself is as in `[defaults]`.
     pub fn next_job(&mut self) -> Option<(String, Result<RawJob, ConfigError>)> {
         let (name, stack) = self.jobs.pop_first()?;
         let mut defaults = self.defaults.of("jobs.<job>");
@@ -85,7 +91,18 @@ impl Stacks {
                 set_in(&mut defaults, ["table", relation].into_iter(), inner.into());
             }
         }
-        Some((name, typed(defaults, stack)))
+        let mut layers = self.of_all_jobs.clone();
+        // These exclude each other: a job that sets one of them has none of the others.
+        const SCHEDULES: [&str; 2] = ["cron", "every"];
+        let is_scheduled =
+            |layer: &ConfigTable| SCHEDULES.iter().any(|key| layer.contains_key(*key));
+        if stack.iter().any(is_scheduled) {
+            for layer in &mut layers {
+                layer.retain(|key, _| !SCHEDULES.contains(&key.as_str()));
+            }
+        }
+        layers.extend(stack);
+        Some((name, typed(defaults, layers)))
     }
 }
 

@@ -61,6 +61,7 @@ pub fn database(name: &str, conninfo: String) -> ServerSpec {
         place: ServerPlace::Database,
         conninfo: SecretString::from(conninfo),
         password: PasswordSource::Libpq,
+        proxy_command: None,
         max_connections: 4,
         encoding: None,
     }

@@ -41,7 +41,9 @@ pub(super) struct RawServer {
     pub password_file: Option<PathBuf>,
     pub password_env: Option<String>,
     pub password_credential: Option<String>,
+    pub password_command: Option<Vec<String>>,
     pub passfile: Option<PathBuf>,
+    pub proxy_command: Option<String>,
     pub max_connections: u32,
     pub encoding: Option<String>,
 }

@@ -9,8 +9,9 @@ use super::error::KeyPath;
 use super::password::has_password;
 use super::raw::RawServer;
 use super::spec::{PasswordSource, ServerPlace, ServerSpec};
-use crate::pg::conninfo::{self, Conninfo, ConninfoError, Outside};
+use crate::pg::conninfo::{self, Conninfo, ConninfoError, HostPlace, HostSpec, Outside};
 use crate::pg::login::misgivings;
+use crate::pg::proxy;
 
 /// A server whose conninfo is right as far as that can be told without a connection.
 pub(super) fn server(
@@ -28,6 +29,9 @@ pub(super) fn server(
     let conninfo = diagnostics.require(&key, raw.conninfo)?;
     match resolve(&conninfo, outside) {
         Ok(resolved) => {
+            if raw.proxy_command.is_some() {
+                check_proxy(&resolved, &path.child("proxy_command"), diagnostics);
+            }
             for (key, misgiving) in misgivings(&resolved, &password, outside) {
                 diagnostics.warn(&path.child(key), misgiving);
             }
@@ -40,6 +44,8 @@ pub(super) fn server(
         place: ServerPlace::Database,
         conninfo: SecretString::from(conninfo),
         password,
+        // The words were checked with their layer.
+        proxy_command: raw.proxy_command.and_then(|text| proxy::words(&text).ok()),
         max_connections: raw.max_connections,
         encoding: raw.encoding,
     })
@@ -58,7 +64,9 @@ fn files(
         "password_file",
         "password_env",
         "password_credential",
+        "password_command",
         "passfile",
+        "proxy_command",
         "encoding",
         "max_connections",
     ];
@@ -77,8 +85,19 @@ fn files(
         place: ServerPlace::Directory(directory),
         conninfo: SecretString::from(String::new()),
         password: PasswordSource::Libpq,
+        proxy_command: None,
         max_connections: raw.max_connections,
         encoding: None,
+    }
+}
+
+/// A proxy is told which host to connect to.
+fn check_proxy(conninfo: &Conninfo, key: &KeyPath, diagnostics: &mut Diagnostics) {
+    let is_socket = |host: &HostSpec| matches!(host.place, HostPlace::Socket(_));
+    if conninfo.hosts.iter().any(is_socket) {
+        let message =
+            "needs a `host` in the conninfo, for %h: it has none, or one that is a Unix socket";
+        diagnostics.error(key, message);
     }
 }
 
@@ -88,7 +107,7 @@ fn password_source(
     path: &KeyPath,
     diagnostics: &mut Diagnostics,
 ) -> PasswordSource {
-    use PasswordSource::{Credential, Env, File, Libpq, PassFile};
+    use PasswordSource::{Command, Credential, Env, File, Libpq, PassFile};
     let in_conninfo = raw.conninfo.as_deref().is_some_and(has_password);
     let sources = [
         ("conninfo", in_conninfo.then_some(Libpq)),
@@ -97,6 +116,10 @@ fn password_source(
         (
             "password_credential",
             raw.password_credential.clone().map(Credential),
+        ),
+        (
+            "password_command",
+            raw.password_command.clone().map(Command),
         ),
         ("passfile", raw.passfile.clone().map(PassFile)),
     ];
@@ -113,6 +136,12 @@ fn password_source(
     for (other, _) in given {
         let message = format!("excludes {first}: a server has at most one source of its password");
         diagnostics.error(&path.child(other), message);
+    }
+    if let Command(words) = &source
+        && words.first().is_some_and(String::is_empty)
+    {
+        let message = "begins with an empty text: name a program";
+        diagnostics.error(&path.child("password_command"), message);
     }
     source
 }

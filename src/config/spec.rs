@@ -146,6 +146,8 @@ pub struct ServerSpec {
     pub conninfo: SecretString,
     /// Where else the password is.
     pub password: PasswordSource,
+    /// The words of the program whose standard input and output are the connection.
+    pub proxy_command: Option<Vec<String>>,
     /// Connections across all jobs.
     pub max_connections: u32,
     /// `client_encoding` of both ends of its copies, for a SQL_ASCII database.
@@ -181,6 +183,8 @@ pub enum PasswordSource {
     Env(String),
     /// This file in `$CREDENTIALS_DIRECTORY`.
     Credential(String),
+    /// The first line that this program prints.
+    Command(Vec<String>),
     /// A file of `.pgpass` format.
     PassFile(PathBuf),
 }

@@ -10,6 +10,7 @@ use super::pattern::TablePattern;
 use super::spec::{NoticeKind, RejectLimit};
 use super::target_names::TargetNames;
 use crate::pg::ident::{Ident, QualifiedName};
+use crate::pg::proxy;
 
 /// A kind of text: what to call it in a message, and how to tell.
 pub(super) struct Syntax {
@@ -46,6 +47,11 @@ pub(super) const FILE: Syntax = Syntax {
 pub(super) const CONNINFO: Syntax = Syntax {
     expected: "a text such as \"postgresql://user@host/database\"",
     ..TEXT
+};
+/// A program that connects.
+pub(super) const PROXY_COMMAND: Syntax = Syntax {
+    expected: "a command such as \"ssh -W %h:%p bastion\"",
+    check: |text| proxy::words(text).map(drop),
 };
 /// The name that a server or a job is given.
 pub(super) const NAME: Syntax = Syntax {

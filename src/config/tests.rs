@@ -13,6 +13,7 @@ use crate::pg::ident::QualifiedName;
 
 mod any_text;
 mod connections;
+mod defaults;
 mod refused;
 mod servers;
 mod warnings;

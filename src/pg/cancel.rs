@@ -7,7 +7,7 @@ use tokio::time::timeout;
 use tokio_postgres::{CancelToken, NoTls};
 use tracing::debug;
 
-use super::route::Route;
+use super::route::{Opened, Route};
 
 /// Asks the server to cancel a session's current statement.
 #[derive(Clone)]
@@ -38,10 +38,14 @@ impl CancelRequest {
     }
 
     async fn request(&self) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
-        let socket = self.route.open().await?;
+        let Opened { socket, proxy } = self.route.open().await?;
         match &self.route.tls {
             Some(tls) => self.token.cancel_query_raw(socket, tls.connector()).await?,
             None => self.token.cancel_query_raw(socket, NoTls).await?,
+        }
+        // The server closes the connection when it has the request. A proxy that is killed before may lose it.
+        if let Some(proxy) = proxy {
+            proxy.ended().await;
         }
         Ok(())
     }

@@ -13,7 +13,8 @@ use tokio_postgres::{Client, Config, Connection, NoTls};
 use super::cancel::CancelRequest;
 use super::conninfo::{ChannelBinding, Conninfo, HostPlace, HostSpec, SslMode, TargetSessionAttrs};
 use super::login::Login;
-use super::route::{Address, Route, TlsRoute};
+use super::proxy::{Proxy, ProxyAddress};
+use super::route::{Address, Opened, Route, TlsRoute};
 use super::tap::{Tap, TapState};
 use super::task::ConnectionTask;
 use super::tls::{self, TappedTls};
@@ -29,6 +30,8 @@ pub(super) struct Dialled {
     pub task: ConnectionTask,
     pub tap: Arc<TapState>,
     pub cancel_request: CancelRequest,
+    /// The program that the connection goes through.
+    pub proxy: Option<Arc<Proxy>>,
     /// The server's major version, as it said at login.
     pub major: u32,
     /// The remaining `connect_timeout` for the rest of connecting.
@@ -50,7 +53,7 @@ pub(super) async fn dial(
     side: Side,
     application_name: &str,
 ) -> Result<Dialled> {
-    let login = Login::read(server)?;
+    let login = Login::read(server).await?;
     let dialler = Dialler::new(&login, server, side, application_name);
     dialler.dial().await
 }
@@ -62,7 +65,7 @@ pub(super) async fn dial_again(
     application_name: &str,
     place: &ServerAddress,
 ) -> Result<Dialled> {
-    let login = Login::read(server)?;
+    let login = Login::read(server).await?;
     let dialler = Dialler::new(&login, server, side, application_name);
     dialler.dial_address(&place.host, &place.address).await
 }
@@ -70,6 +73,7 @@ pub(super) async fn dial_again(
 struct Dialler<'a> {
     login: &'a Login,
     server: &'a str,
+    proxy_command: Option<&'a [String]>,
     side: Side,
     application_name: &'a str,
 }
@@ -84,6 +88,7 @@ impl<'a> Dialler<'a> {
         Dialler {
             login,
             server: &server.name,
+            proxy_command: server.proxy_command.as_deref(),
             side,
             application_name,
         }
@@ -115,7 +120,7 @@ impl<'a> Dialler<'a> {
         failures: &mut Vec<Error>,
     ) -> Option<Dialled> {
         let limit = self.login.conninfo.connect_timeout;
-        let addresses = match within(limit, addresses(host)).await {
+        let addresses = match within(limit, self.addresses(host)).await {
             Some(Ok(addresses)) => addresses,
             Some(Err(error)) => {
                 let error = self.unreachable(format!("its name has no address: {error}"));
@@ -155,6 +160,17 @@ impl<'a> Dialler<'a> {
         None
     }
 
+    /// Where to connect to. Behind a proxy, names mean what they mean there.
+    async fn addresses(&self, host: &HostSpec) -> std::io::Result<Vec<Address>> {
+        match self.proxy_command {
+            Some(words) => {
+                let proxy = ProxyAddress::new(words, &host.address_name(), host.port);
+                Ok(vec![Address::Proxy(proxy)])
+            }
+            None => addresses(host).await,
+        }
+    }
+
     /// `prefer` falls back to plaintext when TLS fails, or when the server lets us in only without.
     async fn dial_address(&self, host: &HostSpec, address: &Address) -> Result<Dialled> {
         let mode = self.login.conninfo.ssl_mode(host);
@@ -188,7 +204,7 @@ impl<'a> Dialler<'a> {
     }
 
     async fn log_in(&self, host: &HostSpec, route: Route) -> Result<Dialled> {
-        let socket = route.open().await.map_err(|error| {
+        let Opened { socket, proxy } = route.open().await.map_err(|error| {
             Error::new(
                 ErrorKind::Unreachable,
                 Phase::Connect,
@@ -201,21 +217,30 @@ impl<'a> Dialler<'a> {
         let tap = Arc::new(TapState::requiring(
             self.login.conninfo.require_auth.clone(),
         ));
-        let failed = |error| failure::of_login(self.side, error);
-        match &route.tls {
+        let connected = match &route.tls {
             None => {
                 let stream = Tap::new(socket, Arc::clone(&tap));
-                let (client, connection) =
-                    config.connect_raw(stream, NoTls).await.map_err(failed)?;
-                Ok(self.dialled(host, client, connection, tap, route))
+                let connected = config.connect_raw(stream, NoTls).await;
+                connected.map(|(client, connection)| {
+                    self.dialled(host, client, connection, tap, (&route, &proxy))
+                })
             }
             Some(tls) => {
                 let tls = TappedTls {
                     tls: tls.connector(),
                     state: Arc::clone(&tap),
                 };
-                let (client, connection) = config.connect_raw(socket, tls).await.map_err(failed)?;
-                Ok(self.dialled(host, client, connection, tap, route))
+                let connected = config.connect_raw(socket, tls).await;
+                connected.map(|(client, connection)| {
+                    self.dialled(host, client, connection, tap, (&route, &proxy))
+                })
+            }
+        };
+        match connected {
+            Ok(dialled) => Ok(dialled),
+            Err(error) => {
+                let error = failure::of_login(self.side, error);
+                Err(failure::of_proxy(proxy.as_deref(), error).await)
             }
         }
     }
@@ -226,7 +251,7 @@ impl<'a> Dialler<'a> {
         client: Client,
         connection: Connection<S, T>,
         tap: Arc<TapState>,
-        route: Route,
+        (route, proxy): (&Route, &Option<Arc<Proxy>>),
     ) -> Dialled
     where
         S: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin + Send + 'static,
@@ -239,8 +264,9 @@ impl<'a> Dialler<'a> {
                 address: route.address.clone(),
             },
             major: major(connection.parameter("server_version")),
-            cancel_request: CancelRequest::new(client.cancel_token(), Arc::new(route)),
-            task: ConnectionTask::spawn(connection, self.server.to_owned()),
+            cancel_request: CancelRequest::new(client.cancel_token(), Arc::new(route.clone())),
+            task: ConnectionTask::spawn(connection, proxy.clone(), self.server.to_owned()),
+            proxy: proxy.clone(),
             client,
             tap,
         }

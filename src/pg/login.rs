@@ -14,7 +14,7 @@ use super::conninfo::passfile::{self, PassfileError, PasswordFor};
 use super::conninfo::{
     self, Conninfo, FileChoice, HostPlace, HostSpec, Outside, RootCert, SslMode,
 };
-use super::tls;
+use super::{password_command, tls};
 use crate::config::spec::{PasswordSource, ServerSpec};
 use crate::error::{Error, ErrorKind, Phase, Result, Side};
 use crate::private::is_open_to_others;
@@ -28,10 +28,11 @@ pub struct Login {
 }
 
 impl Login {
-    /// Reads the environment and the files that `server` refers to.
+    /// Reads the environment and the files that `server` refers to, or runs the program.
     ///
-    /// *Errors:* `Config`, naming what is wrong or which file cannot be read; never a password.
-    pub fn read(server: &ServerSpec) -> Result<Login> {
+    /// *Errors:* `Config`, naming what is wrong or which file cannot be read; never a password. `Unreachable` if the
+    /// program fails.
+    pub async fn read(server: &ServerSpec) -> Result<Login> {
         let mut conninfo = resolve(server)?;
         let password = match &server.password {
             PasswordSource::Libpq => conninfo.password.take(),
@@ -45,6 +46,7 @@ impl Login {
             PasswordSource::Credential(name) => {
                 Some(first_line(&credential_path(name)?, "password_credential")?)
             }
+            PasswordSource::Command(command) => Some(password_command::password(command).await?),
         };
         let passfile = match password {
             Some(_) => None,
@@ -166,6 +168,8 @@ pub fn misgivings(
                 note("password_credential", error);
             }
         }
+        // To run it here would take time, and may have effects.
+        PasswordSource::Command(_) => {}
     }
     for mode in modes_with_files(conninfo) {
         if let Err(error) = tls::connector(mode, &conninfo.tls) {

@@ -4,21 +4,25 @@ use std::fmt;
 use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use socket2::{SockRef, TcpKeepalive};
 use tokio::net::{TcpStream, UnixStream};
 
 use super::conninfo::Keepalives;
+use super::proxy::{Proxy, ProxyAddress};
 use super::socket::Socket;
 
-/// A resolved address.
+/// A resolved address, or what connects to one.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Address {
     /// An IP address and port.
     Tcp(SocketAddr),
     /// A socket's path; one that starts with `@` is in the abstract namespace.
     Unix(PathBuf),
+    /// A program that connects.
+    Proxy(ProxyAddress),
 }
 
 impl fmt::Display for Address {
@@ -26,6 +30,7 @@ impl fmt::Display for Address {
         match self {
             Address::Tcp(address) => write!(f, "{address}"),
             Address::Unix(path) => write!(f, "{}", path.display()),
+            Address::Proxy(proxy) => write!(f, "{proxy}"),
         }
     }
 }
@@ -62,16 +67,30 @@ impl TlsRoute {
     }
 }
 
+/// An open connection, before TLS.
+pub(super) struct Opened {
+    pub socket: Socket,
+    /// The program that it goes through. Without an owner it is killed.
+    pub proxy: Option<Arc<Proxy>>,
+}
+
 impl Route {
-    /// Opens a socket. The caller bounds the time.
-    pub async fn open(&self) -> io::Result<Socket> {
-        match &self.address {
+    /// Opens a connection. The caller bounds the time.
+    pub(super) async fn open(&self) -> io::Result<Opened> {
+        let socket = match &self.address {
+            Address::Proxy(proxy) => {
+                let (stream, proxy) = proxy.open()?;
+                return Ok(Opened {
+                    socket: Socket::Unix(stream),
+                    proxy: Some(proxy),
+                });
+            }
             Address::Unix(path) => {
                 let path = match path.to_str().and_then(|text| text.strip_prefix('@')) {
                     Some(name) => PathBuf::from(format!("\0{name}")),
                     None => path.clone(),
                 };
-                Ok(Socket::Unix(UnixStream::connect(path).await?))
+                Socket::Unix(UnixStream::connect(path).await?)
             }
             Address::Tcp(address) => {
                 let stream = TcpStream::connect(address).await?;
@@ -90,8 +109,12 @@ impl Route {
                 if self.tcp_user_timeout.is_some() {
                     socket.set_tcp_user_timeout(self.tcp_user_timeout)?;
                 }
-                Ok(Socket::Tcp(stream))
+                Socket::Tcp(stream)
             }
-        }
+        };
+        Ok(Opened {
+            socket,
+            proxy: None,
+        })
     }
 }

@@ -10,6 +10,7 @@ use super::cancel::CancelRequest;
 use super::dial::{self, Dialled};
 use super::param::Param;
 use super::pins::{self, PinScope};
+use super::proxy::Proxy;
 pub use super::settings::SessionSettings;
 use super::tap::TapState;
 use super::task::ConnectionTask;
@@ -25,6 +26,7 @@ pub struct Session {
     task: ConnectionTask,
     tap: Arc<TapState>,
     cancel_request: CancelRequest,
+    proxy: Option<Arc<Proxy>>,
     server: String,
     side: Side,
     settings: SessionSettings,
@@ -49,6 +51,7 @@ impl Session {
             task,
             tap,
             cancel_request,
+            proxy,
             major,
             limit,
             place,
@@ -62,6 +65,7 @@ impl Session {
             task,
             tap,
             cancel_request,
+            proxy,
             server: server.name.clone(),
             side,
             settings: settings.clone(),
@@ -238,7 +242,14 @@ impl Session {
             Some(body) => {
                 Error::reported(phase, self.side, &ServerError::parse(&body)).caused_by(error)
             }
-            None => Error::pg(phase, self.side, error),
+            None => {
+                let is_lost = error.as_db_error().is_none();
+                let made = Error::pg(phase, self.side, error);
+                match &self.proxy {
+                    Some(proxy) if is_lost => proxy.explain(made),
+                    _ => made,
+                }
+            }
         }
         .at(&self.server);
         self.watchdog.name_holder(error)

@@ -12,7 +12,7 @@ use tokio::net::{TcpStream, UnixStream};
 pub enum Socket {
     /// A TCP connection.
     Tcp(TcpStream),
-    /// A connection to a Unix socket.
+    /// A connection to a Unix socket, or to a proxy.
     Unix(UnixStream),
 }
 

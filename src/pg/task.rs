@@ -1,6 +1,7 @@
 //! The task that drives a connection. Its session owns it, and its end is bounded.
 
 use std::future::poll_fn;
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -9,6 +10,7 @@ use tokio::time::timeout;
 use tokio_postgres::{AsyncMessage, Connection};
 use tracing::debug;
 
+use super::proxy::Proxy;
 use crate::error::chain;
 
 /// Aborts the task when dropped.
@@ -16,13 +18,17 @@ use crate::error::chain;
 pub(super) struct ConnectionTask(JoinHandle<()>);
 
 impl ConnectionTask {
-    /// Starts to drive a connection.
-    pub fn spawn<S, T>(connection: Connection<S, T>, server: String) -> Self
+    /// Starts to drive a connection, which may go through a proxy.
+    pub fn spawn<S, T>(
+        connection: Connection<S, T>,
+        proxy: Option<Arc<Proxy>>,
+        server: String,
+    ) -> Self
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
         T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
-        ConnectionTask(tokio::spawn(drive(connection, server)))
+        ConnectionTask(tokio::spawn(drive(connection, proxy, server)))
     }
 
     /// Waits for the end of a connection whose client is gone, at most `within`; then aborts it.
@@ -39,7 +45,7 @@ impl Drop for ConnectionTask {
     }
 }
 
-async fn drive<S, T>(mut connection: Connection<S, T>, server: String)
+async fn drive<S, T>(mut connection: Connection<S, T>, proxy: Option<Arc<Proxy>>, server: String)
 where
     S: AsyncRead + AsyncWrite + Unpin,
     T: AsyncRead + AsyncWrite + Unpin,
@@ -57,10 +63,18 @@ where
             Some(Err(error)) => {
                 // A pending request gets an error of its own; this one has the cause.
                 debug!(%server, error = reason(&error), "connection lost");
+                // Requests fail when the connection is dropped: by then its proxy can be asked why.
+                if let Some(proxy) = &proxy {
+                    proxy.ended().await;
+                }
                 return;
             }
-            None => return,
+            None => break,
         }
+    }
+    drop(connection);
+    if let Some(proxy) = proxy {
+        proxy.ended().await;
     }
 }
 

@@ -30,7 +30,7 @@ fn what_is_not_toml_is_reported_with_line_and_column(#[case] text: &str, #[case]
 #[rstest]
 #[case(
     "log = 1",
-    "t.toml:5: servers.mart.log: unknown key; known here: dir, conninfo, password_file, password_env, password_credential, passfile, max_connections, encoding"
+    "t.toml:5: servers.mart.log: unknown key; known here: dir, conninfo, password_file, password_env, password_credential, password_command, passfile, proxy_command, max_connections, encoding"
 )]
 #[case("[job.x]", "t.toml:5: job: unknown key; did you mean `jobs`?")]
 #[case(
@@ -57,6 +57,30 @@ fn what_is_not_toml_is_reported_with_line_and_column(#[case] text: &str, #[case]
 #[case(
     "password_file = 'a'\npassfile = 'b'",
     "t.toml:6: servers.mart.passfile: excludes `password_file`: a server has at most one source of its password"
+)]
+#[case(
+    "password_command = ['token']\npassfile = 'b'",
+    "t.toml:6: servers.mart.passfile: excludes `password_command`: a server has at most one source of its password"
+)]
+#[case(
+    "password_command = []",
+    "t.toml:5: servers.mart.password_command: must be a list, each a text, got an empty list"
+)]
+#[case(
+    "password_command = ['', 'a']",
+    "t.toml:5: servers.mart.password_command: begins with an empty text: name a program"
+)]
+#[case(
+    "proxy_command = 'ssh -W %r bastion'",
+    r#"t.toml:5: servers.mart.proxy_command: must be a command such as "ssh -W %h:%p bastion", got "ssh -W %r bastion": %r is not known: %h is the host, %p the port, %% a percent sign"#
+)]
+#[case(
+    "[servers.x]\nconninfo = 'dbname=d'\nproxy_command = 'p'",
+    "t.toml:7: servers.x.proxy_command: needs a `host` in the conninfo, for %h: it has none, or one that is a Unix socket"
+)]
+#[case(
+    "[servers.x]\ndir = '/srv'\nproxy_command = 'p'",
+    "t.toml:7: servers.x.proxy_command: excludes `dir`: a directory is no database"
 )]
 #[case(
     "[servers.third]\nmax_connections = 2",

@@ -1,14 +1,11 @@
 //! Tells a program: the notice is its standard input.
 
 use std::io::Write;
-use std::os::unix::process::CommandExt;
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use nix::sys::signal::{Signal, killpg};
-use nix::unistd::Pid;
-
 use super::{NOTICE_WAIT, SendError};
+use crate::child::{Ended, Program};
 
 /// The interval at which the program's end is looked for.
 const END_CHECK_EVERY: Duration = Duration::from_millis(20);
@@ -45,17 +42,16 @@ pub(super) fn run(
     let kept = VARIABLES
         .iter()
         .filter_map(|name| Some((name, std::env::var_os(name)?)));
-    let mut child = Command::new(program)
-        .args(arguments)
+    let mut told = Command::new(program);
+    told.args(arguments)
         .env_clear()
         .envs(kept)
-        .process_group(0)
         .stdin(Stdio::piped())
         .stdout(to())
-        .stderr(to())
-        .spawn()
+        .stderr(to());
+    let mut running = Program::start(&mut told)
         .map_err(|error| SendError::Failed(format!("`{program}` cannot be started: {error}")))?;
-    let input = child.stdin.take();
+    let input = running.child().stdin.take();
     std::thread::scope(|scope| {
         // A program that reads nothing would hold up the writer. It ends with the program.
         scope.spawn(|| {
@@ -64,42 +60,29 @@ pub(super) fn run(
                 let _ = input.write_all(body);
             }
         });
-        let ended = wait(&mut child, is_stopped);
-        if ended.is_err() {
-            kill(&mut child);
-        }
-        match ended? {
-            status if status.success() => Ok(()),
-            status => Err(SendError::Failed(format!(
-                "`{program}` ended with {status}"
-            ))),
+        // What ends too late is dropped here, and so killed: the writer would wait for it.
+        let ended = wait(&running, is_stopped)?;
+        running.leave();
+        match ended.is_success() {
+            true => Ok(()),
+            false => Err(SendError::Failed(format!("`{program}` ended with {ended}"))),
         }
     })
 }
 
-fn wait(child: &mut Child, is_stopped: &dyn Fn() -> bool) -> Result<ExitStatus, SendError> {
+fn wait(program: &Program, is_stopped: &dyn Fn() -> bool) -> Result<Ended, SendError> {
     let until = Instant::now() + NOTICE_WAIT;
     loop {
-        match child.try_wait() {
-            Ok(Some(status)) => return Ok(status),
-            Ok(None) if is_stopped() => return Err(SendError::Stopped),
-            Ok(None) if Instant::now() < until => std::thread::sleep(END_CHECK_EVERY),
-            Ok(None) => {
+        match program.ended() {
+            Some(ended) => return Ok(ended),
+            None if is_stopped() => return Err(SendError::Stopped),
+            None if Instant::now() < until => std::thread::sleep(END_CHECK_EVERY),
+            None => {
                 let message = format!("it has not ended within {} s", NOTICE_WAIT.as_secs());
                 return Err(SendError::Failed(message));
             }
-            Err(error) => return Err(SendError::Failed(error.to_string())),
         }
     }
-}
-
-/// Kills the program with all that it has started in its process group.
-fn kill(child: &mut Child) {
-    if let Ok(pid) = i32::try_from(child.id()) {
-        let _ = killpg(Pid::from_raw(pid), Signal::SIGKILL);
-    }
-    let _ = child.kill();
-    let _ = child.wait();
 }
 
 #[cfg(test)]

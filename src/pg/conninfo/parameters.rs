@@ -224,6 +224,14 @@ impl HostSpec {
         }
     }
 
+    /// Where to connect to, as one word: its address, or the name to resolve.
+    pub fn address_name(&self) -> String {
+        match &self.place {
+            HostPlace::Address { address, .. } => address.to_string(),
+            HostPlace::Name(_) | HostPlace::Socket(_) => self.tls_name(),
+        }
+    }
+
     /// What the server's certificate has to name.
     pub fn tls_name(&self) -> String {
         match &self.place {

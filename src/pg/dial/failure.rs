@@ -4,6 +4,7 @@ use std::io;
 
 use crate::error::{Error, ErrorKind, Phase, Side, chain};
 use crate::pg::conninfo::AuthRefused;
+use crate::pg::proxy::Proxy;
 
 /// A login that failed, from the first byte sent to the server's greeting.
 pub(super) fn of_login(side: Side, error: tokio_postgres::Error) -> Error {
@@ -30,6 +31,18 @@ pub(super) fn of_login(side: Side, error: tokio_postgres::Error) -> Error {
             .hinted("the server refused a setting: check `options`"),
         Some(_) => made,
         None => of_transport(made, &text),
+    }
+}
+
+/// The same of a connection through a proxy, which may be why it failed: neither the server nor TLS has said
+/// anything then.
+pub(super) async fn of_proxy(proxy: Option<&Proxy>, error: Error) -> Error {
+    match proxy {
+        Some(proxy) if error.sqlstate().is_none() && error.hint().is_none() => {
+            proxy.ended().await;
+            proxy.explain(error)
+        }
+        _ => error,
     }
 }
 

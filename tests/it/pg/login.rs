@@ -74,6 +74,19 @@ async fn a_password_may_come_from_every_place() {
             .await
             .is_ok()
     );
+    let log = dir.join("asked");
+    let script = format!(
+        "echo asked >> {}; echo correct horse; echo not this",
+        log.display()
+    );
+    let mut spec = server(&as_ann(""));
+    spec.password = PasswordSource::Command(["sh", "-c", &script].map(str::to_owned).to_vec());
+    for logins in 1..=2 {
+        let opened = Session::open(&spec, Side::Source, &settings()).await;
+        assert!(opened.is_ok());
+        let asked = std::fs::read_to_string(&log).unwrap();
+        assert_eq!(asked.lines().count(), logins);
+    }
     let mut spec = server(&as_ann(""));
     spec.password = PasswordSource::PassFile(passfile);
     assert!(
@@ -107,6 +120,10 @@ async fn a_password_that_cannot_be_read_names_its_place() {
             "/nowhere/pgpass",
         ),
         (PasswordSource::PassFile(too_open), "0600"),
+        (
+            PasswordSource::Command(vec!["true".to_owned()]),
+            "password_command: `true` printed nothing",
+        ),
     ] {
         let mut spec = server(&as_ann(""));
         spec.password = source;

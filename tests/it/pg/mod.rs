@@ -11,6 +11,7 @@ pub mod certificates;
 mod checked;
 mod copy;
 mod login;
+mod proxy;
 mod require_auth;
 mod session;
 mod tls;
@@ -22,6 +23,7 @@ fn server(conninfo: &str) -> ServerSpec {
         place: ServerPlace::Database,
         conninfo: SecretString::from(conninfo),
         password: PasswordSource::Libpq,
+        proxy_command: None,
         max_connections: 4,
         encoding: None,
     }

@@ -3,11 +3,12 @@
 use std::sync::OnceLock;
 use std::time::Duration;
 
-use tableferry::error::{ErrorKind, Phase};
+use tableferry::error::{ErrorKind, Phase, Side};
+use tableferry::pg::Session;
 use tempfile::TempDir;
 
 use super::certificates::{self, Authority};
-use super::{open, refused, told, value};
+use super::{open, refused, server, settings, told, value};
 use crate::support::{Cluster, PATIENCE, wait_until};
 
 const SSL: &str = "SELECT CASE WHEN ssl THEN 'tls' ELSE 'plain' END \
@@ -180,6 +181,30 @@ async fn a_server_without_tls_is_refused_unless_plaintext_will_do() {
         told(&error)
     );
     assert!(told(&error).contains("sslmode=disable"), "{}", told(&error));
+}
+
+#[tokio::test]
+async fn a_proxy_does_not_change_whose_certificate_is_expected() {
+    let secure = secure();
+    let connect = "exec 3<>/dev/tcp/127.0.0.1/$0 4<&0; cat <&4 >&3 & cat <&3";
+    let open = async |host: &str, more: &str| {
+        let conninfo = secure.with_root(more).replace("hostaddr=127.0.0.1 ", "");
+        let mut spec = server(&conninfo.replace("host=db.example", &format!("host={host}")));
+        spec.proxy_command = Some(["bash", "-c", connect, "%p"].map(str::to_owned).to_vec());
+        Session::open(&spec, Side::Source, &settings()).await
+    };
+    let session = open("db.example", "")
+        .await
+        .unwrap_or_else(|error| panic!("{}", told(&error)));
+    let rows = session.query(Phase::Inspect, SSL, &[]).await.unwrap();
+    assert_eq!(rows[0].get::<_, String>(0), "tls");
+    let error = open("other.example", "").await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Tls, "{}", told(&error));
+    assert!(
+        told(&error).contains("names another host"),
+        "{}",
+        told(&error)
+    );
 }
 
 #[tokio::test]

@@ -26,6 +26,7 @@ pub async fn session(conninfo: &str, side: Side) -> Session {
         place: ServerPlace::Database,
         conninfo: SecretString::from(conninfo.to_owned()),
         password: PasswordSource::Libpq,
+        proxy_command: None,
         max_connections: 4,
         encoding: None,
     };

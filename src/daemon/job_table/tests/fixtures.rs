@@ -57,6 +57,7 @@ pub(super) fn config(max_running_jobs: usize, jobs: Vec<JobSpec>) -> Config {
             place: ServerPlace::Database,
             conninfo: SecretString::from(""),
             password: PasswordSource::Libpq,
+            proxy_command: None,
             max_connections,
             encoding: None,
         };
