@@ -85,6 +85,10 @@ pub(super) struct RunArgs {
     #[arg(long)]
     pub dry_run: bool,
 
+    /// Another value for a parameter of the jobs (`[jobs.NAME.params]`)
+    #[arg(long, value_name = "NAME=VALUE")]
+    pub param: Vec<String>,
+
     /// Print one JSON object per job
     #[arg(long)]
     pub json: bool,

@@ -26,6 +26,13 @@ pub(super) async fn run(config: &Config, wanted: RunArgs) -> Exit {
     let Some(jobs) = chosen(config, wanted.jobs.clone()) else {
         return Exit::Usage;
     };
+    let params = match params(config, &jobs, &wanted.param) {
+        Ok(params) => params,
+        Err(message) => {
+            complain!("{message}");
+            return Exit::Usage;
+        }
+    };
     let (canceller, cancelled) = run::cancellation();
     let Some(_watch) = InterruptWatch::start(canceller) else {
         return Exit::Failed;
@@ -33,7 +40,7 @@ pub(super) async fn run(config: &Config, wanted: RunArgs) -> Exit {
     let listener: Arc<dyn Listener> = Arc::new(Foreground::new());
     let mut worst = Exit::Done;
     for job in &jobs {
-        let exit = match one(config, job, &listener, &cancelled, &wanted).await {
+        let exit = match one(config, job, &listener, &cancelled, (&wanted, &params)).await {
             Ok(exit) => exit,
             Err(error) => {
                 super::print_error(job, &error, false);
@@ -53,15 +60,46 @@ async fn one(
     job: &str,
     listener: &Arc<dyn Listener>,
     cancelled: &Cancelled,
-    wanted: &RunArgs,
+    (wanted, params): (&RunArgs, &[(&str, &str)]),
 ) -> crate::error::Result<Exit> {
     let mut run = RunContext::new(config, job, RunTrigger::Manual, Arc::clone(listener))?;
     run.context.full = wanted.full;
+    for (name, value) in params {
+        let params = &mut run.context.job.params;
+        params.insert((*name).to_owned(), (*value).to_owned());
+    }
     if wanted.dry_run {
         run.rehearse();
     }
     let report = run::run(&run, cancelled).await;
     Ok(finish(&report, wanted.json, false))
+}
+
+/// The names and values of `--param`. *Errors:* one that is no parameter of all these jobs.
+fn params<'a>(
+    config: &Config,
+    jobs: &[String],
+    given: &'a [String],
+) -> Result<Vec<(&'a str, &'a str)>, String> {
+    let split = |text: &'a String| {
+        let pair = text.split_once('=');
+        pair.ok_or_else(|| format!("`--param {text}` is not NAME=VALUE"))
+    };
+    let params: Vec<_> = given.iter().map(split).collect::<Result<_, _>>()?;
+    for (name, _) in &params {
+        for spec in jobs.iter().filter_map(|job| config.jobs.get(job)) {
+            if !spec.params.contains_key(*name) {
+                let known: Vec<&str> = spec.params.keys().map(String::as_str).collect();
+                let known = match known.is_empty() {
+                    true => "it has none".to_owned(),
+                    false => format!("it has {}", known.join(", ")),
+                };
+                let job = &spec.name;
+                return Err(format!("job `{job}` has no parameter `{name}`: {known}"));
+            }
+        }
+    }
+    Ok(params)
 }
 
 /// Prints what became of a run. `is_quiet`: its rows went to stdout.

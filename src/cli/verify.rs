@@ -34,7 +34,7 @@ pub(super) async fn run(config: &Config, wanted: VerifyArgs) -> Exit {
     for job in &jobs {
         let show = Show::new(job, wanted.json);
         let result = match RunContext::new(config, job, RunTrigger::Manual, Arc::clone(&listener)) {
-            Ok(run) => verify(&run.context, &cancelled, &show).await,
+            Ok(run) => verify(&run, &cancelled, &show).await,
             Err(error) => Err(error),
         };
         show.end();

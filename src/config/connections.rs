@@ -53,7 +53,11 @@ impl JobSpec {
             Mode::Upsert => self.compare == Compare::Stream,
             Mode::Append | Mode::Truncate | Mode::Swap => false,
         };
-        wanted && self.loaders() == 1 && self.on_error == OnError::Abort
+        // Another connection does not see what these statements write.
+        wanted
+            && self.sql.before_load.is_empty()
+            && self.loaders() == 1
+            && self.on_error == OnError::Abort
     }
 }
 

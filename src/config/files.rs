@@ -33,7 +33,8 @@ const NOT_OF_A_FILE: [(&str, &str); 8] = [
 ];
 
 /// The same for the target.
-const NOT_INTO_FILES: [(&str, &str); 10] = [
+const NOT_INTO_FILES: [(&str, &str); 11] = [
+    ("sql", "a directory runs no SQL"),
     ("resume", "a file is written again from its beginning"),
     ("on_error", "a file takes every row"),
     ("reject_limit", "a file takes every row"),

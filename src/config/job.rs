@@ -10,7 +10,7 @@ use super::raw::{RawJob, RawServer};
 use super::spec::{
     Compare, JobSpec, Mode, OnError, Replace, TableInput, TablePattern, TargetNames,
 };
-use super::{connections, files, schedule, table};
+use super::{connections, files, schedule, sql, table};
 use crate::wording::nearest;
 
 /// The modes for which `resume` is: others load in the transaction that publishes.
@@ -59,7 +59,7 @@ pub(super) fn job(
     let mode = diagnostics.require(&path.child("mode"), raw.mode);
     check_job_keys(&raw, path, diagnostics);
     let table = table::tables(raw.table, mode, &path.child("table"), diagnostics);
-    let job = JobSpec {
+    let mut job = JobSpec {
         name,
         source: raw.source?,
         target: raw.target?,
@@ -95,7 +95,11 @@ pub(super) fn job(
         new_columns: raw.new_columns,
         max_snapshot_age: raw.max_snapshot_age,
         csv: csv::options(raw.csv, &path.child("csv"), diagnostics),
+        sql: raw.sql,
+        params: raw.params,
+        params_used: Default::default(),
     };
+    sql::check(&mut job, path, diagnostics);
     check_itself(&job, path, diagnostics);
     check_resume(&job, path, diagnostics);
     Some(job)

@@ -120,6 +120,10 @@ pub(super) const KEYS: &[ConfigKey] = &[
     key("jobs.<job>.create",            Choice(&["never", "missing"]),          Some("never"), "create target tables that do not exist"),
     key("jobs.<job>.new_columns",       Choice(&["warn", "add", "error"]),      Some("warn"),  "what to do about columns that only the source has"),
     key("jobs.<job>.max_snapshot_age",  Text(&SOME_DURATION),                   None,          "how long the source's snapshot may be held"),
+    key("jobs.<job>.sql.before_load",   Texts { each: &STATEMENT, min: 0 }, None, "statements on the target before it is changed, in the same transaction"),
+    key("jobs.<job>.sql.before_commit", Texts { each: &STATEMENT, min: 0 }, None, "statements on the target before COMMIT, in the same transaction"),
+    key("jobs.<job>.sql.after_commit",  Texts { each: &STATEMENT, min: 0 }, None, "statements on the target after COMMIT"),
+    key("jobs.<job>.params.<param>",    TextOrNumber(&PARAM),               None, "a value for `:'NAME'` in SQL of the job"),
     key("jobs.<job>.csv.header",     Bool,                                 None, "the first line of a file has the column names"),
     key("jobs.<job>.csv.delimiter",  Text(&ONE_BYTE),                      None, "DELIMITER of COPY"),
     key("jobs.<job>.csv.null",       Text(&ANY_TEXT),                      None, "NULL of COPY"),
@@ -278,7 +282,7 @@ impl Node {
     /// The form of the name, where the user chooses it.
     pub fn chosen_name(&self) -> Option<&'static Syntax> {
         match self.segment {
-            "<server>" | "<job>" | "<notifier>" => Some(&NAME),
+            "<server>" | "<job>" | "<notifier>" | "<param>" => Some(&NAME),
             "<relation>" => Some(&RELATION),
             "<column>" => Some(&COLUMN),
             _ => None,

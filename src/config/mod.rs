@@ -35,6 +35,7 @@ mod request;
 mod schedule;
 mod server;
 pub mod spec;
+mod sql;
 mod syntax;
 mod table;
 mod target_names;

@@ -118,6 +118,10 @@ pub(super) struct RawJob {
     pub max_snapshot_age: Option<Duration>,
     #[serde(default)]
     pub csv: RawCsv,
+    #[serde(default)]
+    pub sql: JobSql,
+    #[serde(default)]
+    pub params: BTreeMap<String, String>,
 }
 
 #[derive(Default, Deserialize)]

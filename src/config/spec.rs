@@ -1,15 +1,17 @@
 //! The validated configuration, which the rest of the program uses.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::time::Duration;
 
 use secrecy::SecretString;
 
 mod notify;
+mod sql;
 mod table;
 
 pub use self::notify::{JobPattern, NoticeKind, NoticeWay, NotifierSpec};
+pub use self::sql::{BUILT_IN_PARAMS, JobSql, LAST_SUCCESS};
 pub use self::table::{FileInput, FileSpec, OnConflict, Scope, TableInput, TableSpec};
 pub use super::mode::Mode;
 pub use super::pattern::{PatternPart, TablePattern};
@@ -260,6 +262,12 @@ pub struct JobSpec {
     pub max_snapshot_age: Option<Duration>,
     /// How the job's files are written.
     pub csv: FileOptions,
+    /// Statements of the user's own.
+    pub sql: JobSql,
+    /// The values of the job's own parameters.
+    pub params: BTreeMap<String, String>,
+    /// The parameters that the job's SQL names. Empty for a job that is not in a configuration.
+    pub params_used: BTreeSet<String>,
 }
 
 /// When a job runs. `cron` and `every` exclude each other; neither: on demand only.

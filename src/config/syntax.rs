@@ -11,6 +11,7 @@ use super::spec::{NoticeKind, RejectLimit};
 use super::target_names::TargetNames;
 use crate::pg::ident::{Ident, QualifiedName};
 use crate::pg::proxy;
+use crate::pg::variables;
 
 /// A kind of text: what to call it in a message, and how to tell.
 pub(super) struct Syntax {
@@ -27,6 +28,19 @@ pub(super) const TEXT: Syntax = Syntax {
         true => Err("it is empty".to_owned()),
         false => Ok(()),
     },
+};
+/// A statement that runs within a transaction, or as one.
+pub(super) const STATEMENT: Syntax = Syntax {
+    expected: "an SQL statement",
+    check: |text| match variables::wrong_in_transaction(text) {
+        Some(wrong) => Err(wrong.to_owned()),
+        None => plain(!text.contains('\0')),
+    },
+};
+/// The value of a parameter.
+pub(super) const PARAM: Syntax = Syntax {
+    expected: "a text without NUL",
+    check: |text| plain(!text.contains('\0')),
 };
 /// Any text at all.
 pub(super) const ANY_TEXT: Syntax = Syntax {

@@ -16,6 +16,7 @@ mod connections;
 mod defaults;
 mod refused;
 mod servers;
+mod sql;
 mod warnings;
 
 const SERVERS: &str = "\

@@ -17,6 +17,7 @@ pub(crate) mod socket;
 pub(crate) mod tap;
 mod task;
 pub(crate) mod tls;
+pub(crate) mod variables;
 pub(crate) mod watchdog;
 
 pub use cancel::CancelRequest;

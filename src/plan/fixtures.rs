@@ -300,5 +300,8 @@ pub fn job(mode: Mode) -> JobSpec {
         fresh_within: None,
         max_snapshot_age: None,
         csv: Default::default(),
+        sql: Default::default(),
+        params: BTreeMap::new(),
+        params_used: Default::default(),
     }
 }

@@ -15,6 +15,7 @@ pub fn rehearse(plan: &mut JobPlan) {
             false => Publish::GoOn,
         };
         transaction.after.clear();
+        transaction.after_commit.clear();
     }
 }
 

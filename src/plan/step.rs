@@ -16,6 +16,8 @@ pub struct Transaction {
     pub publish: Publish,
     /// The statements after that. If they fail, the rows stay published.
     pub after: Vec<Statement>,
+    /// The user's own statements after that.
+    pub after_commit: Vec<Hook>,
 }
 
 /// How the rows of a transaction become visible to others.
@@ -45,6 +47,8 @@ pub enum Step {
     CountReplaced,
     /// Runs one statement on the target.
     Statement(Statement),
+    /// Runs statements of the user's own on the target.
+    Hooks(Vec<Hook>),
     /// Drops tables with the names of shadows that a killed run left behind. Compares the targets'
     /// attachments with those of the plan.
     FreeNames,
@@ -94,6 +98,24 @@ pub enum Step {
     WaitForSnapshots,
     /// Replaces the targets by their shadows.
     ReplaceTargets,
+}
+
+/// One statement of the user's own on the target: of `[jobs.NAME.sql]`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Hook {
+    /// The phase that errors report.
+    pub phase: Phase,
+    /// The key of its list, and its place there, counted from 1.
+    pub place: (&'static str, usize),
+    /// The statement.
+    pub sql: String,
+}
+
+impl std::fmt::Display for Hook {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let (key, number) = self.place;
+        write!(f, "sql.{key}, statement {number}")
+    }
 }
 
 /// One statement on the target.

@@ -187,6 +187,9 @@ pub struct RunReport {
     pub tables: Vec<TableReport>,
     /// Why it was not committed.
     pub error: Option<ErrorReport>,
+    /// Which statement of `sql.after_commit` failed, and why: the run stays committed. Absent if none did.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub after_commit_error: Option<ErrorReport>,
     /// Why it was skipped: another run has taken its work.
     #[serde(skip)]
     pub(crate) elsewhere: Option<Elsewhere>,

@@ -15,7 +15,7 @@ use super::run_progress::RunProgress;
 use super::sides::Sides;
 use super::snapshot_age::{self, SnapshotAge};
 use super::transaction::{PlannedRelations, TransactionContext};
-use super::{advisory_lock, ledger, leftovers, preflight, retry};
+use super::{advisory_lock, hooks, ledger, leftovers, params, preflight, retry};
 use super::{statistics, steps};
 use crate::error::{Error, ErrorKind, Phase, Result, Side};
 use crate::plan::copy::JobPlan;
@@ -98,6 +98,10 @@ async fn run_attempt(
         }
         FireClaim::Theirs(elsewhere, who) => return Ok(AttemptEnd::Elsewhere(elsewhere, who)),
     }
+    let resolved = bounds
+        .of(params::resolved(run, sides.ends.target()?))
+        .await?;
+    let run = resolved.as_ref().unwrap_or(run);
     let (plan, planned) = bounds
         .of(begin(run, sides, &snapshot_age, progress))
         .await?;
@@ -208,6 +212,9 @@ async fn carry_out(
         sides.pool.created_tables.clear();
         let reports = &progress.tables[first..];
         after(run, sides, bounds.cancelled, (plan, transaction), reports).await;
+        let hooks = &transaction.after_commit;
+        progress.after_commit =
+            hooks::after_commit(run, &mut sides.ends, bounds.cancelled, hooks).await;
     }
     Ok(())
 }

@@ -69,6 +69,8 @@ pub struct RunStart {
 pub struct LedgerSettings {
     /// On the target, in a local file, or nowhere.
     pub history: History,
+    /// The same of earlier runs, also in a dry run.
+    pub recorded: History,
     /// How long the ledger keeps a run.
     pub keep: Duration,
     /// The directory of a local history.
@@ -143,6 +145,7 @@ impl RunContext {
             },
             ledger: LedgerSettings {
                 history,
+                recorded: history,
                 keep: config.daemon.history_keep,
                 state_dir: config.daemon.state_dir.clone(),
             },
@@ -183,6 +186,7 @@ impl RunContext {
             },
             ledger: LedgerSettings {
                 history: History::Off,
+                recorded: History::Off,
                 keep: Duration::ZERO,
                 state_dir: PathBuf::new(),
             },

@@ -14,11 +14,13 @@ mod ends;
 pub mod fed;
 mod files;
 mod gate;
+mod hooks;
 pub mod idle;
 mod inspect;
 pub mod ledger;
 mod leftovers;
 mod modes;
+mod params;
 pub mod pipe;
 pub mod planning;
 mod preflight;
@@ -91,6 +93,8 @@ pub async fn run_to_end(
         snapshot: progress.snapshot.clone(),
         tables: std::mem::take(&mut progress.tables),
         error: (end.error.as_deref())
+            .map(|error| ErrorReport::new(error, run.context.job.log_values)),
+        after_commit_error: (progress.after_commit.as_ref())
             .map(|error| ErrorReport::new(error, run.context.job.log_values)),
         elsewhere: end.elsewhere,
     };

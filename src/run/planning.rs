@@ -3,7 +3,7 @@
 use super::context::RunContext;
 use super::ends::{End, Ends};
 use super::snapshot_age::SnapshotAge;
-use super::{inspect, preflight};
+use super::{inspect, params, preflight};
 use crate::catalog;
 use crate::error::Result;
 use crate::plan::copy::JobPlan;
@@ -18,8 +18,10 @@ pub async fn plan(run: &RunContext) -> Result<Result<JobPlan, Vec<Refusal>>> {
 }
 
 async fn plan_with(run: &RunContext, ends: &mut Ends) -> Result<Result<JobPlan, Vec<Refusal>>> {
+    ends.open_target(&run.context).await?;
+    let resolved = params::resolved(run, ends.target()?).await?;
+    let run = resolved.as_ref().unwrap_or(run);
     let context = &run.context;
-    ends.open_target(context).await?;
     ends.open_source(context).await?;
     let (source, target) = (ends.source()?, ends.target()?);
     let snapshot_age = SnapshotAge::default();

@@ -26,6 +26,8 @@ pub(super) struct RunProgress {
     pub reached: Vec<WatermarkReached>,
     /// The tables that were loaded.
     pub tables: Vec<TableReport>,
+    /// Why a statement of `after_commit` failed.
+    pub after_commit: Option<Error>,
 }
 
 /// The new watermark of one table.

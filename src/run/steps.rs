@@ -12,7 +12,7 @@ use super::sides::Sides;
 use super::transaction::TransactionContext;
 use super::worker_pool::WorkerEnds;
 use super::{
-    advisory_lock, changes, checksum, copy, ends, gate, ledger, leftovers, resume, watermark,
+    advisory_lock, changes, checksum, copy, ends, gate, hooks, ledger, leftovers, resume, watermark,
 };
 use crate::catalog::present;
 use crate::error::{Phase, Result, Side};
@@ -84,6 +84,7 @@ async fn carry_out_step(
         Step::Statement(statement) | Step::MoveSequence(statement) => {
             execute(target()?, current.plan, statement).await
         }
+        Step::Hooks(hooks) => hooks::run(target()?, job, hooks).await,
         Step::FreeNames => modes::swap::free_names(target()?, tables).await,
         Step::CompareDefinitions => advisory_lock::unchanged(target()?, tables, planned).await,
         Step::CheckEmpty => modes::staging::check_empty(target()?, tables).await,

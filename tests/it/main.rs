@@ -67,6 +67,7 @@ mod systemd_units;
 mod target_names;
 mod type_matrix;
 mod upsert;
+mod user_sql;
 mod verify;
 mod watermark;
 mod workers;

@@ -10,7 +10,7 @@ use crate::plan::resume::types::BringUp;
 use crate::plan::staged::changed_side::ChangedSide;
 use crate::plan::staged::listing;
 use crate::plan::staged::types::Changed;
-use crate::plan::step::{Publish, Step};
+use crate::plan::step::{Hook, Publish, Step};
 use crate::plan::{ctid_ranges, swap};
 
 /// The statements in order. Steps that only read catalogs, apply the guard or write the ledger are shown as
@@ -42,6 +42,7 @@ pub(super) fn statements(plan: &JobPlan, job: &JobSpec) -> Vec<ExplainedStatemen
         for statement in &transaction.after {
             list.target(&statement.sql);
         }
+        list.hooks(&transaction.after_commit);
     }
     list.0
 }
@@ -84,6 +85,7 @@ impl Statements {
             Step::Statement(statement) | Step::MoveSequence(statement) => {
                 self.target(&statement.sql)
             }
+            Step::Hooks(hooks) => self.hooks(hooks),
             Step::FreeNames => {
                 self.target(
                     "-- drops new tables that a killed run left behind, compares what is attached",
@@ -144,6 +146,13 @@ impl Statements {
             Step::Record => self.target("-- writes the run's record"),
             Step::WaitForSnapshots => self.target("-- waits until these snapshots have ended"),
             Step::ReplaceTargets => self.replace_targets(tables),
+        }
+    }
+
+    fn hooks(&mut self, hooks: &[Hook]) {
+        for hook in hooks {
+            self.target(&format!("-- {hook}:"));
+            self.target(&hook.sql);
         }
     }
 

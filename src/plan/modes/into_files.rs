@@ -12,5 +12,6 @@ pub fn transaction(tables: &[CopyPlan]) -> Transaction {
         steps: vec![Step::Copy, Step::EndSnapshot, Step::Gate],
         publish: Publish::RenameFiles,
         after: Vec::new(),
+        after_commit: Vec::new(),
     }
 }

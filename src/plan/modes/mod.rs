@@ -4,6 +4,7 @@
 mod append;
 mod common;
 mod create;
+mod hooks;
 mod into_files;
 mod merge;
 mod swap;
@@ -64,9 +65,13 @@ pub(super) fn transactions(
         };
         Transaction {
             tables,
-            steps: steps(&input),
+            steps: hooks::around(job, steps(&input)),
             publish: Publish::Commit,
             after: common::analyze(&input),
+            after_commit: match input.is_last() {
+                true => hooks::after_commit(job),
+                false => Vec::new(),
+            },
         }
     };
     ranges.into_iter().map(transaction).collect()

@@ -54,6 +54,8 @@ pub(super) const NOT_ASKED: &str = "it takes a `merge` of a table into a table, 
 pub fn may_be_asked_for(job: &JobSpec) -> bool {
     job.mode == Mode::Merge
         && job.may_stream()
+        // What these statements write would count as the source's.
+        && !job.sql.is_in_transaction()
         && matches!(job.compare, Compare::Auto | Compare::Changed)
 }
 

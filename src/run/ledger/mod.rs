@@ -3,6 +3,7 @@
 //! On the target, the row of a run is `running` before its first attempt does anything. The transaction that
 //! publishes the rows sets it to `committed`, so that the two always agree.
 
+mod after_commit;
 mod check;
 mod ddl;
 mod fire;
@@ -34,6 +35,7 @@ use crate::pg::session::{Session, SessionSettings};
 use crate::plan::shared::has_stages;
 use crate::report::{Elsewhere, Event, Outcome, RunReport, RunTrigger};
 
+pub(super) use after_commit::{after_commit_failed, last_success};
 pub(super) use check::refuse_stages;
 pub use check::{Readiness, check};
 pub use ddl::script;
@@ -240,7 +242,9 @@ pub(super) async fn ended(
     progress: &RunProgress,
     error: Option<&Error>,
 ) -> bool {
-    let why = error.map(ToString::to_string);
+    let why = error
+        .or(progress.after_commit.as_ref())
+        .map(ToString::to_string);
     let entry = RunRecord::ended(run, report, &progress.failures, why);
     let recorded = match (run.ledger.history, report.outcome) {
         // The fire belongs to another run.

@@ -40,7 +40,7 @@ COMMENT ON COLUMN tableferry.run.instance IS 'Host name and process ID of the ta
 COMMENT ON COLUMN tableferry.run.attempts IS 'Number of attempts';
 COMMENT ON COLUMN tableferry.run.source_lsn IS 'WAL position of the source that the copied snapshot includes at least';
 COMMENT ON COLUMN tableferry.run.snapshot_at IS 'When the copied snapshot was taken, by the source''s clock';
-COMMENT ON COLUMN tableferry.run.error IS 'Why the run failed; never contains values of rows';
+COMMENT ON COLUMN tableferry.run.error IS 'Why the run failed, or for a committed run the statement of sql.after_commit; never contains values of rows';
 
 ALTER TABLE tableferry.run ADD COLUMN IF NOT EXISTS retried text[];
 COMMENT ON COLUMN tableferry.run.retried IS 'Why each attempt before the last one failed, in order; never contains values of rows';

@@ -17,7 +17,7 @@ use self::tally::{HashedRow, NextRow, Tally};
 use super::bounds::{ABORT_WAIT, CLOSE_WAIT};
 use super::checksum::{self, Alphabets, Digest};
 use super::snapshot_age::SnapshotAge;
-use super::{Cancelled, JobContext, advisory_lock, ends, inspect};
+use super::{Cancelled, JobContext, RunContext, advisory_lock, ends, inspect, params};
 use crate::error::{Error, ErrorKind, Phase, Result, Side};
 use crate::pg::session::Session;
 use crate::plan;
@@ -39,10 +39,11 @@ pub trait Watcher {
 /// *Errors:* what keeps the job from being planned; `Conflict` if the target's definition changes
 /// meanwhile. *Cancellation:* through `cancelled`; both servers are told to stop.
 pub async fn verify(
-    context: &JobContext,
+    run: &RunContext,
     cancelled: &Cancelled,
     watcher: &dyn Watcher,
 ) -> Result<bool> {
+    let context = &run.context;
     if !context.source.is_database() || !context.target.is_database() {
         let message = "`verify` compares two databases, and a server of this job is a directory";
         return Err(Error::new(
@@ -62,7 +63,7 @@ pub async fn verify(
             Side::Local,
             "cancelled by a signal",
         )),
-        result = all(context, &source, &target, watcher) => result,
+        result = all(run, &source, &target, watcher) => result,
     };
     match &result {
         Ok(_) => tokio::join!(source.close(CLOSE_WAIT), target.close(CLOSE_WAIT)),
@@ -72,11 +73,13 @@ pub async fn verify(
 }
 
 async fn all(
-    context: &JobContext,
+    run: &RunContext,
     source: &Session,
     target: &Session,
     watcher: &dyn Watcher,
 ) -> Result<bool> {
+    let resolved = params::with_values(run, Some(target)).await?;
+    let context = &resolved.as_ref().unwrap_or(run).context;
     let inspected =
         inspect::servers(context, source, target, &SnapshotAge::default(), 1, false).await?;
     let plan = inspected
