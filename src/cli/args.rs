@@ -27,7 +27,7 @@ pub(super) enum Command {
     Daemon,
     /// Run jobs now, in the foreground
     Run(RunArgs),
-    /// Look at two servers, and write a configuration for the tables that both have
+    /// Look at two servers, and write a configuration for the source's tables
     Init(InitArgs),
     /// Copy one table, query or file, without a configuration
     Copy(Box<CopyArgs>),

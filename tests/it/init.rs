@@ -71,7 +71,8 @@ fn three_commands_lead_to_a_copied_table() {
         "# primary key (id); partitioned, about 100 rows, ",
         "mode = \"truncate\"",
         "# it has no key, and is small; ",
-        "#   public.news\n",
+        "create = \"missing\"             # makes",
+        "\"public.news\",",
         "#   public.feed: it is a view on the target, which is not written",
         "#   public.own\n",
     ] {
@@ -81,8 +82,8 @@ fn three_commands_lead_to_a_copied_table() {
         !text.contains("part_1") && !text.contains("names"),
         "{text}"
     );
-    assert!(outcome.stdout.contains("5 tables to copy"), "{outcome}");
-    assert!(outcome.stderr.contains("public.news"), "{outcome}");
+    assert!(outcome.stdout.contains("6 tables to copy"), "{outcome}");
+    assert!(outcome.stderr.contains("public.feed"), "{outcome}");
 
     done(&place.run(&["check", "--connect"]));
     let run = run_command(&outcome);
@@ -136,7 +137,7 @@ fn a_name_is_only_ever_a_name() {
     done(&place.run(&run_command(&outcome)));
     for name in HOSTILE {
         let name = quoted(name);
-        for table in [&*name, "by_index", "plain"] {
+        for table in [&*name, "by_index", "plain", "missing"] {
             db.assert_same(&format!("{name}.{table}"));
         }
     }
@@ -254,9 +255,12 @@ fn nothing_is_written_where_there_is_nothing_to_copy() {
     };
     let both = ["init", "--source", &source, "--target", &target];
     nothing("the source has no tables", &both);
-    db.source.sql("CREATE TABLE only_here (id int)");
-    nothing("public.only_here: the target has no such table", &both);
-    nothing("pg_dump --schema-only", &both);
+    db.source
+        .sql("CREATE TYPE own; CREATE FUNCTION own_in(cstring) RETURNS own LANGUAGE internal IMMUTABLE STRICT AS 'int4in';
+              CREATE FUNCTION own_out(own) RETURNS cstring LANGUAGE internal IMMUTABLE STRICT AS 'int4out';
+              CREATE TYPE own (INPUT = own_in, OUTPUT = own_out, LIKE = int4); CREATE TABLE only_here (v own)");
+    nothing("public.only_here: column v needs type public.own", &both);
+    nothing("create the type on the target", &both);
     nothing(
         "source and target are one and the same table",
         &["init", "--source", &source, "--target", &source],
@@ -331,4 +335,24 @@ fn a_person_is_asked_until_it_is_a_conninfo() {
     assert!(shown.contains("neither a URI"), "{shown}");
     assert!(place.configuration().exists(), "{shown}");
     done(&place.run(&["run", "merge"]));
+}
+
+#[test]
+fn an_empty_target_gets_all_tables() {
+    let db = databases("init_empty");
+    db.source.sql(
+        "CREATE SCHEMA shop; CREATE TYPE shop.state AS ENUM ('new', 'paid'); CREATE TABLE shop.customers (id serial PRIMARY KEY, name text);
+         CREATE TABLE shop.orders (id int PRIMARY KEY, c int REFERENCES shop.customers, s shop.state); CREATE TABLE log (line text);
+         INSERT INTO shop.customers (name) VALUES ('a'), ('b'); INSERT INTO shop.orders VALUES (1, 2, 'paid'); INSERT INTO log VALUES ('x')",
+    );
+    let place = new_place();
+    let (outcome, _) = init_done(&place, &db);
+    let run = run_command(&outcome);
+    done(&place.run(&run));
+    for table in ["shop.customers", "shop.orders", "public.log"] {
+        db.assert_same(table);
+    }
+    let key = "SELECT pg_get_constraintdef(oid) FROM pg_constraint WHERE conname = 'orders_c_fkey'";
+    assert_eq!(db.target.value(key), db.source.value(key));
+    done(&place.run(&run));
 }

@@ -47,6 +47,8 @@ pub(super) struct Choice {
     pub why: String,
     /// What to know about it besides.
     pub note: Option<String>,
+    /// The target lacks it.
+    pub is_new: bool,
     /// Equal for tables of one group.
     pub group: usize,
 }
@@ -81,6 +83,7 @@ pub(super) fn decide(pairs: &[Pair], verdicts: &Verdicts) -> Vec<Choice> {
             mode,
             key,
             why: format!("{why}; {}", size(&pair.source)),
+            is_new: pair.is_new,
             note: note(pair, &names),
             group: number,
         });
@@ -273,7 +276,11 @@ mod tests {
                 deferrable: false,
             })
             .collect();
-        let mut pair = Pair { source, target };
+        let mut pair = Pair {
+            source,
+            target,
+            is_new: false,
+        };
         if let Some(megabytes) = size.trim().strip_suffix("MB") {
             pair.source.bytes_estimate = megabytes.parse::<u64>().unwrap() << 20;
         }

@@ -1,4 +1,4 @@
-//! `tableferry init`: looks at two servers and writes a configuration for the tables that both have.
+//! `tableferry init`: looks at two servers and writes a configuration for the tables of the source.
 //!
 //! What it writes is planned first, so that `check --connect` accepts it: a table that planning refuses is left out,
 //! with the reason.
@@ -209,7 +209,7 @@ async fn look_at(source: &Session, target: &Session) -> Result<Found> {
     let from = Names::of(catalog::candidates(source).await?);
     let to = Names::of(catalog::candidates(target).await?);
     let common = survey::common(&from, &to);
-    let of_source = catalog::read(source, &common).await?;
+    let of_source = catalog::read(source, &survey::to_read(&from, &to)).await?;
     let of_target = catalog::read(target, &common).await?;
     let no_ledger = match ledger::check(target).await {
         Ok(_) => None,
@@ -279,28 +279,21 @@ fn say_what_next(path: &Path, request: &Request, choices: &[Choice], had_passwor
 
 /// Both servers were looked at, and there is nothing to configure.
 fn say_why_nothing(survey: &Survey) {
-    if survey.left_out.is_empty() && survey.missing.is_empty() {
+    if survey.left_out.is_empty() {
         complain!("tableferry init: the source has no tables in this database; nothing is written");
         complain!("  hint: check the database in the conninfo of the source");
         return;
     }
     complain!("tableferry init: no table can be copied; nothing is written");
     say_some(&not_copied(survey), "  ");
-    if !survey.missing.is_empty() {
-        complain!(
-            "  hint: tableferry does not copy DDL: create the tables on the target, such as by \
-             `pg_dump --schema-only SOURCE | psql TARGET`"
-        );
-    }
 }
 
 /// The relations that are not copied, and why.
 fn not_copied(survey: &Survey) -> Vec<String> {
-    let missing = survey.missing.iter();
-    let missing = missing.map(|name| format!("{name}: the target has no such table"));
     let left_out = survey.left_out.iter();
-    let left_out = left_out.map(|(name, why)| format!("{name}: {why}"));
-    left_out.chain(missing).collect()
+    left_out
+        .map(|(name, why)| format!("{name}: {why}"))
+        .collect()
 }
 
 fn say_some(reasons: &[String], before: &str) {

@@ -15,11 +15,14 @@ pub(super) struct Names {
     pub others: BTreeSet<QualifiedName>,
 }
 
-/// A table that both servers have.
+/// A table that both servers have, or that the run makes on the target.
 #[derive(Clone, Debug)]
 pub(super) struct Pair {
     pub source: RelationDesc,
+    /// As the source's, if the target lacks it.
     pub target: RelationDesc,
+    /// The target lacks it.
+    pub is_new: bool,
 }
 
 /// What both servers have, and what only one of them has.
@@ -28,8 +31,6 @@ pub(super) struct Survey {
     pub pairs: Vec<Pair>,
     /// Relations that are no pair of tables, and why.
     pub left_out: BTreeMap<QualifiedName, String>,
-    /// Tables that only the source has.
-    pub missing: Vec<QualifiedName>,
     /// Tables that only the target has.
     pub only_on_target: Vec<QualifiedName>,
 }
@@ -54,7 +55,21 @@ impl Names {
     }
 }
 
-/// The relations to describe: those of one name, of which at least one is a table.
+/// The relations of the source to describe.
+pub(super) fn to_read(source: &Names, target: &Names) -> Vec<QualifiedName> {
+    let mut names = common(source, target);
+    names.extend(only(source, target));
+    names
+}
+
+/// The tables that only one server has.
+fn only(these: &Names, those: &Names) -> Vec<QualifiedName> {
+    let those: BTreeSet<_> = those.all().collect();
+    let lonely = these.tables.iter().filter(|name| !those.contains(name));
+    lonely.cloned().collect()
+}
+
+/// The relations of one name, of which at least one is a table.
 pub(super) fn common(source: &Names, target: &Names) -> Vec<QualifiedName> {
     let on_target: BTreeSet<_> = target.all().collect();
     let common = source.all().filter(|name| on_target.contains(name));
@@ -69,8 +84,16 @@ pub(super) fn survey(
     mut of_target: BTreeMap<QualifiedName, RelationDesc>,
 ) -> Survey {
     let mut survey = Survey::default();
-    for name in common(source, target) {
-        let (Some(from), Some(to)) = (of_source.remove(&name), of_target.remove(&name)) else {
+    for name in to_read(source, target) {
+        let Some(from) = of_source.remove(&name) else {
+            continue;
+        };
+        let is_new = !target.all().any(|other| *other == name);
+        let to = match is_new {
+            true => Some(from.clone()),
+            false => of_target.remove(&name),
+        };
+        let Some(to) = to else {
             continue;
         };
         match obstacle(&from, &to) {
@@ -80,15 +103,10 @@ pub(super) fn survey(
             None => survey.pairs.push(Pair {
                 source: from,
                 target: to,
+                is_new,
             }),
         }
     }
-    let only = |these: &Names, those: &Names| -> Vec<QualifiedName> {
-        let those: BTreeSet<_> = those.all().collect();
-        let lonely = these.tables.iter().filter(|name| !those.contains(name));
-        lonely.cloned().collect()
-    };
-    survey.missing = only(source, target);
     survey.only_on_target = only(target, source);
     survey
 }
@@ -165,6 +183,7 @@ mod tests {
             ("p", Partitioned),
             ("v", Table),
             ("m", MaterializedView),
+            ("new", Table),
         ]);
         let to = described(&[("t", Table), ("p", Table), ("v", Foreign), ("m", Table)]);
         assert_eq!(common(&source, &target).len(), 5);
@@ -172,9 +191,15 @@ mod tests {
         let pairs: Vec<_> = found
             .pairs
             .iter()
-            .map(|p| p.source.name.to_string())
+            .map(|p| (p.source.name.to_string(), p.is_new))
             .collect();
-        assert_eq!(pairs, ["app.p", "app.t"]);
+        let pair = |name: &str, is_new| (name.to_owned(), is_new);
+        let expected = [
+            pair("app.p", false),
+            pair("app.t", false),
+            pair("app.new", true),
+        ];
+        assert_eq!(pairs, expected);
         let left_out: Vec<_> = found
             .left_out
             .iter()
@@ -188,7 +213,6 @@ mod tests {
                 "app.v: it is a foreign table on the target, which is not written",
             ]
         );
-        assert_eq!(found.missing, [QualifiedName::new("app", "new")]);
         assert_eq!(found.only_on_target, [QualifiedName::new("app", "own")]);
     }
 

@@ -118,6 +118,11 @@ fn job_text(text: &mut String, mode: Mode, choices: &[Choice]) {
          #every = \"15m\"                  # or cron = \"*/15 * * * *\"; without either, the job runs on demand\n"
     );
     let chosen = || choices.iter().filter(|choice| choice.mode == mode);
+    if chosen().any(|choice| choice.is_new) {
+        text.push_str(
+            "create = \"missing\"             # makes the tables that the target lacks\n",
+        );
+    }
     if chosen().any(|choice| choice.key.is_none()) {
         text.push_str("tables = [\n");
         for choice in chosen().filter(|choice| choice.key.is_none()) {
@@ -153,15 +158,6 @@ fn not_copied(text: &mut String, survey: &Survey) {
             let _ = writeln!(text, "#   {}", harmless::line(&name.to_string()));
         }
     };
-    if !survey.missing.is_empty() {
-        text.push('\n');
-        comment(
-            text,
-            "Not copied, because the target has no such table. Create them there (`pg_dump --schema-only --table=…` of \
-             the source, piped into psql), and add them to a job:",
-        );
-        list(text, &survey.missing);
-    }
     if !survey.left_out.is_empty() {
         text.push('\n');
         comment(text, "Not copied:");
@@ -246,6 +242,7 @@ mod tests {
             key: key.map(|column| vec![Ident::new(column)]),
             why: "primary key (id); about 10 rows, 8.0 KiB".to_owned(),
             note: None,
+            is_new: false,
             group: 0,
         }
     }
@@ -278,7 +275,6 @@ mod tests {
     fn a_configuration_says_what_is_copied_how_and_why() {
         let name = |name: &str| QualifiedName::new("public", name);
         let mut survey = Survey {
-            missing: vec![name("Missing")],
             only_on_target: vec![name("own")],
             ..Survey::default()
         };
@@ -289,7 +285,10 @@ mod tests {
         let choices = [
             choice(name("Order"), Mode::Merge, None),
             choice(name("sku"), Mode::Merge, Some("S ku")),
-            choice(name("log"), Mode::Truncate, None),
+            Choice {
+                is_new: true,
+                ..choice(name("log"), Mode::Truncate, None)
+            },
         ];
         let expected = r##"# Written by `tableferry init`. Each job makes the target's tables hold exactly the source's rows:
 #   rows that only the target has are deleted. `tableferry run --dry-run merge truncate` shows how
@@ -332,14 +331,11 @@ source = "source"
 target = "target"
 mode = "truncate"
 #every = "15m"                  # or cron = "*/15 * * * *"; without either, the job runs on demand
+create = "missing"             # makes the tables that the target lacks
 tables = [
   # primary key (id); about 10 rows, 8.0 KiB
   "public.log",
 ]
-
-# Not copied, because the target has no such table. Create them there (`pg_dump --schema-only
-#   --table=…` of the source, piped into psql), and add them to a job:
-#   public."Missing"
 
 # Not copied:
 #   public.v: it is a view on the target, which is not written
@@ -361,7 +357,6 @@ tables = [
         ) {
             let name = QualifiedName::new(schema, table.clone());
             let survey = Survey {
-                missing: vec![name.clone()],
                 left_out: [(name.clone(), table.clone())].into(),
                 ..Survey::default()
             };
