@@ -8,7 +8,7 @@ use std::time::Duration;
 use indicatif::{ProgressBar, ProgressStyle};
 
 use super::args::VerifyArgs;
-use super::out::{PlainTable, fitted, print_json, print_layout};
+use super::out::{PlainTable, both_names, fitted, print_json, print_layout};
 use super::signals::InterruptWatch;
 use super::{Exit, chosen, print_job_error};
 use crate::config::spec::Config;
@@ -112,8 +112,8 @@ impl Watcher for Show<'_> {
 }
 
 fn text(found: &TableDifference) -> String {
-    let (source, target) = (line(&found.source), line(&found.target));
-    let mut text = format!("{source} → {target}: ");
+    let names = both_names(&found.source, &found.target);
+    let mut text = format!("{}: ", line(&names));
     let same = found.missing + found.extra + found.different == 0;
     let _ = if same {
         write!(text, "equal, {}", counted(found.rows_source, "row"))

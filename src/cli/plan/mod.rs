@@ -7,7 +7,11 @@ use std::io::IsTerminal as _;
 use std::sync::Arc;
 
 use super::args::PlanArgs;
-use super::out::{PlainTable, both_names, fitted, print_json, print_layout, terminal_width};
+use super::colours::Tone;
+use super::out::{
+    Cell, ColumnRow, PlainTable, both_names, fitted, in_columns, print_json, print_layout,
+    terminal_width, width_to_fit,
+};
 use super::{Exit, chosen, print_job_error};
 use crate::config::spec::Config;
 use crate::error::Side;
@@ -91,31 +95,27 @@ fn text(explanation: &Explanation, sql: bool) -> String {
         .tables
         .iter()
         .any(|t| t.compare.is_some() || t.compare_reason.is_some());
-    let header = ["  table", "rows", "format"];
-    let mut tables = match compares {
+    let tables = &explanation.tables;
+    let lines = match compares {
         true => {
-            let [name, rows, format] = header;
-            PlainTable::new([name, rows, format, "compare"]).fit()
+            let rows: Vec<_> = tables
+                .iter()
+                .map(|t| table_row(t, cells_compared))
+                .collect();
+            in_columns(
+                ["table", "rows", "format", "compare"],
+                &rows,
+                width_to_fit(),
+            )
         }
-        false => PlainTable::new(header).fit(),
+        false => {
+            let rows: Vec<_> = tables.iter().map(|t| table_row(t, cells)).collect();
+            in_columns(["table", "rows", "format"], &rows, width_to_fit())
+        }
     };
-    for table in &explanation.tables {
-        let rows = table.rows_estimate.map(|rows| format!("about {rows}"));
-        let compare = match (table.compare, &table.compare_reason) {
-            (Some(way), Some(why)) => format!("{way}: {why}"),
-            (None, Some(why)) => why.clone(),
-            (way, None) => way.unwrap_or_default().to_owned(),
-        };
-        let name = format!("  {}", both_names(&table.source, &table.target));
-        let rows = rows.unwrap_or_else(|| "?".to_owned());
-        let format = format_and_reason(table.format, table.format_reason.as_deref());
-        match compares {
-            true => tables.add([name, rows, format, compare]),
-            false => tables.add([name, rows, format]),
-        }
+    for line in lines {
+        let _ = writeln!(text, "{}", line.text());
     }
-    tables.align_right([1]);
-    let _ = writeln!(text, "{}", tables.text());
     if sql {
         for table in &explanation.tables {
             text.push_str(&columns_text(table));
@@ -150,6 +150,42 @@ fn text(explanation: &Explanation, sql: bool) -> String {
         text.push_str("\n`--sql` shows all columns and every statement.\n");
     }
     text.trim_end().to_owned()
+}
+
+fn cells(table: &TableExplanation) -> [Cell; 3] {
+    let rows = table.rows_estimate.map(|rows| format!("about {rows}"));
+    [
+        Cell::text(both_names(&table.source, &table.target)),
+        Cell::number(rows.unwrap_or_else(|| "?".to_owned())),
+        Cell::text(table.format),
+    ]
+}
+
+fn cells_compared(table: &TableExplanation) -> [Cell; 4] {
+    let [name, rows, format] = cells(table);
+    [name, rows, format, Cell::text(table.compare.unwrap_or("-"))]
+}
+
+/// A table, with the reasons of its format and of its `compare` below it.
+fn table_row<const N: usize>(
+    table: &TableExplanation,
+    cells: fn(&TableExplanation) -> [Cell; N],
+) -> ColumnRow<N> {
+    let mut below = Vec::new();
+    if let Some(why) = &table.format_reason {
+        below.push(format!("{}: {why}", table.format));
+    }
+    if let Some(why) = &table.compare_reason {
+        below.push(match table.compare {
+            Some(way) => format!("{way}: {why}"),
+            None => why.clone(),
+        });
+    }
+    ColumnRow {
+        cells: cells(table),
+        tone: (0, Tone::Plain),
+        below: below.into_iter().map(|text| (text, Tone::Plain)).collect(),
+    }
 }
 
 fn format_and_reason(format: &str, reason: Option<&str>) -> String {
