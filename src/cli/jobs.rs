@@ -16,7 +16,8 @@ const FIRES_SHOWN: usize = 5;
 #[derive(Serialize)]
 struct Job<'a> {
     job: &'a str,
-    source: &'a str,
+    /// Several are separated by commas.
+    source: String,
     target: &'a str,
     mode: Mode,
     cron: Option<&'a str>,
@@ -44,7 +45,7 @@ pub(super) fn run(config: Config, json: bool) -> Exit {
         };
         let job = Job {
             job: name,
-            source: &spec.source,
+            source: spec.sources().collect::<Vec<_>>().join(", "),
             target: &spec.target,
             mode: spec.mode,
             cron: spec.schedule.cron.as_deref(),
@@ -60,7 +61,7 @@ pub(super) fn run(config: Config, json: bool) -> Exit {
             let mut times = times.chain(job.next_run_at.is_empty().then(|| "-".to_owned()));
             table.add([
                 job.job.to_owned(),
-                job.source.to_owned(),
+                job.source.clone(),
                 job.target.to_owned(),
                 job.mode.as_str().to_owned(),
                 when(&job),

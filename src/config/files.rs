@@ -70,7 +70,12 @@ pub(super) fn check(
     diagnostics: &mut Diagnostics,
 ) {
     let is_directory = |name: &str| servers.get(name).is_some_and(|raw| raw.dir.is_some());
-    match (is_directory(&job.source), is_directory(&job.target)) {
+    if job.source_column.is_some() && job.sources().any(is_directory) {
+        let message = "cannot be used where a source is a directory";
+        diagnostics.error(&path.child("source_column"), message);
+    }
+    let from_files = job.sources().any(is_directory);
+    match (from_files, is_directory(&job.target)) {
         (false, false) => no_files(job, path, diagnostics),
         (true, true) => {
             let message =

@@ -10,7 +10,8 @@ use super::raw::{RawJob, RawServer};
 use super::spec::{
     Compare, JobSpec, Mode, OnError, Replace, TableInput, TablePattern, TargetNames,
 };
-use super::{connections, files, schedule, sql, table};
+use super::{connections, fan_in, files, schedule, sql, table};
+use crate::pg::ident::Ident;
 use crate::wording::nearest;
 
 /// The modes for which `resume` is: others load in the transaction that publishes.
@@ -27,12 +28,13 @@ pub(super) fn jobs(
     while let Some((name, raw)) = layers.next_job() {
         let raw = raw?;
         let path = KeyPath::from("jobs").child(&name);
-        for (key, server) in [("source", &raw.source), ("target", &raw.target)] {
-            let path = path.child(key);
-            if let Some(server) = diagnostics.require(&path, server.as_ref())
-                && !servers.contains_key(server)
-            {
-                diagnostics.error(&path, no_such("server", server, servers.keys()));
+        diagnostics.require(&path.child("source"), raw.source.first());
+        diagnostics.require(&path.child("target"), raw.target.as_ref());
+        let sources = raw.source.iter().map(|server| ("source", server));
+        for (key, server) in sources.chain(raw.target.iter().map(|server| ("target", server))) {
+            if !servers.contains_key(server) {
+                let message = no_such("server", server, servers.keys());
+                diagnostics.error(&path.child(key), message);
             }
         }
         for job in &raw.after {
@@ -59,9 +61,13 @@ pub(super) fn job(
     let mode = diagnostics.require(&path.child("mode"), raw.mode);
     check_job_keys(&raw, path, diagnostics);
     let table = table::tables(raw.table, mode, &path.child("table"), diagnostics);
+    let mut sources = raw.source.into_iter();
+    let source = sources.next()?;
     let mut job = JobSpec {
         name,
-        source: raw.source?,
+        source,
+        more_sources: sources.collect(),
+        source_column: raw.source_column.and_then(|name| Ident::parse(&name).ok()),
         target: raw.target?,
         mode: mode?,
         tables: patterns(&raw.tables),
@@ -101,6 +107,7 @@ pub(super) fn job(
     };
     sql::check(&mut job, path, diagnostics);
     check_itself(&job, path, diagnostics);
+    fan_in::check(&job, path, diagnostics);
     check_resume(&job, path, diagnostics);
     Some(job)
 }
@@ -180,7 +187,7 @@ fn check_resume(job: &JobSpec, path: &KeyPath, diagnostics: &mut Diagnostics) {
 /// A job from a server to itself must not read what it writes: TRUNCATE would wait for the
 /// reader, and the reader for the rows.
 fn check_itself(job: &JobSpec, path: &KeyPath, diagnostics: &mut Diagnostics) {
-    if job.source != job.target {
+    if job.sources().all(|source| source != job.target) {
         return;
     }
     let message = format!(

@@ -9,7 +9,9 @@ use toml::Spanned;
 use toml::de::DeValue;
 
 use super::error::KeyPath;
-use super::kind::Kind::{self, Bool, Choice, Integer, Secret, Text, TextOrNumber, Texts};
+use super::kind::Kind::{
+    self, Bool, Choice, Integer, Secret, Text, TextOrNumber, TextOrTexts, Texts,
+};
 use super::kind::Misfit;
 use super::mode::Mode;
 use super::syntax::*;
@@ -73,7 +75,8 @@ pub(super) const KEYS: &[ConfigKey] = &[
     key("notify.<notifier>.on",           Texts { each: &NOTICE, min: 1 },      Some("failed,recovered,stale,in_doubt"), "what is told"),
     key("notify.<notifier>.jobs",         Texts { each: &JOB_PATTERN, min: 1 }, Some("*"), "the jobs of which it is told"),
 
-    key("jobs.<job>.source",  Text(&SERVER),   None, "the server that is read"),
+    key("jobs.<job>.source",  TextOrTexts(&SERVER), None, "the server that is read, or several"),
+    key("jobs.<job>.source_column", Text(&COLUMN), None, "the column that holds the name of a row's source"),
     key("jobs.<job>.target",  Text(&SERVER),   None, "the server that is written"),
     key("jobs.<job>.mode",    Choice(&Mode::NAMES), None, "what the target holds afterwards"),
     key("jobs.<job>.tables",  Texts { each: &PATTERN, min: 1 }, None, "relations of the same name on both sides"),

@@ -19,6 +19,8 @@ pub(super) enum Kind {
     Text(&'static Syntax),
     /// The same, but a number may be written without quotes.
     TextOrNumber(&'static Syntax),
+    /// A text of a certain form, or a list of them.
+    TextOrTexts(&'static Syntax),
     /// A list of at least `min` texts.
     Texts { each: &'static Syntax, min: usize },
     /// A text that no message may show.
@@ -45,9 +47,10 @@ impl Kind {
                 let quoted: Vec<_> = choices.iter().map(|word| format!("\"{word}\"")).collect();
                 format!("one of {}", quoted.join(", "))
             }
-            Kind::Text(syntax) | Kind::TextOrNumber(syntax) | Kind::Secret(syntax) => {
-                syntax.expected.to_owned()
-            }
+            Kind::Text(syntax)
+            | Kind::TextOrNumber(syntax)
+            | Kind::TextOrTexts(syntax)
+            | Kind::Secret(syntax) => syntax.expected.to_owned(),
             Kind::Texts { each, .. } => format!("a list, each {}", each.expected),
         }
     }
@@ -65,7 +68,10 @@ impl Kind {
                 word.as_ref().into()
             }
             (
-                Kind::Text(syntax) | Kind::TextOrNumber(syntax) | Kind::Secret(syntax),
+                Kind::Text(syntax)
+                | Kind::TextOrNumber(syntax)
+                | Kind::TextOrTexts(syntax)
+                | Kind::Secret(syntax),
                 DeValue::String(text),
             ) => self.check_syntax(syntax, text, value)?,
             (Kind::TextOrNumber(syntax), DeValue::Integer(number)) => {
@@ -73,6 +79,9 @@ impl Kind {
             }
             (Kind::TextOrNumber(syntax), DeValue::Float(number)) => {
                 self.check_syntax(syntax, number.as_str(), value)?
+            }
+            (Kind::TextOrTexts(each), DeValue::Array(_)) => {
+                return Kind::Texts { each, min: 1 }.check(value);
             }
             (Kind::Texts { each, min }, DeValue::Array(list)) if list.len() >= min => {
                 let element = Kind::Text(each);
@@ -103,7 +112,14 @@ impl Kind {
                 }
                 DeValue::Array(list)
             }
-            Kind::Choice(_) | Kind::Text(_) | Kind::TextOrNumber(_) | Kind::Secret(_) => as_text(),
+            Kind::TextOrTexts(each) if text.contains([',', '[']) => {
+                return Kind::Texts { each, min: 1 }.check_text(text);
+            }
+            Kind::Choice(_)
+            | Kind::Text(_)
+            | Kind::TextOrNumber(_)
+            | Kind::TextOrTexts(_)
+            | Kind::Secret(_) => as_text(),
         };
         self.check(&unplaced(value)).map_err(|misfit| Misfit {
             offset: None,

@@ -17,6 +17,7 @@ mod diagnostics;
 mod error;
 #[cfg(test)]
 mod example;
+mod fan_in;
 pub(crate) mod files;
 mod job;
 mod keys;

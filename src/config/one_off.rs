@@ -18,7 +18,7 @@ use crate::pg::ident::Ident;
 pub fn job(name: String, mode: Mode, table: TableSpec) -> Result<JobSpec, config::ConfigError> {
     let raw: RawJob = Stacks::new([]).job_of_defaults()?;
     let raw = RawJob {
-        source: Some("source".to_owned()),
+        source: vec!["source".to_owned()],
         target: Some("target".to_owned()),
         mode: Some(mode),
         ..raw

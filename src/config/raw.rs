@@ -9,7 +9,7 @@ use std::time::Duration;
 use serde::Deserialize;
 
 use super::spec::*;
-use super::typed::{duration, reject_limit, some_bytes, some_duration, some_signal};
+use super::typed::{duration, reject_limit, some_bytes, some_duration, some_signal, texts};
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -60,7 +60,9 @@ pub(super) struct RawNotifier {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct RawJob {
-    pub source: Option<String>,
+    #[serde(default, deserialize_with = "texts")]
+    pub source: Vec<String>,
+    pub source_column: Option<String>,
     pub target: Option<String>,
     pub mode: Option<Mode>,
     #[serde(default)]

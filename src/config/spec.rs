@@ -17,7 +17,7 @@ pub use super::mode::Mode;
 pub use super::pattern::{PatternPart, TablePattern};
 pub use super::target_names::TargetNames;
 use crate::files::layout::FileOptions;
-use crate::pg::ident::QualifiedName;
+use crate::pg::ident::{Ident, QualifiedName};
 
 /// The whole configuration.
 #[derive(Clone, Debug)]
@@ -196,8 +196,12 @@ pub enum PasswordSource {
 pub struct JobSpec {
     /// Its name in the configuration.
     pub name: String,
-    /// The server that is read.
+    /// The server that is read: the first, if there are several.
     pub source: String,
+    /// The other ones.
+    pub more_sources: Vec<String>,
+    /// The target's column that holds the name of a row's source.
+    pub source_column: Option<Ident>,
     /// The server that is written.
     pub target: String,
     /// What the target holds afterwards.

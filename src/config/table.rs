@@ -108,6 +108,7 @@ fn table(
         on_conflict: raw.on_conflict,
         insert_only: insert_only.unwrap_or_default(),
         synced_at: column(raw.synced_at),
+        source_value: None,
         lossy: raw.lossy,
         create_partitions: raw.create_partitions,
         set: set(raw.set, &path.child("set"), diagnostics),

@@ -39,3 +39,17 @@ pub(super) fn some_bytes<'de, D: Deserializer<'de>>(d: D) -> Result<Option<u64>,
 pub(super) fn some_signal<'de, D: Deserializer<'de>>(d: D) -> Result<Option<u8>, D::Error> {
     parsed(d, syntax::signal).map(Some)
 }
+
+/// A text, or a list of texts.
+pub(super) fn texts<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum OneOrMany {
+        One(String),
+        Many(Vec<String>),
+    }
+    Ok(match OneOrMany::deserialize(deserializer)? {
+        OneOrMany::One(text) => vec![text],
+        OneOrMany::Many(texts) => texts,
+    })
+}

@@ -15,8 +15,9 @@ impl Needs {
     pub fn new(config: &Config, job: &JobSpec, connections: Connections) -> Self {
         let mut needs = BTreeMap::new();
         let Connections { source, target } = connections;
-        for (server, count) in [(&job.source, source), (&job.target, target)] {
-            *needs.entry(server.clone()).or_insert(0) += count;
+        let sources = job.sources().map(|server| (server, source));
+        for (server, count) in sources.chain([(job.target.as_str(), target)]) {
+            *needs.entry(server.to_owned()).or_insert(0) += count;
         }
         for (server, count) in &mut needs {
             *count = (*count).min(max_connections(config, server));

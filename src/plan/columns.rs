@@ -190,7 +190,12 @@ fn unfilled(source: &RelationDesc, target: &RelationDesc, column: &ColumnDesc) -
 fn unknown_names(inspected: &Inspected, target: &RelationDesc, refusals: &mut Vec<Refusal>) {
     let columns = inspected.spec.columns.iter().flatten();
     let named = columns.map(|name| (name, "`columns` names"));
-    let set = inspected.spec.set.keys().map(|name| (name, "`set` names"));
+    let filled = inspected.spec.source_value.as_ref();
+    let filled = filled.map(|(column, _)| column);
+    let set = inspected.spec.set.keys().map(|name| match filled {
+        Some(column) if column == name => (name, "`source_column` names"),
+        _ => (name, "`set` names"),
+    });
     let key = inspected.spec.key.iter().flatten();
     let key = key.map(|name| (name, "`key` names"));
     for (name, by) in named.chain(set).chain(key) {

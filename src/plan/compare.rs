@@ -154,14 +154,15 @@ pub(super) fn comparison(
     }
 }
 
-/// The rows of the target that are the source's: those within `where`, if that limits them, and not marked by
-/// `on_missing`.
+/// The rows of the target that are the source's: those within `where`, if that limits them, not marked by `on_missing`,
+/// and of the source that is read.
 pub(super) fn within(spec: &TableSpec) -> Option<String> {
     let filter = spec.filter.as_deref();
     let filter = filter.filter(|_| spec.scope == Scope::Where);
     let unmarked = spec.on_missing.as_ref();
     let unmarked = unmarked.map(|column| format!("{} IS NULL", column.sql()));
-    sql::and(filter, unmarked.as_deref())
+    let of_run = sql::and(filter, unmarked.as_deref());
+    sql::and(of_run.as_deref(), spec.of_source("").as_deref())
 }
 
 /// Why rows with the same key may differ in this column.

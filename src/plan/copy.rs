@@ -208,7 +208,7 @@ impl CopyPlan {
     pub fn replaced_rows(&self) -> String {
         let replaced = match &self.load {
             Load::Staged(staged) => match &staged.apply {
-                Apply::Merge(merge) => sql::and(merge.scope.as_deref(), merge.unmarked.as_deref()),
+                Apply::Merge(merge) => sql::and(merge.scope.as_deref(), merge.of_run.as_deref()),
                 Apply::Upsert(_) => None,
             },
             Load::Direct | Load::Shadow(_) | Load::File(_) => None,

@@ -235,6 +235,7 @@ pub fn attempt() -> Attempt {
     Attempt {
         run_id: uuid::Uuid::nil(),
         number: 1,
+        source: 0,
     }
 }
 
@@ -260,6 +261,8 @@ pub fn job(mode: Mode) -> JobSpec {
     JobSpec {
         name: "j".to_owned(),
         source: "shop".to_owned(),
+        more_sources: Vec::new(),
+        source_column: None,
         target: "warehouse".to_owned(),
         mode,
         tables: Vec::new(),

@@ -106,7 +106,8 @@ fn with_kept(
         .enumerate()
         .map(|(at, inspected)| {
             let setting = Setting {
-                number: at + 1,
+                // One transaction of the target has the tables of all sources.
+                number: attempt.source * tables.len() + at + 1,
                 same_place,
                 shared: shared.as_ref(),
                 refers_to: refers_to(inspected),
@@ -182,7 +183,10 @@ fn kept(plan: &CopyPlan) -> Option<&'static str> {
     };
     match &staged.apply {
         Apply::Merge(merge) if merge.scope.is_some() => Some("outside of `where`"),
-        Apply::Merge(merge) => merge.unmarked.as_ref().map(|_| "that `on_missing` marks"),
+        Apply::Merge(merge) => merge
+            .of_run
+            .as_ref()
+            .map(|_| "that `on_missing` marks or that are of other sources"),
         Apply::Upsert(_) => Some("that the source does not have"),
     }
 }

@@ -90,7 +90,13 @@ pub fn locks(plan: &JobPlan, job: &JobSpec) -> Vec<Lock> {
     };
     // Nobody else sees a table that the run makes.
     let existing = plan.tables.iter().filter(|table| !table.is_new());
-    let targets: Vec<&QualifiedName> = with_partitions(plan, existing).collect();
+    let mut targets: Vec<&QualifiedName> = Vec::new();
+    for name in with_partitions(plan, existing) {
+        // Several sources write one table.
+        if !targets.contains(&name) {
+            targets.push(name);
+        }
+    }
     let parents = plan
         .tables
         .iter()

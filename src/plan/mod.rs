@@ -14,6 +14,7 @@ pub(crate) mod ctid_ranges;
 pub(crate) mod effects;
 pub(crate) mod explain;
 pub(crate) mod export;
+mod fan_in;
 pub(crate) mod file;
 #[cfg(test)]
 pub(crate) mod fixtures;
@@ -46,6 +47,7 @@ pub(crate) mod watermark;
 
 pub use crate::catalog::desc::Inspected;
 pub use explain::explain;
+pub(crate) use fan_in::join;
 pub use job::job;
 pub use refusal::{Refusal, to_error};
 pub(crate) use rehearsal::rehearse;

@@ -2,7 +2,7 @@
 //! row is inserted (`insert_only`).
 
 use crate::catalog::desc::{ColumnDesc, RelationDesc, TypeDesc, TypeShape};
-use crate::config::spec::TableSpec;
+use crate::config::spec::{Mode, TableSpec};
 use crate::error::Side;
 use crate::pg::ident::Ident;
 use crate::plan::columns::ColumnPair;
@@ -11,6 +11,7 @@ use crate::plan::refusal::Refusal;
 
 /// Refuses columns that cannot have these roles.
 pub fn check(
+    mode: Mode,
     spec: &TableSpec,
     (source, target): (&RelationDesc, &RelationDesc),
     pairs: &[ColumnPair<'_>],
@@ -25,6 +26,15 @@ pub fn check(
             }
             Ok(()) => {}
         }
+    }
+    if let Some((column, _)) = &spec.source_value
+        && mode.compares()
+        && !is_in_key(spec, target, column)
+    {
+        let message = format!("`source_column` {column} is not in the key");
+        refusals.push(refusal(target, column, message).hinted(
+            "the key is this column and what identifies a row of a source: make that the primary key",
+        ));
     }
     if let (Some(missing), Some(synced)) = (&spec.on_missing, &spec.synced_at)
         && missing == synced
@@ -170,6 +180,7 @@ mod tests {
             .collect();
         let (mut refusals, mut warnings) = (Vec::new(), Vec::new());
         check(
+            Mode::Merge,
             spec,
             (&source, &target),
             &pairs,

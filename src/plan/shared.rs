@@ -36,6 +36,8 @@ pub struct Attempt {
     pub run_id: Uuid,
     /// From 1.
     pub number: u32,
+    /// The position of the source among those of the job.
+    pub source: usize,
 }
 
 /// What the plans of a job's tables share if several workers load them.
@@ -102,7 +104,7 @@ impl Shared {
     }
 
     fn name(&self, what: &str, target: &QualifiedName) -> Ident {
-        let Attempt { run_id, number } = self.attempt;
+        let Attempt { run_id, number, .. } = self.attempt;
         let digest = fnv1a(format!("{} {run_id} {number}", target.sql()).as_bytes());
         Ident::new(format!("{TABLE_PREFIX}{what}_{digest:016x}"))
     }
@@ -166,7 +168,11 @@ mod tests {
         let target = QualifiedName::new("s", "x".repeat(63));
         let made = |number| {
             let run_id = RUN.parse().unwrap();
-            let attempt = Attempt { run_id, number };
+            let attempt = Attempt {
+                run_id,
+                number,
+                source: 0,
+            };
             Shared::new(&job, attempt, 1, KeptTables::new()).unwrap()
         };
         let (first, second) = (made(1), made(2));

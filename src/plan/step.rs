@@ -8,6 +8,8 @@ use crate::error::Phase;
 /// Tables that are published together: one of the target's transactions, or the files of a job.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Transaction {
+    /// The position of its source among those of the job.
+    pub source: usize,
     /// The positions of the tables that it publishes.
     pub tables: Range<usize>,
     /// The steps before the rows are published, in order. They can be cancelled.
@@ -18,6 +20,8 @@ pub struct Transaction {
     pub after: Vec<Statement>,
     /// The user's own statements after that.
     pub after_commit: Vec<Hook>,
+    /// It publishes what the transactions before it have read from several sources.
+    pub joins: bool,
 }
 
 /// How the rows of a transaction become visible to others.

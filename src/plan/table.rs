@@ -43,7 +43,14 @@ pub fn plan(
         copied::order_as_in_file(source, &mut pairs);
     }
     let both = (source, target);
-    own_columns::check(&inspected.spec, both, &pairs, refusals, &mut warnings);
+    own_columns::check(
+        job.mode,
+        &inspected.spec,
+        both,
+        &pairs,
+        refusals,
+        &mut warnings,
+    );
     checks::privileges(source, target, &pairs, refusals);
     let table = Table {
         job,

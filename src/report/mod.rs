@@ -268,6 +268,22 @@ impl TableReport {
         reports.iter().find(|report| report.target == name)
     }
 
+    /// Adds what another source has given for the same target.
+    pub(crate) fn add(&mut self, other: Self) {
+        self.rows_read += other.rows_read;
+        self.rows_written += other.rows_written;
+        self.rows_inserted += other.rows_inserted;
+        self.rows_updated += other.rows_updated;
+        self.rows_deleted += other.rows_deleted;
+        self.rows_rejected += other.rows_rejected;
+        self.changes.extend(other.changes);
+        self.bytes += other.bytes;
+        self.seconds += other.seconds;
+        self.waited.source += other.waited.source;
+        self.waited.target += other.waited.target;
+        self.waited.rate_limit += other.waited.rate_limit;
+    }
+
     /// The table was compared with the source, and no row was written.
     pub(crate) fn is_unchanged(&self) -> bool {
         self.compare.is_some() && self.rows_changed() == 0

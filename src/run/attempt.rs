@@ -8,7 +8,7 @@ use super::cancel::{Cancelled, StopReason};
 use super::commit_resolution::{self, CommitLookup};
 use super::context::{JobContext, RunContext};
 use super::ends::{self, End};
-use super::inspect::{self, Inspection};
+use super::inspect;
 use super::ledger::FireClaim;
 use super::pipe::RateLimit;
 use super::run_progress::RunProgress;
@@ -136,19 +136,33 @@ async fn begin(
 ) -> Result<(JobPlan, PlannedRelations)> {
     let context = &run.context;
     let number = progress.attempt_number();
-    sides.ends.open_source(context).await?;
-    let (source, target) = (sides.ends.source()?, sides.ends.target()?);
-    let Inspection {
-        plan,
-        target: planned,
-        snapshot,
-    } = inspect::inspect(context, source, target, snapshot_age, number).await?;
-    progress.snapshot = snapshot;
-    let mut plan = plan.map_err(|refusals| plan::to_error(&refusals))?;
-    let refusals = preflight::check(context, source, target, &mut plan).await?;
-    if !refusals.is_empty() {
-        return Err(plan::to_error(&refusals));
+    let contexts = context.of_each_source();
+    // A source that is out of reach fails the run before the others are read.
+    for context in &contexts {
+        sides.ends.open_source(context).await?;
     }
+    let (mut plans, mut planned) = (Vec::new(), PlannedRelations::new());
+    for (at, context) in contexts.iter().enumerate() {
+        sides.ends.read_from(at);
+        let (source, target) = (sides.ends.source()?, sides.ends.target()?);
+        let inspected = inspect::inspect(context, source, target, snapshot_age, number).await?;
+        let first = progress.snapshot.take();
+        progress.snapshot = first.or(inspected.snapshot);
+        let mut plan = inspected
+            .plan
+            .map_err(|refusals| plan::to_error(&refusals))?;
+        let refusals = preflight::check(context, source, target, &mut plan).await?;
+        if !refusals.is_empty() {
+            return Err(plan::to_error(&refusals));
+        }
+        planned.extend(inspected.target);
+        plans.push(plan);
+    }
+    let joined = plan::join(plans);
+    let mut plan = joined.ok_or_else(|| {
+        let what = "the job has no source";
+        Error::new(ErrorKind::Bug, Phase::Plan, Side::Local, what)
+    })?;
     if context.dry_run {
         plan::rehearse(&mut plan);
     }
@@ -184,8 +198,17 @@ async fn carry_out(
         .iter()
         .map(|transaction| useful_workers(plan, transaction));
     let workers = useful.max().unwrap_or(1);
+    let runs = run.of_each_source();
     for (index, transaction) in transactions.into_iter().enumerate() {
-        let first = progress.tables.len();
+        let run = runs.get(transaction.source).unwrap_or(run);
+        sides.ends.read_from(transaction.source);
+        if transaction.joins {
+            progress.join_sources();
+        }
+        let first = match transaction.joins {
+            true => 0,
+            false => progress.tables.len(),
+        };
         if !sides.ends.has_target() {
             // The connection was lost during the previous COMMIT, which was then resolved.
             bounds.of(reopen_target(run, sides)).await?;
@@ -195,6 +218,7 @@ async fn carry_out(
             transaction,
             planned,
             last: index + 1 == count,
+            first,
             workers,
             limit: limit.as_ref(),
             snapshot_age: bounds.snapshot_age,

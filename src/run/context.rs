@@ -28,8 +28,12 @@ pub struct RunContext {
 #[derive(Clone)]
 pub struct JobContext {
     pub job: JobSpec,
-    /// The server that is read.
+    /// The server that is read: the first, if there are several and none is chosen.
     pub source: ServerSpec,
+    /// The other ones.
+    pub more_sources: Vec<ServerSpec>,
+    /// Its position among those of the job.
+    pub source_at: usize,
     /// The server that is written.
     pub target: ServerSpec,
     pub run_id: Uuid,
@@ -116,6 +120,10 @@ impl RunContext {
                 .ok_or_else(|| missing("server", name))
         };
         let target = server(&job.target)?.clone();
+        let more = job.more_sources.iter();
+        let more_sources = more
+            .map(|name| server(name).cloned())
+            .collect::<Result<_>>()?;
         let history = match config.daemon.history {
             // A directory has no ledger.
             History::Target if !target.is_database() => History::Local,
@@ -124,6 +132,8 @@ impl RunContext {
         Ok(RunContext {
             context: JobContext {
                 source: server(&job.source)?.clone(),
+                more_sources,
+                source_at: 0,
                 target,
                 job: job.clone(),
                 run_id: Uuid::now_v7(),
@@ -166,6 +176,8 @@ impl RunContext {
             context: JobContext {
                 job,
                 source,
+                more_sources: Vec::new(),
+                source_at: 0,
                 target,
                 run_id: Uuid::now_v7(),
                 full: false,
@@ -205,7 +217,31 @@ impl RunContext {
     }
 }
 
+impl RunContext {
+    /// The run as each of its sources is read, in order.
+    pub(super) fn of_each_source(&self) -> Vec<RunContext> {
+        let contexts = self.context.of_each_source().into_iter();
+        let run = |context| RunContext {
+            context,
+            ..self.clone()
+        };
+        contexts.map(run).collect()
+    }
+}
+
 impl JobContext {
+    /// The same for each source, in order.
+    pub(super) fn of_each_source(&self) -> Vec<JobContext> {
+        let sources = std::iter::once(&self.source).chain(&self.more_sources);
+        let context = |(at, source): (usize, &ServerSpec)| JobContext {
+            source: source.clone(),
+            more_sources: Vec::new(),
+            source_at: at,
+            ..self.clone()
+        };
+        sources.enumerate().map(context).collect()
+    }
+
     pub(super) fn tell(&self, event: Event) {
         self.listener.on(&self.job.name, self.run_id, &event);
     }

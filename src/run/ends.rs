@@ -24,17 +24,27 @@ pub(super) type TargetEnd<'a> = End<&'a Session, &'a TargetFiles>;
 /// Both ends of a job, as far as they are open.
 #[derive(Default)]
 pub(super) struct Ends {
-    source: Option<End<Session, FileSource>>,
+    sources: Vec<End<Session, FileSource>>,
+    /// The one that is read.
+    current: usize,
     target: Option<End<Session, TargetFiles>>,
 }
 
 impl Ends {
+    /// Opens the job's source, or the next one, which is read from now on.
     pub async fn open_source(&mut self, context: &JobContext) -> Result<SourceEnd<'_>> {
         let end = match context.source.is_database() {
             true => End::Server(open(context, Side::Source).await?),
             false => End::Files(FileSource::new(context)),
         };
-        Ok(self.source.insert(end).as_ref())
+        self.current = self.sources.len();
+        self.sources.push(end);
+        self.source()
+    }
+
+    /// Reads the source at this position from now on.
+    pub fn read_from(&mut self, source: usize) {
+        self.current = source;
     }
 
     pub async fn open_target(&mut self, context: &JobContext) -> Result<TargetEnd<'_>> {
@@ -47,7 +57,7 @@ impl Ends {
 
     /// *Errors:* `Bug` if the source is not open.
     pub fn source(&self) -> Result<SourceEnd<'_>> {
-        let end = self.source.as_ref().map(End::as_ref);
+        let end = self.sources.get(self.current).map(End::as_ref);
         end.ok_or_else(|| gone(Side::Source))
     }
 
@@ -68,8 +78,9 @@ impl Ends {
 
     /// Takes all sessions. Files that were written and are not in their places are removed.
     pub fn take_all(&mut self) -> impl Iterator<Item = Session> + use<> {
-        let source = self.source.take().and_then(End::into_session);
-        source.into_iter().chain(self.take_target())
+        let sources = std::mem::take(&mut self.sources).into_iter();
+        let sessions: Vec<Session> = sources.filter_map(End::into_session).collect();
+        sessions.into_iter().chain(self.take_target())
     }
 
     /// Ends sessions that are in no transaction.

@@ -194,7 +194,11 @@ async fn begin_snapshot(
     snapshot_age: &SnapshotAge,
 ) -> Result<(Expanded, Vec<LockTarget>, Snapshot)> {
     source.begin_reading(Phase::Inspect).await?;
-    let expanded = catalog::expand(source, &context.job).await?;
+    let mut expanded = catalog::expand(source, &context.job).await?;
+    if let Some(column) = &context.job.source_column {
+        let tables = expanded.tables.iter_mut();
+        tables.for_each(|spec| spec.read_from(column, &context.source.name));
+    }
     let locks = catalog::lock_list(source, &expanded.tables).await?;
     source.end_reading(Phase::Inspect).await?;
     source.begin(Phase::Lock, SNAPSHOT).await?;
@@ -254,6 +258,7 @@ fn planned(
     let attempt = Attempt {
         run_id: context.run_id,
         number,
+        source: context.source_at,
     };
     let plan = plan::job(&context.job, inspected, same_place, attempt, actions);
     unless_refused(plan, refused)

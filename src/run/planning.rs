@@ -7,7 +7,7 @@ use super::{inspect, params, preflight};
 use crate::catalog;
 use crate::error::Result;
 use crate::plan::copy::JobPlan;
-use crate::plan::{Refusal, lock};
+use crate::plan::{self, Refusal, lock};
 
 /// Connects to both servers and plans. Moves no rows, and locks nothing on the target.
 pub async fn plan(run: &RunContext) -> Result<Result<JobPlan, Vec<Refusal>>> {
@@ -22,32 +22,37 @@ async fn plan_with(run: &RunContext, ends: &mut Ends) -> Result<Result<JobPlan, 
     let resolved = params::resolved(run, ends.target()?).await?;
     let run = resolved.as_ref().unwrap_or(run);
     let context = &run.context;
-    ends.open_source(context).await?;
-    let (source, target) = (ends.source()?, ends.target()?);
-    let snapshot_age = SnapshotAge::default();
-    let inspected = inspect::inspect(context, source, target, &snapshot_age, 1).await?;
-    let unwritable = match target {
-        End::Server(target) => preflight::unwritable(run, target).await?,
-        End::Files(_) => Vec::new(),
-    };
-    let mut plan = match inspected.plan {
-        Ok(plan) => plan,
-        Err(mut refusals) => {
-            refusals.extend(unwritable);
-            return Ok(Err(refusals));
-        }
-    };
-    let mut refusals = preflight::check(context, source, target, &mut plan).await?;
-    refusals.extend(unwritable);
-    if let End::Server(source) = source {
-        plan.seen_locks.source = catalog::locked(source).await?;
+    let contexts = context.of_each_source();
+    for context in &contexts {
+        ends.open_source(context).await?;
     }
+    let (mut plans, mut refusals) = (Vec::new(), Vec::new());
+    for (at, context) in contexts.iter().enumerate() {
+        ends.read_from(at);
+        let (source, target) = (ends.source()?, ends.target()?);
+        let snapshot_age = SnapshotAge::default();
+        let inspected = inspect::inspect(context, source, target, &snapshot_age, 1).await?;
+        match inspected.plan {
+            Ok(mut plan) => {
+                refusals.extend(preflight::check(context, source, target, &mut plan).await?);
+                if let End::Server(source) = source {
+                    plan.seen_locks.source = catalog::locked(source).await?;
+                }
+                plans.push(plan);
+            }
+            Err(refused) => refusals.extend(refused),
+        }
+    }
+    let target = ends.target()?;
+    if let End::Server(target) = target {
+        refusals.extend(preflight::unwritable(run, target).await?);
+    }
+    let (true, Some(mut plan)) = (refusals.is_empty(), plan::join(plans)) else {
+        return Ok(Err(refusals));
+    };
     if let End::Server(target) = target {
         let candidates = lock::partitioned_candidates(&plan);
         plan.seen_locks.partitions = catalog::partitions(target, &candidates).await?;
     }
-    Ok(match refusals.is_empty() {
-        true => Ok(plan),
-        false => Err(refusals),
-    })
+    Ok(Ok(plan))
 }

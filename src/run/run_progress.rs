@@ -53,6 +53,21 @@ impl RunProgress {
         }
     }
 
+    /// Makes one report of those of the same target: several sources have written it.
+    pub fn join_sources(&mut self) {
+        let mut joined: Vec<TableReport> = Vec::new();
+        for report in self.tables.drain(..) {
+            match joined
+                .iter_mut()
+                .find(|first| first.target == report.target)
+            {
+                Some(first) => first.add(report),
+                None => joined.push(report),
+            }
+        }
+        self.tables = joined;
+    }
+
     /// The number of the current attempt, from 1.
     pub fn attempt_number(&self) -> u32 {
         u32::try_from(self.failures.len() + 1).unwrap_or(u32::MAX)

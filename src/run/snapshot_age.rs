@@ -1,6 +1,7 @@
 //! The age of the source's snapshot. While it is held, VACUUM on the source cannot remove rows of any table
 //! that were deleted since.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use tokio::sync::watch;
@@ -9,21 +10,27 @@ use tokio::time::{Instant, sleep_until};
 use super::JobContext;
 use crate::error::{Error, ErrorKind, Side};
 
-/// When the source's snapshot was taken, in one attempt; `None` while there is no snapshot.
+/// When the source's snapshot was taken, in one attempt, or the first of several; `None` while there is none.
 #[derive(Debug, Default)]
 pub struct SnapshotAge {
     since: watch::Sender<Option<Instant>>,
+    /// The snapshots that are held: one for each source.
+    held: AtomicUsize,
 }
 
 impl SnapshotAge {
     /// Call this just before the snapshot is taken.
     pub fn begin(&self) {
-        self.since.send_replace(Some(Instant::now()));
+        if self.held.fetch_add(1, Ordering::Relaxed) == 0 {
+            self.since.send_replace(Some(Instant::now()));
+        }
     }
 
     /// Call this when the snapshot's transaction has ended.
     pub fn end(&self) {
-        self.since.send_replace(None);
+        if self.held.fetch_sub(1, Ordering::Relaxed) == 1 {
+            self.since.send_replace(None);
+        }
     }
 
     /// Returns once the snapshot is older than `max`; never, if `max` is `None`.

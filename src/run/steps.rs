@@ -49,7 +49,7 @@ pub(super) async fn carry_out(
         lookup: None,
         noted: changes::Noted::new(),
         flushed: None,
-        first_table: progress.tables.len(),
+        first_table: current.first,
         first_reached: progress.reached.len(),
     };
     for step in &current.transaction.steps {

@@ -20,6 +20,8 @@ pub(super) struct TransactionContext<'a> {
     pub planned: &'a PlannedRelations,
     /// It is the last transaction of the run.
     pub last: bool,
+    /// The position at which the reports of its tables begin.
+    pub first: usize,
     /// The number of workers that have something to do.
     pub workers: usize,
     /// The rate limit that all workers share.
@@ -36,6 +38,8 @@ impl<'a> TransactionContext<'a> {
     /// The tables that earlier transactions of the run have published.
     pub fn published(&self) -> &'a [CopyPlan] {
         let earlier = self.plan.tables.get(..self.transaction.tables.start);
+        // The tables of other sources are the same tables.
+        let earlier = earlier.filter(|_| self.transaction.source == 0);
         earlier.unwrap_or_default()
     }
 }

@@ -22,6 +22,7 @@ mod dry_run;
 mod empty_target;
 mod errors;
 mod failover;
+mod fan_in;
 mod faults;
 mod files;
 mod foreign_keys;

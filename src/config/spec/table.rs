@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::files::layout::{FileFormat, FileOptions, Layout};
-use crate::pg::ident::{Ident, QualifiedName};
+use crate::pg::ident::{Ident, QualifiedName, quote_literal};
 
 /// `[jobs.NAME.table."schema.name"]`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -34,6 +34,8 @@ pub struct TableSpec {
     pub insert_only: Vec<Ident>,
     /// The column that is set to the time when a row is written.
     pub synced_at: Option<Ident>,
+    /// The target's column that holds the name of a row's source, and the name of the source that is read.
+    pub source_value: Option<(Ident, String)>,
     /// Allow pairs of types that lose something.
     pub lossy: bool,
     /// Make partitions that rows need and the target lacks.
@@ -61,11 +63,36 @@ impl TableSpec {
             on_conflict: OnConflict::Update,
             insert_only: Vec::new(),
             synced_at: None,
+            source_value: None,
             lossy: false,
             create_partitions: false,
             set: BTreeMap::new(),
             file: FileSpec::default(),
         }
+    }
+
+    /// Reads one of several sources: its rows have its name in this column.
+    pub fn read_from(&mut self, column: &Ident, source: &str) {
+        let literal = quote_literal(source);
+        let expression = format!("{}::pg_catalog.text", literal.trim_start());
+        self.set.insert(column.clone(), expression);
+        if let Some(key) = &mut self.key
+            && !key.contains(column)
+        {
+            key.insert(0, column.clone());
+        }
+        self.source_value = Some((column.clone(), source.to_owned()));
+    }
+
+    /// The condition on the target's rows that are those of this source.
+    pub fn of_source(&self, prefix: &str) -> Option<String> {
+        let (column, source) = self.source_value.as_ref()?;
+        let literal = quote_literal(source);
+        Some(format!(
+            "{prefix}{}::pg_catalog.text OPERATOR(pg_catalog.=) {}",
+            column.sql(),
+            literal.trim_start()
+        ))
     }
 
     /// The columns of the target that the run fills itself, each with its key.

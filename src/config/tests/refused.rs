@@ -172,6 +172,10 @@ fn wrong_in_a_new_job(#[case] text: &str, #[case] message: &str) {
     r#"t.toml:10: jobs.orders.target_names: must be a name such as "mirror.{schema}_{table}", got "m.{name}": unknown placeholder {name}; known are {schema} and {table}"#
 )]
 #[case(
+    "source_column = 'x'",
+    "t.toml:10: jobs.orders.source_column: is only for mode append and merge and upsert; this job's mode is truncate"
+)]
+#[case(
     "replace = 'some'",
     r#"t.toml:10: jobs.orders.replace: must be one of "table", "partitions", got "some""#
 )]

@@ -64,6 +64,8 @@ pub(super) fn transactions(
             circle,
         };
         Transaction {
+            source: 0,
+            joins: false,
             tables,
             steps: hooks::around(job, steps(&input)),
             publish: Publish::Commit,

@@ -111,6 +111,7 @@ pub fn plan(table: Table<'_>) -> Result<Planned, String> {
         on_missing: None,
         insert_only: Vec::new(),
         synced_at: None,
+        source_value: None,
         ..input.spec.clone()
     };
     let desc = RelationDesc {

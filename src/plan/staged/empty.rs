@@ -27,6 +27,7 @@ pub(super) fn may_load_directly(
     // COPY fills a column that it does not write by its default.
     let is_left_null = |name: &Ident| target.column(name).is_some_and(|c| !c.has_default);
     parts.spec.synced_at.is_none()
+        && parts.spec.source_value.is_none()
         && parts.spec.on_missing.as_ref().is_none_or(is_left_null)
         && inspected.target_is_empty
         && job.mode.compares()

@@ -85,7 +85,7 @@ fn stage(plan: &CopyPlan) -> Option<(QualifiedName, Stage)> {
         same_key: staged.same_key.clone(),
         columns: plan.columns.iter().map(|c| c.name.clone()).collect(),
         keeps_others: match &staged.apply {
-            Apply::Merge(merge) => merge.unmarked.is_some(),
+            Apply::Merge(merge) => merge.of_run.is_some(),
             Apply::Upsert(_) => true,
         },
     };

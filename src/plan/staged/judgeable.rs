@@ -132,7 +132,7 @@ impl Judging<'_> {
                          target that it may conflict with",
                         index.name,
                         match self.inspected.spec.on_missing {
-                            None => "mode `upsert`",
+                            None => "the job",
                             Some(_) => "`on_missing`",
                         }
                     ),

@@ -34,8 +34,9 @@ pub struct Merge {
     pub fixed_changes: Option<String>,
     /// The condition that limits which rows of the target may be deleted.
     pub scope: Option<String>,
-    /// The condition that a row of the target is not marked; None if gone rows are deleted, not marked.
-    pub unmarked: Option<String>,
+    /// The condition on the target's rows that the run may replace: not marked, and of the source that is read. None
+    /// for all rows.
+    pub of_run: Option<String>,
     /// Writes what the table of changes has.
     pub writes: Writes,
     /// Writes what is staged, without a table of changes; None if rows have to be compared again.
@@ -144,7 +145,7 @@ pub(super) fn plan(parts: &Parts<'_>, refers_to: &[QualifiedName], runs_code: bo
     Merge {
         repeated_keys: (!parts.key.immediate).then(|| parts.repeated_in_target()),
         stages_differences: parts.gone.is_some(),
-        compares_all: gone == Gone::Joined && parts.spec.on_missing.is_none(),
+        compares_all: gone == Gone::Joined && parts.of_run("").is_none(),
         make_changes: parts.make_changes(gone),
         drop_changes: parts.drop_changes(),
         analyze_changes: format!("ANALYZE {changes}"),
@@ -158,7 +159,7 @@ pub(super) fn plan(parts: &Parts<'_>, refers_to: &[QualifiedName], runs_code: bo
             )
         }),
         scope: filter.map(closed),
-        unmarked: parts.unmarked(""),
+        of_run: parts.of_run(""),
         writes: by_changes(parts),
         direct: direct(parts).filter(|_| !runs_code),
         has_other_unique: parts
@@ -183,7 +184,7 @@ fn by_changes(parts: &Parts<'_>) -> Writes {
         deletes.push(format!(
             "{} WHERE {}{filter}({})",
             deletes_or_marks(parts, ""),
-            parts.unmarked_and(""),
+            parts.of_run_and(""),
             parts.lacks_key()
         ));
     }
@@ -199,7 +200,7 @@ fn by_changes(parts: &Parts<'_>) -> Writes {
 /// not all that is read counts as a difference, or not all rows of the target are read.
 fn direct(parts: &Parts<'_>) -> Option<Direct> {
     let mark = parts.gone.as_ref()?;
-    let reads_all = parts.spec.on_missing.is_none() && parts.spec.insert_only.is_empty();
+    let reads_all = parts.of_run("").is_none() && parts.spec.insert_only.is_empty();
     if !parts.key.immediate || parts.key_may_be_null() || !parts.fixed().is_empty() || !reads_all {
         return None;
     }
@@ -240,14 +241,14 @@ fn delete(
                 None => "USING",
                 Some(_) => "FROM",
             },
-            parts.unmarked_and("\"target\"."),
+            parts.of_run_and("\"target\"."),
             same_key("\"target\""),
         ),
         // The filter is in a subquery with only the target in scope, so its names are not ambiguous.
         Some(filter) => format!(
             "{} WHERE {}({}) AND EXISTS (SELECT FROM {gone} WHERE {is_gone} AND {})",
             deletes_or_marks(parts, ""),
-            parts.unmarked_and(""),
+            parts.of_run_and(""),
             closed(filter),
             same_key(&parts.target.name.sql()),
         ),
@@ -300,7 +301,7 @@ mod tests {
             count_changes: String::new(),
             fixed_changes: None,
             scope: None,
-            unmarked: None,
+            of_run: None,
             writes: Writes::default(),
             direct: None,
             has_other_unique,

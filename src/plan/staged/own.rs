@@ -3,6 +3,7 @@
 
 use super::parts::{Parts, assignments};
 use crate::pg::ident::Ident;
+use crate::plan::sql;
 
 /// The time of the transaction that publishes.
 const NOW: &str = "pg_catalog.now()";
@@ -11,16 +12,18 @@ const NOW: &str = "pg_catalog.now()";
 const UNMARKED: &str = "NULL::pg_catalog.timestamptz";
 
 impl Parts<'_> {
-    /// The condition that a row of the target is not marked. `of` is the target, with a dot.
-    pub fn unmarked(&self, of: &str) -> Option<String> {
-        let mark = self.spec.on_missing.as_ref()?;
-        Some(format!("{of}{} IS NULL", mark.sql()))
+    /// The condition on the target's rows that the run may replace: not marked, and of the source that is read. `of`
+    /// is the target, with a dot.
+    pub fn of_run(&self, of: &str) -> Option<String> {
+        let mark = self.spec.on_missing.as_ref();
+        let unmarked = mark.map(|mark| format!("{of}{} IS NULL", mark.sql()));
+        sql::and(self.spec.of_source(of).as_deref(), unmarked.as_deref())
     }
 
     /// The same before other conditions.
-    pub fn unmarked_and(&self, of: &str) -> String {
-        let unmarked = self.unmarked(of);
-        unmarked.map_or(String::new(), |unmarked| format!("{unmarked} AND "))
+    pub fn of_run_and(&self, of: &str) -> String {
+        let condition = self.of_run(of);
+        condition.map_or(String::new(), |condition| format!("({condition}) AND "))
     }
 
     /// `, "deleted_at", "synced_at"`: after the columns of an INSERT.

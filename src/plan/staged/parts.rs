@@ -100,7 +100,7 @@ impl Parts<'_> {
                 self.stage.sql(),
                 self.target_from(),
                 self.same_as_staged("\"target\""),
-                self.gone_term(&format!(" WHERE {}", self.unmarked_and("\"target\".")), ""),
+                self.gone_term(&format!(" WHERE {}", self.of_run_and("\"target\".")), ""),
                 self.rows_without_key(&keys(&self.target.name.sql())),
             ),
             Gone::Apart(filter) => {
@@ -130,19 +130,22 @@ impl Parts<'_> {
                      NOT EXISTS (SELECT FROM {staged})",
                     keys(&name),
                     self.target_from(),
-                    self.unmarked_and(&format!("{name}.")),
+                    self.of_run_and(&format!("{name}.")),
                 )
             }
         };
         let kept = self.gone_term("", " IS NOT TRUE AND (");
         let end = if kept.is_empty() { "" } else { ")" };
         let differing = format!("\"target\".ctid IS NULL{differs}");
-        let differing = match self.spec.on_missing.as_ref().map(Ident::sql) {
+        let mark = self.spec.on_missing.as_ref();
+        let returns = mark.map_or(String::new(), |mark| {
+            format!(" OR \"target\".{} IS NOT NULL", mark.sql())
+        });
+        let differing = match self.of_run("\"target\".") {
             None => format!("\"staged\".ctid IS NULL OR {differing}"),
-            // A marked row is no row that the source lacks; if the source has it, it differs.
-            Some(mark) => format!(
-                "CASE WHEN \"staged\".ctid IS NULL THEN \"target\".{mark} IS NULL \
-                 ELSE {differing} OR \"target\".{mark} IS NOT NULL END"
+            // Other rows are none that the source lacks.
+            Some(of_run) => format!(
+                "CASE WHEN \"staged\".ctid IS NULL THEN {of_run} ELSE {differing}{returns} END"
             ),
         };
         format!(
@@ -172,7 +175,7 @@ impl Parts<'_> {
             true => format!(
                 " UNION ALL SELECT NULL::pg_catalog.tid, false{keys} FROM {} WHERE {}{filter}({})",
                 self.target_from(),
-                self.unmarked_and(""),
+                self.of_run_and(""),
                 self.lacks_key(),
             ),
             false => String::new(),

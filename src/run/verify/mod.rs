@@ -53,6 +53,19 @@ pub async fn verify(
             message,
         ));
     }
+    let mut equal = true;
+    for run in run.of_each_source() {
+        equal &= verify_source(&run, cancelled, watcher).await?;
+    }
+    Ok(equal)
+}
+
+async fn verify_source(
+    run: &RunContext,
+    cancelled: &Cancelled,
+    watcher: &dyn Watcher,
+) -> Result<bool> {
+    let context = &run.context;
     let source = ends::open(context, Side::Source).await?;
     let target = ends::open(context, Side::Target).await?;
     let result = tokio::select! {
