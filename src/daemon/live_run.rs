@@ -38,6 +38,8 @@ pub struct LiveProgress {
     pub bytes_loaded: u64,
     /// Those that are being copied, by their numbers.
     pub open: BTreeMap<usize, OpenTable>,
+    /// Who holds the lock that the run waits for: server, and sessions.
+    pub locked: Option<(String, String)>,
     /// Since when the source's snapshot is held.
     pub snapshot_since: Option<Timestamp>,
     /// Why the earlier attempts failed.
@@ -69,7 +71,12 @@ impl LiveRun {
 
 impl LiveProgress {
     fn on(&mut self, event: &Event, now: Timestamp) {
+        // Each other event is a sign that it no longer waits.
+        self.locked = None;
         match event {
+            Event::Locked { server, holders } => {
+                self.locked = Some((server.clone(), holders.clone()));
+            }
             Event::Started { .. } => self.doing = Doing::Preparing,
             Event::Planned { tables, .. } => {
                 self.doing = Doing::Copying;

@@ -132,6 +132,13 @@ impl Session {
         self
     }
 
+    /// Tells who holds a lock that a statement waits for.
+    #[must_use]
+    pub fn telling_holders(mut self, told: impl Fn(&str) + Send + Sync + 'static) -> Self {
+        self.watchdog.tells(told);
+        self
+    }
+
     /// What the session does is what its attempt does.
     #[must_use]
     pub fn with_phase(mut self, phase: CurrentPhase) -> Self {

@@ -35,6 +35,16 @@ pub struct Watchdog {
     tap: Arc<TapState>,
     /// Who held the lock that the last look saw the backend wait for.
     holder: Mutex<Option<String>>,
+    told: Option<Told>,
+}
+
+/// Who is told who holds a lock that the backend waits for.
+struct Told(Box<dyn Fn(&str) + Send + Sync>);
+
+impl std::fmt::Debug for Told {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Told")
+    }
 }
 
 /// When the next look is due, as a time of silence.
@@ -61,7 +71,13 @@ impl Watchdog {
             backend,
             tap,
             holder: Mutex::new(None),
+            told: None,
         }
+    }
+
+    /// Tells who holds a lock that the backend waits for, each time it is seen.
+    pub(super) fn tells(&mut self, told: impl Fn(&str) + Send + Sync + 'static) {
+        self.told = Some(Told(Box::new(told)));
     }
 
     /// The backend's process id.
@@ -185,10 +201,14 @@ impl Silence {
             ?doing,
             "checked"
         );
-        *watchdog.holder_slot() = match &doing {
+        let holders = match &doing {
             Doing::Locked { holders } => Some(holders.clone()),
             _ => None,
         };
+        if let (Some(Told(tell)), Some(holders)) = (&watchdog.told, &holders) {
+            tell(holders);
+        }
+        *watchdog.holder_slot() = holders;
         if quiet < self.check_times.stall_timeout || moved() != self.moved {
             return None;
         }

@@ -20,6 +20,9 @@ impl Listener for LogListener {
                     warn!(job, %run_id, "{warning}");
                 }
             }
+            Event::Locked { server, holders } => {
+                info!(job, %run_id, server, holders, "waiting for a lock");
+            }
             Event::TableStarted(table) => {
                 debug!(job, %run_id, target_relation = table.target, "copying");
             }

@@ -31,6 +31,8 @@ pub enum Event {
     SnapshotTaken,
     /// The source's snapshot is no longer held.
     SnapshotReleased,
+    /// A statement waits for a lock that these sessions of this server hold.
+    Locked { server: String, holders: String },
     /// A table's COPY begins.
     TableStarted(TableProgress),
     /// More rows have been copied.

@@ -245,4 +245,12 @@ impl JobContext {
     pub(super) fn tell(&self, event: Event) {
         self.listener.on(&self.job.name, self.run_id, &event);
     }
+
+    /// A statement waits for a lock.
+    pub(super) fn tell_locked(&self, server: &str, holders: &str) {
+        self.tell(Event::Locked {
+            server: server.to_owned(),
+            holders: holders.to_owned(),
+        });
+    }
 }

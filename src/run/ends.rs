@@ -165,8 +165,11 @@ pub(super) async fn open(context: &JobContext, side: Side) -> Result<Session> {
         Some(kept) => kept,
         None => Session::open(server, side, &settings).await?,
     };
+    let (teller, name) = (context.clone(), server.name.clone());
+    let told = move |holders: &str| teller.tell_locked(&name, holders);
     Ok(session
         .with_stall_timeout(context.job.stall_timeout)
+        .telling_holders(told)
         .with_phase(context.phase.clone()))
 }
 

@@ -135,7 +135,7 @@ async fn carry_out_step(
         Step::WaitForSnapshots => {
             modes::snapshot_wait::wait(target()?, job, &results.older_snapshots).await
         }
-        Step::ReplaceTargets => modes::swap::replace_targets(target()?, job, tables).await,
+        Step::ReplaceTargets => modes::swap::replace_targets(target()?, &run.context, tables).await,
     }
 }
 

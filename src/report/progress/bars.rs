@@ -11,7 +11,7 @@ use indicatif::{
 };
 use uuid::Uuid;
 
-use super::retrying;
+use super::{locked, retrying};
 use crate::harmless;
 use crate::report::{Event, Listener, TableProgress};
 
@@ -231,6 +231,10 @@ impl Listener for Bars {
                     run.clear();
                 }
                 let text = retrying(job, error, *pause, *attempt);
+                let _ = self.all.println(harmless::message(&text));
+            }
+            Event::Locked { server, holders } => {
+                let text = locked(job, server, holders);
                 let _ = self.all.println(harmless::message(&text));
             }
             Event::Finished(_) => {

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use bytesize::ByteSize;
 use uuid::Uuid;
 
-use super::retrying;
+use super::{locked, retrying};
 use crate::harmless;
 use crate::report::{Event, Listener, TableProgress};
 use crate::wording::counted;
@@ -68,6 +68,7 @@ impl Listener for LineListener {
             } => {
                 tell(&retrying(job, error, *pause, *attempt));
             }
+            Event::Locked { server, holders } => tell(&locked(job, server, holders)),
             Event::Finished(_) => {
                 running.remove(&run_id);
             }

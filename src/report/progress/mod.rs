@@ -20,6 +20,10 @@ pub fn for_stderr() -> Box<dyn Listener> {
     }
 }
 
+fn locked(job: &str, server: &str, holders: &str) -> String {
+    format!("{job}: waits for a lock on {server}, held by pid {holders}")
+}
+
 fn retrying(job: &str, error: &Error, pause: Duration, attempt: u32) -> String {
     format!(
         "{job}: {error}; attempt {attempt} in {:.0} s",

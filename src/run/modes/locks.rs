@@ -98,6 +98,11 @@ async fn free_of(target: &Session, locks: Locks) -> Result<(Locks, Locks)> {
         .partition(|_| is_free.next().unwrap_or(false)))
 }
 
+/// The hint of an error that names [`holders`].
+pub(super) fn hint(holders: &str) -> String {
+    format!("the lock was held by pid {holders}; `lock_timeout` says how long to wait")
+}
+
 /// The sessions that hold locks on these relations; None if no other session holds one any more.
 pub(super) async fn holders(
     target: &Session,
@@ -122,8 +127,5 @@ pub(super) async fn holders(
     let many = found.len() > HOLDERS_NAMED_MAX;
     found.truncate(HOLDERS_NAMED_MAX);
     let more = if many { " and others" } else { "" };
-    Ok((!found.is_empty()).then(|| {
-        let found = found.join(", ");
-        format!("the lock was held by pid {found}{more}; `lock_timeout` says how long to wait")
-    }))
+    Ok((!found.is_empty()).then(|| format!("{}{more}", found.join(", "))))
 }

@@ -9,7 +9,6 @@ use tokio::time::Instant;
 
 use super::{locks, shared};
 use crate::catalog::attachments::{AttachmentsByTable, Question};
-use crate::config::spec::JobSpec;
 use crate::error::{Error, ErrorKind, Phase, Result, Side};
 use crate::pg::ident::QualifiedName;
 use crate::pg::session::Session;
@@ -17,6 +16,7 @@ use crate::plan::copy::CopyPlan;
 use crate::plan::shared::SHADOW_MARK;
 use crate::plan::swap;
 use crate::plan::swap::types::PublishSql;
+use crate::run::context::JobContext;
 
 /// The wait for all publishing locks together, per attempt. Queries that arrive in the meantime queue
 /// behind it. So a reader waits at most for this time and for the statements under the locks.
@@ -28,6 +28,9 @@ const CHECKED_BYTES_MAX: i64 = 2 << 20;
 
 const NOT_ALL_FREE: &str = "each of the locks was free at times, but not all of them within 80 ms; \
                           `lock_timeout` says how long to try";
+
+/// How often it is told who holds the locks.
+const TELL_EVERY: Duration = Duration::from_secs(5);
 
 /// The pause between two attempts to take the locks. Queued readers run in the meantime.
 const LOCK_PAUSE_MIN: Duration = Duration::from_millis(50);
@@ -125,9 +128,10 @@ pub(in crate::run) async fn index(
 /// Replaces the targets by their shadows. COMMIT must follow at once, because readers wait from here on.
 pub(in crate::run) async fn replace_targets(
     target: &Session,
-    job: &JobSpec,
+    context: &JobContext,
     tables: &[CopyPlan],
 ) -> Result<()> {
+    let job = &context.job;
     let publish = swap::publish_sql(tables);
     if publish.swap.is_empty() {
         return Ok(());
@@ -145,6 +149,7 @@ pub(in crate::run) async fn replace_targets(
     target.run(Phase::Publish, planned).await?;
     let keys_first = !are_small(target, &publish.keys_read).await?;
     let began = Instant::now();
+    let mut told = None;
     let mut pause = LOCK_PAUSE_MIN;
     let mut number = 0_u64;
     loop {
@@ -167,10 +172,16 @@ pub(in crate::run) async fn replace_targets(
         target
             .run(Phase::Publish, "ROLLBACK TO SAVEPOINT tableferry_publish")
             .await?;
+        let told_long_ago = told.is_none_or(|at: Instant| at.elapsed() >= TELL_EVERY);
+        if patient && told_long_ago {
+            told = Some(Instant::now());
+            if let Some(holders) = locks::holders(target, &publish.lock).await? {
+                context.tell_locked(target.server(), &holders);
+            }
+        }
         if !patient {
-            let mut hint = locks::holders(target, &publish.lock)
-                .await?
-                .unwrap_or_else(|| NOT_ALL_FREE.to_owned());
+            let holders = locks::holders(target, &publish.lock).await?;
+            let mut hint = holders.map_or_else(|| NOT_ALL_FREE.to_owned(), |h| locks::hint(&h));
             if tables.len() > 1 {
                 hint.push_str("; `atomic = false` publishes the tables one by one");
             }

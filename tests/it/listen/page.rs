@@ -1,7 +1,10 @@
 //! The page.
 
+use rstest::rstest;
+
 use super::{client, listening_home, tables};
 use crate::support::daemon::{Daemon, truncate_job};
+use crate::support::{PATIENCE, wait_until};
 
 #[test]
 fn the_overview_lists_jobs_with_their_errors_and_filters() {
@@ -86,6 +89,29 @@ fn a_jobs_page_shows_its_tables_and_its_history() {
     );
     let overview = client.text("/");
     assert!(overview.contains("<strong>1</strong> ok"), "{overview}");
+    daemon.stop();
+}
+
+/// `truncate` waits in one statement, and `swap` in short attempts.
+#[rstest]
+#[case::truncate("truncate")]
+#[case::swap("swap")]
+fn a_jobs_page_says_who_holds_the_lock_that_a_run_waits_for(#[case] mode: &str) {
+    let db = tables(&format!("page_lock_{mode}"));
+    let job = truncate_job("j", "lock_timeout = '60s'\nstall_timeout = '1s'");
+    let home = listening_home(&db, &job.replace("\"truncate\"", &format!("\"{mode}\"")));
+    let holder = db.target.connect();
+    holder.sql("SET application_name = 'a report'; BEGIN; SELECT FROM t LIMIT 1");
+    let daemon = Daemon::start(&home);
+    let client = client(&daemon);
+    daemon.ask(&["trigger", "j"]);
+    wait_until(PATIENCE, || {
+        let page = client.text("/jobs/j");
+        page.contains("It waits for a lock on target, held by pid ") && page.contains("a report")
+    });
+    holder.sql("COMMIT");
+    daemon.wait_for(1, "committed", "j");
+    assert!(!client.text("/jobs/j").contains("It waits"));
     daemon.stop();
 }
 

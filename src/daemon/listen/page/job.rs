@@ -105,6 +105,9 @@ fn live(observed: &Observed, job: &ObservedJob) -> Markup {
                     "Attempt " (job.status.attempt.unwrap_or(1)) ". The one before failed: " (shown(error))
                 }
             }
+            @if let Some((server, holders)) = &live.locked {
+                p.alert { "It waits for a lock on " (shown(server)) ", held by pid " (shown(holders)) }
+            }
             @for open in live.open.values() { (open_table(observed, open)) }
         }
     }
