@@ -143,7 +143,8 @@ async fn begin(run: &RunContext, target: &Session) -> Result<()> {
     let modes = "ISOLATION LEVEL READ COMMITTED READ WRITE";
     target.begin(Phase::Prepare, modes).await?;
     target.verify(Phase::Prepare).await?;
-    advisory_lock::mark_transaction(target, run.context.run_id).await
+    advisory_lock::mark_transaction(target, run.context.run_id).await?;
+    ledger::rehearse(run, target).await
 }
 
 async fn open_workers(

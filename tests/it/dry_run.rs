@@ -182,3 +182,23 @@ fn a_dry_run_leaves_no_files() {
     assert_eq!(tables[0]["rows_written"], 2, "{dry}");
     assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0, "{dry}");
 }
+
+/// The first run of a job may be a rehearsal: there is no table of rejected rows yet.
+#[rstest]
+fn rejected_rows_are_counted_and_not_kept(#[values("append", "merge", "truncate")] mode: &str) {
+    let db = databases("dry_run_rejected");
+    db.source.sql(
+        "CREATE TABLE t (id int PRIMARY KEY, v int); INSERT INTO t VALUES (1, 1), (2, -2), (3, 3)",
+    );
+    db.target
+        .sql("CREATE TABLE t (id int PRIMARY KEY, v int CHECK (v > 0))");
+    let jobs = all_of_public(mode, "on_error = \"quarantine\"\nreject_limit = 1");
+    let table = &rehearsed(&rehearse(&db, &jobs))[0];
+    assert_eq!(
+        (&table["rows_read"], &table["rows_rejected"]),
+        (&json!(3), &json!(1))
+    );
+    let schemas = "SELECT nspname FROM pg_namespace WHERE nspname = 'tableferry'";
+    assert!(db.target.rows(schemas).is_empty());
+    assert_eq!(db.target.count("t"), 0);
+}

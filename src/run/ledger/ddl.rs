@@ -141,6 +141,24 @@ pub(super) async fn make(target: &Session) -> Result<()> {
     target
         .begin(Phase::Prepare, "ISOLATION LEVEL READ COMMITTED READ WRITE")
         .await?;
+    let found = make_here(target).await?;
+    target.run(Phase::Prepare, "COMMIT").await?;
+    let server = target.server();
+    match found {
+        LedgerState::Ready => {}
+        LedgerState::Outdated => {
+            tracing::info!(server, "the ledger is upgraded to version {SCHEMA_VERSION}")
+        }
+        LedgerState::Nothing | LedgerState::Schema => tracing::info!(
+            server,
+            "there was no ledger: schema tableferry is created, without any earlier run"
+        ),
+    }
+    Ok(())
+}
+
+/// Does so in the open transaction, and returns what was there. A dry run takes it back.
+pub(super) async fn make_here(target: &Session) -> Result<LedgerState> {
     let lock = format!(
         "SELECT pg_catalog.pg_advisory_xact_lock({})",
         lock_key(LOCK)
@@ -149,27 +167,18 @@ pub(super) async fn make(target: &Session) -> Result<()> {
     // Another run may have created it in the meantime.
     let found = state(target).await?;
     let schema = match found {
-        LedgerState::Ready => return target.run(Phase::Prepare, "ROLLBACK").await,
+        LedgerState::Ready => return Ok(found),
         // Without CREATE on the database, CREATE SCHEMA IF NOT EXISTS fails even if the schema exists.
         LedgerState::Schema | LedgerState::Outdated => String::new(),
         LedgerState::Nothing => format!("{SCHEMA} {SCHEMA_COMMENT}"),
     };
-    let make = format!("{schema} {TABLES}; COMMIT");
-    let made = target.run(Phase::Prepare, &make).await;
+    let made = target
+        .run(Phase::Prepare, &format!("{schema} {TABLES}"))
+        .await;
     made.map_err(|error| {
         advised(error.at_place("the ledger (schema tableferry) cannot be created or upgraded"))
     })?;
-    let server = target.server();
-    match found {
-        LedgerState::Outdated => {
-            tracing::info!(server, "the ledger is upgraded to version {SCHEMA_VERSION}")
-        }
-        _ => tracing::info!(
-            server,
-            "there was no ledger: schema tableferry is created, without any earlier run"
-        ),
-    }
-    Ok(())
+    Ok(found)
 }
 
 /// An error of a statement on the ledger's tables.

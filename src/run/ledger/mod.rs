@@ -183,6 +183,21 @@ pub(super) async fn is_ready(target: &Session) -> Result<bool> {
     Ok(ddl::state(target).await? == ddl::LedgerState::Ready)
 }
 
+/// Makes the tables of rejected rows in the transaction of a dry run, if there are none: they are gone when it is rolled
+/// back.
+pub(super) async fn rehearse(run: &RunContext, target: &Session) -> Result<()> {
+    if !run.context.dry_run || run.context.job.on_error == OnError::Abort {
+        return Ok(());
+    }
+    match ddl::state(target).await? {
+        ddl::LedgerState::Nothing | ddl::LedgerState::Schema => {
+            ddl::make_here(target).await.map(drop)
+        }
+        // An upgrade would lock the tables of other runs.
+        ddl::LedgerState::Outdated | ddl::LedgerState::Ready => Ok(()),
+    }
+}
+
 /// Does the job need schema tableferry? Watermarks, rejected rows and the staging tables of several workers are
 /// kept there, too.
 pub(super) fn needs_schema(run: &RunContext) -> bool {
