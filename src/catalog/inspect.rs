@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 
 use futures_util::future::try_join_all;
 
-use crate::catalog::desc::{ColumnDesc, Inspected, RelationDesc, RelationKind};
+use crate::catalog::desc::{ColumnDesc, RelationDesc, RelationKind};
+use crate::catalog::inspected::Inspected;
 use crate::catalog::output::{self, output_columns};
 use crate::config::spec::{TableInput, TableSpec};
 use crate::error::{Error, Phase, Result};

@@ -12,6 +12,7 @@ mod empty;
 mod expand;
 mod foreign_keys;
 mod inspect;
+pub mod inspected;
 mod keys;
 pub(crate) mod load_state;
 mod lock;

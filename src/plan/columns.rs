@@ -1,6 +1,7 @@
 //! Decides which columns are copied. Columns are paired by name.
 
-use crate::catalog::desc::{ColumnDesc, Inspected, RelationDesc, RelationKind};
+use crate::catalog::desc::{ColumnDesc, RelationDesc, RelationKind};
+use crate::catalog::inspected::Inspected;
 use crate::config::spec::{JobSpec, NewColumns, TableSpec};
 use crate::error::Side;
 use crate::pg::ident::Ident;

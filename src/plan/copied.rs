@@ -1,6 +1,7 @@
 //! The columns of a table that are copied, how their values are converted, and in which COPY format.
 
-use crate::catalog::desc::{Inspected, RelationDesc};
+use crate::catalog::desc::RelationDesc;
+use crate::catalog::inspected::Inspected;
 use crate::config::spec::{FormatChoice, JobSpec, OnError, TableInput};
 use crate::error::Side;
 use crate::plan::column::{ColumnPlan, CopyFormat, FormatReason};

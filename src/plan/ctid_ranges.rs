@@ -3,7 +3,8 @@
 //! Under one snapshot and a lock, a row stays in its block, so each row is in exactly one range. There are more
 //! ranges than workers, because blocks are not equally full and out-of-line values are not counted.
 
-use crate::catalog::desc::{Inspected, RelationDesc};
+use crate::catalog::desc::RelationDesc;
+use crate::catalog::inspected::Inspected;
 use crate::plan::copy::CopyPlan;
 
 /// The smallest range that is worth a COPY of its own.

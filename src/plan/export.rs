@@ -4,7 +4,8 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use crate::catalog::desc::{ColumnDesc, Inspected, RelationDesc, RelationKind};
+use crate::catalog::desc::{ColumnDesc, RelationDesc, RelationKind};
+use crate::catalog::inspected::Inspected;
 use crate::config::spec::{JobSpec, TableInput};
 use crate::error::{ErrorKind, Side};
 use crate::files::layout::{FileFormat, Layout};

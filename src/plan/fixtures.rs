@@ -4,9 +4,10 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use crate::catalog::desc::{
-    AttributeDesc, ColumnDesc, Inspected, KeyColumn, OperatorName, Privileges, RelationDesc,
-    RelationKind, TypeDesc, TypeShape, UniqueIndex,
+    AttributeDesc, ColumnDesc, KeyColumn, OperatorName, Privileges, RelationDesc, RelationKind,
+    TypeDesc, TypeShape, UniqueIndex,
 };
+use crate::catalog::inspected::Inspected;
 use crate::config::spec::{Compare, Create, NewColumns};
 use crate::config::spec::{
     FormatChoice, GuardSpec, JobSpec, Missed, Mode, OnError, Overlap, RejectLimit, Replace,

@@ -9,7 +9,8 @@
 
 use std::collections::BTreeSet;
 
-use crate::catalog::desc::{Inspected, RelationDesc, RelationKind};
+use crate::catalog::desc::{RelationDesc, RelationKind};
+use crate::catalog::inspected::Inspected;
 use crate::config::spec::{JobSpec, Mode, TableInput};
 use crate::error::Side;
 use crate::pg::ident::QualifiedName;

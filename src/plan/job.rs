@@ -2,7 +2,8 @@
 
 use std::collections::BTreeSet;
 
-use crate::catalog::desc::{ForeignKey, Inspected, KeyActions, RelationDesc, RelationKind};
+use crate::catalog::desc::{ForeignKey, KeyActions, RelationDesc, RelationKind};
+use crate::catalog::inspected::Inspected;
 use crate::config::spec::{JobSpec, Mode, OnError, Triggers, Verify};
 use crate::error::{ErrorKind, Side};
 use crate::pg::ident::QualifiedName;

@@ -34,6 +34,7 @@ pub(crate) mod ranges;
 pub(crate) mod refusal;
 mod rehearsal;
 pub(crate) mod resume;
+mod sequences;
 mod setting;
 pub mod shared;
 pub(crate) mod sql;
@@ -45,7 +46,7 @@ pub(crate) mod typmod;
 pub(crate) mod used;
 pub(crate) mod watermark;
 
-pub use crate::catalog::desc::Inspected;
+pub use crate::catalog::inspected::Inspected;
 pub use explain::explain;
 pub(crate) use fan_in::join;
 pub use job::job;

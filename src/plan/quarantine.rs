@@ -9,7 +9,8 @@
 use std::collections::BTreeMap;
 use std::ops::Range;
 
-use crate::catalog::desc::{Inspected, RelationDesc};
+use crate::catalog::desc::RelationDesc;
+use crate::catalog::inspected::Inspected;
 use crate::config::spec::{
     FormatChoice, JobSpec, Mode, OnError, RejectLimit, TableInput, Triggers, Verify,
 };

@@ -5,7 +5,8 @@
 //! it, too. Keys are equal if the target's unique index treats them as equal. Rows are equal if their binary
 //! images are: `=` treats 1.0 and 1.00, or -0 and 0, as equal, and json has no `=`.
 
-use crate::catalog::desc::{ColumnDesc, Inspected, RelationDesc, RelationKind, UniqueIndex};
+use crate::catalog::desc::{ColumnDesc, RelationDesc, RelationKind, UniqueIndex};
+use crate::catalog::inspected::Inspected;
 use crate::config::spec::{JobSpec, Mode, OnConflict, OnError, TableSpec};
 use crate::error::Side;
 use crate::pg::ident::{Ident, QualifiedName};

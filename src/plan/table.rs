@@ -1,7 +1,8 @@
 //! The plan of one table, or every reason why there is none.
 
 use crate::catalog::change_mark::Marking;
-use crate::catalog::desc::{ColumnSequence, Inspected, RelationDesc, TypeDesc, TypeShape};
+use crate::catalog::desc::RelationDesc;
+use crate::catalog::inspected::Inspected;
 use crate::config::spec::{JobSpec, Mode, OnError, TableInput, Triggers, Verify};
 use crate::error::{ErrorKind, Side};
 use crate::pg::ident::Ident;
@@ -18,8 +19,8 @@ use crate::plan::staged::stream_input::StreamInput;
 use crate::plan::used::{self, Use, Used};
 use crate::plan::watermark::WatermarkPlan;
 use crate::plan::{
-    checks, compare, ctid_ranges, own_columns, pairs, partitions, quarantine, resume, sql, staged,
-    swap, watermark,
+    checks, compare, ctid_ranges, own_columns, partitions, quarantine, resume, sequences, sql,
+    staged, swap, watermark,
 };
 
 /// Plans one table. Returns None after adding at least one entry to `refusals`.
@@ -67,7 +68,7 @@ pub fn plan(
         refusals,
         &mut warnings,
     );
-    let sequences = sequences(job, target, &pairs, refusals);
+    let sequences = sequences::plan(job, target, &pairs, refusals);
     let load = table.load(&pairs, refusals, &mut warnings);
     let new_rows = table.new_rows(&copied, refusals, &mut warnings);
     if refusals.len() > before {
@@ -417,58 +418,11 @@ fn both_exist<'a>(
     if inspected.target.is_none() {
         refusals.push(
             Refusal::mismatch(Side::Target, &spec.target, "does not exist on the target").hinted(
-                "create it first, for example with `pg_dump --schema-only --table` from the source",
+                "set `create = \"missing\"`, or create it with `pg_dump --schema-only --table` from the source",
             ),
         );
     }
     Some((inspected.source.as_ref()?, inspected.target.as_ref()?))
-}
-
-fn sequences(
-    job: &JobSpec,
-    target: &RelationDesc,
-    pairs: &[ColumnPair<'_>],
-    refusals: &mut Vec<Refusal>,
-) -> Vec<SequencePlan> {
-    let mut planned = Vec::new();
-    if !job.sequences {
-        return planned;
-    }
-    for column in pairs.iter().map(|pair| pair.target) {
-        // A sequence may also be used by the default of a text column, whose values are not its numbers.
-        if !matches!(
-            number(&column.ty),
-            Some("int2" | "int4" | "int8" | "numeric")
-        ) {
-            continue;
-        }
-        for ColumnSequence { name, may_set } in &column.sequences {
-            if !may_set {
-                refusals.push(
-                    Refusal::permission(
-                        Side::Target,
-                        &target.name,
-                        format!(
-                            "the role cannot move sequence {name} of column {}",
-                            column.name
-                        ),
-                    )
-                    .in_column(&column.name)
-                    .hinted(format!(
-                        "GRANT SELECT, UPDATE ON SEQUENCE {name}, USAGE on its schema and SELECT \
-                         on {} to the role of the target, or set `sequences = false`",
-                        target.name
-                    )),
-                );
-            }
-            planned.push(SequencePlan {
-                column: column.name.clone(),
-                sequence: name.clone(),
-                sql: sql::set_sequence(target, &column.name, name),
-            });
-        }
-    }
-    planned
 }
 
 /// The relations that are locked besides the target when rows are written: tables that foreign keys
@@ -495,12 +449,4 @@ fn used(
         used::add_use(&mut used, name.clone(), Use::Advances);
     }
     used
-}
-
-/// Is it a number type, or a domain over one?
-fn number(ty: &TypeDesc) -> Option<&str> {
-    match &ty.shape {
-        TypeShape::Domain { base, .. } => number(base),
-        _ => pairs::key(ty),
-    }
 }

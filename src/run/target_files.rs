@@ -9,7 +9,7 @@ use uuid::Uuid;
 use super::context::JobContext;
 use super::files::refusal;
 use super::pipe::write_error;
-use crate::catalog::desc::Inspected;
+use crate::catalog::inspected::Inspected;
 use crate::config::files::layout;
 use crate::config::spec::{JobSpec, ServerPlace};
 use crate::error::{Error, ErrorKind, Phase, Result, Side};

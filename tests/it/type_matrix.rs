@@ -5,7 +5,8 @@
 use std::collections::BTreeMap;
 
 use futures_util::{SinkExt, TryStreamExt, pin_mut};
-use tableferry::catalog::desc::{Inspected, KeyActions};
+use tableferry::catalog::desc::KeyActions;
+use tableferry::catalog::inspected::Inspected;
 use tableferry::config::spec::JobSpec;
 use tableferry::error::{Phase, Side};
 use tableferry::pg::session::Session;

@@ -2,7 +2,8 @@
 
 use super::{Maker, model};
 use crate::catalog::creation::{Creation, Name, Object};
-use crate::catalog::desc::{ColumnDesc, Inspected, RelationKind};
+use crate::catalog::desc::{ColumnDesc, RelationKind};
+use crate::catalog::inspected::Inspected;
 use crate::config::spec::{JobSpec, NewColumns};
 use crate::error::Side;
 use crate::plan::columns::is_used;

@@ -3,7 +3,8 @@
 use super::names::Names;
 use super::{Maker, comment, model, quoted};
 use crate::catalog::creation::{MadeKey, MadeTable, Object};
-use crate::catalog::desc::{ForeignKey, Inspected, RelationDesc};
+use crate::catalog::desc::{ForeignKey, RelationDesc};
+use crate::catalog::inspected::Inspected;
 use crate::config::spec::TableInput;
 use crate::pg::ident::{Ident, QualifiedName};
 

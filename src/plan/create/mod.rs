@@ -18,7 +18,8 @@ mod types;
 use std::collections::BTreeMap;
 
 use crate::catalog::creation::{Asked, Creation, MadeTable, MadeType, Name, Object, Present};
-use crate::catalog::desc::{Inspected, RelationKind};
+use crate::catalog::desc::RelationKind;
+use crate::catalog::inspected::Inspected;
 use crate::config::spec::{Create, JobSpec, TableInput};
 use crate::pg::ident::{Ident, QualifiedName, quote_literal};
 use crate::plan::refusal::Refusal;

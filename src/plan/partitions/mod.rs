@@ -9,7 +9,7 @@ pub mod replaced;
 pub mod types;
 
 use crate::catalog::constraints::Constraints;
-use crate::catalog::desc::Inspected;
+use crate::catalog::inspected::Inspected;
 use crate::catalog::partitioning::{Partition, Partitioning};
 use crate::config::spec::{JobSpec, Mode, OnError, TableInput};
 use crate::error::{ErrorKind, Side};

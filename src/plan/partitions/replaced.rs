@@ -4,7 +4,7 @@
 
 use super::{as_source, source_judges};
 use crate::catalog::constraints::Leaf;
-use crate::catalog::desc::Inspected;
+use crate::catalog::inspected::Inspected;
 use crate::config::spec::{JobSpec, Replace, TableInput};
 use crate::error::{ErrorKind, Side};
 use crate::pg::ident::QualifiedName;

@@ -18,7 +18,8 @@ pub mod types;
 use std::collections::BTreeMap;
 
 use crate::catalog::change_mark::ChangeState;
-use crate::catalog::desc::{Inspected, RelationDesc, RelationKind};
+use crate::catalog::desc::{RelationDesc, RelationKind};
+use crate::catalog::inspected::Inspected;
 use crate::catalog::load_state::{FoundLoad, LoadState};
 use crate::catalog::mark::Present;
 use crate::config::spec::{JobSpec, Scope, TableInput, TableSpec};

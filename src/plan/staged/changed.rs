@@ -13,9 +13,8 @@ use super::changed_side::ChangedSide;
 use super::stream_input::StreamInput;
 use super::types::{Changed, Choice, Stream};
 use crate::catalog::change_mark::{ChangeState, known_leaves};
-use crate::catalog::desc::{
-    Inspected, RelationDesc, RelationKind, TypeDesc, TypeShape, UniqueIndex,
-};
+use crate::catalog::desc::{RelationDesc, RelationKind, TypeDesc, TypeShape, UniqueIndex};
+use crate::catalog::inspected::Inspected;
 use crate::catalog::mark::Mark;
 use crate::config::spec::{Compare, JobSpec, Mode, Scope, TableInput, TableSpec};
 use crate::pg::ident::{Ident, fnv1a, quote_literal};

@@ -6,7 +6,8 @@
 use super::parts::Parts;
 use super::source_key::SourceKey;
 use super::types::Staged;
-use crate::catalog::desc::{Inspected, RelationKind};
+use crate::catalog::desc::RelationKind;
+use crate::catalog::inspected::Inspected;
 use crate::config::spec::{JobSpec, OnError};
 use crate::pg::ident::{Ident, QualifiedName};
 use crate::plan::copy::{CopyPlan, Load};

@@ -2,7 +2,8 @@
 
 use super::judge::Judging;
 use crate::catalog::constraints::ForeignKeyLookup;
-use crate::catalog::desc::{ColumnDesc, Inspected};
+use crate::catalog::desc::ColumnDesc;
+use crate::catalog::inspected::Inspected;
 use crate::config::spec::{OnConflict, Scope};
 use crate::error::Side;
 use crate::pg::ident::Ident;

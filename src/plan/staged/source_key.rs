@@ -1,8 +1,7 @@
 //! Properties of the key on the source, from its catalogs: checks that they make unnecessary are left out.
 
-use crate::catalog::desc::{
-    ColumnDesc, Inspected, RelationDesc, RelationKind, TypeDesc, UniqueIndex,
-};
+use crate::catalog::desc::{ColumnDesc, RelationDesc, RelationKind, TypeDesc, UniqueIndex};
+use crate::catalog::inspected::Inspected;
 use crate::config::spec::TableInput;
 
 /// Types without a collation, of which two values are equal if and only if their bytes are.

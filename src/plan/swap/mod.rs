@@ -37,7 +37,8 @@ pub mod types;
 use std::collections::BTreeMap;
 
 use crate::catalog::attachments::Attachments;
-use crate::catalog::desc::{Inspected, RelationDesc};
+use crate::catalog::desc::RelationDesc;
+use crate::catalog::inspected::Inspected;
 use crate::config::spec::JobSpec;
 use crate::error::Side;
 use crate::pg::ident::{Ident, QualifiedName, quote_literal};

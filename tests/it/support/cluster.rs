@@ -139,11 +139,10 @@ impl Cluster {
             .clone()
             .unwrap_or_else(|| find_binaries(options.side));
         let owner = unprivileged_user();
-        // A socket's path has at most 107 bytes, so the directory is not in $TMPDIR, which may be long.
         let directory = tempfile::Builder::new()
             .prefix("tableferry-it.")
-            .tempdir_in("/tmp")
-            .expect("cannot make a directory in /tmp")
+            .tempdir_in(place())
+            .expect("cannot make a directory for a server")
             .keep();
         give_to(&directory, owner.as_ref());
         // Before initdb, so that the guardian removes the directory in any case.
@@ -436,6 +435,19 @@ fn write_owned(path: &Path, contents: &[u8], owner: Option<&User>) {
     fs::write(path, contents).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
     fs::set_permissions(path, fs::Permissions::from_mode(0o600)).unwrap();
     give_to(path, owner);
+}
+
+/// Where servers have their directories: in memory, if there is enough. Tests make and drop thousands of databases, which
+/// some file systems take long for. A socket's path has at most 107 bytes, so it is not $TMPDIR, which may be long.
+fn place() -> &'static str {
+    const MEMORY: &str = "/dev/shm";
+    const ENOUGH_BYTES: u64 = 8 << 30;
+    let free = nix::sys::statvfs::statvfs(MEMORY)
+        .map(|found| found.blocks_available() as u64 * found.fragment_size() as u64);
+    match free {
+        Ok(free) if free >= ENOUGH_BYTES => MEMORY,
+        Ok(_) | Err(_) => "/tmp",
+    }
 }
 
 fn initdb(binaries: &Path, directory: &Path, owner: Option<&User>) {

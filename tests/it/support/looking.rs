@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use secrecy::SecretString;
 use tableferry::catalog;
-use tableferry::catalog::desc::{Inspected, KeyActions, RelationDesc};
+use tableferry::catalog::desc::{KeyActions, RelationDesc};
+use tableferry::catalog::inspected::Inspected;
 use tableferry::config::spec::{JobSpec, PasswordSource, ServerPlace, ServerSpec, TableInput};
 use tableferry::error::{Error, Phase, Side};
 use tableferry::pg::ident::QualifiedName;
