@@ -443,7 +443,7 @@ fn place() -> &'static str {
     const MEMORY: &str = "/dev/shm";
     const ENOUGH_BYTES: u64 = 8 << 30;
     let free = nix::sys::statvfs::statvfs(MEMORY)
-        .map(|found| found.blocks_available() as u64 * found.fragment_size() as u64);
+        .map(|found| found.blocks_available() * found.fragment_size());
     match free {
         Ok(free) if free >= ENOUGH_BYTES => MEMORY,
         Ok(_) | Err(_) => "/tmp",
