@@ -1,10 +1,10 @@
 //! A session: one login with pinned settings, which owns its connection task and can be cancelled.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio_postgres::error::Severity;
-use tokio_postgres::{Client, Row};
+use tokio_postgres::{Client, Row, Statement};
 
 use super::cancel::CancelRequest;
 use super::dial::{self, Dialled};
@@ -34,6 +34,8 @@ pub struct Session {
     scope: PinScope,
     watchdog: Watchdog,
     phase: CurrentPhase,
+    /// The query of [`Session::prepared`], and its text.
+    prepared: Mutex<Option<(String, Statement)>>,
 }
 
 impl Session {
@@ -73,6 +75,7 @@ impl Session {
             scope: PinScope::Session,
             watchdog,
             phase: CurrentPhase::default(),
+            prepared: Mutex::default(),
         };
         let announced = session.tap.announced_pid();
         let pinning = async {
@@ -209,6 +212,23 @@ impl Session {
             PinScope::Session => Ok(()),
             PinScope::Transaction => self.run(phase, "COMMIT").await,
         }
+    }
+
+    /// Prepares a query that is asked several times. The last one is kept with its plan, but not behind a
+    /// pooler, where the next transaction may have another backend.
+    pub async fn prepared(&self, phase: Phase, sql: &str) -> Result<Statement> {
+        let kept = || self.prepared.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((text, statement)) = &*kept()
+            && text == sql
+        {
+            return Ok(statement.clone());
+        }
+        let prepared = self.answer(phase, self.client.prepare(sql)).await?;
+        let statement = prepared.map_err(|error| self.error(phase, error))?;
+        if self.scope == PinScope::Session {
+            *kept() = Some((sql.to_owned(), statement.clone()));
+        }
+        Ok(statement)
     }
 
     /// Runs statements that return nothing of interest.

@@ -7,7 +7,7 @@ use tokio_postgres::{Row, Statement};
 
 use super::Attachments;
 use crate::error::{Error, ErrorKind, Phase, Result};
-use crate::pg::ident::QualifiedName;
+use crate::pg::ident::{Ident, QualifiedName, quote_literal};
 use crate::pg::session::Session;
 
 const ATTACHMENTS: &str = include_str!("../attachments.sql");
@@ -32,42 +32,45 @@ pub type AttachmentsByTable = BTreeMap<QualifiedName, Attachments>;
 /// Reads what is attached to these tables, in one query. Relations that are not ordinary tables are not in
 /// the result.
 pub async fn attachments(session: &Session, names: &[QualifiedName]) -> Result<AttachmentsByTable> {
-    Question::prepare(session).await?.ask(session, names).await
+    let (_, attachments) = Question::ask_first(session, names).await?;
+    Ok(attachments)
 }
 
+/// How the query is planned: with index lookups instead of scans of whole catalogs.
+const PLANNING: &str = "SET jit = off; SET enable_hashjoin = off; SET enable_mergejoin = off";
+const PLANNED: &str = "RESET jit; RESET enable_hashjoin; RESET enable_mergejoin";
+
 /// The prepared query. Planning it takes longer than running it, and while readers wait it must be answered
-/// at once.
+/// at once. It has no parameters, so the server plans it once.
 pub struct Question(Statement);
 
 impl Question {
-    /// Prepares the query in this session.
-    pub async fn prepare(session: &Session) -> Result<Self> {
-        let sql = sql(session.version());
-        let prepared = session.answer(Phase::Inspect, session.client().prepare(&sql));
-        prepared
-            .await?
-            .map(Question)
-            .map_err(|error| session.error(Phase::Inspect, error))
-    }
-
-    /// Asks it, in the session that it was prepared in.
-    pub async fn ask(
-        &self,
+    /// Prepares the query in this session, unless it was, and asks it.
+    pub async fn ask_first(
         session: &Session,
         names: &[QualifiedName],
-    ) -> Result<AttachmentsByTable> {
-        let rows = session.answer(Phase::Inspect, self.rows(session, names));
-        read(session, rows.await?)
+    ) -> Result<(Self, AttachmentsByTable)> {
+        let sql = sql(session.version(), names);
+        let question = Question(session.prepared(Phase::Inspect, &sql).await?);
+        let client = session.client();
+        let work = join3(
+            client.batch_execute(PLANNING),
+            question.rows(session),
+            client.batch_execute(PLANNED),
+        );
+        let (planning, rows, planned) = session.answer(Phase::Inspect, work).await?;
+        let attachments = read(session, planning.and(rows))?;
+        planned.map_err(|error| session.error(Phase::Inspect, error))?;
+        Ok((question, attachments))
     }
 
-    /// Asks it, runs these statements and asks it again. All is sent at once: who waits for the tables
-    /// does not wait for round trips, too.
+    /// Asks it again, runs these statements and asks it once more. All is sent at once: who waits for the
+    /// tables does not wait for round trips, too.
     ///
     /// *Errors:* the three answers stand in their order. After an error, the later ones are errors.
     pub async fn ask_around(
         &self,
         session: &Session,
-        names: &[QualifiedName],
         statements: &str,
     ) -> Result<(
         Result<AttachmentsByTable>,
@@ -75,20 +78,17 @@ impl Question {
         Result<AttachmentsByTable>,
     )> {
         let work = join3(
-            self.rows(session, names),
+            self.rows(session),
             session.client().batch_execute(statements),
-            self.rows(session, names),
+            self.rows(session),
         );
         let (before, done, after) = session.answer(Phase::Publish, work).await?;
         let done = done.map_err(|error| session.error(Phase::Publish, error));
         Ok((read(session, before), done, read(session, after)))
     }
 
-    async fn rows(&self, session: &Session, names: &[QualifiedName]) -> QueryResult {
-        let schemas: Vec<&str> = names.iter().map(|name| name.schema.as_str()).collect();
-        let relations: Vec<&str> = names.iter().map(|name| name.name.as_str()).collect();
-        let parameters: [&(dyn tokio_postgres::types::ToSql + Sync); 2] = [&schemas, &relations];
-        session.client().query(&self.0, &parameters).await
+    async fn rows(&self, session: &Session) -> QueryResult {
+        session.client().query(&self.0, &[]).await
     }
 }
 
@@ -110,11 +110,20 @@ fn read(session: &Session, asked: QueryResult) -> Result<AttachmentsByTable> {
         .collect()
 }
 
-fn sql(version: u32) -> String {
+fn sql(version: u32, names: &[QualifiedName]) -> String {
+    let array = |part: fn(&QualifiedName) -> &Ident| {
+        let literals: Vec<String> = names
+            .iter()
+            .map(|name| quote_literal(part(name).as_str()))
+            .collect();
+        format!("ARRAY[{}]::text[]", literals.join(", "))
+    };
     let since = |since: u32, then: &'static str, or: &'static str| {
         if version >= since { then } else { or }
     };
     ATTACHMENTS
+        .replace("@SCHEMAS@", &array(|name| &name.schema))
+        .replace("@TABLES@", &array(|name| &name.name))
         .replace("@OWN@", OWN)
         .replace("@IDENTITIES@", IDENTITIES)
         .replace("@SET@", since(160_000, "SET", "MEMBER"))

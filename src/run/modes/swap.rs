@@ -8,7 +8,7 @@ use futures_util::future::try_join_all;
 use tokio::time::Instant;
 
 use super::{locks, shared};
-use crate::catalog::attachments::{AttachmentsByTable, Question};
+use crate::catalog::attachments::{AttachmentsByTable, Question, attachments};
 use crate::error::{Error, ErrorKind, Phase, Result, Side};
 use crate::pg::ident::QualifiedName;
 use crate::pg::session::Session;
@@ -38,8 +38,7 @@ const LOCK_PAUSE_MAX: Duration = Duration::from_secs(1);
 
 /// Checks that the attachments are still those of the plan, and that the names of the shadows are free.
 pub(in crate::run) async fn free_names(target: &Session, tables: &[CopyPlan]) -> Result<()> {
-    let question = Question::prepare(target).await?;
-    let now = question.ask(target, &names_of(tables)).await?;
+    let now = attachments(target, &names_of(tables)).await?;
     unchanged(target, tables, &now)?;
     for (table, shadow) in swap::shadows(tables) {
         // A load of a run that died is kept.
@@ -136,17 +135,9 @@ pub(in crate::run) async fn replace_targets(
     if publish.swap.is_empty() {
         return Ok(());
     }
-    // The query for attachments is planned once, before any session waits, with index lookups instead of
-    // scans of whole catalogs.
-    let planning = "SET LOCAL plan_cache_mode = force_generic_plan; SET LOCAL jit = off; \
-                    SET LOCAL enable_hashjoin = off; SET LOCAL enable_mergejoin = off";
-    target.run(Phase::Publish, planning).await?;
-    let question = Question::prepare(target).await?;
-    let now = question.ask(target, &names_of(tables)).await?;
+    // Before any session waits for the locks.
+    let (question, now) = Question::ask_first(target, &names_of(tables)).await?;
     unchanged(target, tables, &now)?;
-    let planned = "SET LOCAL enable_hashjoin TO DEFAULT; SET LOCAL enable_mergejoin TO DEFAULT; \
-                   SET LOCAL jit TO DEFAULT";
-    target.run(Phase::Publish, planned).await?;
     let keys_first = !are_small(target, &publish.keys_read).await?;
     let began = Instant::now();
     let mut told = None;
@@ -248,9 +239,7 @@ async fn try_to_replace(
         How::Wait => locks::take(target, &publish.lock, LOCK_BUDGET_MAX).await?,
         How::Catch => locks::catch(target, &publish.lock, LOCK_BUDGET_MAX).await?,
     }
-    let (before, done, after) = question
-        .ask_around(target, &names_of(tables), &statements)
-        .await?;
+    let (before, done, after) = question.ask_around(target, &statements).await?;
     unchanged(target, tables, &before?)?;
     done?;
     verify(target, tables, &after?)
