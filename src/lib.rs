@@ -99,7 +99,10 @@ pub use api::{
 pub use config::spec::Mode;
 #[doc(inline)]
 pub use error::{Error, ErrorKind, Phase, Result, Side};
-pub use report::{ErrorReport, Outcome, RunReport, RunTrigger, Snapshot, TableReport};
+pub use report::{
+    ColumnChange, Drift, DriftedColumn, ErrorReport, Outcome, RunReport, RunTrigger, Snapshot,
+    TableReport,
+};
 /// The crate postgres-types, whose traits convert values. Its features add types of other crates.
 pub use tokio_postgres::types;
 

@@ -75,6 +75,7 @@ fn row(entry: &RunRecord) -> ColumnRow<7> {
             Tone::Notice,
         ));
     }
+    below.extend(entry.drift().map(|drift| (in_short(&drift), Tone::Notice)));
     if entry.attempts > 1 {
         below.push((counted(u64::from(entry.attempts), "attempt"), Tone::Notice));
     }

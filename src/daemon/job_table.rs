@@ -16,6 +16,7 @@ use crate::daemon::permits::{Needs, Permits};
 use crate::daemon::queue::{Queue, RunRequest};
 use crate::daemon::schedule::Schedule;
 use crate::daemon::scheduled_config::{JobName, ScheduledConfig};
+use crate::report::drift::NotCopied;
 use crate::report::{Outcome, RunTrigger};
 
 use clock::RepeatedTimes;
@@ -34,7 +35,7 @@ mod tests;
 const CANCEL_WAIT: Duration = Duration::from_secs(30);
 
 /// What the state file says of a job. The file has one such object a line.
-#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct SavedJob {
     /// The last [`Action::FireCompleted`].
     pub due_at: Option<Timestamp>,
@@ -45,6 +46,9 @@ pub struct SavedJob {
     /// When the source's snapshot was taken that the target holds, by the source's clock.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub snapshot_at: Option<Timestamp>,
+    /// The source's columns that the target's rows lack.
+    #[serde(flatten)]
+    pub not_copied: NotCopied,
     /// When a daemon first knew the job.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub known_at: Option<Timestamp>,
@@ -158,7 +162,7 @@ impl JobTable {
             repeats: RepeatedTimes::default(),
         };
         let mut actions = Vec::new();
-        let of = |name: &str| saved.get(name).copied().unwrap_or_default();
+        let of = |name: &str| saved.get(name).cloned().unwrap_or_default();
         // The clock was set back while no daemon ran.
         let passed = scheduled.names().filter_map(|name| of(name).due_at).max();
         if let Some(passed) = passed.filter(|passed| *passed > now) {

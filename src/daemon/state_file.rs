@@ -18,6 +18,7 @@ use uuid::Uuid;
 use crate::daemon::health::Health;
 use crate::daemon::job_table::SavedJob;
 use crate::private;
+use crate::report::drift::NotCopied;
 
 mod reading;
 
@@ -81,7 +82,7 @@ impl StateFile {
                 saved.known_at.get_or_insert(now);
                 self.changed.insert(name.clone());
             }
-            found.insert(name, *saved);
+            found.insert(name, saved.clone());
         }
         found
     }
@@ -98,11 +99,18 @@ impl StateFile {
         self.change(job).run_id = None;
     }
 
-    /// A run has committed what this snapshot of the source holds. `None`: another daemon ran it, and its
-    /// snapshot is not known.
-    pub fn committed(&mut self, job: &str, snapshot_at: Option<Timestamp>, now: Timestamp) {
+    /// A run has committed what this snapshot of the source holds, but for some columns. `None`: another daemon ran
+    /// it, and its snapshot is not known.
+    pub fn committed(
+        &mut self,
+        job: &str,
+        snapshot_at: Option<Timestamp>,
+        not_copied: NotCopied,
+        now: Timestamp,
+    ) {
         let saved = self.change(job);
         saved.committed_at = Some(now);
+        saved.not_copied = not_copied;
         saved.snapshot_at = snapshot_at.or(saved.snapshot_at);
     }
 
@@ -111,7 +119,14 @@ impl StateFile {
     pub fn published(&mut self, job: &str, snapshot_at: Timestamp) -> bool {
         let is_newer = self.saved(job).snapshot_at < Some(snapshot_at);
         if is_newer {
-            self.change(job).snapshot_at = Some(snapshot_at);
+            let saved = self.change(job);
+            let known = saved.snapshot_at.replace(snapshot_at);
+            // Which columns a run of another daemon has left out is not known. The ledger rounds times.
+            let is_same =
+                |known: Timestamp| snapshot_at.as_microsecond() - known.as_microsecond() <= 1;
+            if !known.is_some_and(is_same) {
+                saved.not_copied = NotCopied::default();
+            }
         }
         is_newer
     }
@@ -123,7 +138,7 @@ impl StateFile {
 
     /// What is saved of a job.
     pub fn saved(&self, job: &str) -> SavedJob {
-        self.jobs.get(job).copied().unwrap_or_default()
+        self.jobs.get(job).cloned().unwrap_or_default()
     }
 
     /// Fire times up to this one need no catching up.
@@ -195,7 +210,7 @@ fn lines<'j>(jobs: impl IntoIterator<Item = (&'j String, &'j SavedJob)>) -> io::
     for (job, saved) in jobs {
         let line = Line {
             job: Cow::Borrowed(job),
-            saved: *saved,
+            saved: saved.clone(),
         };
         serde_json::to_writer(&mut text, &line).map_err(io::Error::other)?;
         text.push(b'\n');

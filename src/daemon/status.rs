@@ -64,6 +64,7 @@ pub fn reply(
         snapshot_at: saved.snapshot_at,
         fresh_within_seconds: fresh_within.map(|limit| limit.as_secs_f64()),
         stale: freshness::stale_at(saved, fresh_within).map(|at| at <= now),
+        not_copied: saved.not_copied.clone(),
     }
 }
 

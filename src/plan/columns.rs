@@ -6,6 +6,7 @@ use crate::config::spec::{JobSpec, NewColumns, TableSpec};
 use crate::error::Side;
 use crate::pg::ident::Ident;
 use crate::plan::refusal::Refusal;
+use crate::report::{ColumnChange, Drift, DriftedColumn};
 use crate::wording;
 
 /// A source column or an expression, and the target column that is filled with it.
@@ -18,8 +19,8 @@ pub struct ColumnPair<'a> {
     pub expression: Option<&'a str>,
 }
 
-/// Pairs the columns by name, in the order of the target. Columns without a counterpart are refusals or
-/// warnings.
+/// Pairs the columns by name, in the order of the target. Columns without a counterpart are refusals, or warnings
+/// and drift.
 pub fn pair<'a>(
     job: &JobSpec,
     inspected: &'a Inspected,
@@ -27,7 +28,7 @@ pub fn pair<'a>(
     target: &'a RelationDesc,
     refusals: &mut Vec<Refusal>,
     warnings: &mut Vec<String>,
-) -> Vec<ColumnPair<'a>> {
+) -> (Vec<ColumnPair<'a>>, Drift) {
     let spec = &inspected.spec;
     let before = refusals.len();
     unknown_names(inspected, target, refusals);
@@ -97,10 +98,10 @@ pub fn pair<'a>(
             .hinted("give the columns as expressions: `set.COLUMN = \"…\"`"),
         );
     }
-    leftovers(
+    let drift = leftovers(
         job, inspected, source, target, &defaulted, refusals, warnings,
     );
-    pairs
+    (pairs, drift)
 }
 
 /// The generated columns that must have the same values on both sides: their expressions are the same, and
@@ -221,7 +222,7 @@ fn leftovers(
     defaulted: &[&ColumnDesc],
     refusals: &mut Vec<Refusal>,
     warnings: &mut Vec<String>,
-) {
+) -> Drift {
     for (at, column) in source.columns.iter().enumerate() {
         let again = source.columns[..at].iter().any(|c| c.name == column.name);
         if again {
@@ -240,8 +241,11 @@ fn leftovers(
         let names: Vec<String> = columns.iter().map(|c| c.name.to_string()).collect();
         names.join(", ")
     };
+    if inspected.spec.columns.is_some() {
+        return Drift::default();
+    }
     let table = &inspected.spec.target;
-    if !defaulted.is_empty() && inspected.spec.columns.is_none() {
+    if !defaulted.is_empty() {
         warnings.push(format!(
             "{table}: only the target has {}: filled by default",
             list(defaulted.to_vec())
@@ -252,9 +256,6 @@ fn leftovers(
         .iter()
         .filter(|column| target.column(&column.name).is_none())
         .collect();
-    if inspected.spec.columns.is_some() {
-        return;
-    }
     if source.kind == RelationKind::Query {
         // A query lists its columns explicitly, so a column without a counterpart is an error.
         let unused = unread.iter().filter(|c| !is_used(&inspected.spec, &c.name));
@@ -264,9 +265,39 @@ fn leftovers(
     } else if !unread.is_empty() {
         warnings.push(format!(
             "{table}: only the source has {}: left out",
-            list(unread)
+            list(unread.clone())
         ));
     }
+    let left_out = match source.kind {
+        RelationKind::Query => Vec::new(),
+        _ => unread,
+    };
+    drift(inspected, source, left_out, defaulted)
+}
+
+fn drift(
+    inspected: &Inspected,
+    source: &RelationDesc,
+    left_out: Vec<&ColumnDesc>,
+    defaulted: &[&ColumnDesc],
+) -> Drift {
+    let creation = inspected.creation.iter();
+    let added = creation.flat_map(|creation| &creation.added);
+    let added = added.filter_map(|added| source.column(&added.name));
+    let of = |change: ColumnChange| {
+        move |column: &ColumnDesc| DriftedColumn {
+            column: column.name.to_string(),
+            change,
+            type_text: column.type_text.clone(),
+        }
+    };
+    let left_out = left_out.into_iter().map(of(ColumnChange::NotCopied));
+    let added = added.map(of(ColumnChange::Added));
+    let defaulted = defaulted
+        .iter()
+        .copied()
+        .map(of(ColumnChange::OnlyOnTarget));
+    Drift::new(left_out.chain(added).chain(defaulted))
 }
 
 /// `new_columns = "error"`.

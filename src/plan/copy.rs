@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::catalog::change_mark::Marking;
-use crate::catalog::creation::Creation;
+use crate::catalog::creation::{AddedColumn, Creation};
 use crate::catalog::desc::RelationKind;
 use crate::catalog::mark::Mark;
 use crate::config::spec::RejectLimit;
@@ -19,6 +19,7 @@ use crate::plan::staged::types::{Apply, Staged, Stream, Way};
 use crate::plan::step::Transaction;
 use crate::plan::swap::types::Shadow;
 use crate::plan::used::{SeenLocks, Used};
+use crate::report::Drift;
 
 /// The plan of a job.
 #[derive(Clone, Debug, PartialEq)]
@@ -135,6 +136,8 @@ pub struct CopyPlan {
     pub bytes_estimate: Option<u64>,
     /// The expected number of rows, for the progress bar.
     pub rows_estimate: Option<u64>,
+    /// The columns that only one side has.
+    pub drift: Drift,
     /// Warnings about the table.
     pub warnings: Vec<String>,
 }
@@ -187,6 +190,14 @@ impl CopyPlan {
     /// What is kept of the load of a run that died.
     pub fn kept(&self) -> Option<&KeptLoad> {
         self.resume.as_ref()?.kept.as_ref()
+    }
+
+    /// The columns that the target lacks until its shadow replaces it.
+    pub fn in_shadow(&self) -> &[AddedColumn] {
+        match (&self.load, &self.creation) {
+            (Load::Shadow(_), Some(creation)) => &creation.added,
+            _ => &[],
+        }
     }
 
     /// Does the run make the target?

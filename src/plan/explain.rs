@@ -9,6 +9,8 @@ use crate::error::Side;
 use crate::plan::column::CopyFormat;
 use crate::plan::copy::{CopyPlan, JobPlan, Load};
 use crate::plan::lock::{self, Lock};
+use crate::plan::step::{Hook, Step};
+use crate::report::Drift;
 
 /// The steps of a run of the job.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -19,6 +21,8 @@ pub struct Explanation {
     pub mode: Mode,
     /// Its tables, in the order of loading.
     pub tables: Vec<TableExplanation>,
+    /// The user's own statements, in order. They are among the others, too.
+    pub hooks: Vec<ExplainedHook>,
     /// The statements, in order.
     pub statements: Vec<ExplainedStatement>,
     /// The locks that they take on relations.
@@ -44,6 +48,9 @@ pub struct TableExplanation {
     pub compare_reason: Option<String>,
     /// The expected rows, if the source has been analyzed.
     pub rows_estimate: Option<u64>,
+    /// The columns that only one side has. Absent if there are none.
+    #[serde(flatten)]
+    pub drift: Drift,
     /// The columns, in the order of COPY.
     pub columns: Vec<ColumnExplanation>,
     /// Warnings.
@@ -67,6 +74,17 @@ pub struct ColumnExplanation {
     pub format_reason: Option<String>,
 }
 
+/// A statement of `[jobs.NAME.sql]`, which runs on the target. What it locks is not known.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct ExplainedHook {
+    /// `before_load`, `before_commit` or `after_commit`.
+    pub list: &'static str,
+    /// Its place in the list, counted from 1.
+    pub number: usize,
+    /// The SQL.
+    pub sql: String,
+}
+
 /// A statement of the run.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct ExplainedStatement {
@@ -82,10 +100,28 @@ pub fn explain(plan: &JobPlan, job: &JobSpec) -> Explanation {
         job: job.name.clone(),
         mode: job.mode,
         tables: plan.tables.iter().map(table).collect(),
+        hooks: hooks(plan),
         statements: statements::statements(plan, job),
         locks: lock::locks(plan, job),
         warnings: plan.warnings.clone(),
     }
+}
+
+/// The user's own statements, in the order in which they run.
+fn hooks(plan: &JobPlan) -> Vec<ExplainedHook> {
+    let steps = plan.transactions.iter().flat_map(|one| &one.steps);
+    let within = steps.filter_map(|step| match step {
+        Step::Hooks(hooks) => Some(hooks),
+        _ => None,
+    });
+    let after = plan.transactions.iter().map(|one| &one.after_commit);
+    let hooks = within.chain(after).flatten();
+    let explained = hooks.map(|Hook { place, sql, .. }| ExplainedHook {
+        list: place.0,
+        number: place.1,
+        sql: sql.clone(),
+    });
+    explained.collect()
 }
 
 fn table(plan: &CopyPlan) -> TableExplanation {
@@ -97,6 +133,7 @@ fn table(plan: &CopyPlan) -> TableExplanation {
         compare: plan.compare(),
         compare_reason: compare_reason(plan),
         rows_estimate: plan.rows_estimate,
+        drift: plan.drift.clone(),
         columns: plan
             .columns
             .iter()

@@ -18,6 +18,7 @@ use crate::plan::partitions::types::Partitions;
 use crate::plan::refusal::Refusal;
 use crate::plan::used::{SeenLocks, Used};
 use crate::plan::{checks, inheritance, modes, sql};
+use crate::report::Drift;
 
 /// A table, and the file that it is written to.
 pub struct Exported {
@@ -138,6 +139,7 @@ fn table(exported: &Exported, file: &str, refusals: &mut Vec<Refusal>) -> Option
         bytes_estimate: None,
         rows_estimate: source.rows_estimate.filter(|_| spec.filter.is_none()),
         format,
+        drift: Drift::default(),
         warnings,
     })
 }

@@ -76,6 +76,7 @@ fn moved(step: Step, offset: usize) -> Step {
         ..statement
     };
     match step {
+        Step::Create(statement) => Step::Create(moved(statement)),
         Step::Statement(statement) => Step::Statement(moved(statement)),
         Step::MoveSequence(statement) => Step::MoveSequence(moved(statement)),
         other => other,

@@ -222,7 +222,7 @@ pub fn inspected(source: RelationDesc, target: RelationDesc) -> Inspected {
 pub fn runs<'a>(plan: &'a JobPlan, begin: &str) -> Vec<&'a str> {
     let steps = plan.transactions.iter().flat_map(|t| &t.steps);
     let runs = steps.filter_map(|step| match step {
-        Step::Statement(statement) => Some(statement.sql.as_str()),
+        Step::Create(statement) | Step::Statement(statement) => Some(statement.sql.as_str()),
         _ => None,
     });
     runs.filter(|sql| sql.starts_with(begin)).collect()

@@ -152,7 +152,7 @@ fn of_creation(tables: &[CopyPlan]) -> Vec<Lock> {
         let Some(creation) = &table.creation else {
             continue;
         };
-        if !creation.is_new {
+        if !creation.is_new && !matches!(table.load, Load::Shadow(_)) {
             locks.push(on_target(&table.target, EVERYBODY));
         }
         let writes = (

@@ -49,6 +49,8 @@ pub enum Step {
     LockTargets,
     /// Counts the rows that the run replaces, for the guard.
     CountReplaced,
+    /// Makes what the target lacks: runs one statement on the target.
+    Create(Statement),
     /// Runs one statement on the target.
     Statement(Statement),
     /// Runs statements of the user's own on the target.

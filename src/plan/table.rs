@@ -22,6 +22,7 @@ use crate::plan::{
     checks, compare, ctid_ranges, own_columns, partitions, quarantine, resume, sequences, sql,
     staged, swap, watermark,
 };
+use crate::report::Drift;
 
 /// Plans one table. Returns None after adding at least one entry to `refusals`.
 pub fn plan(
@@ -39,7 +40,7 @@ pub fn plan(
     refuse_itself(inspected, setting, refusals);
     checks::source(source, refusals, &mut warnings);
     checks::target(job, target, refusals, &mut warnings);
-    let mut pairs = columns::pair(job, inspected, source, target, refusals, &mut warnings);
+    let (mut pairs, drift) = columns::pair(job, inspected, source, target, refusals, &mut warnings);
     if matches!(inspected.spec.input, TableInput::File(_)) {
         copied::order_as_in_file(source, &mut pairs);
     }
@@ -74,7 +75,8 @@ pub fn plan(
     if refusals.len() > before {
         return None;
     }
-    let plan = table.copy_plan(copied, load?, sequences, new_rows, refusals, warnings);
+    let decided = (load?, sequences, new_rows, drift);
+    let plan = table.copy_plan(copied, decided, refusals, warnings);
     if job.verify == Verify::Checksum {
         refusals.extend(plan.comparison.refusals(target));
     }
@@ -89,6 +91,9 @@ struct Table<'a> {
     source: &'a RelationDesc,
     target: &'a RelationDesc,
 }
+
+/// What is decided before the plan is put together.
+type Decided = (Load, Vec<SequencePlan>, Option<WatermarkPlan>, Drift);
 
 /// The SELECTs that read a table.
 struct ReadSql {
@@ -301,9 +306,7 @@ impl Table<'_> {
     fn copy_plan(
         &self,
         copied: CopiedColumns<'_>,
-        mut load: Load,
-        sequences: Vec<SequencePlan>,
-        new_rows: Option<WatermarkPlan>,
+        (mut load, sequences, new_rows, drift): Decided,
         refusals: &mut Vec<Refusal>,
         mut warnings: Vec<String>,
     ) -> CopyPlan {
@@ -368,6 +371,7 @@ impl Table<'_> {
             // The number of rows that satisfy `where` is not known.
             rows_estimate: source.rows_estimate.filter(|_| read.filter.is_none()),
             watermark: new_rows.map(|new_rows| new_rows.watermark),
+            drift,
             warnings,
         }
     }

@@ -3,6 +3,7 @@
 //! The report of a finished run is the JSON object that `run --json` prints.
 
 pub mod difference;
+pub mod drift;
 pub mod log;
 pub mod progress;
 
@@ -12,6 +13,8 @@ use std::time::Duration;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
+
+pub use drift::{ColumnChange, Drift, DriftedColumn};
 
 use crate::config::spec::Mode;
 use crate::error::{Error, ErrorKind, Phase, Side};
@@ -248,6 +251,9 @@ pub struct TableReport {
     /// Rows that would be written, with `--dry-run` and `log_values`; not all of many.
     #[serde(skip)]
     pub changes: Vec<ChangedRow>,
+    /// The columns that only one side has: what the run does about them. Absent if there are none.
+    #[serde(flatten)]
+    pub drift: Drift,
     /// Bytes of COPY data.
     pub bytes: u64,
     /// Pairs of connections.
@@ -279,6 +285,7 @@ impl TableReport {
         self.rows_deleted += other.rows_deleted;
         self.rows_rejected += other.rows_rejected;
         self.changes.extend(other.changes);
+        self.drift.add(other.drift);
         self.bytes += other.bytes;
         self.seconds += other.seconds;
         self.waited.source += other.waited.source;

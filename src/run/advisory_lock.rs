@@ -7,7 +7,7 @@ use tokio_postgres::Row;
 use uuid::Uuid;
 
 use crate::catalog;
-use crate::catalog::desc::RelationDesc;
+use crate::catalog::desc::{ColumnDesc, RelationDesc};
 use crate::config::spec::{JobSpec, Mode};
 use crate::error::{Error, ErrorKind, Phase, Result, Side};
 use crate::pg::ident::{QualifiedName, fnv1a};
@@ -139,7 +139,14 @@ pub(super) async fn unchanged(
         let compares_effects = writes_rows && !table.is_new();
         let same = match (seen.get(name), now.get(name)) {
             (Some(before), Some(after)) => {
-                before.columns == after.columns
+                let is_there = |column: &&ColumnDesc| {
+                    !table
+                        .in_shadow()
+                        .iter()
+                        .any(|added| added.name == column.name)
+                };
+                let expected = before.columns.iter().filter(is_there);
+                expected.eq(&after.columns)
                     && before.kind == after.kind
                     && before.rules == after.rules
                     && before.children == after.children

@@ -328,6 +328,7 @@ fn report(job: &JobSpec, table: &CopyPlan, moving: &TableCopy) -> TableReport {
         rows_compared: moving.rows_compared,
         rows_counted: moving.rows_counted,
         rows_kept: None,
+        drift: table.drift.clone(),
         bytes: read.bytes,
         workers: u32::try_from(moving.workers.len()).unwrap_or(u32::MAX),
         seconds: moving.took.as_secs_f64(),

@@ -119,7 +119,11 @@ async fn added(
         .filter(|(_, creation)| !creation.added.is_empty());
     for (number, (name, creation)) in getting.enumerate() {
         let scratch = format!("tableferry_columns_{number}");
-        let columns = creation.added.join(", ");
+        let columns = creation
+            .added
+            .iter()
+            .map(|column| column.definition.as_str());
+        let columns = columns.collect::<Vec<_>>().join(", ");
         let sql = format!("CREATE TEMPORARY TABLE {scratch} ({columns})");
         let made = target.run(Phase::Inspect, &sql).await;
         made.map_err(|error| error.on(name))?;

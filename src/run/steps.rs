@@ -81,7 +81,7 @@ async fn carry_out_step(
             results.before = gate::count_before(target()?, tables, planned).await?;
             Ok(())
         }
-        Step::Statement(statement) | Step::MoveSequence(statement) => {
+        Step::Create(statement) | Step::Statement(statement) | Step::MoveSequence(statement) => {
             execute(target()?, current.plan, statement).await
         }
         Step::Hooks(hooks) => hooks::run(target()?, job, hooks).await,

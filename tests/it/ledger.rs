@@ -259,20 +259,33 @@ fn job_status_shows_how_each_job_stands() {
 const BACK_TO_4: &str = "ALTER TABLE tableferry.job DROP COLUMN known_at, DROP COLUMN fresh_within; \
      DROP TABLE tableferry.pause, tableferry.request; DROP FUNCTION tableferry.request;";
 
-#[test]
-fn a_ledger_of_version_4_gets_the_columns_of_fresh_within() {
-    let db = tables("from_4");
+/// Drops what came after version 6, but for the column of a view.
+const BACK_TO_6: &str =
+    "ALTER TABLE tableferry.run_table DROP COLUMN drift, DROP COLUMN drift_more;";
+
+#[rstest]
+#[case(4, "", &[BACK_TO_4, BACK_TO_6].concat())]
+#[case(
+    6,
+    ", interval '0' AS fresh_within, true AS stale, recorded_at AS paused_at",
+    BACK_TO_6
+)]
+fn a_ledger_of_an_older_version_gets_its_new_columns(
+    #[case] version: u32,
+    #[case] of_view: &str,
+    #[case] back: &str,
+) {
+    let db = tables("from_older");
     db.target.sql(&schema(&db));
     let made = structure(&db.target);
-    // The view as version 4 made it: it had no columns after `next_due`.
+    // The view as that version made it. Version 4 had no columns after `next_due`.
     db.target.sql(&format!(
         "DROP VIEW tableferry.job_status; \
          CREATE VIEW tableferry.job_status AS SELECT job, recorded_at AS last_success, \
              interval '0' AS freshness, recorded_at AS last_error_at, job AS last_error, \
-             recorded_at AS running_since, next_due_at AS next_due FROM tableferry.job; \
-         {BACK_TO_4} \
-         INSERT INTO tableferry.job (job) VALUES ('j'); \
-         UPDATE tableferry.ledger SET version = 4"
+             recorded_at AS running_since, next_due_at AS next_due{of_view} FROM tableferry.job; \
+         {back} INSERT INTO tableferry.job (job) VALUES ('j'); \
+         UPDATE tableferry.ledger SET version = {version}"
     ));
     let outcome = run(&db, JOB);
     assert_eq!(outcome.code, Some(0), "{outcome}");
@@ -442,7 +455,7 @@ fn a_ledger_of_the_first_version_is_brought_up_to_date() {
     let made = structure(&db.target);
     db.target.sql(&format!(
         "DROP VIEW tableferry.job_status; \
-         {BACK_TO_4} \
+         {BACK_TO_4} {BACK_TO_6} \
          DROP TABLE tableferry.fire, tableferry.rejected, tableferry.mark; ALTER TABLE tableferry.run DROP COLUMN retried; \
          ALTER TABLE tableferry.run_table DROP COLUMN rows_rejected, DROP COLUMN compare; \
          UPDATE tableferry.ledger SET version = 1; \
@@ -469,7 +482,7 @@ fn a_ledger_of_the_first_version_is_brought_up_to_date() {
     assert_eq!(structure(&db.target), made);
     assert_eq!(
         db.target.value("SELECT version FROM tableferry.ledger"),
-        "6"
+        "7"
     );
     assert_eq!(db.target.count("tableferry.run"), 2);
 }

@@ -18,6 +18,7 @@ mod conversions;
 mod create;
 mod daemon;
 mod docs;
+mod drift;
 mod dry_run;
 mod empty_target;
 mod errors;

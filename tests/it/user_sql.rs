@@ -267,3 +267,119 @@ fn statements_that_change_rows_change_how_they_are_compared() {
         db.assert_same("public.t");
     }
 }
+
+/// A target that the run makes is there for all statements, and empty before the load. What they insert is treated as
+/// in a table that exists.
+#[rstest]
+#[case("append", "load -|commit 1,2,3,9|done 1,2,3,9")]
+#[case("truncate", "load -|commit 1,2,3|done 1,2,3")]
+#[case("swap", "load -|commit 1,2,3|done 1,2,3")]
+#[case("merge", "load -|commit 1,2,3|done 1,2,3")]
+#[case("upsert", "load -|commit 1,2,3,9|done 1,2,3,9")]
+fn statements_find_the_tables_that_the_run_makes(#[case] mode: &str, #[case] expected: &str) {
+    let db = noted(&format!("sql_new_{mode}"));
+    db.target.sql("DROP TABLE t");
+    let note = |what: &str| {
+        note(what).replace(
+            "string_agg(id::text, ',' ORDER BY id)",
+            "COALESCE(string_agg(id::text, ',' ORDER BY id), '-')",
+        )
+    };
+    let toml = |last: &str| {
+        job_toml(
+            mode,
+            "public.t",
+            &format!(
+                "create = 'missing'\nguard.max_shrink = '100%'\nsql.before_load = [\"{}\", \"INSERT INTO public.t VALUES (9, 'own')\"]\n\
+                 sql.before_commit = [\"{}\"{last}]\nsql.after_commit = [\"{}\"]\n",
+                note("load"),
+                note("commit"),
+                note("done"),
+            ),
+        )
+    };
+    let fails = run(&db, &toml(", 'SELECT 1/0'"));
+    assert_refused(&fails, "data_rejected", &["sql.before_commit, statement 2"]);
+    assert_eq!(db.target.count("pg_class WHERE relname = 't'"), 0);
+    assert_eq!(seen(&db), [""; 0]);
+
+    assert_committed(&run(&db, &toml("")));
+    assert_eq!(seen(&db).join("|"), expected);
+    if !expected.contains('9') {
+        db.assert_same("t");
+    }
+}
+
+/// An empty target is loaded without staging, unless statements may insert rows into it.
+#[rstest]
+fn rows_that_before_load_inserts_into_an_empty_table_are_compared(
+    #[values("merge", "upsert")] mode: &str,
+) {
+    let db = noted("sql_empty");
+    db.target.sql("TRUNCATE t");
+    let toml = job_toml(
+        mode,
+        "public.t",
+        "sql.before_load = [\"INSERT INTO public.t VALUES (1, 'own') ON CONFLICT DO NOTHING\"]\n",
+    );
+    assert_committed(&run(&db, &toml));
+    db.assert_same("t");
+}
+
+#[test]
+fn plan_names_the_statements_at_their_places() {
+    let db = noted("sql_plan");
+    let long = format!("SELECT '{}'", "x".repeat(300));
+    let toml = job_toml(
+        "merge",
+        "public.t",
+        &format!(
+            "sql.before_load = ['SELECT 1', \"{long}\"]\nsql.before_commit = [\"\"\"SELECT\n  3\"\"\"]\n\
+             sql.after_commit = ['SELECT 4']\n"
+        ),
+    );
+    let job = job(&db, &toml);
+    let plan = job.run(&["plan"]);
+    let shown = &plan.stdout;
+    let from = shown
+        .find("sql of the job")
+        .unwrap_or_else(|| panic!("{plan}"));
+    let lines: Vec<&str> = shown[from..].lines().map(str::trim_end).collect();
+    let expected = [
+        "sql of the job, on the target (its locks are not listed below):",
+        "  before_load, when the tables still have their old rows:",
+        "    1: SELECT 1",
+    ];
+    assert_eq!(lines[..3], expected, "{plan}");
+    assert!(
+        shown.contains(&"x".repeat(150)) && shown.contains('…'),
+        "{plan}"
+    );
+    assert!(!shown.contains(&"x".repeat(250)), "{plan}");
+    let rest = lines
+        .iter()
+        .position(|line| line.contains("before_commit"))
+        .unwrap();
+    let expected = [
+        "  before_commit, when the tables have their new rows:",
+        "    1: SELECT 3",
+        "  after_commit, after COMMIT, each statement in a transaction of its own:",
+        "    1: SELECT 4",
+    ];
+    assert_eq!(lines[rest..rest + 4], expected, "{plan}");
+
+    let json = job.run(&["plan", "--json"]);
+    let hooks = json.report()["hooks"].as_array().unwrap();
+    let hooks = hooks
+        .iter()
+        .map(|hook| format!("{} {}", hook["list"], hook["number"]));
+    let hooks: Vec<String> = hooks.map(|hook| hook.replace('"', "")).collect();
+    let expected = [
+        "before_load 1",
+        "before_load 2",
+        "before_commit 1",
+        "after_commit 1",
+    ];
+    assert_eq!(hooks, expected);
+    assert_eq!(json.report()["hooks"][1]["sql"], long);
+}

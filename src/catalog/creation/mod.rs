@@ -5,7 +5,7 @@ use serde::Deserialize;
 
 use crate::catalog::desc::ForeignKey;
 use crate::error::{Error, ErrorKind, Phase, Result};
-use crate::pg::ident::QualifiedName;
+use crate::pg::ident::{Ident, QualifiedName};
 use crate::pg::param::Param;
 use crate::pg::session::Session;
 
@@ -20,14 +20,23 @@ pub struct Creation {
     pub objects: Vec<Object>,
     /// The table itself is new; otherwise it gets columns.
     pub is_new: bool,
-    /// Its rows are staged as in other runs, because the run fills a column of its own in each.
+    /// Its rows are staged as in other runs: the run fills a column of its own in each, or statements of the user's own
+    /// may have inserted rows.
     pub is_staged: bool,
     /// Its foreign keys to tables that exist. They are made last, and not when the plan is tried.
     pub outer_keys: Vec<ForeignKey>,
-    /// The definitions of columns that a table which exists gets.
-    pub added: Vec<String>,
+    /// The columns that a table which exists gets.
+    pub added: Vec<AddedColumn>,
     /// What a user has to know.
     pub note: String,
+}
+
+/// A column that a table which exists gets.
+#[derive(Clone, Debug, PartialEq)]
+pub struct AddedColumn {
+    pub name: Ident,
+    /// As in CREATE TABLE.
+    pub definition: String,
 }
 
 /// A schema, type, sequence, table or foreign key to make.

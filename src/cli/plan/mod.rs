@@ -9,14 +9,14 @@ use std::sync::Arc;
 use super::args::PlanArgs;
 use super::colours::Tone;
 use super::out::{
-    Cell, ColumnRow, PlainTable, both_names, fitted, in_columns, print_json, print_layout,
-    terminal_width, width_to_fit,
+    Cell, ColumnRow, PlainTable, both_names, fitted, in_columns, in_short, print_json,
+    print_layout, terminal_width, width_to_fit,
 };
 use super::{Exit, chosen, print_job_error};
 use crate::config::spec::Config;
 use crate::error::Side;
 use crate::harmless::{line, message};
-use crate::plan::explain::{Explanation, TableExplanation};
+use crate::plan::explain::{ExplainedHook, Explanation, TableExplanation};
 use crate::plan::lock::Lock;
 use crate::plan::{self, Refusal};
 use crate::report::log::LogListener;
@@ -131,6 +131,7 @@ fn text(explanation: &Explanation, sql: bool) -> String {
             let _ = writeln!(text, "{sql}");
         }
     }
+    text.push_str(&hooks_text(&explanation.hooks));
     text.push_str(&locks_text(&explanation.locks));
     let of_tables = explanation.tables.iter().flat_map(|table| {
         let target = &table.target;
@@ -210,6 +211,29 @@ fn columns_text(table: &TableExplanation) -> String {
         ]);
     }
     format!("\n  {}\n{}\n", line(&table.target), columns.text())
+}
+
+/// The user's own statements, each in short.
+fn hooks_text(hooks: &[ExplainedHook]) -> String {
+    let mut text = String::new();
+    for (at, hook) in hooks.iter().enumerate() {
+        if at == 0 {
+            text.push_str("\nsql of the job, on the target (its locks are not listed below):\n");
+        }
+        if at == 0 || hooks[at - 1].list != hook.list {
+            let when = match hook.list {
+                "before_load" => "when the tables still have their old rows",
+                "before_commit" => "when the tables have their new rows",
+                _ => "after COMMIT, each statement in a transaction of its own",
+            };
+            let heading = format!("{}, {when}:", hook.list);
+            let _ = writeln!(text, "{}", fitted(&heading, "  ", "    "));
+        }
+        let sql = in_short(&hook.sql);
+        let first = format!("    {}: ", hook.number);
+        let _ = writeln!(text, "{}", fitted(&line(&sql), &first, "      "));
+    }
+    text
 }
 
 /// The locks, relations of the same lock together.

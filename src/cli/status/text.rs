@@ -107,6 +107,9 @@ fn below(job: &JobStatusReply, now: Timestamp) -> Vec<(String, Tone)> {
             Tone::Bad,
         ));
     }
+    if let Some(not_copied) = job.not_copied.in_words() {
+        below.push((not_copied, Tone::Notice));
+    }
     if job.removed {
         below.push((
             "a reload has removed the job; its run goes on".to_owned(),
@@ -130,6 +133,7 @@ fn below(job: &JobStatusReply, now: Timestamp) -> Vec<(String, Tone)> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::report::drift::NotCopied;
 
     fn at(second: i64) -> Timestamp {
         Timestamp::from_second(second).unwrap()
@@ -151,6 +155,7 @@ mod tests {
             snapshot_at: None,
             fresh_within_seconds: None,
             stale: None,
+            not_copied: NotCopied::default(),
         }
     }
 
@@ -220,11 +225,15 @@ mod tests {
         let jobs = jobs();
         let ranks: Vec<u8> = jobs.iter().map(urgency).collect();
         assert_eq!(ranks, [4, 4, 0, 0]);
-        let stale = JobStatusReply {
+        let mut stale = JobStatusReply {
             stale: Some(true),
             ..idle("s")
         };
         assert_eq!(urgency(&stale), 1);
+        stale.not_copied.columns = vec!["public.t.note".to_owned()];
+        let lines = shown(&[stale], 80);
+        let expected = "    1 column of the source is not copied: public.t.note";
+        assert_eq!(lines.last().map(String::as_str), Some(expected));
     }
 
     proptest::proptest! {

@@ -8,6 +8,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::report::Outcome;
+use crate::report::drift::NotCopied;
 
 /// The socket's name in `runtime_dir`.
 pub const SOCKET_NAME: &str = "control.sock";
@@ -118,4 +119,7 @@ pub struct JobStatusReply {
     /// Whether the data are older; `None` without `fresh_within`.
     #[serde(default)]
     pub stale: Option<bool>,
+    /// The source's columns that the last committed run has left out.
+    #[serde(flatten)]
+    pub not_copied: NotCopied,
 }

@@ -7,6 +7,7 @@ use crate::config::spec::NoticeKind;
 use crate::error::{ErrorKind, Phase, Side};
 use crate::harmless;
 use crate::report::ErrorReport;
+use crate::report::drift::NotCopied;
 
 /// The longest error message and hint in a notice, and the longest text.
 const MESSAGE_CHARS_MAX: usize = 2000;
@@ -28,6 +29,9 @@ pub struct Notice {
     /// When the source's snapshot was taken that the target holds.
     pub snapshot_at: Option<Timestamp>,
     pub fresh_within_seconds: Option<f64>,
+    /// The source's columns that the target's rows lack.
+    #[serde(flatten)]
+    pub not_copied: NotCopied,
     /// What was wrong with the last run.
     pub error: Option<NoticeError>,
 }
@@ -50,6 +54,7 @@ pub struct Facts<'f> {
     pub job: &'f str,
     pub snapshot_at: Option<Timestamp>,
     pub fresh_within_seconds: Option<f64>,
+    pub not_copied: &'f NotCopied,
     /// What was wrong with its last run. Not known after a restart.
     pub error: Option<&'f ErrorReport>,
 }
@@ -67,6 +72,7 @@ impl Notice {
             at,
             snapshot_at: facts.snapshot_at,
             fresh_within_seconds: facts.fresh_within_seconds,
+            not_copied: facts.not_copied.clone(),
             error,
         }
     }
@@ -82,6 +88,7 @@ impl Notice {
             at,
             snapshot_at: None,
             fresh_within_seconds: None,
+            not_copied: NotCopied::default(),
             error: None,
         }
     }
@@ -123,6 +130,10 @@ fn text(kind: NoticeKind, facts: &Facts<'_>, error: Option<&NoticeError>, host: 
         }
         NoticeKind::Stale => stale(facts),
     };
+    let is_of_data = matches!(kind, NoticeKind::Stale | NoticeKind::Recovered);
+    if let (true, Some(not_copied)) = (is_of_data, facts.not_copied.in_words()) {
+        text += &format!("; {not_copied}");
+    }
     if let Some(error) = error {
         text += &format!(": {}", error.message);
         if let Some(hint) = &error.hint {
@@ -159,18 +170,23 @@ mod tests {
     use crate::error::Error;
     use serde_json::{Value, json};
 
-    fn facts<'f>(error: Option<&'f ErrorReport>) -> Facts<'f> {
+    fn facts<'f>(error: Option<&'f ErrorReport>, not_copied: &'f NotCopied) -> Facts<'f> {
         Facts {
             job: "orders",
             snapshot_at: Some(Timestamp::from_second(0).unwrap()),
             fresh_within_seconds: Some(5400.0),
+            not_copied,
             error,
         }
     }
 
     fn notice(kind: NoticeKind, error: Option<&ErrorReport>) -> Value {
+        notice_of(kind, error, &NotCopied::default())
+    }
+
+    fn notice_of(kind: NoticeKind, error: Option<&ErrorReport>, not_copied: &NotCopied) -> Value {
         let now = Timestamp::from_second(6000).unwrap();
-        let notice = Notice::new(kind, &facts(error), "box", now);
+        let notice = Notice::new(kind, &facts(error, not_copied), "box", now);
         serde_json::from_slice(&notice.body()).unwrap()
     }
 
@@ -219,6 +235,25 @@ mod tests {
             said["text"],
             "tableferry on box: job `orders` has recovered"
         );
+        assert_eq!(said["not_copied"], Value::Null);
+    }
+
+    #[test]
+    fn columns_that_the_data_lack_are_named() {
+        let not_copied = NotCopied {
+            columns: vec!["public.orders.note".to_owned()],
+            more: 0,
+        };
+        let said = notice_of(NoticeKind::Recovered, None, &not_copied);
+        assert_eq!(
+            said["text"],
+            "tableferry on box: job `orders` has recovered; 1 column of the source is not copied: \
+             public.orders.note"
+        );
+        assert_eq!(said["not_copied"], json!(["public.orders.note"]));
+        let said = notice_of(NoticeKind::Stale, None, &not_copied);
+        let text = said["text"].as_str().unwrap();
+        assert!(text.ends_with("1h 30m; 1 column of the source is not copied: public.orders.note"));
     }
 
     #[test]

@@ -12,6 +12,7 @@ use crate::daemon::past_runs::PastRun;
 use crate::daemon::reload;
 use crate::daemon::runner::EndedRun;
 use crate::report::RunReport;
+use crate::report::drift::NotCopied;
 
 impl Daemon {
     pub(super) fn act(&mut self, actions: Vec<Action>) {
@@ -84,11 +85,13 @@ impl Daemon {
         let retried = self.runner.live(&job).map(|live| live.read().retried);
         self.runner.forget(&job);
         let now = Timestamp::now();
+        let mut not_copied = NotCopied::default();
         let (outcome, elsewhere, error, snapshot_at, report) = match report {
             Ok(report) => {
                 let snapshot_at = snapshot_at(&report, due_at);
                 let (outcome, elsewhere) = (report.outcome, report.elsewhere);
                 let error = report.error.clone();
+                not_copied = NotCopied::of(&report.tables);
                 (outcome, elsewhere, error, snapshot_at, Some(report))
             }
             Err(error) => {
@@ -100,7 +103,8 @@ impl Daemon {
             (Outcome::InDoubt, _) => {}
             (Outcome::Committed, _) | (_, Some(Elsewhere::Committed)) => {
                 self.state_file.ended(&job);
-                self.state_file.committed(&job, snapshot_at, now);
+                self.state_file
+                    .committed(&job, snapshot_at, not_copied, now);
             }
             _ => self.state_file.ended(&job),
         }

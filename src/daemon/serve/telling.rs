@@ -72,9 +72,11 @@ impl Daemon {
     }
 
     fn tell_change(&mut self, job: &JobName, kind: NoticeKind, health: Health, now: Timestamp) {
+        let saved = self.state_file.saved(job);
         let facts = Facts {
             job,
-            snapshot_at: self.state_file.saved(job).snapshot_at,
+            snapshot_at: saved.snapshot_at,
+            not_copied: &saved.not_copied,
             fresh_within_seconds: self.fresh_within(job).map(|limit| limit.as_secs_f64()),
             error: self.past_runs.error_of(job),
         };

@@ -1,10 +1,10 @@
 //! `new_columns = "add"`: columns that the source has and the target lacks.
 
 use super::{Maker, model};
-use crate::catalog::creation::{Creation, Name, Object};
+use crate::catalog::creation::{AddedColumn, Creation, Name, Object};
 use crate::catalog::desc::{ColumnDesc, RelationKind};
 use crate::catalog::inspected::Inspected;
-use crate::config::spec::{JobSpec, NewColumns};
+use crate::config::spec::{JobSpec, Mode, NewColumns};
 use crate::error::Side;
 use crate::plan::columns::is_used;
 use crate::plan::refusal::Refusal;
@@ -30,8 +30,8 @@ pub fn new_columns<'a>(job: &JobSpec, entry: &'a Inspected) -> Vec<&'a ColumnDes
 }
 
 impl Maker<'_, '_> {
-    /// Adds columns to the target. The types that it lacks are made first.
-    pub(super) fn add(&mut self, columns: &[&ColumnDesc]) -> Option<Creation> {
+    /// Adds columns to the target, or to the table that replaces it. The types that it lacks are made first.
+    pub(super) fn add(&mut self, job: &JobSpec, columns: &[&ColumnDesc]) -> Option<Creation> {
         let target = self.entry.target.as_ref()?;
         let made = model(self.entry).and_then(|source| {
             self.material
@@ -52,11 +52,14 @@ impl Maker<'_, '_> {
                 self.collation(made, collation);
                 sql.push_str(&format!(" COLLATE {}", collation.qualified().sql()));
             }
-            added.push(sql);
+            added.push(AddedColumn {
+                name: column.name.clone(),
+                definition: sql,
+            });
         }
         let add: Vec<String> = added
             .iter()
-            .map(|sql| format!("ADD COLUMN {sql}"))
+            .map(|column| format!("ADD COLUMN {}", column.definition))
             .collect();
         let sql = format!("ALTER TABLE {} {}", target.name.sql(), add.join(", "));
         if !target.privileges.owner {
@@ -71,23 +74,28 @@ impl Maker<'_, '_> {
                 format!("ALTER TABLE {} {}", parent.sql(), add.join(", ")),
             );
         }
-        self.objects.push(Object {
-            what: format!("columns of {}", target.name),
-            before: vec![sql],
-            is_outside: true,
-            ..Object::default()
-        });
+        if job.mode != Mode::Swap {
+            self.objects.push(Object {
+                what: format!("columns of {}", target.name),
+                before: vec![sql],
+                is_outside: true,
+                ..Object::default()
+            });
+        }
         let names: Vec<String> = columns
             .iter()
             .map(|column| column.name.to_string())
             .collect();
+        let names = names.join(", ");
         Some(Creation {
             objects: std::mem::take(&mut self.objects),
             added,
-            note: format!(
-                "only the source has {}: added to the target, which is locked against readers, too, until COMMIT",
-                names.join(", ")
-            ),
+            note: match job.mode {
+                Mode::Swap => format!("only the source has {names}: added to the target"),
+                _ => format!(
+                    "only the source has {names}: added to the target, which is locked against readers, too, until COMMIT"
+                ),
+            },
             ..Creation::default()
         })
     }

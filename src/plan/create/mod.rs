@@ -108,8 +108,8 @@ pub fn plan(
         };
         let added = new_columns(job, entry);
         let creation = match () {
-            () if is_missing(job, entry) => Some(maker.missing()),
-            () if !added.is_empty() => maker.add(&added),
+            () if is_missing(job, entry) => Some(maker.missing(job)),
+            () if !added.is_empty() => maker.add(job, &added),
             () => None,
         };
         planned.extend(creation.map(|creation| (entry.spec.target.clone(), creation)));
@@ -139,13 +139,13 @@ struct Maker<'a, 'r> {
 
 impl Maker<'_, '_> {
     /// Makes a table that is missing.
-    fn missing(&mut self) -> Creation {
+    fn missing(&mut self, job: &JobSpec) -> Creation {
         self.table();
         let outer_keys = self.keys();
         Creation {
             objects: std::mem::take(&mut self.objects),
             is_new: true,
-            is_staged: self.entry.spec.synced_at.is_some(),
+            is_staged: self.entry.spec.synced_at.is_some() || !job.sql.before_load.is_empty(),
             outer_keys,
             note: note(&self.left_out),
             added: Vec::new(),

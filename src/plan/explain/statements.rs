@@ -82,9 +82,9 @@ impl Statements {
             }
             Step::LockTargets => self.target("-- takes the targets' advisory locks"),
             Step::CountReplaced => self.target("-- counts the rows that will be replaced"),
-            Step::Statement(statement) | Step::MoveSequence(statement) => {
-                self.target(&statement.sql)
-            }
+            Step::Create(statement)
+            | Step::Statement(statement)
+            | Step::MoveSequence(statement) => self.target(&statement.sql),
             Step::Hooks(hooks) => self.hooks(hooks),
             Step::FreeNames => {
                 self.target(

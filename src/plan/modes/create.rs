@@ -58,7 +58,7 @@ fn statements<'a>(
 ) -> Vec<Step> {
     let statements = objects.iter().flat_map(|(at, object)| {
         let list = of(object).iter();
-        list.map(|sql| Step::Statement(Statement::of_table(phase, *at, sql)))
+        list.map(|sql| Step::Create(Statement::of_table(phase, *at, sql)))
     });
     statements.collect()
 }

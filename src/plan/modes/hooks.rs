@@ -4,18 +4,19 @@ use crate::config::spec::JobSpec;
 use crate::error::Phase;
 use crate::plan::step::{Hook, Step};
 
-/// Puts `before_load` before the first step that changes something, or locks a table, and `before_commit` last: where
-/// the tables have their new rows.
+/// Puts `before_load` before the first step that changes rows, or locks a table with rows, but after those that make
+/// what the target lacks: new tables are there, and empty. Puts `before_commit` last: where the tables have their new
+/// rows.
 pub fn around(job: &JobSpec, mut steps: Vec<Step>) -> Vec<Step> {
-    let only_begins = |step: &Step| {
+    let comes_first = |step: &Step| {
         matches!(
             step,
-            Step::Begin | Step::LockJob | Step::LockTargets | Step::CountReplaced
+            Step::Begin | Step::LockJob | Step::LockTargets | Step::Create(_) | Step::CountReplaced
         )
     };
     let before_load = hooks("before_load", Phase::Prepare, &job.sql.before_load);
     if !before_load.is_empty() {
-        let first = steps.iter().position(|step| !only_begins(step));
+        let first = steps.iter().position(|step| !comes_first(step));
         steps.insert(first.unwrap_or(steps.len()), Step::Hooks(before_load));
     }
     let before_commit = hooks("before_commit", Phase::Publish, &job.sql.before_commit);
@@ -45,6 +46,7 @@ mod tests {
     use super::*;
     use crate::config::spec::Mode;
     use crate::plan::fixtures;
+    use crate::plan::step::Statement;
 
     #[test]
     fn nothing_is_written_before_the_first_and_nothing_after_the_last() {
@@ -53,6 +55,7 @@ mod tests {
             vec![
                 Step::Begin,
                 Step::LockJob,
+                Step::Create(Statement::of_all(Phase::Prepare, "CREATE TABLE t ()")),
                 Step::CountReplaced,
                 Step::Copy,
                 Step::Record,
@@ -68,19 +71,19 @@ mod tests {
             step => panic!("{step:?}"),
         };
         assert_eq!(
-            names(3),
+            names(4),
             [
                 "sql.before_load, statement 1",
                 "sql.before_load, statement 2"
             ]
         );
         assert_eq!(
-            names(6),
+            names(7),
             [
                 "sql.before_commit, statement 1",
                 "sql.before_commit, statement 2"
             ]
         );
-        assert_eq!(with.len(), 7);
+        assert_eq!(with.len(), 8);
     }
 }

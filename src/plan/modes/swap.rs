@@ -12,6 +12,7 @@ use crate::plan::swap::types::Shadow;
 pub(super) fn steps(input: &TransactionInput<'_>) -> Vec<Step> {
     let mut steps = common::begin(input);
     steps.push(Step::CountReplaced);
+    steps.extend(empty_new(input));
     // The new table copies the attachments of the old one, so DDL on the old one is blocked.
     steps.extend(common::lock(input, "SHARE UPDATE EXCLUSIVE"));
     steps.push(Step::FreeNames);
@@ -48,6 +49,15 @@ pub(super) fn steps(input: &TransactionInput<'_>) -> Vec<Step> {
     steps.push(Step::ReplaceTargets);
     steps.extend(create::after(input, Reach::Existing));
     steps
+}
+
+/// Rows that `before_load` has inserted into new tables are replaced, too.
+fn empty_new(input: &TransactionInput<'_>) -> Option<Step> {
+    let new = input.tables().filter(|(_, table)| table.is_new());
+    let names: Vec<String> = new.map(|(_, table)| table.target_from()).collect();
+    let is_needed = !names.is_empty() && !input.job.sql.before_load.is_empty();
+    let sql = format!("TRUNCATE TABLE {}", names.join(", "));
+    is_needed.then(|| Step::Statement(Statement::of_all(Phase::Prepare, sql)))
 }
 
 fn shadows<'a>(

@@ -31,6 +31,8 @@ pub(super) fn may_load_directly(
         && parts.spec.source_value.is_none()
         && parts.spec.on_missing.as_ref().is_none_or(is_left_null)
         && inspected.target_is_empty
+        // Its statements may insert rows, which are compared with the source's.
+        && job.sql.before_load.is_empty()
         && job.mode.compares()
         && job.on_error == OnError::Abort
         && job.loaders() == 1

@@ -6,7 +6,7 @@ use crate::pg::session::Session;
 use crate::run::advisory_lock::lock_key;
 
 /// The version of the tables. Increase it with every change to them.
-const SCHEMA_VERSION: i32 = 6;
+const SCHEMA_VERSION: i32 = 7;
 
 /// All objects of the schema. The script can be run repeatedly and upgrades tables of older versions.
 const TABLES: &str = include_str!("schema.sql");

@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use crate::report::{Outcome, RunReport, RunTrigger, Snapshot, TableReport};
+use crate::report::{DriftedColumn, Outcome, RunReport, RunTrigger, Snapshot, TableReport, drift};
 use crate::run::RunContext;
 
 /// The longest error that is recorded.
@@ -106,6 +106,11 @@ pub struct TableRecord {
     /// How the rows that differ were found.
     #[serde(default)]
     pub compare: Option<String>,
+    /// The columns that only one side has, and how many more there are.
+    #[serde(default)]
+    pub drift: Option<Vec<DriftedColumn>>,
+    #[serde(default)]
+    pub drift_more: Option<u64>,
     /// The watermark that was reached.
     #[serde(default)]
     pub watermark: Option<String>,
@@ -196,6 +201,14 @@ impl RunRecord {
         }
     }
 
+    /// What the run did about columns that only one side of a table has: a text for each such table.
+    pub fn drift(&self) -> impl Iterator<Item = String> {
+        self.tables.iter().filter_map(|table| {
+            let drift = table.drift_in_words()?;
+            Some(format!("{}: columns {drift}", table.target))
+        })
+    }
+
     /// The number of rows that this run has written.
     pub fn rows_written(&self) -> u64 {
         self.tables.iter().map(|table| table.rows_written).sum()
@@ -208,8 +221,15 @@ impl RunRecord {
 }
 
 impl TableRecord {
+    /// The columns that only one side has.
+    pub fn drift_in_words(&self) -> Option<String> {
+        let columns = self.drift.as_deref().unwrap_or_default();
+        drift::in_words(columns, self.drift_more.unwrap_or_default())
+    }
+
     /// What is recorded of a table that was published.
     pub(crate) fn new(table: &TableReport) -> Self {
+        let drift = &table.drift;
         TableRecord {
             target: table.target.clone(),
             source: table.source.clone(),
@@ -223,6 +243,8 @@ impl TableRecord {
             rows_rejected: table.rows_rejected,
             bytes: table.bytes,
             compare: table.compare.map(str::to_owned),
+            drift: (!drift.columns.is_empty()).then(|| drift.columns.clone()),
+            drift_more: (drift.more > 0).then_some(drift.more),
             watermark: None,
         }
     }

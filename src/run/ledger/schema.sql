@@ -94,6 +94,12 @@ COMMENT ON COLUMN tableferry.run_table.rows_rejected IS 'Rows that the target re
 ALTER TABLE tableferry.run_table ADD COLUMN IF NOT EXISTS compare text;
 COMMENT ON COLUMN tableferry.run_table.compare IS 'How the rows that differ were found, in modes merge and upsert: full, stream or changed';
 
+ALTER TABLE tableferry.run_table ADD COLUMN IF NOT EXISTS drift jsonb;
+COMMENT ON COLUMN tableferry.run_table.drift IS 'The columns that only one side had, at most 100: column, type, and change, which is not_copied, added or only_on_target; NULL if there were none';
+
+ALTER TABLE tableferry.run_table ADD COLUMN IF NOT EXISTS drift_more integer;
+COMMENT ON COLUMN tableferry.run_table.drift_more IS 'How many more there were';
+
 CREATE TABLE IF NOT EXISTS tableferry.rejected (
     run_id          uuid        NOT NULL,
     job             text        NOT NULL,
@@ -232,12 +238,13 @@ SELECT known.job,
        due.next_due_at AS next_due,
        due.fresh_within AS fresh_within,
        pg_catalog.clock_timestamp() - COALESCE(good.snapshot_at, good.started_at, due.known_at) >= due.fresh_within AS stale,
-       held.paused_at AS paused_at
+       held.paused_at AS paused_at,
+       differing.columns AS drift
 FROM (SELECT job FROM tableferry.run UNION SELECT job FROM tableferry.job) AS known
 LEFT JOIN tableferry.job AS due ON due.job = known.job
 LEFT JOIN tableferry.pause AS held ON held.job = known.job
 LEFT JOIN LATERAL (
-    SELECT run.finished_at, run.snapshot_at, run.started_at FROM tableferry.run
+    SELECT run.run_id, run.finished_at, run.snapshot_at, run.started_at FROM tableferry.run
     WHERE run.job = known.job AND run.state = 'committed'
     ORDER BY run.started_at DESC LIMIT 1
 ) AS good ON true
@@ -250,7 +257,16 @@ LEFT JOIN LATERAL (
     SELECT run.state, run.started_at, run.heartbeat_at FROM tableferry.run
     WHERE run.job = known.job
     ORDER BY run.started_at DESC LIMIT 1
-) AS latest ON true;
+) AS latest ON true
+LEFT JOIN LATERAL (
+    SELECT pg_catalog.array_agg(listed.what) AS columns FROM (
+        SELECT t.target || '.' || (d.value ->> 'column') || ': ' || (d.value ->> 'change') AS what
+        FROM tableferry.run_table AS t
+        CROSS JOIN LATERAL pg_catalog.jsonb_array_elements(t.drift) WITH ORDINALITY AS d (value, place)
+        WHERE t.run_id = good.run_id AND d.value ->> 'change' <> 'added'
+        ORDER BY t.target, d.place LIMIT 100
+    ) AS listed
+) AS differing ON true;
 COMMENT ON VIEW tableferry.job_status IS 'The status of each job';
 COMMENT ON COLUMN tableferry.job_status.job IS 'The job';
 COMMENT ON COLUMN tableferry.job_status.last_success IS 'When a run of the job was last committed';
@@ -262,6 +278,7 @@ COMMENT ON COLUMN tableferry.job_status.next_due IS 'The job''s next fire time, 
 COMMENT ON COLUMN tableferry.job_status.fresh_within IS 'The job''s fresh_within, as last reported by a daemon';
 COMMENT ON COLUMN tableferry.job_status.stale IS 'Whether freshness has reached fresh_within; a job that was never committed counts from when a daemon first reported it';
 COMMENT ON COLUMN tableferry.job_status.paused_at IS 'Since when the job is paused';
+COMMENT ON COLUMN tableferry.job_status.drift IS 'The columns that only one side has since the last success, at most 100, as table.column: not_copied, or only_on_target; NULL if there are none';
 
-INSERT INTO tableferry.ledger (version) VALUES (6)
+INSERT INTO tableferry.ledger (version) VALUES (7)
 ON CONFLICT (one) DO UPDATE SET version = EXCLUDED.version WHERE ledger.version < EXCLUDED.version;

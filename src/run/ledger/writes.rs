@@ -34,9 +34,11 @@ const RUN_SQL: &str = "\
 /// The watermarks were written by the same transaction.
 const TABLES_SQL: &str = "\
     INSERT INTO tableferry.run_table (run_id, target, source, mode, format, rows_read, rows_written, \
-        rows_inserted, rows_updated, rows_deleted, rows_rejected, bytes, compare, watermark) \
+        rows_inserted, rows_updated, rows_deleted, rows_rejected, bytes, compare, drift, drift_more, \
+        watermark) \
     SELECT run.run_id, t.target, t.source, t.mode, t.format, t.rows_read, t.rows_written, \
-        t.rows_inserted, t.rows_updated, t.rows_deleted, t.rows_rejected, t.bytes, t.compare, w.value \
+        t.rows_inserted, t.rows_updated, t.rows_deleted, t.rows_rejected, t.bytes, t.compare, t.drift, \
+        t.drift_more, w.value \
     FROM tableferry.run \
     CROSS JOIN pg_catalog.json_populate_recordset(NULL::tableferry.run_table, \
         $2::pg_catalog.text::pg_catalog.json) AS t \

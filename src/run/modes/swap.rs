@@ -8,7 +8,7 @@ use futures_util::future::try_join_all;
 use tokio::time::Instant;
 
 use super::{locks, shared};
-use crate::catalog::attachments::{AttachmentsByTable, Question, attachments};
+use crate::catalog::attachments::{Attachments, AttachmentsByTable, Question, attachments};
 use crate::error::{Error, ErrorKind, Phase, Result, Side};
 use crate::pg::ident::QualifiedName;
 use crate::pg::session::Session;
@@ -254,7 +254,7 @@ fn names_of(tables: &[CopyPlan]) -> Vec<QualifiedName> {
 /// Compares the attachments with the plan again: only a lock that also blocks readers would keep out GRANT
 /// and CREATE VIEW.
 fn unchanged(target: &Session, tables: &[CopyPlan], now: &AttachmentsByTable) -> Result<()> {
-    compare(target, tables, now, |differences| {
+    compare(target, tables, now, before, |differences| {
         let message =
             format!("what is attached to it changed while the copy was at work: {differences}");
         Error::new(ErrorKind::Conflict, Phase::Publish, Side::Target, message)
@@ -264,7 +264,8 @@ fn unchanged(target: &Session, tables: &[CopyPlan], now: &AttachmentsByTable) ->
 /// Compares the attachments of the new table with those of the old one while the transaction can still be
 /// rolled back.
 fn verify(target: &Session, tables: &[CopyPlan], now: &AttachmentsByTable) -> Result<()> {
-    compare(target, tables, now, |differences| {
+    let after = |_: &CopyPlan, planned: &Attachments| planned.clone();
+    compare(target, tables, now, after, |differences| {
         let message =
             format!("the new table would lack something that the old one had: {differences}");
         Error::new(
@@ -277,15 +278,27 @@ fn verify(target: &Session, tables: &[CopyPlan], now: &AttachmentsByTable) -> Re
     })
 }
 
+/// What is attached to the table that is replaced: not the columns that the new one adds.
+fn before(table: &CopyPlan, planned: &Attachments) -> Attachments {
+    let mut attachments = planned.clone();
+    let is_added = |name: &str| {
+        let mut added = table.in_shadow().iter();
+        added.any(|added| added.name.as_str() == name)
+    };
+    attachments.columns.retain(|column| !is_added(&column.name));
+    attachments
+}
+
 fn compare(
     target: &Session,
     tables: &[CopyPlan],
     now: &AttachmentsByTable,
+    expected: impl Fn(&CopyPlan, &Attachments) -> Attachments,
     error: impl Fn(String) -> Error,
 ) -> Result<()> {
     for (table, shadow) in swap::shadows(tables) {
         let differences = match now.get(&table.target) {
-            Some(now) => swap::differences(&shadow.attachments, now),
+            Some(now) => swap::differences(&expected(table, &shadow.attachments), now),
             None => vec!["the table"],
         };
         if !differences.is_empty() {

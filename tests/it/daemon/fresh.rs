@@ -28,14 +28,19 @@ fn data_become_stale_when_their_snapshot_is_too_old() {
     let never = status(&daemon, "other");
     assert_eq!(never["stale"], Value::Null, "without the key: {never}");
 
+    db.source.sql("ALTER TABLE t ADD note text");
     assert_eq!(daemon.ask(&["trigger", "j", "--wait"]).code, Some(0));
     let after = status(&daemon, "j");
+    assert_eq!(after["not_copied"][0], "public.t.note", "{after}");
     // A machine that is busy for 3 s would find it stale again.
     assert_eq!(after["fresh_within_seconds"], 3.0, "{after}");
     assert!(after["snapshot_at"].is_string(), "{after}");
     wait_until(PATIENCE, || status(&daemon, "j")["stale"] == true);
     let people = daemon.ask(&["status", "j"]);
-    assert!(people.stdout.contains("idle, stale"), "{people}");
+    let lacks = "1 column of the source is not copied: public.t.note";
+    for part in ["idle, stale", lacks] {
+        assert!(people.stdout.contains(part), "{people}");
+    }
     let snapshot_at = status(&daemon, "j")["snapshot_at"].clone();
     let in_ledger =
         "SELECT snapshot_at = '{}' FROM tableferry.run ORDER BY started_at DESC LIMIT 1";
@@ -53,5 +58,12 @@ fn data_become_stale_when_their_snapshot_is_too_old() {
     let failed = status(&daemon, "j");
     assert_eq!(failed["snapshot_at"], snapshot_at, "{failed}");
     assert_eq!(failed["stale"], true, "{failed}");
+    assert_eq!(failed["not_copied"][0], "public.t.note", "{failed}");
+    // The target gets the column.
+    db.target
+        .sql("ALTER TABLE gone RENAME TO t; ALTER TABLE t ADD note text");
+    assert_eq!(daemon.ask(&["trigger", "j", "--wait"]).code, Some(0));
+    let mended = status(&daemon, "j");
+    assert_eq!(mended["not_copied"], Value::Null, "{mended}");
     daemon.stop();
 }

@@ -70,6 +70,10 @@ fn summary(observed: &Observed, job: &ObservedJob, spec: Option<&JobSpec>) -> Ma
             }
             dt { "Data from" }
             dd { (freshness(observed, job).unwrap_or_else(|| html! { "–" })) }
+            @if let Some(not_copied) = status.not_copied.in_words() {
+                dt { "Not copied" }
+                dd { (shown(&not_copied)) }
+            }
             dt { "Last success" }
             dd { (time_or_dash(job.last_success_at, now)) }
             @if let Some(outcome) = status.last_outcome {
@@ -221,6 +225,9 @@ fn table_row(TableRow { table, why }: &TableRow<'_>) -> Markup {
         }
         @if let Some(why) = why {
             tr.below { td colspan="10" { small { (table.format) ": " (shown(why)) } } }
+        }
+        @if let Some(drift) = table.drift_in_words() {
+            tr.below { td colspan="10" { small { "Columns " (shown(&drift)) } } }
         }
     }
 }

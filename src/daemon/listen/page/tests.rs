@@ -112,6 +112,26 @@ fn stale_data_are_a_condition() {
 }
 
 #[test]
+fn columns_that_are_not_copied_are_named() {
+    let mut old = job("j", "idle", Some(Outcome::Committed), None);
+    let page = |job: &ObservedJob| {
+        let found = Ok(Recorded::default());
+        super::job(
+            &observed(vec![job.clone()]),
+            "j",
+            &found,
+            &Refresh::default(),
+        )
+        .unwrap()
+    };
+    assert!(!page(&old).contains("Not copied"));
+    old.status.not_copied.columns = vec!["public.t.<b>".to_owned()];
+    let page = page(&old);
+    let text = "1 column of the source is not copied: public.t.&lt;b&gt;";
+    assert!(page.contains("Not copied") && page.contains(text), "{page}");
+}
+
+#[test]
 fn a_paused_job_is_not_counted_as_ok() {
     let mut paused = job("j", "idle", Some(Outcome::Committed), None);
     paused.status.paused_since = Some(at(4000));
