@@ -133,15 +133,8 @@ fn check_job_keys(raw: &RawJob, path: &KeyPath, diagnostics: &mut Diagnostics) {
     if let Some(mode) = raw.mode
         && raw.replace == Replace::Partitions
     {
-        let replace = path.child("replace");
-        match mode {
-            Mode::Swap => diagnostics.error(
-                &replace,
-                "is only for mode truncate: swap replaces ordinary tables and single partitions, so name the \
-                 partitions in `tables`",
-            ),
-            _ => diagnostics.only_for(&[Mode::Truncate], mode, &replace),
-        }
+        let modes = [Mode::Truncate, Mode::Swap];
+        diagnostics.only_for(&modes, mode, &path.child("replace"));
     }
     let limit = path.child("reject_limit");
     if raw.on_error == OnError::Abort && diagnostics.is_set(&limit) {

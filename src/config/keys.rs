@@ -118,7 +118,7 @@ pub(super) const KEYS: &[ConfigKey] = &[
     key("jobs.<job>.log_values",        Bool,                                   Some("false"), "show keys and cell values in errors and reports"),
     key("jobs.<job>.recreate_views",    Bool,                                   Some("false"), "recreate views on a swapped table"),
     key("jobs.<job>.compare",           Choice(&["auto", "changed", "stream", "full"]), Some("auto"), "how merge and upsert find differences"),
-    key("jobs.<job>.replace",           Choice(&["table", "partitions"]),       Some("table"), "truncate: what of a partitioned target is replaced"),
+    key("jobs.<job>.replace",           Choice(&["table", "partitions"]),       Some("table"), "truncate and swap: what of a partitioned target is replaced"),
     key("jobs.<job>.resume",            Bool,                                   Some("false"), "keep what a run that died has loaded"),
     key("jobs.<job>.create",            Choice(&["never", "missing"]),          Some("never"), "create target tables that do not exist"),
     key("jobs.<job>.new_columns",       Choice(&["warn", "add", "error"]),      Some("warn"),  "what to do about columns that only the source has"),

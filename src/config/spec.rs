@@ -12,7 +12,7 @@ mod table;
 
 pub use self::notify::{JobPattern, NoticeKind, NoticeWay, NotifierSpec};
 pub use self::sql::{BUILT_IN_PARAMS, JobSql, LAST_SUCCESS};
-pub use self::table::{FileInput, FileSpec, OnConflict, Scope, TableInput, TableSpec};
+pub use self::table::{FileInput, FileSpec, OnConflict, PartitionOf, Scope, TableInput, TableSpec};
 pub use super::mode::Mode;
 pub use super::pattern::{PatternPart, TablePattern};
 pub use super::target_names::TargetNames;
@@ -333,7 +333,7 @@ pub enum Compare {
     Full,
 }
 
-/// What `truncate` replaces of a partitioned target.
+/// What `truncate` and `swap` replace of a partitioned target.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Replace {
@@ -344,9 +344,11 @@ pub enum Replace {
 }
 
 impl JobSpec {
-    /// Rows may stay that the source does not have.
+    /// Rows may stay that the source does not have. In mode `swap`, each partition that is replaced is a table of its
+    /// own.
     pub fn keeps_other_rows(&self) -> bool {
-        self.mode.keeps_other_rows() || self.replace == Replace::Partitions
+        self.mode.keeps_other_rows()
+            || self.replace == Replace::Partitions && self.mode != Mode::Swap
     }
 }
 

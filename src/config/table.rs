@@ -111,6 +111,7 @@ fn table(
         source_value: None,
         lossy: raw.lossy,
         create_partitions: raw.create_partitions,
+        partition: None,
         set: set(raw.set, &path.child("set"), diagnostics),
         file: FileSpec {
             name: raw.file,

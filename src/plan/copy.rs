@@ -97,6 +97,8 @@ pub struct CopyPlan {
     pub target: QualifiedName,
     /// The kind of the target.
     pub target_kind: RelationKind,
+    /// The partitioned table of which the target is a partition that is replaced alone.
+    pub partition_of: Option<QualifiedName>,
     /// Triggers on the target fire.
     pub target_has_triggers: bool,
     /// How the rows are loaded.

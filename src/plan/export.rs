@@ -106,6 +106,7 @@ fn table(exported: &Exported, file: &str, refusals: &mut Vec<Refusal>) -> Option
         source_kind: source.kind,
         target: spec.target.clone(),
         target_kind: RelationKind::File,
+        partition_of: None,
         target_has_triggers: false,
         load: Load::File(TargetFile {
             name: file.to_owned(),

@@ -128,13 +128,20 @@ pub fn locks(plan: &JobPlan, job: &JobSpec) -> Vec<Lock> {
         list.extend(referenced.map(|(name, _)| on_target(name, ("SHARE ROW EXCLUSIVE", writes))));
     }
 
-    // A shadow is analyzed before it is published.
-    if job.analyze && job.mode != Mode::Swap {
+    if job.analyze {
         let kind = (
             "SHARE UPDATE EXCLUSIVE",
             "DDL and VACUUM, during ANALYZE after COMMIT",
         );
-        list.extend(targets.iter().map(|name| on_target(name, kind)));
+        // A shadow is analyzed before it is published.
+        let mut analyzed = targets.clone();
+        if job.mode == Mode::Swap {
+            let parents = plan.tables.iter().filter_map(|t| t.partition_of.as_ref());
+            analyzed = parents.collect();
+            analyzed.sort_unstable();
+            analyzed.dedup();
+        }
+        list.extend(analyzed.iter().map(|name| on_target(name, kind)));
     }
     list
 }

@@ -329,6 +329,7 @@ impl Table<'_> {
         let ctid_ranges = conditions.iter().map(read_range).collect();
         let names: Vec<&Ident> = copied.pairs.iter().map(|pair| &pair.target.name).collect();
         let key = spec.key.as_ref().unwrap_or(&target.primary_key);
+        let partition = spec.partition.as_ref();
         let (name, relation, copy_out) = match &spec.input {
             TableInput::File(file) => {
                 let copy_out = format!("-- reads file {} {}", file.name, copied.format.options());
@@ -349,6 +350,7 @@ impl Table<'_> {
             source_kind: source.kind,
             target: target.name.clone(),
             target_kind: target.kind,
+            partition_of: partition.map(|partition| partition.table.clone()),
             copy_out,
             ctid_ranges,
             resume,
@@ -369,7 +371,10 @@ impl Table<'_> {
             format: copied.format,
             sequences,
             // The number of rows that satisfy `where` is not known.
-            rows_estimate: source.rows_estimate.filter(|_| read.filter.is_none()),
+            rows_estimate: match partition {
+                Some(partition) => Some(partition.rows),
+                None => source.rows_estimate.filter(|_| read.filter.is_none()),
+            },
             watermark: new_rows.map(|new_rows| new_rows.watermark),
             drift,
             warnings,

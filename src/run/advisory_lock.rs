@@ -1,7 +1,7 @@
 //! Advisory locks: they exclude other runs of the same job and other jobs on the same target table. Also checks
 //! that the target's definitions are still those that were planned for.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use tokio_postgres::Row;
 use uuid::Uuid;
@@ -98,11 +98,16 @@ pub(super) async fn lock_tables(
         Mode::Append | Mode::Upsert => "pg_try_advisory_xact_lock_shared",
         Mode::Truncate | Mode::Swap | Mode::Merge => "pg_try_advisory_xact_lock",
     };
-    for table in tables {
-        let key = lock_key(&format!("relation {}", table.target.sql()));
+    // A job that writes the partitioned table does not run beside one that replaces its partitions.
+    let parents: BTreeSet<_> = tables
+        .iter()
+        .filter_map(|t| t.partition_of.as_ref())
+        .collect();
+    for name in parents.into_iter().chain(tables.iter().map(|t| &t.target)) {
+        let key = lock_key(&format!("relation {}", name.sql()));
         if !try_lock(target, function, key).await? {
             let what = "another job of tableferry is writing it".to_owned();
-            return Err(busy(target, what, key).await.on(&table.target));
+            return Err(busy(target, what, key).await.on(name));
         }
     }
     Ok(())

@@ -4,10 +4,11 @@ use std::collections::BTreeMap;
 
 use super::context::JobContext;
 use crate::catalog::desc::RelationDesc;
-use crate::config::spec::{GuardSpec, Verify};
+use crate::config::spec::{GuardSpec, JobSpec, Verify};
 use crate::error::{Error, ErrorKind, Phase, Result, Side};
 use crate::pg::ident::QualifiedName;
 use crate::pg::session::Session;
+use crate::plan::Refusal;
 use crate::plan::copy::CopyPlan;
 use crate::report::TableReport;
 use crate::wording::counted;
@@ -104,10 +105,12 @@ pub(super) fn check(
         }
         let kept = published(table);
         let judged = match rows_before {
+            Some(rows) if plan.partition_of.is_some() => guard(&of_partition(job), rows, kept),
             Some(rows) => guard(&job.guard, rows, kept),
             None if !context.target.is_database() => enough(&job.guard, table.rows_read),
             None if job.mode.keeps_other_rows() => Ok(()),
             None if plan.is_counted_by_comparison() => enough(&job.guard, kept),
+            None if plan.partition_of.is_some() && !job.guard.compares() => Ok(()),
             None if job.guard.compares() => {
                 let message = "the rows that would be replaced were not counted".to_owned();
                 let hint = "see whether the role may SELECT on it".to_owned();
@@ -158,18 +161,28 @@ pub(super) fn check_partition(
     before: u64,
     rows: u64,
 ) -> Result<()> {
-    // `min_rows` is about the table.
-    let of_partition = GuardSpec {
-        min_rows: 0,
-        ..context.job.guard
-    };
-    guard(&of_partition, before, rows).map_err(|(message, hint)| {
+    guard(&of_partition(&context.job), before, rows).map_err(|(message, hint)| {
         let message = format!("partition {partition}: {message}");
         Error::new(ErrorKind::Guard, Phase::Gate, Side::Target, message)
             .at(&context.target.name)
             .on(partition)
             .hinted(hint)
     })
+}
+
+/// `min_rows` is about the table, and not about each of its partitions.
+fn of_partition(job: &JobSpec) -> GuardSpec {
+    GuardSpec {
+        min_rows: 0,
+        ..job.guard
+    }
+}
+
+/// Is the source's number of rows for a whole table enough for the guard? If not, returns the refusal.
+pub(super) fn refuse_few(guard: &GuardSpec, table: &QualifiedName, rows: u64) -> Option<Refusal> {
+    let (message, hint) = enough(guard, rows).err()?;
+    let refusal = Refusal::mismatch(Side::Target, table, message).of_kind(ErrorKind::Guard);
+    Some(refusal.hinted(hint))
 }
 
 /// The guard: may `rows` rows replace `before` rows? If not, returns the message and the hint.

@@ -9,6 +9,7 @@ use super::creation::{self, Trial};
 use super::ends::{self, End, SourceEnd, TargetEnd};
 use super::files::{self, FileSource};
 use super::snapshot_age::SnapshotAge;
+use super::swapped::{self, Swapped};
 use super::target_files::TargetFiles;
 use super::{changes, ledger, modes, resume, watermark};
 use crate::catalog;
@@ -69,14 +70,15 @@ pub(super) async fn inspect(
 ///
 /// The locks come before the snapshot: a snapshot that is older than a concurrent TRUNCATE would read no
 /// rows, without an error. What must be known before the locks (which tables a wildcard matches) is read
-/// before the transaction begins. `may_create`: tables that the target lacks are planned to be made.
+/// before the transaction begins. `is_run`: tables that the target lacks are planned to be made, and the guard judges
+/// rows that are counted before the copy.
 pub(super) async fn servers(
     context: &JobContext,
     source: &Session,
     target: &Session,
     snapshot_age: &SnapshotAge,
     attempt: u32,
-    may_create: bool,
+    is_run: bool,
 ) -> Result<Inspection> {
     let job = &context.job;
     let replayed = match changed::may_be_asked_for(job) {
@@ -88,6 +90,10 @@ pub(super) async fn servers(
 
     target.begin_reading(Phase::Inspect).await?;
     let same_place = ends::place(source).await? == ends::place(target).await?;
+    let Swapped {
+        tables,
+        mut refused,
+    } = swapped::expand(context, (source, target), tables, same_place, is_run).await?;
     // The queries of both servers run concurrently.
     let (source_names, target_names) = (names(&tables, Side::Source), names(&tables, Side::Target));
     let (from, mut to) = tokio::try_join!(
@@ -102,14 +108,15 @@ pub(super) async fn servers(
         };
         inspected.push(Inspected::new(source, spec, source_desc, &to).await?);
     }
-    let trial = match may_create {
+    let trial = match is_run {
         true => creation::attempt(context, source, target, &mut inspected, &mut to).await?,
         false => Trial::none(),
     };
     if !trial.refused.is_empty() {
+        refused.extend(trial.refused.iter().cloned());
         trial.end(target).await?;
         return Ok(Inspection {
-            plan: Err(trial.refused),
+            plan: Err(refused),
             target: to,
             snapshot: Some(snapshot),
         });
@@ -133,9 +140,8 @@ pub(super) async fn servers(
     watermark::resume(context, source, target, &mut inspected).await?;
     changes::resume(context, source, target, &mut inspected, replayed).await?;
     resume::find(context, source, target, &mut inspected, replayed).await?;
-    let refused = ledger::refuse_stages(target, job).await?;
+    refused.extend(ledger::refuse_stages(target, job).await?);
     trial.end(target).await?;
-    let refused = refused.into_iter().collect();
     let mut plan = planned(context, inspected, (same_place, attempt), &actions, refused);
     if let Ok(plan) = &mut plan {
         note(plan, &locks, warnings);

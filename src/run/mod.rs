@@ -32,6 +32,7 @@ mod sides;
 pub mod snapshot_age;
 mod statistics;
 mod steps;
+mod swapped;
 mod target_files;
 mod transaction;
 pub mod verify;

@@ -51,6 +51,7 @@ mod plan_locks;
 mod plan_log;
 mod refused;
 mod rejected;
+mod replaced_by_swap;
 mod replaced_partitions;
 mod resume;
 mod run;

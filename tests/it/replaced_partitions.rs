@@ -8,11 +8,19 @@ use crate::support::{
 
 const REPLACE: &str = "replace = 'partitions'\n";
 
-/// The rows of each partition, and whether its file is still the same as when this was noted.
+/// The rows of each partition.
 fn shown(db: &Databases<'_>) -> String {
     db.target.value(
         "SELECT string_agg(tableoid::regclass || ':' || ids, ' ' ORDER BY tableoid::regclass::text) \
          FROM (SELECT tableoid, string_agg(id || v, ',' ORDER BY id) AS ids FROM t GROUP BY tableoid) AS p",
+    )
+}
+
+/// The partitions that hold old rows: a partition that was not touched is the same table in the same file.
+fn old_ones(db: &Databases<'_>) -> Vec<Vec<Option<String>>> {
+    db.target.rows(
+        "SELECT oid, relname, relfilenode FROM pg_class WHERE relname IN \
+         (SELECT tableoid::regclass::text FROM t WHERE v = 'old') ORDER BY oid",
     )
 }
 
@@ -53,6 +61,7 @@ fn shown(db: &Databases<'_>) -> String {
     "p9:1old,11old,21old"
 )]
 fn partitions_that_get_rows_are_replaced_and_others_are_not_touched(
+    #[values("truncate", "swap")] mode: &str,
     #[case] partitions: &str,
     #[case] rows: &str,
     #[case] expected: &str,
@@ -68,10 +77,8 @@ fn partitions_that_get_rows_are_replaced_and_others_are_not_touched(
         db.source.sql(&format!("INSERT INTO t VALUES {rows}"));
     }
     let any_size = "guard = { max_shrink = '100%' }\n";
-    let job = job(
-        &db,
-        &only_t("truncate", &format!("{REPLACE}{any_size}"), ""),
-    );
+    let job = job(&db, &only_t(mode, &format!("{REPLACE}{any_size}"), ""));
+    let before = old_ones(&db);
     let rehearsed = job.run(&["run", "j", "--dry-run"]);
     assert_eq!(rehearsed.code, Some(0), "{rehearsed}");
     assert_eq!(shown(&db).matches("old").count(), 3);
@@ -80,12 +87,19 @@ fn partitions_that_get_rows_are_replaced_and_others_are_not_touched(
 
     assert_committed(&outcome);
     assert_eq!(shown(&db), expected, "{outcome}");
+    let untouched = old_ones(&db);
+    assert!(
+        untouched.iter().all(|one| before.contains(one)),
+        "{outcome}"
+    );
     let verified = job.run(&["verify", "j"]);
     assert_eq!(verified.code, Some(0), "{verified}");
 }
 
-#[test]
-fn each_partition_is_guarded_and_others_can_be_read_meanwhile() {
+#[rstest]
+fn each_partition_is_guarded_and_others_can_be_read_meanwhile(
+    #[values("truncate", "swap")] mode: &str,
+) {
     let db = databases("replaced_guard");
     db.source.sql("CREATE TABLE t (id int PRIMARY KEY, v text)");
     db.target.sql(
@@ -95,15 +109,20 @@ fn each_partition_is_guarded_and_others_can_be_read_meanwhile() {
     );
     // Partition p0 grows as much as p1 shrinks.
     db.source.sql("INSERT INTO t SELECT i, 'new' FROM generate_series(0, 99) i; INSERT INTO t SELECT i, 'new' FROM generate_series(100, 110) i");
-    let toml = only_t("truncate", REPLACE, "");
+    let toml = only_t(mode, REPLACE, "");
 
-    assert_refused(
-        &run(&db, &toml),
-        "guard",
-        &["partition public.p1", "89.0 % less"],
-    );
+    let partition = match mode {
+        "truncate" => "partition public.p1",
+        _ => "public.p1",
+    };
+    assert_refused(&run(&db, &toml), "guard", &[partition, "89.0 % less"]);
     assert_eq!(db.target.count("t WHERE v = 'old'"), 200);
     db.source.sql("DELETE FROM t WHERE id >= 100");
+    // `min_rows` is about all partitions together.
+    let of_table = "guard = { min_rows = 101 }\n";
+    let few = run(&db, &only_t(mode, &format!("{REPLACE}{of_table}"), ""));
+    assert_refused(&few, "guard", &["public.t", "100 rows", "`min_rows` = 101"]);
+    assert_eq!(db.target.count("t WHERE v = 'old'"), 200);
     // A reader of the other partition does not keep the run waiting, and is not kept waiting.
     let reader = db.target.connect();
     reader.sql("BEGIN; LOCK TABLE p1 IN SHARE MODE");
@@ -120,7 +139,7 @@ fn each_partition_is_guarded_and_others_can_be_read_meanwhile() {
     db.both("CREATE TABLE u (id int)");
     db.target.sql("INSERT INTO u VALUES (1), (2)");
     db.source.sql("INSERT INTO u VALUES (3), (4)");
-    assert_committed(&run(&db, &job_toml("truncate", "public.*", REPLACE)));
+    assert_committed(&run(&db, &job_toml(mode, "public.*", REPLACE)));
     assert_eq!(
         db.target
             .value("SELECT string_agg(id::text, ' ' ORDER BY id) FROM u"),
@@ -143,10 +162,10 @@ fn each_partition_is_guarded_and_others_can_be_read_meanwhile() {
     "",
     &["public.r refers to it"]
 )]
-#[case("PARTITION BY RANGE (id); CREATE TABLE p PARTITION OF t DEFAULT", "verify = 'checksum'\n", &["compares whole tables"])]
 fn what_cannot_be_replaced_by_partitions_is_refused_before_a_row_moves(
+    #[values("truncate", "swap")] mode: &str,
     #[case] partitions: &str,
-    #[case] more: &str,
+    #[case] of_table: &str,
     #[case] parts: &[&str],
 ) {
     let db = databases("replaced_refused");
@@ -155,12 +174,23 @@ fn what_cannot_be_replaced_by_partitions_is_refused_before_a_row_moves(
     db.target.sql(&format!(
         "CREATE TABLE t (id int NOT NULL, v text) {partitions}"
     ));
-    let outcome = run(&db, &only_t("truncate", &format!("{REPLACE}{more}"), ""));
-    let kind = if more.is_empty() {
-        "schema_mismatch"
-    } else {
-        "config"
-    };
-    assert_refused(&outcome, kind, parts);
+    let outcome = run(&db, &only_t(mode, REPLACE, of_table));
+    assert_refused(&outcome, "schema_mismatch", parts);
     assert_eq!(db.target.count("t"), 0);
+}
+
+#[test]
+fn a_checksum_compares_the_partitions_that_are_swapped_and_no_table_that_keeps_rows() {
+    let db = databases("replaced_checksum");
+    db.source
+        .sql("CREATE TABLE t (id int); INSERT INTO t VALUES (1)");
+    db.target.sql(
+        "CREATE TABLE t (id int) PARTITION BY RANGE (id); CREATE TABLE p0 PARTITION OF t FOR VALUES FROM (0) TO (10); \
+         CREATE TABLE p1 PARTITION OF t FOR VALUES FROM (10) TO (20); INSERT INTO t VALUES (15)",
+    );
+    let toml = |mode| only_t(mode, &format!("{REPLACE}verify = 'checksum'\n"), "");
+    let outcome = run(&db, &toml("truncate"));
+    assert_refused(&outcome, "config", &["compares whole tables"]);
+    assert_committed(&run(&db, &toml("swap")));
+    assert_eq!(db.target.count("t"), 2);
 }

@@ -40,6 +40,8 @@ pub struct TableSpec {
     pub lossy: bool,
     /// Make partitions that rows need and the target lacks.
     pub create_partitions: bool,
+    /// The target is a partition that gets rows, and is replaced alone. No key of the configuration: a run finds it.
+    pub partition: Option<PartitionOf>,
     /// Expressions over the source's columns, by target column.
     pub set: BTreeMap<Ident, String>,
     /// Its file, on a server that is a directory.
@@ -66,6 +68,7 @@ impl TableSpec {
             source_value: None,
             lossy: false,
             create_partitions: false,
+            partition: None,
             set: BTreeMap::new(),
             file: FileSpec::default(),
         }
@@ -112,6 +115,17 @@ impl TableSpec {
         let default = || format!("{}.{}.csv", schema.as_str(), name.as_str());
         self.file.name.clone().unwrap_or_else(default)
     }
+}
+
+/// A partition, and the table of the job that it is a part of.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PartitionOf {
+    /// The partitioned table.
+    pub table: QualifiedName,
+    /// The condition of its rows, when these were counted; None if it takes every row.
+    pub condition: Option<String>,
+    /// The number of the source's rows for it.
+    pub rows: u64,
 }
 
 /// `file` and `csv` of a table.

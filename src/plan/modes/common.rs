@@ -148,7 +148,7 @@ pub fn sequences<'a>(input: &'a TransactionInput<'a>) -> impl Iterator<Item = St
     })
 }
 
-/// Runs ANALYZE. A shadow was analyzed before it was published.
+/// Runs ANALYZE. A shadow was analyzed before it was published. Autovacuum does not analyze partitioned tables.
 pub fn analyze(input: &TransactionInput<'_>) -> Vec<Statement> {
     if !input.job.analyze {
         return Vec::new();
@@ -159,5 +159,20 @@ pub fn analyze(input: &TransactionInput<'_>) -> Vec<Statement> {
     let analyze = |(at, table): (usize, &CopyPlan)| {
         Statement::of_table(Phase::After, at, format!("ANALYZE {}", table.target.sql()))
     };
-    input.tables().filter(is_new).map(analyze).collect()
+    let statements = input.tables().filter(is_new).map(analyze);
+    statements.chain(analyze_parents(input)).collect()
+}
+
+/// Partitioned tables of which partitions are replaced, each once, after the last of these.
+fn analyze_parents(input: &TransactionInput<'_>) -> Vec<Statement> {
+    let is_last = |(at, table): &(usize, &CopyPlan)| {
+        let mut later = input.all[at + 1..].iter();
+        table.partition_of.is_some() && later.all(|other| other.partition_of != table.partition_of)
+    };
+    let analyze = |(at, table): (usize, &CopyPlan)| {
+        let parent = table.partition_of.as_ref()?;
+        let sql = format!("ANALYZE {}", parent.sql());
+        Some(Statement::of_table(Phase::After, at, sql))
+    };
+    input.tables().filter(is_last).filter_map(analyze).collect()
 }

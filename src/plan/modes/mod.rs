@@ -44,7 +44,8 @@ impl<'a> TransactionInput<'a> {
     }
 }
 
-/// The target's transactions: one for all tables or, with `atomic = false`, one for each table.
+/// The target's transactions: one for all tables or, with `atomic = false`, one for each table. If no partition gets
+/// rows, the run has no table, and one transaction records it.
 pub(super) fn transactions(
     job: &JobSpec,
     all: &[CopyPlan],
@@ -52,6 +53,7 @@ pub(super) fn transactions(
     circle: bool,
 ) -> Vec<Transaction> {
     let ranges: Vec<Range<usize>> = match job.atomic {
+        _ if all.is_empty() => std::iter::once(0..0).collect(),
         true => std::iter::once(0..all.len()).collect(),
         false => (0..all.len()).map(|at| at..at + 1).collect(),
     };

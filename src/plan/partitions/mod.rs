@@ -6,6 +6,7 @@
 mod bound;
 mod name;
 pub mod replaced;
+pub mod swapped;
 pub mod types;
 
 use crate::catalog::constraints::Constraints;
@@ -47,7 +48,7 @@ pub fn plan(
         replaced: replaced::plan(job, inspected, columns, select, refusals),
         ..Partitions::default()
     };
-    let found = on_source(inspected, columns, select);
+    let found = on_source(job, inspected, columns, select);
     if !inspected.spec.create_partitions {
         let is_direct = *load == Load::Direct && job.on_error == OnError::Abort;
         let is_cheap = matches!(inspected.spec.input, TableInput::Relation(_));
@@ -91,6 +92,7 @@ fn as_source(select: &str) -> String {
 
 /// Counts the source's rows without a partition, where the source judges values as the target does.
 fn on_source(
+    job: &JobSpec,
     inspected: &Inspected,
     columns: &[ColumnPlan],
     select: &str,
@@ -100,7 +102,7 @@ fn on_source(
         .as_ref()
         .ok_or("it has no partitions")?;
     let condition = fits_none(constraints).ok_or("each row has a partition")?;
-    let keys = source_judges(inspected, columns, &condition)?;
+    let keys = source_judges(job, inspected, columns, &condition)?;
     let shown = keys
         .iter()
         .map(|key| format!("{}::pg_catalog.text", Ident::new(key.as_str()).sql()));
@@ -117,6 +119,7 @@ fn on_source(
 
 /// Does the source judge conditions on the partition key as the target does? Gives the key's columns.
 fn source_judges<'a>(
+    job: &JobSpec,
     inspected: &'a Inspected,
     columns: &[ColumnPlan],
     condition: &str,
@@ -132,7 +135,9 @@ fn source_judges<'a>(
         .target
         .as_ref()
         .is_none_or(|t| !t.triggers.is_empty());
-    if has_triggers {
+    // A partition that is swapped is loaded alone, and its bound is a constraint: a row that a trigger has moved is
+    // refused.
+    if has_triggers && job.mode != Mode::Swap {
         return Err("triggers of the target may change rows");
     }
     let keys = constraints.partition_columns.as_ref();
@@ -195,8 +200,8 @@ pub fn check(job: &JobSpec, inspected: &Inspected, refusals: &mut Vec<Refusal>) 
     let by_hand = "create the partitions by hand, or a DEFAULT partition";
     if job.mode == Mode::Swap {
         return refuse(
-            "mode `swap` replaces plain tables and single partitions",
-            "use another mode",
+            "mode `swap` replaces plain tables and partitions that exist",
+            by_hand,
         );
     }
     if job.on_error == OnError::Quarantine {

@@ -1,11 +1,13 @@
-//! `replace = "partitions"`: the partitions of the target that get rows are emptied before the load, the others stay.
+//! `replace = "partitions"`: the partitions of the target that get rows are replaced, the others stay. The source
+//! counts the rows of each partition before the load, in the snapshot of the copy.
 //!
-//! The source counts the rows of each partition before the load, in the snapshot of the copy.
+//! `truncate` empties these partitions (`run/modes/replaced.rs`); for `swap`, each is a table of the run
+//! (`swapped.rs`).
 
 use super::{as_source, source_judges};
 use crate::catalog::constraints::Leaf;
 use crate::catalog::inspected::Inspected;
-use crate::config::spec::{JobSpec, Replace, TableInput};
+use crate::config::spec::{JobSpec, Mode, Replace, TableInput};
 use crate::error::{ErrorKind, Side};
 use crate::pg::ident::QualifiedName;
 use crate::plan::column::ColumnPlan;
@@ -43,8 +45,12 @@ pub fn plan(
     };
     let whole = "use `replace = \"table\"`, or mode `merge`";
     if let Some(key) = target.referenced_by.first() {
+        let why = match job.mode {
+            Mode::Swap => "a partition with rows that are referenced cannot be detached",
+            _ => "PostgreSQL does not truncate single partitions then",
+        };
         let message = format!(
-            "{} refers to it by foreign key {}, and PostgreSQL does not truncate single partitions then",
+            "{} refers to it by foreign key {}, and {why}",
             key.from, key.name
         );
         refuse(message, "use mode `merge`, or drop the foreign key");
@@ -55,7 +61,7 @@ pub fn plan(
             whole,
         );
     }
-    if let Err(why) = source_judges(inspected, columns, &conditions(leaves)) {
+    if let Err(why) = source_judges(job, inspected, columns, &conditions(leaves)) {
         refuse(
             format!("the source cannot tell which partitions get rows: {why}"),
             whole,
@@ -64,7 +70,7 @@ pub fn plan(
     let locked = leaves
         .iter()
         .find(|leaf| leaf.is_table && !leaf.may_truncate);
-    if let Some(leaf) = locked {
+    if let Some(leaf) = locked.filter(|_| job.mode == Mode::Truncate) {
         let name = leaf.table();
         let message =
             format!("`replace = \"partitions\"`: the role lacks TRUNCATE on partition {name}");
@@ -84,6 +90,11 @@ pub fn plan(
 }
 
 impl Replaced {
+    /// Reads the source's rows.
+    pub fn select(&self) -> &str {
+        &self.select
+    }
+
     /// Counts the source's rows for each of these partitions, in their order.
     pub fn counts_of(&self, leaves: &[Leaf]) -> Vec<String> {
         counts(&self.select, leaves)
@@ -129,7 +140,8 @@ pub fn truncate(names: &[QualifiedName]) -> Option<String> {
 /// The job's keys that exclude it, with the reason.
 pub fn refuse_checksum(job: &JobSpec) -> Option<Refusal> {
     let is_asked = job.verify == crate::config::spec::Verify::Checksum;
-    (is_asked && job.replace == Replace::Partitions).then(|| {
+    let keeps = job.replace == Replace::Partitions && job.mode == Mode::Truncate;
+    (is_asked && keeps).then(|| {
         let message = "`verify = \"checksum\"` compares whole tables, and `replace = \"partitions\"` keeps partitions \
                        that get no rows";
         Refusal::mismatch(Side::Local, format!("job `{}`", job.name), message)

@@ -43,6 +43,7 @@ use crate::config::spec::JobSpec;
 use crate::error::Side;
 use crate::pg::ident::{Ident, QualifiedName, quote_literal};
 use crate::plan::copy::{CopyPlan, Load};
+use crate::plan::partitions::swapped;
 use crate::plan::refusal::Refusal;
 use crate::plan::shared::{SHADOW_MARK, Shared};
 use crate::plan::sql;
@@ -91,11 +92,12 @@ pub fn plan(
             shadows,
             refusals,
         );
+        refusals.extend(swapped::moved(inspected));
         let (Some(attachments), Some(plan)) = (&inspected.attachments, plan) else {
             continue;
         };
         if refusals.len() == before {
-            refuse::warn(job, target, attachments, &mut plan.warnings);
+            refuse::warn(job, target, attachments, shadows, &mut plan.warnings);
             let shadow = shadow_of(job, target, attachments, shadows, shared);
             into_shadow(target, shadow, shared, plan);
         }

@@ -42,7 +42,14 @@ pub fn publish_sql(tables: &[CopyPlan]) -> PublishSql {
     parts
         .swap
         .push(format!("DROP TABLE {}", retired.join(", ")));
-    for (table, shadow) in &swapped {
+    // A DEFAULT partition comes last: it would be read for each partition that is attached beside it.
+    let is_default = |shadow: &Shadow| {
+        let partition = shadow.attachments.partition.as_ref();
+        partition.is_some_and(|partition| partition.bound == "DEFAULT")
+    };
+    let (defaults, others): (Vec<_>, Vec<_>) =
+        swapped.iter().partition(|(_, shadow)| is_default(shadow));
+    for (table, shadow) in others.into_iter().chain(defaults) {
         parts.swap.extend(restore_names(&table.target, shadow));
     }
     parts

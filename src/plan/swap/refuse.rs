@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::{cannot_follow, rights};
 use crate::catalog::attachments::Attachments;
 use crate::catalog::desc::{RelationDesc, RelationKind};
-use crate::config::spec::{JobSpec, Triggers};
+use crate::config::spec::{JobSpec, Replace, Triggers};
 use crate::error::{ErrorKind, Side};
 use crate::pg::ident::QualifiedName;
 use crate::plan::refusal::Refusal;
@@ -20,13 +20,18 @@ pub(super) fn check(
     match target.kind {
         RelationKind::Table => {}
         RelationKind::Partitioned => {
-            refusals.push(
-                cannot_follow(
-                    target,
+            let (message, hint) = match job.replace {
+                Replace::Table => (
                     "is partitioned: only ordinary tables and single partitions are swapped",
-                )
-                .hinted("use `mode = \"merge\"`, or name its partitions"),
-            );
+                    "set `replace = \"partitions\"`, use `mode = \"merge\"`, or name its partitions",
+                ),
+                // Those of a table were counted, and its partitions are here instead of it.
+                Replace::Partitions => (
+                    "is partitioned, and which partitions get the rows of a file is not known before it is loaded",
+                    "use `mode = \"merge\"`, or name a partition",
+                ),
+            };
+            refusals.push(cannot_follow(target, message).hinted(hint));
             return;
         }
         // Refused in every mode.
@@ -224,6 +229,7 @@ pub(super) fn warn(
     job: &JobSpec,
     target: &RelationDesc,
     old: &Attachments,
+    shadows: &BTreeMap<QualifiedName, QualifiedName>,
     warnings: &mut Vec<String>,
 ) {
     for publication in &old.publications {
@@ -242,8 +248,11 @@ pub(super) fn warn(
         warnings.push("its triggers fire on the new table, and see its temporary name".to_owned());
     }
     if let Some(partition) = &old.partition {
-        if let (Some(default), false) = (&partition.default, partition.default_excludes) {
-            let default = QualifiedName::new(&default.schema, &default.name);
+        let default = partition.default.as_ref();
+        let default = default.map(|default| QualifiedName::new(&default.schema, &default.name));
+        // One that is replaced, too, is attached after the others.
+        let default = default.filter(|name| !shadows.contains_key(name));
+        if let (Some(default), false) = (default, partition.default_excludes) {
             let condition = partition.condition.as_deref().unwrap_or("the bound");
             warnings.push(format!(
                 "publishing reads the DEFAULT partition {default} while readers of the partitioned table wait; \

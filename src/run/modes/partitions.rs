@@ -29,7 +29,7 @@ pub(in crate::run) async fn find(
 }
 
 /// Refuses rows for which the target has no partition.
-pub(super) async fn check_partitions(
+pub(in crate::run) async fn check_partitions(
     (reader, target): (&Session, &Session),
     job: &JobSpec,
     found: &Partitionless,

@@ -71,7 +71,11 @@ async fn leaves(target: &Session, table: &CopyPlan) -> Result<Vec<Leaf>> {
 }
 
 /// The source's rows for each partition.
-async fn given(source: &Session, replaced: &Replaced, leaves: &[Leaf]) -> Result<Vec<u64>> {
+pub(in crate::run) async fn given(
+    source: &Session,
+    replaced: &Replaced,
+    leaves: &[Leaf],
+) -> Result<Vec<u64>> {
     let mut rows = Vec::with_capacity(leaves.len());
     for sql in replaced.counts_of(leaves) {
         let what = "the numbers of rows for each partition";
