@@ -5,6 +5,8 @@
 
 use serde::Deserialize;
 
+use super::sequence::SequenceSettings;
+
 mod question;
 
 pub use question::{AttachmentsByTable, Question, attachments};
@@ -188,18 +190,8 @@ pub struct AttachedColumn {
 pub struct IdentitySequence {
     pub schema: String,
     pub name: String,
-    /// START.
-    pub start: i64,
-    /// INCREMENT.
-    pub increment: i64,
-    /// MINVALUE.
-    pub min: i64,
-    /// MAXVALUE.
-    pub max: i64,
-    /// CACHE.
-    pub cache: i64,
-    /// CYCLE.
-    pub cycle: bool,
+    #[serde(flatten)]
+    pub settings: SequenceSettings,
     /// `bigint`: need not be the column's.
     #[serde(rename = "type")]
     pub type_text: String,

@@ -23,6 +23,7 @@ pub(crate) mod partitioning;
 mod pattern;
 pub(crate) mod present;
 mod relations;
+pub(crate) mod sequence;
 mod types;
 
 pub use attachments::attachments;

@@ -119,7 +119,7 @@ impl Maker<'_, '_> {
             let name = names.of(&sequence.schema, &sequence.name).sql();
             sql.push_str(&format!(
                 " GENERATED {kind} AS IDENTITY (SEQUENCE NAME {name} {})",
-                numbers(sequence)
+                sequence.settings.sql()
             ));
         }
         match &column.not_null_constraint {
@@ -192,7 +192,7 @@ impl Maker<'_, '_> {
         let mut before = vec![format!(
             "CREATE {unlogged}SEQUENCE {sql} AS {} {}",
             sequence.type_text,
-            numbers(sequence)
+            sequence.settings.sql()
         )];
         before.extend(comment(
             &format!("SEQUENCE {sql}"),
@@ -277,17 +277,4 @@ fn with_names(default: &str, sequences: &[(&MadeSequence, QualifiedName)]) -> St
         }
     }
     default
-}
-
-/// The settings of a sequence.
-fn numbers(sequence: &MadeSequence) -> String {
-    format!(
-        "START WITH {} INCREMENT BY {} MINVALUE {} MAXVALUE {} CACHE {} {}",
-        sequence.start,
-        sequence.increment,
-        sequence.min,
-        sequence.max,
-        sequence.cache,
-        if sequence.cycle { "CYCLE" } else { "NO CYCLE" }
-    )
 }

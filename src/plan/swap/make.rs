@@ -175,18 +175,12 @@ fn identity(
     } else {
         "BY DEFAULT"
     };
-    let cycle = if sequence.cycle { "CYCLE" } else { "NO CYCLE" };
     let add = format!(
-        "ALTER TABLE {} ALTER COLUMN {} ADD GENERATED {kind} AS IDENTITY (SEQUENCE NAME {} \
-         START WITH {} INCREMENT BY {} MINVALUE {} MAXVALUE {} CACHE {} {cycle})",
+        "ALTER TABLE {} ALTER COLUMN {} ADD GENERATED {kind} AS IDENTITY (SEQUENCE NAME {} {})",
         names.shadow.sql(),
         quoted(&column.name),
         passing.sql(),
-        sequence.start,
-        sequence.increment,
-        sequence.min,
-        sequence.max,
-        sequence.cache,
+        sequence.settings.sql(),
     );
     let mut list = vec![add];
     if sequence.type_text != column.type_text {

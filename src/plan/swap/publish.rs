@@ -158,7 +158,7 @@ fn rename(target: &QualifiedName, shadow: &Shadow) -> Vec<String> {
     for (number, column) in shadow.attachments.columns.iter().enumerate() {
         if let Some(old) = &column.identity_sequence {
             let passing = names.part(&old.schema, 's', number).sql();
-            let further = if old.increment > 0 { '>' } else { '<' };
+            let further = if old.settings.increment > 0 { '>' } else { '<' };
             list.push(format!(
                 "SELECT pg_catalog.setval({}::pg_catalog.regclass, old.last_value, old.is_called) \
                  FROM {} AS old, {passing} AS new WHERE old.last_value {further} new.last_value \
