@@ -3,7 +3,8 @@
 use rstest::rstest;
 
 use crate::support::{
-    Database, Databases, Job, assert_committed, assert_refused, changes, databases, job_with,
+    Database, Databases, Job, PATIENCE, assert_committed, assert_refused, changes, databases,
+    job_with, wait_until,
 };
 
 struct Shards<'a> {
@@ -134,6 +135,32 @@ fn a_source_that_fails_leaves_the_target_as_it_was() {
     let outcome = job.run(&["run", "j", "--json"]);
     assert_refused(&outcome, "data_rejected", &["`us`", "22012"]);
     assert_eq!(shards.db.target.count("t"), 0);
+}
+
+#[test]
+fn a_source_that_dies_in_mid_copy_leaves_the_target_as_it_was() {
+    let shards = shards();
+    let rows = "INSERT INTO t SELECT i, repeat('x', 100) FROM generate_series(100, 20000) AS i";
+    shards.us.sql(rows);
+    let slow = job(&shards, "mode = 'merge'\nrate_limit = '50kB'\n", "");
+    let running = slow.spawn(&["run", "j", "--json"]);
+    let copies = "pg_stat_activity WHERE datname = current_database() AND query LIKE 'COPY%'";
+    wait_until(PATIENCE, || shards.us.count(copies) == 1);
+    let killed = shards.us.count(&format!(
+        "(SELECT pg_terminate_backend(pid) FROM {copies}) AS killed"
+    ));
+    assert_eq!(killed, 1);
+    let outcome = running.wait(PATIENCE);
+    // Its last words may be lost where rows are under way.
+    let kind = outcome.report()["error"]["kind"].as_str().unwrap();
+    assert!(
+        ["server_shutdown", "unreachable"].contains(&kind),
+        "{outcome}"
+    );
+    assert!(outcome.stderr.contains("`us`"), "{outcome}");
+    assert_eq!(shards.db.target.count("t"), 0);
+    assert_committed(&job(&shards, "mode = 'merge'\n", "").run(&["run", "j", "--json"]));
+    assert_eq!(shards.db.target.count("t"), 10 + 20 + 19_901);
 }
 
 #[test]
