@@ -1,5 +1,6 @@
 //! Drift: the columns that source and target do not have in common, and which `columns` does not choose.
 
+use std::collections::BTreeSet;
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
@@ -113,19 +114,31 @@ pub(crate) struct NotCopied {
 impl NotCopied {
     /// What these tables have left out.
     pub fn of(tables: &[TableReport]) -> Self {
-        let mut found = NotCopied::default();
-        for table in tables {
-            let columns = table.drift.columns.iter();
-            for column in columns.filter(|column| column.change == ColumnChange::NotCopied) {
-                match found.columns.len() < COLUMNS_NAMED_MAX {
-                    true => found
-                        .columns
-                        .push(format!("{}.{}", table.target, column.column)),
-                    false => found.more += 1,
-                }
-            }
+        let of_each = tables.iter().map(|table| {
+            let name = table.partition_of.as_ref().unwrap_or(&table.target);
+            (name.as_str(), &table.drift)
+        });
+        NotCopied::listed(of_each)
+    }
+
+    /// Partitions of one table have its name, and each of its columns counts once.
+    fn listed<'d>(tables: impl Iterator<Item = (&'d str, &'d Drift)>) -> Self {
+        let mut names = BTreeSet::new();
+        for (table, drift) in tables {
+            let columns = drift.columns.iter();
+            let left_out = columns.filter(|column| column.change == ColumnChange::NotCopied);
+            names.extend(left_out.map(|column| format!("{table}.{}", column.column)));
         }
-        found
+        let more = names.len().saturating_sub(COLUMNS_NAMED_MAX) as u64;
+        NotCopied {
+            columns: names.into_iter().take(COLUMNS_NAMED_MAX).collect(),
+            more,
+        }
+    }
+
+    /// How many columns these are.
+    pub fn count(&self) -> u64 {
+        self.columns.len() as u64 + self.more
     }
 
     /// `2 columns of the source are not copied: …`; None if all are.
@@ -136,7 +149,7 @@ impl NotCopied {
 
 impl fmt::Display for NotCopied {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let count = self.columns.len() as u64 + self.more;
+        let count = self.count();
         let are = if count == 1 { "is" } else { "are" };
         let columns = counted(count, "column");
         write!(
@@ -195,6 +208,28 @@ mod tests {
         let words = "1 column of the source is not copied: t.a";
         assert_eq!(one.in_words().as_deref(), Some(words));
         assert_eq!(NotCopied::default().in_words(), None);
+    }
+
+    #[test]
+    fn a_column_that_partitions_lack_counts_once() {
+        let one = Drift::new(
+            columns(Left, 0..1)
+                .into_iter()
+                .chain(columns(OnlyOnTarget, 1..2)),
+        );
+        let many = Drift::new(columns(Left, 0..12));
+        let of = |tables: &[(&'static str, &Drift)]| {
+            let found = NotCopied::listed(tables.iter().copied());
+            (
+                found.columns.len(),
+                found.more,
+                found.columns.into_iter().next(),
+            )
+        };
+        let first = Some("t.c0".to_owned());
+        assert_eq!(of(&[("t", &one), ("t", &one)]), (1, 0, first.clone()));
+        assert_eq!(of(&[("t", &one), ("u", &one)]), (2, 0, first.clone()));
+        assert_eq!(of(&[("t", &many), ("u", &one)]), (10, 3, first));
     }
 
     #[test]

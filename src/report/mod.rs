@@ -222,6 +222,9 @@ pub struct TableReport {
     pub mode: Mode,
     /// `binary`, `text` or `csv`.
     pub format: &'static str,
+    /// The partitioned table of which the target is a partition that is replaced alone.
+    #[serde(skip)]
+    pub(crate) partition_of: Option<String>,
     /// Why text.
     pub format_reason: Option<String>,
     /// Rows that the source sent.

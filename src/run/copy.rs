@@ -314,6 +314,7 @@ fn report(job: &JobSpec, table: &CopyPlan, moving: &TableCopy) -> TableReport {
     TableReport {
         source: table.source.clone(),
         target: table.target_name(),
+        partition_of: table.partition_of.as_ref().map(ToString::to_string),
         mode: job.mode,
         format: table.format.as_str(),
         format_reason: table.format.reason().map(ToString::to_string),

@@ -108,7 +108,8 @@ pub fn matters(sql: &str) -> bool {
             .any(|part| sql.contains(part)),
         "SET" => sql.starts_with("SET CONSTRAINTS"),
         "EXPLAIN" => sql.contains("ANALYZE"),
-        "BEGIN" | "COMMIT" | "ROLLBACK" | "SHOW" | "SAVEPOINT" | "RELEASE" | "PREPARE" => false,
+        "BEGIN" | "COMMIT" | "ROLLBACK" | "SHOW" | "SAVEPOINT" | "RELEASE" | "PREPARE"
+        | "RESET" => false,
         _ => true,
     }
 }

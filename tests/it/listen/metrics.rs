@@ -152,6 +152,7 @@ fn stale_data_are_seen_also_after_a_restart() {
         truncate_job("old", "fresh_within = '1ms'"),
         truncate_job("fresh", "fresh_within = '1h'")
     );
+    db.source.sql("ALTER TABLE t ADD note text");
     let home = listening_home(&db, &jobs);
     for starts in 0..2 {
         let daemon = Daemon::start(&home);
@@ -169,6 +170,17 @@ fn stale_data_are_seen_also_after_a_restart() {
             3600.0
         );
         assert!(now.value("tableferry_job_data_timestamp_seconds{job=\"old\"}") > 0.0);
+        assert_eq!(
+            now.value("tableferry_job_columns_not_copied{job=\"old\"}"),
+            1.0
+        );
+        let page = client.text("/jobs/old");
+        for part in [
+            "1 column of the source is not copied: public.t.note",
+            "Columns not copied: note",
+        ] {
+            assert!(page.contains(part), "{page}");
+        }
         let page = client.text("/?state=stale");
         assert!(
             page.contains("/jobs/old\"") && !page.contains("/jobs/fresh\""),

@@ -117,6 +117,14 @@ impl Families<'_, '_> {
             ),
             |job| Some(f64::from(u8::from(job.status.stale?))),
         )?;
+        self.each(
+            observed,
+            family(
+                "tableferry_job_columns_not_copied",
+                "Columns of the source that the last committed run has left out, because the target lacks them",
+            ),
+            |job| job.last_success_at.map(|_| job.status.not_copied.count() as f64),
+        )?;
         let outcome = |job: &ObservedJob| job.status.last_outcome.map(|outcome| outcome.as_str());
         self.gauge(
             family(
