@@ -44,6 +44,13 @@ pub(super) fn check(job: &JobSpec, tables: &[Inspected], refusals: &mut Vec<Refu
     }
 }
 
+/// Refuses a partition beside a table above it. Partitions that a run replaces are not yet in the place of their table.
+pub(super) fn check_partitions(tables: &[Inspected], refusals: &mut Vec<Refusal>) {
+    let written: BTreeSet<&QualifiedName> = tables.iter().map(|t| &t.spec.target).collect();
+    let targets = tables.iter().filter_map(|entry| entry.target.as_ref());
+    refusals.extend(targets.filter_map(|target| check_partition(target, &written)));
+}
+
 fn check_source(
     job: &JobSpec,
     entry: &Inspected,

@@ -93,6 +93,7 @@ pub(super) async fn servers(
     let Swapped {
         tables,
         mut refused,
+        warnings: without_rows,
     } = swapped::expand(context, (source, target), tables, same_place, is_run).await?;
     // The queries of both servers run concurrently.
     let (source_names, target_names) = (names(&tables, Side::Source), names(&tables, Side::Target));
@@ -144,7 +145,7 @@ pub(super) async fn servers(
     trial.end(target).await?;
     let mut plan = planned(context, inspected, (same_place, attempt), &actions, refused);
     if let Ok(plan) = &mut plan {
-        note(plan, &locks, warnings);
+        note(plan, &locks, [warnings, without_rows].concat());
     }
     Ok(Inspection {
         plan,

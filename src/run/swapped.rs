@@ -19,6 +19,8 @@ pub(super) struct Swapped {
     pub tables: Vec<TableSpec>,
     /// Why partitions of a target cannot be replaced.
     pub refused: Vec<Refusal>,
+    /// Targets of which no partition is replaced.
+    pub warnings: Vec<String>,
 }
 
 /// Puts the partitions that get rows in the place of each partitioned target. The source has its snapshot; the target
@@ -39,7 +41,9 @@ pub(super) async fn expand(
         return Ok(found);
     }
     let mut countings = Vec::new();
-    for entry in inspect(source, target, tables).await? {
+    let entries = inspect(source, target, tables).await?;
+    swapped::check(&entries, &mut found.refused);
+    for entry in entries {
         if !swapped::is_partitioned(&entry) {
             found.tables.push(entry.spec);
             continue;
@@ -52,6 +56,10 @@ pub(super) async fn expand(
     for (name, counting) in countings {
         let rows = count(context, source, target, &counting).await;
         let rows = rows.map_err(|error| error.on(&name))?;
+        if rows.iter().all(|rows| *rows == 0) {
+            let warning = format!("{name}: the source has no rows, so no partition is replaced");
+            found.warnings.push(warning);
+        }
         match counting.tables(&rows) {
             Ok(tables) => found.tables.extend(tables),
             Err(refusal) => found.refused.push(refusal),

@@ -222,6 +222,7 @@ fn bounds_that_change_while_the_source_counts_are_no_place_for_its_rows() {
 #[case::computed_key("", "set.id = 'id + 1'", "schema_mismatch", &["`set` computes column id"])]
 #[case::view("CREATE VIEW of_p AS SELECT * FROM p", "", "schema_mismatch", &["public.p: view public.of_p"])]
 #[case::no_partition("", "query = 'SELECT id + 50 AS id, v FROM public.t'", "data_rejected", &["1 row without a partition"])]
+#[case::beside("", "[jobs.j.table.'public.p']\nsource = 'public.t'", "schema_mismatch", &["public.p: is a partition of public.t"])]
 #[case::new_partitions("", "create_partitions = true", "config", &["partitions that exist"])]
 fn what_swap_cannot_replace_is_refused_by_name(
     #[case] more: &str,
@@ -238,4 +239,31 @@ fn what_swap_cannot_replace_is_refused_by_name(
     ));
     assert_refused(&run(&db, &only_t("swap", REPLACE, of_table)), kind, parts);
     assert_eq!(db.target.count("p WHERE v = 'old'"), 1);
+}
+
+#[rstest]
+fn a_run_without_rows_replaces_nothing_and_is_recorded(#[values(true, false)] atomic: bool) {
+    let db = databases("by_swap_empty");
+    db.source.sql("CREATE TABLE t (id int)");
+    db.target.sql(
+        "CREATE TABLE t (id int) PARTITION BY RANGE (id); CREATE TABLE p PARTITION OF t DEFAULT; INSERT INTO t VALUES (1)",
+    );
+    let outcome = run(
+        &db,
+        &only_t(
+            "swap",
+            &format!("replace = 'partitions'\natomic = {atomic}\n"),
+            "",
+        ),
+    );
+    assert_committed(&outcome);
+    assert!(
+        outcome.stderr.contains("no partition is replaced"),
+        "{outcome}"
+    );
+    assert_eq!(db.target.count("p"), 1);
+    let state = db
+        .target
+        .value("SELECT string_agg(state, ',') FROM tableferry.run");
+    assert_eq!(state, "committed");
 }

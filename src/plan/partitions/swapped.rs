@@ -10,7 +10,7 @@ use crate::error::{ErrorKind, Side};
 use crate::plan::refusal::Refusal;
 use crate::plan::setting::Setting;
 use crate::plan::staged::types::Partitionless;
-use crate::plan::{sql, table};
+use crate::plan::{inheritance, sql, table};
 
 /// The partitions of one table that one run replaces: each is locked with its indexes, and readers wait for all.
 pub const SWAPPED_MAX: usize = 200;
@@ -84,6 +84,11 @@ pub fn plan(
         replaced,
         partitionless,
     })
+}
+
+/// Refuses what excludes the tables of a job from being written together.
+pub fn check(tables: &[Inspected], refusals: &mut Vec<Refusal>) {
+    inheritance::check_partitions(tables, refusals);
 }
 
 /// Is this a target whose partitions are replaced?
