@@ -134,6 +134,20 @@ fn a_failed_run_is_recorded_with_its_error_and_without_values() {
 }
 
 #[test]
+fn an_error_is_recorded_whatever_its_text_looks_like_in_json() {
+    let db = databases("escapes");
+    db.source
+        .sql(r#"CREATE TABLE "a\u0000b\n" (id int PRIMARY KEY)"#);
+    let jobs = JOB.replace("public.t", r#"public."a\u0000b\n""#);
+    let outcome = run(&db, &jobs);
+    assert_eq!(outcome.code, Some(1), "{outcome}");
+    let run = row(&db.target, &outcome);
+    assert_eq!(run["state"], "rolled_back", "{outcome}");
+    assert_eq!(run["error"], outcome.report()["error"]["message"]);
+    assert!(run["error"].as_str().unwrap().contains(r"a\u0000b\n"));
+}
+
+#[test]
 fn a_run_that_never_reached_its_source_is_recorded_too() {
     let db = tables("nosource");
     let nowhere = "host=127.0.0.1 port=1 user=postgres dbname=x sslmode=disable";

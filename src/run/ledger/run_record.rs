@@ -119,7 +119,7 @@ pub struct TableRecord {
 impl RunRecord {
     /// A run that begins its first attempt, or another one after `failures`.
     pub(super) fn running(run: &RunContext, failures: &[String]) -> Self {
-        let shortened = |why: &String| why.chars().take(RETRIED_CHARS_MAX).collect();
+        let shortened = |why: &String| shortened(why, RETRIED_CHARS_MAX);
         let newest = failures.len().saturating_sub(RETRIED_MAX);
         let retried = failures.iter().skip(newest).map(shortened);
         RunRecord {
@@ -180,7 +180,7 @@ impl RunRecord {
         RunRecord {
             state,
             finished_at: Some(report.finished_at),
-            error: error.map(|text| text.chars().take(ERROR_CHARS_MAX).collect()),
+            error: error.map(|text| shortened(&text, ERROR_CHARS_MAX)),
             tables: report
                 .tables
                 .iter()
@@ -248,6 +248,12 @@ impl TableRecord {
             watermark: None,
         }
     }
+}
+
+/// The beginning of a text, without NUL, which PostgreSQL's text cannot hold.
+fn shortened(text: &str, chars_max: usize) -> String {
+    let chars = text.chars().filter(|char| *char != '\0');
+    chars.take(chars_max).collect()
 }
 
 /// Identifies this process by host and process id.

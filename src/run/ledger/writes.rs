@@ -53,8 +53,7 @@ pub(super) struct Superseded;
 
 /// Writes the row of the run. *Errors:* caused by `Superseded` if the ledger says that the run has ended.
 pub(super) async fn run(target: &Session, entry: &RunRecord, phase: Phase) -> Result<()> {
-    // PostgreSQL's text can't hold it.
-    let json = json(entry)?.replace("\\u0000", "");
+    let json = json(entry)?;
     let rows = ask(target, phase, RUN_SQL, &[&json]).await;
     match rows?.is_empty() {
         false => Ok(()),
