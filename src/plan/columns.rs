@@ -244,10 +244,9 @@ fn leftovers(
     if inspected.spec.columns.is_some() {
         return Drift::default();
     }
-    let table = &inspected.spec.target;
     if !defaulted.is_empty() {
         warnings.push(format!(
-            "{table}: only the target has {}: filled by default",
+            "only the target has {}: filled by default",
             list(defaulted.to_vec())
         ));
     }
@@ -264,7 +263,7 @@ fn leftovers(
         refusals.push(new_columns(target, &unread));
     } else if !unread.is_empty() {
         warnings.push(format!(
-            "{table}: only the source has {}: left out",
+            "only the source has {}: left out",
             list(unread.clone())
         ));
     }

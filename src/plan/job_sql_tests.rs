@@ -76,8 +76,8 @@ fn generated_identity_and_defaulted_columns() {
     assert_eq!(
         table.warnings,
         [
-            "public.t: only the target has d: filled by default",
-            "public.t: only the source has extra: left out"
+            "only the target has d: filled by default",
+            "only the source has extra: left out"
         ]
     );
     assert_eq!(table.sequences[0].column, named("id"));
