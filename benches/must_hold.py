@@ -95,8 +95,10 @@ def floor():
 
 def main():
     prepare()
+    # Beside each other stands what is close to its limit.
     tools = {
         "copied": emptied("copied", copy),
+        "appended": emptied("appended", lambda: tableferry("appended")),
         "by_changed": same("by_changed"),
         "refreshed": refresh,
         "by_stream": same("by_stream"),
@@ -104,7 +106,6 @@ def main():
         "by_full": same("by_full"),
         "swapped": emptied("swapped", lambda: tableferry("swapped")),
         "floor": emptied("floor", floor),
-        "appended": emptied("appended", lambda: tableferry("appended")),
     }
     measured = bench.in_turn(tools)
     many = bench.in_turn({name: same(name) for name in ("many_merge", "many_truncate")})
