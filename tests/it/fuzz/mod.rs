@@ -83,7 +83,7 @@ fn every_run_keeps_its_promise_or_leaves_all_as_it_was() {
             {
                 println!("VIOLATION in round {round}: {}", violation.class);
                 if shown.fetch_add(1, Ordering::Relaxed) < shown_max {
-                    show(&mut stage, seed, round, &case, violation.class);
+                    show(&mut stage, seed, round, &case, &violation);
                 }
             }
         }
@@ -102,8 +102,9 @@ fn every_run_keeps_its_promise_or_leaves_all_as_it_was() {
 }
 
 /// Prints the case as small as it could be made, and what is wrong with it.
-fn show(stage: &mut Stage, seed: u64, round: u64, case: &Case, class: &'static str) {
-    let small = shrink::shrink(stage, case, class, SHRINK_TRIES_MAX);
+fn show(stage: &mut Stage, seed: u64, round: u64, case: &Case, first: &oracle::Violation) {
+    println!("---- round {round} of seed {seed}\n{first}");
+    let small = shrink::shrink(stage, case, first, SHRINK_TRIES_MAX);
     let violation = stage.play(&small).and_then(|played| played.violation);
     let what = violation.map_or("it did not come again".to_owned(), |v| v.to_string());
     println!("---- round {round} of seed {seed}, made smaller ----\n{small}\n{what}\n----");

@@ -15,6 +15,17 @@ pub struct Violation {
     pub what: String,
 }
 
+/// The class of errors that no promise of the documentation allows. The first line says which.
+pub const ODD: &str = "an error that should not be";
+
+impl Violation {
+    /// Is it the same kind of thing?
+    pub fn is_like(&self, other: &Violation) -> bool {
+        let which = |violation: &Violation| violation.what.lines().next().map(str::to_owned);
+        self.class == other.class && (self.class != ODD || which(self) == which(other))
+    }
+}
+
 impl fmt::Display for Violation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}: {}", self.class, self.what)

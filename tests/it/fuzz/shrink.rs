@@ -1,13 +1,14 @@
 //! Makes a case that fails smaller, one step at a time, as long as it fails in the same way.
 
 use super::case::{Act, Case, Place};
+use super::oracle::Violation;
 use super::stage::Stage;
 
 /// One thing less.
 type Step = Box<dyn Fn(&mut Case)>;
 
-/// The smallest case that still fails with this class of violation, after so many tries.
-pub fn shrink(stage: &mut Stage, case: &Case, class: &str, tries_max: u32) -> Case {
+/// The smallest case that still fails as it did first, after so many tries.
+pub fn shrink(stage: &mut Stage, case: &Case, first: &Violation, tries_max: u32) -> Case {
     let mut smallest = case.clone();
     let mut tries = 0;
     loop {
@@ -25,7 +26,7 @@ pub fn shrink(stage: &mut Stage, case: &Case, class: &str, tries_max: u32) -> Ca
             let mut candidate = smallest.clone();
             step(&mut candidate);
             let fails = stage.play(&candidate).and_then(|played| played.violation);
-            if fails.is_some_and(|violation| violation.class == class) {
+            if fails.is_some_and(|violation| violation.is_like(first)) {
                 // The steps after this one have moved to its place.
                 smallest = candidate;
             } else {
