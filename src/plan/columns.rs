@@ -6,6 +6,7 @@ use crate::config::spec::{JobSpec, NewColumns, TableSpec};
 use crate::error::Side;
 use crate::pg::ident::Ident;
 use crate::plan::refusal::Refusal;
+use crate::plan::renamed;
 use crate::report::{ColumnChange, Drift, DriftedColumn};
 use crate::wording;
 
@@ -255,6 +256,9 @@ fn leftovers(
         .iter()
         .filter(|column| target.column(&column.name).is_none())
         .collect();
+    refusals.extend(renamed::refuse(
+        inspected, source, target, &unread, defaulted,
+    ));
     if source.kind == RelationKind::Query {
         // A query lists its columns explicitly, so a column without a counterpart is an error.
         let unused = unread.iter().filter(|c| !is_used(&inspected.spec, &c.name));

@@ -33,6 +33,7 @@ pub(crate) mod quarantine;
 pub(crate) mod ranges;
 pub(crate) mod refusal;
 mod rehearsal;
+mod renamed;
 pub(crate) mod resume;
 mod sequences;
 mod setting;

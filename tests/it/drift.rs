@@ -211,7 +211,7 @@ const fn drifted(
 }
 
 /// Each table has `id int PRIMARY KEY, v text, n int NOT NULL`.
-const DRIFTED: [Drifted; 17] = [
+const DRIFTED: [Drifted; 18] = [
     drifted("s_added", "ADD x text", "", Ok("+x")),
     drifted(
         "s_added_not_null",
@@ -226,7 +226,12 @@ const DRIFTED: [Drifted; 17] = [
         "",
         Err("column n is NOT NULL without a default"),
     ),
-    drifted("s_renamed", "RENAME v TO w", "", Ok("+w -v")),
+    drifted(
+        "s_renamed",
+        "RENAME v TO w",
+        "",
+        Err("column v seems to be renamed to w"),
+    ),
     drifted(
         "s_renamed_not_null",
         "RENAME n TO m",
@@ -255,7 +260,18 @@ const DRIFTED: [Drifted; 17] = [
         Ok("-x"),
     ),
     drifted("t_dropped", "", "DROP v", Ok("+v")),
-    drifted("t_renamed", "", "RENAME v TO w", Ok("+v -w")),
+    drifted(
+        "t_renamed",
+        "",
+        "RENAME v TO w",
+        Err("column w seems to be renamed to v"),
+    ),
+    drifted(
+        "own_column",
+        "ADD x text",
+        "ADD own text DEFAULT 'mine'",
+        Ok("+x -own"),
+    ),
     drifted(
         "t_renamed_not_null",
         "",
@@ -362,4 +378,26 @@ fn drift_between_runs_is_copied_around_or_refused_by_name(
             "{name}"
         );
     }
+}
+
+#[test]
+fn a_renamed_column_is_refused_until_it_is_renamed_on_the_target() {
+    let db = databases("renamed");
+    db.both("CREATE TABLE t (id int PRIMARY KEY, v text, n int); INSERT INTO t VALUES (1, 'a', 1)");
+    db.source
+        .sql("ALTER TABLE t RENAME v TO w; INSERT INTO t VALUES (2, 'b', 2)");
+    for value in ["warn", "add", "error"] {
+        let refused = run(
+            &db,
+            &only_t("merge", &format!("new_columns = '{value}'\n"), ""),
+        );
+        let renamed = "ALTER TABLE public.t RENAME COLUMN v TO w";
+        assert_refused(&refused, "schema_mismatch", &["renamed to w", renamed]);
+        assert_eq!(db.target.value("SELECT string_agg(v, ',') FROM t"), "a");
+    }
+    let some = only_t("merge", "", "columns = ['id', 'n']\n");
+    assert_committed(&run(&db, &some));
+    db.target.sql("ALTER TABLE public.t RENAME COLUMN v TO w");
+    assert_committed(&run(&db, &only_t("merge", "", "")));
+    db.assert_same("public.t");
 }
