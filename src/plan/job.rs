@@ -9,6 +9,7 @@ use crate::error::{ErrorKind, Side};
 use crate::pg::ident::QualifiedName;
 use crate::plan::copy::{CopyPlan, JobPlan, Load};
 use crate::plan::effects::{self, Effects};
+use crate::plan::partitions::swapped;
 use crate::plan::refusal::Refusal;
 use crate::plan::setting::Setting;
 use crate::plan::shared::{Attempt, KeptTables, Shared};
@@ -126,6 +127,7 @@ fn with_kept(
     }
     staged::judge::plan(job, tables, &mut plans, &mut refusals);
     if job.mode == Mode::Swap {
+        refusals.extend(tables.iter().filter_map(swapped::moved));
         let shared = shared.as_ref();
         swap::plan(job, tables, shared, &mut plans, &mut refusals);
     }

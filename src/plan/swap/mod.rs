@@ -43,7 +43,6 @@ use crate::config::spec::JobSpec;
 use crate::error::Side;
 use crate::pg::ident::{Ident, QualifiedName, quote_literal};
 use crate::plan::copy::{CopyPlan, Load};
-use crate::plan::partitions::swapped;
 use crate::plan::refusal::Refusal;
 use crate::plan::shared::{SHADOW_MARK, Shared};
 use crate::plan::sql;
@@ -92,7 +91,6 @@ pub fn plan(
             shadows,
             refusals,
         );
-        refusals.extend(swapped::moved(inspected));
         let (Some(attachments), Some(plan)) = (&inspected.attachments, plan) else {
             continue;
         };

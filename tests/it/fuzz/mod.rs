@@ -83,7 +83,7 @@ fn every_run_keeps_its_promise_or_leaves_all_as_it_was() {
             {
                 println!("VIOLATION in round {round}: {}", violation.class);
                 if shown.fetch_add(1, Ordering::Relaxed) < shown_max {
-                    show(&mut stage, seed, round, &case, &violation);
+                    show(&mut stage, seed, round, &case, violation);
                 }
             }
         }
