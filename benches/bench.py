@@ -11,6 +11,8 @@ from dataclasses import dataclass, field
 HERE = os.path.dirname(os.path.abspath(__file__))
 WORK = os.environ["WORK"]
 TABLEFERRY = os.environ["tableferry"]
+# What starts all clients: `chrt -b 0` is what the units of tableferry do.
+LAUNCHER = os.environ.get("LAUNCHER", "").split()
 POSTGRES = os.path.join(os.environ["PG_BIN"], "postgres")
 ROUNDS = int(os.environ.get("ROUNDS", "3"))
 MIB = 1 << 20
@@ -135,7 +137,7 @@ def run(*commands):
     began = time.monotonic()
     for at, command in enumerate(commands):
         last = at == len(commands) - 1
-        timed = ["/usr/bin/time", "-q", "-o", f"{WORK}/time{at}", "-f", "%U %S %M", *map(str, command)]
+        timed = ["/usr/bin/time", "-q", "-o", f"{WORK}/time{at}", "-f", "%U %S %M", *LAUNCHER, *map(str, command)]
         with open(f"{WORK}/errors{at}", "w") as errors, open(f"{WORK}/output", "w") as output:
             process = subprocess.Popen(timed, stdin=stdin, stdout=output if last else subprocess.PIPE, stderr=errors)
         if stdin:
@@ -199,6 +201,10 @@ def in_turn(tools, rounds=ROUNDS):
 def ratio(of, to, what=lambda measured: measured.wall):
     """The median of the ratios of the same rounds."""
     return median(what(a) / max(what(b), 0.001) for a, b in zip(of, to))
+
+
+def launched():
+    return f"; all clients are started by `{' '.join(LAUNCHER)}`" if LAUNCHER else ""
 
 
 def progress(text):

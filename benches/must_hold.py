@@ -136,7 +136,7 @@ def main():
     ]
     rows = [(what, f"{is_:.2f}{unit}", f"≤ {wanted}{unit}", "yes" if is_ <= wanted else "**no**") for what, is_, wanted, unit in lines]
     text = (
-        f"{ROWS:,} rows, {bench.machine()}; {bench.rounds_said()}. `psql | psql` took "
+        f"{ROWS:,} rows, {bench.machine()}; {bench.rounds_said()}{bench.launched()}. `psql | psql` took "
         f"{bench.median(m.wall for m in measured['copied']):.2f} s. Over the network, both servers together, it moved {whole:.1f} MiB; a run by "
         f"`changed` moved {few:.1f} MiB with 1 % changed, and {nothing:.1f} MiB, which are counts of ranges of keys, with nothing changed.\n\n"
     )

@@ -4,11 +4,15 @@
 #
 #   sh benches/must_hold.sh
 #
-# ROUNDS=3, ROWS=3000000 and TABLES=1000 can be set; WRITE=1 writes the table to benches/README.md.
+# ROUNDS=3, ROWS=3000000 and TABLES=1000 can be set; WRITE=1 writes the table to benches/README.md. All clients, psql too, run under
+# SCHED_BATCH, as the units run tableferry; LAUNCHER= starts them without.
 set -eu
 cd "$(dirname "$0")/.."
 # shellcheck source=benches/lib.sh
 . benches/lib.sh
+
+LAUNCHER=${LAUNCHER-chrt -b 0}
+export LAUNCHER
 
 start_bench
 measure benches/must_hold.py
