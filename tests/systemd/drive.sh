@@ -55,6 +55,7 @@ check "reload fails with a bad file" exits 1 systemctl reload tableferry
 check "  … and the daemon says why in the journal" sh -c "journalctl -u tableferry -o cat --no-pager -p err _PID=$(property MainPID) | grep nonsense"
 check "  … and the daemon is still active" is ActiveState active
 cp /tmp/good /etc/tableferry/tableferry.toml
+check "it runs under the scheduling policy of the unit" sh -c "chrt -p $(property MainPID) | grep SCHED_BATCH"
 check "nothing was restarted so far" is NRestarts 0
 
 systemctl kill -s STOP --kill-who=main tableferry
