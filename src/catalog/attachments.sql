@@ -343,7 +343,7 @@ SELECT c.oid, json_build_object(
         JOIN pg_catalog.pg_depend AS d ON d.classid = part.classid AND d.objid = part.oid AND d.deptype = 'x'
        ORDER BY 1)
 )::text
-FROM ROWS FROM (unnest(@SCHEMAS@), unnest(@TABLES@)) AS wanted (schema, name)
+FROM ROWS FROM (@WANTED@) AS wanted (schema, name)
 JOIN pg_catalog.pg_namespace AS n ON n.nspname = wanted.schema
 JOIN pg_catalog.pg_class AS c ON c.relnamespace = n.oid AND c.relname = wanted.name AND c.relkind = 'r'
 JOIN pg_catalog.pg_type AS row_type ON row_type.oid = c.reltype

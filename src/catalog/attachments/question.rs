@@ -116,14 +116,13 @@ fn sql(version: u32, names: &[QualifiedName]) -> String {
             .iter()
             .map(|name| quote_literal(part(name).as_str()))
             .collect();
-        format!("ARRAY[{}]::text[]", literals.join(", "))
+        format!("unnest(ARRAY[{}]::text[])", literals.join(", "))
     };
+    let wanted = [array(|name| &name.schema), array(|name| &name.name)];
     let since = |since: u32, then: &'static str, or: &'static str| {
         if version >= since { then } else { or }
     };
     ATTACHMENTS
-        .replace("@SCHEMAS@", &array(|name| &name.schema))
-        .replace("@TABLES@", &array(|name| &name.name))
         .replace("@OWN@", OWN)
         .replace("@IDENTITIES@", IDENTITIES)
         .replace("@SET@", since(160_000, "SET", "MEMBER"))
@@ -167,4 +166,18 @@ fn sql(version: u32, names: &[QualifiedName]) -> String {
             "@PUBLISHED_ROWS@",
             since(150_000, "pg_get_expr(r.prqual, r.prrelid)", "NULL"),
         )
+        // The last one: names may look like the others.
+        .replace("@WANTED@", &wanted.join(", "))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_stay_as_they_are() {
+        let sql = sql(150_000, &[QualifiedName::new("@SET@", "a'@OWN@@WANTED@")]);
+        let wanted = "unnest(ARRAY['@SET@']::text[]), unnest(ARRAY['a''@OWN@@WANTED@']::text[])";
+        assert!(sql.contains(wanted), "{sql}");
+    }
 }
