@@ -4,6 +4,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use jiff::SpanRelativeTo;
+use jiff::tz::TimeZone;
 
 use super::cron::parse_cron;
 use super::pattern::TablePattern;
@@ -139,7 +140,7 @@ pub(super) const ADDRESS: Syntax = Syntax {
 /// A time zone.
 pub(super) const TIMEZONE: Syntax = Syntax {
     expected: "an IANA time zone such as \"Europe/Berlin\"",
-    check: |text| plain(jiff::tz::TimeZone::get(text).is_ok()),
+    check: |text| plain(timezone(text).is_ok()),
 };
 /// When to run.
 pub(super) const CRON: Syntax = Syntax {
@@ -199,6 +200,14 @@ pub(super) const TARGET_NAMES: Syntax = Syntax {
             .map_err(|e| e.to_string())
     },
 };
+
+/// The time zone of this name. UTC, the default, needs no database of time zones: looking for one reads directories.
+pub(super) fn timezone(name: &str) -> Result<TimeZone, jiff::Error> {
+    match name {
+        "UTC" => Ok(TimeZone::UTC),
+        name => TimeZone::get(name),
+    }
+}
 
 fn plain(holds: bool) -> Result<(), String> {
     holds.then_some(()).ok_or_else(String::new)

@@ -6,7 +6,7 @@ use super::diagnostics::Diagnostics;
 use super::merge::Stacks;
 use super::raw::RawDaemon;
 use super::spec::{Config, DaemonSpec};
-use super::{job, locate, notify, schedule, server, writers};
+use super::{job, locate, notify, schedule, server, syntax, writers};
 use crate::pg::conninfo::Outside;
 
 /// Validates all of it. The result counts only when `diagnostics` has no errors. *Errors:* a value that
@@ -49,7 +49,7 @@ fn daemon(raw: RawDaemon, own: &locate::Directories) -> DaemonSpec {
         state_dir: raw.state_dir.unwrap_or_else(|| own.state.clone()),
         listen: raw.listen,
         // The name was checked with its layer.
-        timezone: jiff::tz::TimeZone::get(&raw.timezone).unwrap_or(jiff::tz::TimeZone::UTC),
+        timezone: syntax::timezone(&raw.timezone).unwrap_or(jiff::tz::TimeZone::UTC),
         log_level: raw.log_level,
         history: raw.history,
         history_keep: raw.history_keep,

@@ -113,7 +113,7 @@ pub struct CopyPlan {
     pub columns: Vec<ColumnPlan>,
     /// The COPY format and, for text, the reason.
     pub format: CopyFormat,
-    /// `COPY (SELECT …) TO STDOUT (…)`.
+    /// `COPY … TO STDOUT (…)`.
     pub copy_out: String,
     /// Statements that together read the same rows as `copy_out`, if the table is divided into ranges. Of a
     /// load that is kept, only those that it lacks.

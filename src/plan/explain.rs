@@ -218,7 +218,7 @@ mod tests {
                 (target, "-- compares the definitions with the plan"),
                 (
                     source,
-                    "COPY (SELECT \"id\", \"name\" FROM ONLY \"public\".\"t\") TO STDOUT (FORMAT text)"
+                    "COPY \"public\".\"t\" (\"id\", \"name\") TO STDOUT (FORMAT text)"
                 ),
                 (
                     target,

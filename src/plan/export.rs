@@ -15,9 +15,10 @@ use crate::plan::column::{ColumnPlan, CopyFormat};
 use crate::plan::compare::Comparison;
 use crate::plan::copy::{CopyPlan, JobPlan, Load, TargetFile};
 use crate::plan::partitions::types::Partitions;
+use crate::plan::reading::Reading;
 use crate::plan::refusal::Refusal;
 use crate::plan::used::{SeenLocks, Used};
-use crate::plan::{checks, inheritance, modes, sql};
+use crate::plan::{checks, inheritance, modes};
 use crate::report::Drift;
 
 /// A table, and the file that it is written to.
@@ -91,9 +92,9 @@ fn table(exported: &Exported, file: &str, refusals: &mut Vec<Refusal>) -> Option
         return None;
     }
     let planned: Vec<ColumnPlan> = columns.iter().map(|column| plan(table, column)).collect();
-    let from = sql::read_from(spec, source.kind);
-    let select = sql::select(&from, &planned, spec.filter.as_deref());
+    let reading = Reading::new(spec, source, &planned, None);
     let format = CopyFormat::File(layout.clone());
+    let copy_out = reading.copy_out(&format);
     let source_relation = match &spec.input {
         TableInput::Relation(name) => Some(name.clone()),
         TableInput::Query(_) | TableInput::File(_) => None,
@@ -116,7 +117,7 @@ fn table(exported: &Exported, file: &str, refusals: &mut Vec<Refusal>) -> Option
         creation: None,
         marking: None,
         columns: planned,
-        copy_out: sql::copy_out(&select, &format),
+        copy_out,
         ctid_ranges: Vec::new(),
         resume: None,
         copy_in: match output {
@@ -129,7 +130,7 @@ fn table(exported: &Exported, file: &str, refusals: &mut Vec<Refusal>) -> Option
         quarantine: None,
         partitions: Partitions::default(),
         comparison: Comparison {
-            source: select,
+            source: reading.select,
             columns: Vec::new(),
             left_out: Vec::new(),
             key: Vec::new(),
@@ -240,7 +241,7 @@ mod tests {
         let plan = job(&spec, vec![exported()]).unwrap();
         assert_eq!(
             plan.tables[0].copy_out,
-            "COPY (SELECT \"id\" FROM ONLY \"public\".\"t\") TO STDOUT (FORMAT csv, HEADER true)"
+            "COPY \"public\".\"t\" (\"id\") TO STDOUT (FORMAT csv, HEADER true)"
         );
         assert!(plan.tables[0].warnings[0].contains("total"));
         let refusals = job(&spec, vec![exported(), exported()]).unwrap_err();

@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use rstest::rstest;
+
 use super::tests::{entry, named, plan, source, target};
 use super::*;
 use crate::catalog::desc::{ColumnDesc, ColumnSequence, Identity};
@@ -22,7 +24,7 @@ fn equal_tables_are_copied_as_binary_by_these_statements() {
     assert_eq!(table.format, CopyFormat::Binary);
     assert_eq!(
         table.copy_out,
-        "COPY (SELECT \"id\", \"name\" FROM ONLY \"public\".\"t\") TO STDOUT (FORMAT binary)"
+        "COPY \"public\".\"t\" (\"id\", \"name\") TO STDOUT (FORMAT binary)"
     );
     assert_eq!(
         table.copy_in,
@@ -105,6 +107,30 @@ fn columns_where_and_set_shape_the_statements() {
     );
     assert_eq!(table.rows_estimate, None);
     assert!(table.warnings.is_empty(), "{:?}", table.warnings);
+}
+
+/// COPY by name reads an ordinary table without its children, and refuses generated columns.
+#[rstest]
+#[case::children(|e: &mut Inspected| e.spec.children = true, "FROM \"public\".\"t\")")]
+#[case::generated(
+    |e: &mut Inspected| source(e).columns[1].generated = Some("upper(other)".to_owned()),
+    "FROM ONLY \"public\".\"t\")",
+)]
+#[case::view(|e: &mut Inspected| source(e).kind = RelationKind::View, "FROM \"public\".\"t\")")]
+#[case::materialized(
+    |e: &mut Inspected| source(e).kind = RelationKind::MaterializedView,
+    "FROM \"public\".\"t\")",
+)]
+#[case::foreign(
+    |e: &mut Inspected| source(e).kind = RelationKind::Foreign,
+    "FROM ONLY \"public\".\"t\")",
+)]
+fn what_copy_cannot_read_by_name_is_queried(#[case] change: fn(&mut Inspected), #[case] end: &str) {
+    let plan = plan(Mode::Append, vec![entry(change)]).unwrap();
+    assert_eq!(
+        plan.tables[0].copy_out,
+        format!("COPY (SELECT \"id\", \"name\" {end} TO STDOUT (FORMAT binary)")
+    );
 }
 
 #[test]

@@ -31,6 +31,7 @@ pub(crate) mod pairs;
 pub mod partitions;
 pub(crate) mod quarantine;
 pub(crate) mod ranges;
+mod reading;
 pub(crate) mod refusal;
 mod rehearsal;
 mod renamed;

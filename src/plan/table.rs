@@ -3,7 +3,7 @@
 use crate::catalog::change_mark::Marking;
 use crate::catalog::desc::RelationDesc;
 use crate::catalog::inspected::Inspected;
-use crate::config::spec::{JobSpec, Mode, OnError, TableInput, Triggers, Verify};
+use crate::config::spec::{JobSpec, Mode, OnError, TableInput, Verify};
 use crate::error::{ErrorKind, Side};
 use crate::pg::ident::Ident;
 use crate::plan::column::ColumnPlan;
@@ -11,12 +11,13 @@ use crate::plan::columns::{self, ColumnPair};
 use crate::plan::compare::Comparison;
 use crate::plan::copied::{self, CopiedColumns};
 use crate::plan::copy::{CopyPlan, Load, SequencePlan};
+use crate::plan::reading::Reading;
 use crate::plan::refusal::Refusal;
 use crate::plan::resume::types::ResumePlan;
 use crate::plan::setting::Setting;
 use crate::plan::staged::stream;
 use crate::plan::staged::stream_input::StreamInput;
-use crate::plan::used::{self, Use, Used};
+use crate::plan::used;
 use crate::plan::watermark::WatermarkPlan;
 use crate::plan::{
     checks, compare, ctid_ranges, own_columns, partitions, quarantine, resume, sequences, sql,
@@ -95,18 +96,6 @@ struct Table<'a> {
 /// What is decided before the plan is put together.
 type Decided = (Load, Vec<SequencePlan>, Option<WatermarkPlan>, Drift);
 
-/// The SELECTs that read a table.
-struct ReadSql {
-    /// `where`, and the condition on the watermark.
-    filter: Option<String>,
-    /// Reads the whole table.
-    select: String,
-    /// The conditions of the ranges, if several workers read the table.
-    conditions: Vec<String>,
-    /// The FROM item.
-    from: String,
-}
-
 impl Table<'_> {
     /// Where COPY writes. None if it was refused.
     fn load(
@@ -139,10 +128,9 @@ impl Table<'_> {
     ) -> Option<WatermarkPlan> {
         let spec = &self.inspected.spec;
         let column = spec.watermark.as_ref()?;
-        let from = sql::read_from(spec, self.source.kind);
-        let select = sql::select(&from, &copied.columns, spec.filter.as_deref());
+        let all = Reading::new(spec, self.source, &copied.columns, None);
         let progress = self.inspected.progress.as_ref()?;
-        let read = (select.as_str(), from.as_str());
+        let read = (all.select.as_str(), all.from.as_str());
         watermark::plan(
             spec,
             column,
@@ -154,22 +142,14 @@ impl Table<'_> {
         )
     }
 
-    fn read_sql(
-        &self,
-        copied: &CopiedColumns<'_>,
-        new_rows: Option<&WatermarkPlan>,
-        warnings: &mut Vec<String>,
-    ) -> ReadSql {
-        let spec = &self.inspected.spec;
-        let from = sql::read_from(spec, self.source.kind);
+    fn reading(&self, copied: &CopiedColumns<'_>, new_rows: Option<&WatermarkPlan>) -> Reading {
         let condition = new_rows.and_then(|new_rows| new_rows.condition.as_deref());
-        let filter = sql::and(spec.filter.as_deref(), condition);
-        ReadSql {
-            select: sql::select(&from, &copied.columns, filter.as_deref()),
-            conditions: ctid_conditions(self.setting, self.source, warnings),
-            filter,
-            from,
-        }
+        Reading::new(
+            &self.inspected.spec,
+            self.source,
+            &copied.columns,
+            condition,
+        )
     }
 
     /// The COPY that writes, and the column of a staging table that takes the line of each row.
@@ -198,8 +178,7 @@ impl Table<'_> {
         let mut compared = copied.conversions.clone();
         compared.extend(copied::convert(source, target, &computed));
         let read: Vec<ColumnPlan> = compared.iter().map(copied::column_plan).collect();
-        let from = sql::read_from(spec, source.kind);
-        let everything = sql::select(&from, &read, spec.filter.as_deref());
+        let everything = Reading::new(spec, source, &read, None).select;
         compare::comparison(spec, &compared, target, &copied.format, everything)
     }
 
@@ -248,12 +227,12 @@ impl Table<'_> {
         }
     }
 
-    /// Plans `resume = true`. A table of which nothing can be kept gets a warning. Returns the conditions of
-    /// the parts that are loaded, too.
-    fn plan_resume(
+    /// The conditions of the ranges that several workers read; none if the table is read whole. With `resume = true`,
+    /// also what is kept of a load that died; a table of which nothing can be kept gets a warning.
+    fn plan_ranges(
         &self,
         copied: &CopiedColumns<'_>,
-        read: &ReadSql,
+        read: &Reading,
         comparison: &Comparison,
         load: &Load,
         warnings: &mut Vec<String>,
@@ -265,10 +244,11 @@ impl Table<'_> {
             target,
             ..
         } = self;
-        let whole = || (None, read.conditions.clone());
         let Some(shared) = setting.shared else {
-            return whole();
+            return (None, Vec::new());
         };
+        warnings.extend(ctid_ranges::note(self.source, shared.range_bytes));
+        let conditions = ctid_ranges::conditions(self.source, shared.range_bytes);
         let planned = match (resume::may_be_kept(job, inspected), &inspected.load) {
             (Ok(()), Some(state)) => {
                 let attachments = inspected.attachments.as_ref();
@@ -286,18 +266,18 @@ impl Table<'_> {
                     definition: attachments.map(|a| swap::definition(target, a)),
                     refresh: refresh.unwrap_or_default(),
                     number: setting.number,
-                    conditions: read.conditions.clone(),
+                    conditions: conditions.clone(),
                     loaded,
                 })
             }
-            (Err(None), _) | (Ok(()), None) => return whole(),
+            (Err(None), _) | (Ok(()), None) => return (None, conditions),
             (Err(Some(why)), _) => Err(why),
         };
         match planned {
             Ok(planned) => (Some(Box::new(planned.resume)), planned.conditions),
             Err(why) => {
                 warnings.push(format!("`resume` has no effect on it: {why}"));
-                whole()
+                (None, conditions)
             }
         }
     }
@@ -312,37 +292,29 @@ impl Table<'_> {
     ) -> CopyPlan {
         let (job, source, target) = (self.job, self.source, self.target);
         let spec = &self.inspected.spec;
-        let read = self.read_sql(&copied, new_rows.as_ref(), &mut warnings);
+        let read = self.reading(&copied, new_rows.as_ref());
         let (copy_in, line) = self.copy_in(&copied, &load);
         let written = (&load, read.select.as_str());
         let partitions = partitions::plan(job, self.inspected, &copied.columns, written, refusals);
         let comparison = self.comparison(&copied);
         let marking = self.plan_stream(&copied, &read.select, &comparison, &mut load);
         let (resume, conditions) =
-            self.plan_resume(&copied, &read, &comparison, &load, &mut warnings);
-        let read_range = |range: &String| {
-            let range = Some(range.as_str()).filter(|range| !range.is_empty());
-            let filter = sql::and(read.filter.as_deref(), range);
-            let select = sql::select(&read.from, &copied.columns, filter.as_deref());
-            sql::copy_out(&select, &copied.format)
-        };
+            self.plan_ranges(&copied, &read, &comparison, &load, &mut warnings);
+        let read_range =
+            |range: &String| read.copy_range_out(range, &copied.columns, &copied.format);
         let ctid_ranges = conditions.iter().map(read_range).collect();
         let names: Vec<&Ident> = copied.pairs.iter().map(|pair| &pair.target.name).collect();
         let key = spec.key.as_ref().unwrap_or(&target.primary_key);
         let partition = spec.partition.as_ref();
+        let moved: Vec<_> = sequences.iter().map(|owned| &owned.sequence).collect();
+        let read_all = || read.copy_out(&copied.format);
         let (name, relation, copy_out) = match &spec.input {
             TableInput::File(file) => {
                 let copy_out = format!("-- reads file {} {}", file.name, copied.format.options());
                 (file.name.clone(), None, copy_out)
             }
-            TableInput::Relation(name) => {
-                let copy_out = sql::copy_out(&read.select, &copied.format);
-                (name.to_string(), Some(name.clone()), copy_out)
-            }
-            TableInput::Query(_) => {
-                let copy_out = sql::copy_out(&read.select, &copied.format);
-                ("(query)".to_owned(), None, copy_out)
-            }
+            TableInput::Relation(name) => (name.to_string(), Some(name.clone()), read_all()),
+            TableInput::Query(_) => ("(query)".to_owned(), None, read_all()),
         };
         CopyPlan {
             source: name,
@@ -366,7 +338,7 @@ impl Table<'_> {
             quarantine: quarantine::plan(job, &names, key, line),
             partitions,
             comparison,
-            used: used(job, target, self.setting, copied.pairs, &sequences),
+            used: used::by_writing(job, target, self.setting, copied.pairs, &moved),
             columns: copied.columns,
             format: copied.format,
             sequences,
@@ -395,19 +367,6 @@ fn refuse_itself(inspected: &Inspected, setting: &Setting<'_>, refusals: &mut Ve
     }
 }
 
-/// The conditions of the ranges that several workers read; empty if the table is read whole.
-fn ctid_conditions(
-    setting: &Setting<'_>,
-    source: &RelationDesc,
-    warnings: &mut Vec<String>,
-) -> Vec<String> {
-    let Some(shared) = setting.shared else {
-        return Vec::new();
-    };
-    warnings.extend(ctid_ranges::note(source, shared.range_bytes));
-    ctid_ranges::conditions(source, shared.range_bytes)
-}
-
 fn both_exist<'a>(
     inspected: &'a Inspected,
     refusals: &mut Vec<Refusal>,
@@ -432,30 +391,4 @@ fn both_exist<'a>(
         );
     }
     Some((inspected.source.as_ref()?, inspected.target.as_ref()?))
-}
-
-/// The relations that are locked besides the target when rows are written: tables that foreign keys
-/// reference, sequences of columns that are not copied, and sequences that are moved.
-fn used(
-    job: &JobSpec,
-    target: &RelationDesc,
-    setting: &Setting<'_>,
-    pairs: &[ColumnPair<'_>],
-    sequences: &[SequencePlan],
-) -> Used {
-    let mut used = Used::new();
-    // `swap` adds foreign keys when it publishes.
-    if job.triggers != Triggers::Skip && job.mode != Mode::Swap {
-        let outer = target.foreign_keys.iter().map(|key| &key.to);
-        for to in outer.filter(|to| !setting.targets.contains(to)) {
-            used::add_use(&mut used, to.clone(), Use::LooksUp);
-        }
-    }
-    let copied = |name: &Ident| pairs.iter().any(|pair| pair.target.name == *name);
-    let defaults = target.columns.iter().filter(|column| !copied(&column.name));
-    let defaults = defaults.flat_map(|column| column.sequences.iter().map(|s| &s.name));
-    for name in defaults.chain(sequences.iter().map(|owned| &owned.sequence)) {
-        used::add_use(&mut used, name.clone(), Use::Advances);
-    }
-    used
 }

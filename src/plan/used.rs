@@ -2,7 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use crate::pg::ident::QualifiedName;
+use crate::catalog::desc::RelationDesc;
+use crate::config::spec::{JobSpec, Mode, Triggers};
+use crate::pg::ident::{Ident, QualifiedName};
+use crate::plan::columns::ColumnPair;
+use crate::plan::setting::Setting;
 
 /// How writing a table's rows uses another relation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -22,6 +26,32 @@ pub type Used = BTreeMap<QualifiedName, Use>;
 pub fn add_use(used: &mut Used, relation: QualifiedName, new: Use) {
     let entry = used.entry(relation).or_insert(new);
     *entry = new.max(*entry);
+}
+
+/// The relations that are locked besides the target when rows are written: tables that foreign keys
+/// reference, sequences of columns that are not copied, and sequences that are moved.
+pub(super) fn by_writing(
+    job: &JobSpec,
+    target: &RelationDesc,
+    setting: &Setting<'_>,
+    pairs: &[ColumnPair<'_>],
+    moved: &[&QualifiedName],
+) -> Used {
+    let mut used = Used::new();
+    // `swap` adds foreign keys when it publishes.
+    if job.triggers != Triggers::Skip && job.mode != Mode::Swap {
+        let outer = target.foreign_keys.iter().map(|key| &key.to);
+        for to in outer.filter(|to| !setting.targets.contains(to)) {
+            add_use(&mut used, to.clone(), Use::LooksUp);
+        }
+    }
+    let copied = |name: &Ident| pairs.iter().any(|pair| pair.target.name == *name);
+    let defaults = target.columns.iter().filter(|column| !copied(&column.name));
+    let defaults = defaults.flat_map(|column| column.sequences.iter().map(|s| &s.name));
+    for name in defaults.chain(moved.iter().copied()) {
+        add_use(&mut used, name.clone(), Use::Advances);
+    }
+    used
 }
 
 /// Locks that are not known from the plan alone.
