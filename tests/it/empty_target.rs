@@ -16,6 +16,16 @@ fn planned(db: &Databases<'_>, jobs: &str) -> String {
     plan.stdout
 }
 
+/// Does a COPY of this plan write to the table itself?
+fn is_loaded_directly(plan: &str, table: &str) -> bool {
+    let named = format!("COPY \"public\".\"{table}\" (").replace('"', "\\\"");
+    let mut copies = plan.split(&named).skip(1);
+    copies.any(|copy| {
+        copy.split_once(')')
+            .is_some_and(|(_, rest)| rest.starts_with(" FROM STDIN"))
+    })
+}
+
 /// An empty target is loaded without staging, also where tables refer to each other.
 #[rstest]
 #[case::merge("merge", ANY_SIZE)]
@@ -38,9 +48,7 @@ fn an_empty_target_is_loaded_directly(#[case] mode: &str, #[case] more: &str) {
     let outcome = run(&db, &jobs);
 
     for (table, direct) in [("parent", true), ("child", true), ("named", false)] {
-        let copies = format!("COPY \"public\".\"{table}\" (");
-        let copies = copies.replace('"', "\\\"");
-        assert_eq!(plan.contains(&copies), direct, "{copies}\n{plan}");
+        assert_eq!(is_loaded_directly(&plan, table), direct, "{table}\n{plan}");
         db.assert_same(table);
     }
     let tables = assert_committed(&outcome).as_array().unwrap();
@@ -97,7 +105,7 @@ fn not_every_empty_target_is_loaded_directly(
     let plan = planned(&db, &jobs);
     let outcome = run(&db, &jobs);
 
-    assert!(!plan.contains("COPY \\\"public\\\".\\\"t\\\" ("), "{plan}");
+    assert!(!is_loaded_directly(&plan, "t"), "{plan}");
     assert_committed(&outcome);
     assert_eq!(db.target.count("t"), 1);
 }
