@@ -3,7 +3,7 @@
 #
 #   sh benches/all.sh          about half an hour on two cores
 #
-# ROUNDS=3 can be set; SCALE=0.1 runs all of them with a tenth of the rows, tables and jobs. WRITE=0 only prints.
+# ROUNDS=3 can be set (9 for what must hold); SCALE=0.1 runs all of them with a tenth of the rows, tables and jobs. WRITE=0 only prints.
 set -eu
 cd "$(dirname "$0")/.."
 WRITE=${WRITE:-1}

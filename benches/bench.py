@@ -198,9 +198,22 @@ def in_turn(tools, rounds=ROUNDS):
     return measured
 
 
+def ratios(of, to, what=lambda measured: measured.wall):
+    """The ratios of the same rounds."""
+    return [what(a) / max(what(b), 0.001) for a, b in zip(of, to)]
+
+
 def ratio(of, to, what=lambda measured: measured.wall):
     """The median of the ratios of the same rounds."""
-    return median(what(a) / max(what(b), 0.001) for a, b in zip(of, to))
+    return median(ratios(of, to, what))
+
+
+def middle_half(values):
+    """The first and the third quartile: how much rounds differ, without the few that something else disturbed."""
+    if len(values) < 2:
+        return values[0], values[0]
+    first, _, third = statistics.quantiles(values, n=4, method="inclusive")
+    return first, third
 
 
 def launched():

@@ -93,6 +93,14 @@ def floor():
     )
 
 
+def line(what, values, wanted, unit):
+    """A line of the table: the median of what was measured, beside what is to be reached."""
+    is_ = bench.median(values)
+    first, third = bench.middle_half(values)
+    spread = f"{first:.2f}–{third:.2f}{unit}" if len(values) > 1 else ""
+    return what, f"{is_:.2f}{unit}", spread, f"≤ {wanted}{unit}", "yes" if is_ <= wanted else "**no**"
+
+
 def main():
     prepare()
     # Beside each other stands what is close to its limit.
@@ -119,7 +127,7 @@ def main():
     memory = max(m.memory for name in tools if name not in ("copied", "floor") for m in measured[name])
 
     def to_copy(name, what=lambda m: m.wall):
-        return bench.ratio(measured[name], measured["copied"], what)
+        return bench.ratios(measured[name], measured["copied"], what)
 
     lines = [
         ("`changed`, nothing changed", to_copy("by_changed"), 0.20, "×"),
@@ -127,21 +135,21 @@ def main():
         ("`stream`, nothing changed", to_copy("by_stream"), 0.45, "×"),
         ("`merge` into an empty table", to_copy("empty"), 1.10, "×"),
         ("`full`, nothing changed", to_copy("by_full"), 1.2, "×"),
-        ("`swap`, to COPY FROM a local file that then builds the index", bench.ratio(measured["swapped"], measured["floor"]), 1.08, "×"),
+        ("`swap`, to COPY FROM a local file that then builds the index", bench.ratios(measured["swapped"], measured["floor"]), 1.08, "×"),
         ("`append`", to_copy("appended"), 1.00, "×"),
         ("`append`, the client's CPU", to_copy("appended", lambda m: m.client_cpu), 0.65, "×"),
-        (f"{TABLES} tables of 100 rows: `merge`, nothing changed, to `truncate`", bench.ratio(many["many_merge"], many["many_truncate"]), 1.0, "×"),
-        ("`changed`, 1 % scattered: bytes of rows that the source sends, to those of the table", rows_of[0] / rows_of[1] * 100, 2, " %"),
-        ("resident memory", memory, 24, " MiB"),
+        (f"{TABLES} tables of 100 rows: `merge`, nothing changed, to `truncate`", bench.ratios(many["many_merge"], many["many_truncate"]), 1.0, "×"),
+        ("`changed`, 1 % scattered: bytes of rows that the source sends, to those of the table", [rows_of[0] / rows_of[1] * 100], 2, " %"),
+        ("resident memory", [memory], 24, " MiB"),
     ]
-    rows = [(what, f"{is_:.2f}{unit}", f"≤ {wanted}{unit}", "yes" if is_ <= wanted else "**no**") for what, is_, wanted, unit in lines]
+    rows = [line(*entry) for entry in lines]
     text = (
         f"{ROWS:,} rows, {bench.machine()}; {bench.rounds_said()}{bench.launched()}. `psql | psql` took "
         f"{bench.median(m.wall for m in measured['copied']):.2f} s. Over the network, both servers together, it moved {whole:.1f} MiB; a run by "
         f"`changed` moved {few:.1f} MiB with 1 % changed, and {nothing:.1f} MiB, which are counts of ranges of keys, with nothing changed.\n\n"
     )
-    bench.publish("must hold", text + bench.markdown(("", "is", "to reach", "holds"), rows))
-    return any(is_ > wanted for _, is_, wanted, _ in lines)
+    bench.publish("must hold", text + bench.markdown(("", "is", "middle half of the rounds", "to reach", "holds"), rows))
+    return any(bench.median(values) > wanted for _, values, wanted, _ in lines)
 
 
 if __name__ == "__main__":

@@ -4,7 +4,7 @@
 #
 #   sh benches/must_hold.sh
 #
-# ROUNDS=3, ROWS=3000000 and TABLES=1000 can be set; WRITE=1 writes the table to benches/README.md. All clients, psql too, run under
+# ROUNDS=9, ROWS=3000000 and TABLES=1000 can be set; WRITE=1 writes the table to benches/README.md. All clients, psql too, run under
 # SCHED_BATCH, as the units run tableferry; LAUNCHER= starts them without.
 set -eu
 cd "$(dirname "$0")/.."
@@ -12,7 +12,8 @@ cd "$(dirname "$0")/.."
 . benches/lib.sh
 
 LAUNCHER=${LAUNCHER-chrt -b 0}
-export LAUNCHER
+ROUNDS=${ROUNDS:-9}
+export LAUNCHER ROUNDS
 
 start_bench
 measure benches/must_hold.py
