@@ -18,15 +18,16 @@ need_tableferry() {
     tableferry=${CARGO_TARGET_DIR:-target}/release/tableferry
 }
 
-# start_bench [SETTING…]: sets `tableferry`, and starts a source and a target; the settings are the target's own.
+# start_bench [SETTING…]: sets `tableferry`, and starts a source and a target; the settings are the target's own. WAL files are
+# kept for the next load: a load that has to make and fill new ones pays for those of whoever ran before it.
 start_bench() {
     need_postgresql
     has python3 || install_packages python3 python3 python3
     [ -x /usr/bin/time ] || install_packages time time time
     need_tableferry
     make_work_directory
-    start_server source shared_buffers=2GB max_wal_size=8GB autovacuum=off
-    start_server target shared_buffers=2GB max_wal_size=8GB autovacuum=off "$@"
+    start_server source shared_buffers=2GB min_wal_size=4GB max_wal_size=8GB autovacuum=off
+    start_server target shared_buffers=2GB min_wal_size=4GB max_wal_size=8GB autovacuum=off "$@"
 }
 
 # measure PROGRAM [ARGUMENT…]: one of the Python programs here, with what it needs to find the servers (bench.py).

@@ -22,7 +22,7 @@ loading=$(cargo bench --locked --no-run --bench loading 2>&1 | tee /dev/stderr |
 [ -x "$loading" ] || die "cargo did not name the program"
 make_work_directory
 need_psycopg
-start_server target shared_buffers=2GB max_wal_size=8GB autovacuum=off
+start_server target shared_buffers=2GB min_wal_size=4GB max_wal_size=8GB autovacuum=off
 export PGHOST=127.0.0.1 PGPORT="$TARGET_PORT" PGUSER=postgres PGDATABASE=postgres PGSSLMODE=disable
 
 columns="n int, name text, price float8, at timestamptz"
