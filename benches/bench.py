@@ -23,6 +23,11 @@ def size(name, default):
     return int(os.environ.get(name) or max(1, default * float(os.environ.get("SCALE", "1"))))
 
 
+def words(statements):
+    """The words of a psql command for these statements."""
+    return [word for statement in statements for word in ("-c", statement)]
+
+
 class Server:
     def __init__(self, side):
         self.side = side
@@ -37,8 +42,7 @@ class Server:
 
     def sql(self, *statements):
         """Runs statements, each by itself; returns what the last ones print."""
-        words = [word for statement in statements for word in ("-c", statement)]
-        return subprocess.run(self.psql("-At", *words), check=True, stdout=subprocess.PIPE, text=True).stdout.strip()
+        return subprocess.run(self.psql("-At", *words(statements)), check=True, stdout=subprocess.PIPE, text=True).stdout.strip()
 
     def wal(self):
         return int(self.sql("SELECT pg_current_wal_insert_lsn() - '0/0'::pg_lsn"))
@@ -51,13 +55,13 @@ class Server:
                 continue
             try:
                 with open(f"/proc/{name}/stat") as file:
-                    words = file.read().rsplit(")", 1)[1].split()
+                    fields = file.read().rsplit(")", 1)[1].split()
             except OSError:
                 continue  # it has ended
             if int(name) == self.postmaster:
-                ticks += sum(map(int, words[11:15]))
-            elif int(words[1]) == self.postmaster:
-                ticks += sum(map(int, words[11:13]))
+                ticks += sum(map(int, fields[11:15]))
+            elif int(fields[1]) == self.postmaster:
+                ticks += sum(map(int, fields[11:13]))
         return ticks / os.sysconf("SC_CLK_TCK")
 
 
@@ -170,12 +174,12 @@ def tableferry(*arguments):
     return run([TABLEFERRY, "run", "--json", *arguments])
 
 
-def psql_pipe(query, table, form="binary", ports=(None, None), before=()):
-    """`psql | psql`; `before` are statements of the same transaction on the target."""
-    first = [word for statement in before for word in ("-c", statement)]
+def psql_pipe(source, target, form="binary", ports=(None, None), before=(), after=()):
+    """`psql | psql` from table to table; `before` and `after` are statements of the same transaction on the target. It names the
+    table, as one does who wants it quickly: a query over it takes more of the source's CPU."""
     return (
-        SOURCE.psql("-c", f"\\copy ({query}) TO STDOUT (FORMAT {form})", port=ports[0]),
-        TARGET.psql("-1", *first, "-c", f"\\copy {table} FROM STDIN (FORMAT {form})", port=ports[1]),
+        SOURCE.psql("-c", f"\\copy {source} TO STDOUT (FORMAT {form})", port=ports[0]),
+        TARGET.psql("-1", *words(before), "-c", f"\\copy {target} FROM STDIN (FORMAT {form})", *words(after), port=ports[1]),
     )
 
 

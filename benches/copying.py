@@ -58,11 +58,11 @@ def swap(shape):
 
 
 def psql(shape):
-    return bench.run(*bench.psql_pipe(f"SELECT * FROM {shape}", shape))
+    return bench.run(*bench.psql_pipe(shape, shape))
 
 
 def psql_text(shape):
-    return bench.run(*bench.psql_pipe(f"SELECT * FROM {shape}", shape, "text"))
+    return bench.run(*bench.psql_pipe(shape, shape, "text"))
 
 
 def conninfo(server):
@@ -71,7 +71,7 @@ def conninfo(server):
 
 def psycopg(shape):
     script = os.path.join(bench.HERE, "psycopg_copy.py")
-    return bench.run([PYTHON, script, conninfo(SOURCE), conninfo(TARGET), f"SELECT * FROM {shape}", shape])
+    return bench.run([PYTHON, script, conninfo(SOURCE), conninfo(TARGET), shape])
 
 
 def pgcopydb(shape):

@@ -37,7 +37,7 @@ def rows():
         TARGET.sql(*(f"CREATE TABLE t_{tool} ({bench.NARROW})" for tool in tools))
 
         def psql():
-            return bench.run(*bench.psql_pipe("SELECT * FROM t", "t_psql", before=["TRUNCATE t_psql"]))
+            return bench.run(*bench.psql_pipe("t", "t_psql", before=["TRUNCATE t_psql"]))
 
         runs = {tool: one(psql if tool == "psql" else lambda tool=tool: tableferry(tool)) for tool in tools}
         for tool in tools:

@@ -48,7 +48,7 @@ def change(share, pattern):
 
 def run(tool, ports=(None, None)):
     if tool == "psql":
-        return bench.run(*bench.psql_pipe("SELECT * FROM t", "t_psql", ports=ports, before=["TRUNCATE t_psql"]))
+        return bench.run(*bench.psql_pipe("t", "t_psql", ports=ports, before=["TRUNCATE t_psql"]))
     return tableferry(tool)
 
 

@@ -34,7 +34,7 @@ on source -c "INSERT INTO t SELECT i, i % 1000, timestamptz '2026-01-01' - i * i
 run_swap() { "$tableferry" run swap; }
 run_truncate() { "$tableferry" run truncate; }
 run_psql() {
-    psql -X -q -h 127.0.0.1 -U postgres -d postgres -p "$SOURCE_PORT" -c '\copy (SELECT * FROM t) TO STDOUT (FORMAT binary)' |
+    psql -X -q -h 127.0.0.1 -U postgres -d postgres -p "$SOURCE_PORT" -c '\copy t TO STDOUT (FORMAT binary)' |
         psql -X -q -h 127.0.0.1 -U postgres -d postgres -p "$TARGET_PORT" -v ON_ERROR_STOP=1 -1 \
             -c 'TRUNCATE t' -c '\copy t FROM STDIN (FORMAT binary)' -c 'ANALYZE t'
 }
