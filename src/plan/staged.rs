@@ -21,6 +21,7 @@ pub mod changed_side;
 pub mod choose;
 mod differs;
 pub(in crate::plan) mod empty;
+mod in_order;
 pub mod judge;
 mod judgeable;
 pub mod listing;

@@ -40,6 +40,7 @@ mod limits;
 mod listen;
 mod marks;
 mod merge;
+mod merge_in_order;
 mod model;
 mod new_rows;
 mod output;

@@ -1,6 +1,7 @@
 //! SQL fragments that the statements of the staged modes share.
 
 use super::differs::differs;
+use super::in_order;
 use super::source_key::SourceKey;
 use crate::catalog::desc::{
     ColumnDesc, Identity, KeyColumn, RelationDesc, RelationKind, UniqueIndex,
@@ -148,7 +149,7 @@ impl Parts<'_> {
                 "CASE WHEN \"staged\".ctid IS NULL THEN {of_run} ELSE {differing}{returns} END"
             ),
         };
-        format!(
+        let join = format!(
             "CREATE TEMPORARY TABLE {} ON COMMIT DROP AS \
              SELECT \"staged\".ctid AS \"row\", \"target\".ctid IS NULL AS \"is_new\"{} \
              FROM {} AS \"staged\" {join} JOIN {} AS \"target\" ON {} \
@@ -158,6 +159,16 @@ impl Parts<'_> {
             self.stage.sql(),
             self.target_from(),
             self.same_as_staged("\"target\""),
+        );
+        in_order::joined(self, gone, join)
+    }
+
+    /// Are the values of this column numbers or the like, which are compared quickly?
+    pub fn is_short(&self, key: &KeyColumn) -> bool {
+        let column = self.target.column(&key.name);
+        matches!(
+            column.and_then(|column| pairs::key(&column.ty)),
+            Some("int2" | "int4" | "int8" | "oid" | "date" | "timestamp" | "timestamptz" | "uuid")
         )
     }
 
@@ -338,12 +349,7 @@ impl Parts<'_> {
         let [key] = self.key.columns.as_slice() else {
             return None;
         };
-        let column = self.target.column(&key.name)?;
-        let is_short = matches!(
-            pairs::key(&column.ty),
-            Some("int2" | "int4" | "int8" | "oid" | "date" | "timestamp" | "timestamptz" | "uuid")
-        );
-        is_short.then(|| {
+        self.is_short(key).then(|| {
             format!(
                 "SELECT pg_catalog.count(*) OPERATOR(pg_catalog.-) pg_catalog.count(DISTINCT {}) \
                  FROM {} AS \"staged\"{}",
