@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::case::{Case, Place};
+use super::job::Job;
 use super::reader::{self, Reading, Row, Task};
+use super::replaced;
 use super::schema::{Filled, Schema, Table, list, quoted};
 use crate::support::dice::Dice;
 use crate::support::{Connection, Databases};
@@ -37,6 +39,7 @@ pub struct Version {
     pub given: Reading,
     pub before: Reading,
     pub outside: Reading,
+    pub kept: Reading,
 }
 
 /// A transaction whose effect can be told from the run's. None where foreign keys' actions and
@@ -125,6 +128,7 @@ impl Beside {
         &self,
         db: &Databases<'_>,
         case: &Case,
+        job: &Job,
         tasks: &[Option<Task<'_>>],
     ) -> Option<Version> {
         let side: &Connection = match self.place {
@@ -136,7 +140,11 @@ impl Beside {
             .statements(case.schema(self.place))
             .iter()
             .all(|(_, sql)| side.try_rows(sql).is_ok());
-        let version = if fine { version(db, case, tasks) } else { None };
+        let version = if fine {
+            version(db, case, job, tasks)
+        } else {
+            None
+        };
         side.sql("ROLLBACK");
         version
     }
@@ -211,9 +219,16 @@ impl Beside {
 }
 
 /// What a run that begins now would meet.
-pub fn version(db: &Databases<'_>, case: &Case, tasks: &[Option<Task<'_>>]) -> Option<Version> {
+pub fn version(
+    db: &Databases<'_>,
+    case: &Case,
+    job: &Job,
+    tasks: &[Option<Task<'_>>],
+) -> Option<Version> {
+    let given = reader::given(&db.source, &case.source, tasks)?;
     Some(Version {
-        given: reader::given(&db.source, &case.source, tasks)?,
+        kept: replaced::kept(&db.target, job, tasks, &given)?,
+        given,
         before: reader::all(&db.target, &case.target)?,
         outside: reader::outside(&db.target, tasks)?,
     })

@@ -1,7 +1,7 @@
 //! Random jobs, and their TOML.
 
 use super::differ::source_name;
-use super::schema::{Schema, Table, quoted};
+use super::schema::{Column, Schema, Table, quoted};
 use crate::support::dice::Dice;
 
 #[derive(Clone, Debug)]
@@ -18,6 +18,8 @@ pub struct Job {
     pub sequences: bool,
     pub guarded: bool,
     pub recreate_views: bool,
+    /// `replace = "partitions"`
+    pub replace: bool,
     /// How `merge` finds differences. Tables as small as these are never compared by their marks unless the job asks.
     pub compare: &'static str,
     pub history: &'static str,
@@ -37,9 +39,13 @@ pub struct JobTable {
 }
 
 pub fn job(dice: &mut Dice, source: &Schema, target: &Schema) -> Job {
-    let mode = dice.one_of(&[
-        "append", "truncate", "swap", "merge", "merge", "merge", "upsert", "upsert",
-    ]);
+    let replaced = replaced_table(dice, source, target);
+    let mode = match replaced {
+        Some(_) => dice.one_of(&["truncate", "swap"]),
+        None => dice.one_of(&[
+            "append", "truncate", "swap", "merge", "merge", "merge", "upsert", "upsert",
+        ]),
+    };
     let names: Vec<String> = target
         .tables
         .iter()
@@ -96,6 +102,12 @@ pub fn job(dice: &mut Dice, source: &Schema, target: &Schema) -> Job {
     for at in (1..chosen.len()).rev() {
         chosen.swap(at, dice.index(at + 1));
     }
+    let replace = replaced.is_some();
+    if let Some(name) = replaced
+        && !dice.once_in(4)
+    {
+        chosen = vec![name];
+    }
     let compare = match mode {
         "merge" => dice.one_of(&["auto", "changed", "changed", "full"]),
         _ => "auto",
@@ -104,22 +116,30 @@ pub fn job(dice: &mut Dice, source: &Schema, target: &Schema) -> Job {
     let plain = compare == "changed" && !renamed && !dice.once_in(3);
     let tables = chosen
         .iter()
-        .filter_map(|name| match plain {
-            true => Some(JobTable::plain(name)),
-            false => entry(dice, mode, [source, target], name),
+        .filter_map(|name| {
+            let entry = match plain {
+                true => JobTable::plain(name),
+                false => entry(dice, mode, [source, target], name)?,
+            };
+            Some(match replace {
+                true => of_partitions(dice, entry, source),
+                false => entry,
+            })
         })
         .collect();
     Job {
         mode,
-        wildcard,
+        wildcard: wildcard && !replace,
         tables,
         workers: match dice.once_in(4) {
             true if !plain => 3,
             _ => 1,
         },
-        atomic: !dice.once_in(6),
+        // Each partition is a table of the run, and would be published by itself.
+        atomic: !dice.once_in(6) || replace && mode == "swap",
         verify: match mode {
             "append" | "upsert" => dice.one_of(&["count", "count", "none"]),
+            "truncate" if replace && !dice.once_in(12) => "count",
             _ => dice.one_of(&["count", "count", "none", "checksum"]),
         },
         triggers: if dice.once_in(6) { "skip" } else { "fire" },
@@ -127,11 +147,45 @@ pub fn job(dice: &mut Dice, source: &Schema, target: &Schema) -> Job {
         sequences: !dice.once_in(10),
         guarded: dice.once_in(6),
         recreate_views: dice.once_in(2),
+        replace,
         compare,
         history: match compare {
             "changed" => "target",
             _ => dice.one_of(&["target", "off"]),
         },
+    }
+}
+
+/// The table of which only partitions are replaced, if there is one of which that is not refused.
+fn replaced_table(dice: &mut Dice, source: &Schema, target: &Schema) -> Option<String> {
+    let is_referenced = |table: &&Table| {
+        let tree = target.tree(&table.name);
+        let mut foreign = target.tables.iter().flat_map(|table| &table.foreign);
+        foreign.any(|key| tree.contains(&key.table))
+    };
+    let fits = |table: &&Table| {
+        let by = table.partition_by.as_ref();
+        by.is_some_and(|by| !by.starts_with("HASH"))
+            && !is_referenced(table)
+            && source.table(source_name(&table.name)).is_some()
+    };
+    let fitting: Vec<&Table> = target.tables.iter().filter(fits).collect();
+    let table = dice.pick(&fitting)?;
+    dice.once_in(3).then(|| table.name.clone())
+}
+
+/// The entry with the partition key, without which nobody knows where a row belongs, and mostly with rows of some
+/// partitions alone.
+fn of_partitions(dice: &mut Dice, entry: JobTable, source: &Schema) -> JobTable {
+    let by = source.table(&entry.source).and_then(Table::partition_key);
+    let condition = match by {
+        Some(column) if !dice.once_in(3) => Some(condition_on(dice, column)),
+        _ => None,
+    };
+    JobTable {
+        columns: None,
+        condition: condition.or(entry.condition),
+        ..entry
     }
 }
 
@@ -210,8 +264,12 @@ fn entry(dice: &mut Dice, mode: &str, sides: [&Schema; 2], name: &str) -> Option
 /// A condition that both sides can be asked.
 pub fn condition(dice: &mut Dice, table: &Table) -> Option<String> {
     let column = dice.pick(&table.columns)?;
+    Some(condition_on(dice, column))
+}
+
+fn condition_on(dice: &mut Dice, column: &Column) -> String {
     let name = quoted(&column.name);
-    Some(if column.ty.is_integer() {
+    if column.ty.is_integer() {
         match dice.below(3) {
             0 => format!("{name} % 2 = {}", dice.below(2)),
             1 => format!("{name} > {}", dice.below(8)),
@@ -223,7 +281,7 @@ pub fn condition(dice: &mut Dice, table: &Table) -> Option<String> {
         format!("{name} IS NULL")
     } else {
         format!("{name} IS NOT NULL")
-    })
+    }
 }
 
 /// A basic string of TOML.
@@ -301,6 +359,11 @@ impl JobTable {
 }
 
 impl Job {
+    /// Do partitions of this target stay as they are?
+    pub fn replaces_partitions_of(&self, target: &Table) -> bool {
+        self.replace && !target.is_leaf()
+    }
+
     pub fn toml(&self) -> String {
         let named: Vec<String> = self
             .tables
@@ -326,6 +389,10 @@ impl Job {
             .filter(|table| !table.is_plain())
             .map(JobTable::toml)
             .collect();
+        let replace = match self.replace {
+            true => "replace = \"partitions\"\n",
+            false => "",
+        };
         let compare = match self.compare {
             "auto" => String::new(),
             compare => format!("compare = \"{compare}\"\n"),
@@ -333,7 +400,7 @@ impl Job {
         format!(
             "[daemon]\nhistory = \"{}\"\n\n[jobs.j]\nsource = \"source\"\ntarget = \"target\"\nmode = \"{}\"\n\
              {tables}workers = {}\natomic = {}\nverify = \"{}\"\ntriggers = \"{}\"\nformat = \"{}\"\n\
-             sequences = {}\nrecreate_views = {}\nretry = {{ max = 0 }}\nlock_timeout = \"2s\"\n{guard}{compare}{}",
+             sequences = {}\nrecreate_views = {}\nretry = {{ max = 0 }}\nlock_timeout = \"2s\"\n{guard}{replace}{compare}{}",
             self.history,
             self.mode,
             self.workers,

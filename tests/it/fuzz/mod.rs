@@ -14,6 +14,7 @@ mod generate;
 mod job;
 mod oracle;
 mod reader;
+mod replaced;
 mod rows;
 mod schema;
 mod shrink;

@@ -44,6 +44,8 @@ pub struct Run<'a> {
     pub before: &'a Reading,
     /// The target's rows that a merge within a condition may not delete.
     pub outside: &'a Reading,
+    /// Those of partitions that are not replaced.
+    pub kept: &'a Reading,
     pub after: &'a Reading,
 }
 
@@ -258,6 +260,7 @@ impl Run<'_> {
         let kept: &[Row] = match self.job.mode {
             "append" | "upsert" => before,
             "merge" if task.entry.within => &self.outside[name],
+            _ if self.job.replaces_partitions_of(task.target) => &self.kept[name],
             _ => &[],
         };
         let mut wanted: Vec<Wanted> = kept

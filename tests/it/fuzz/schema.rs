@@ -197,6 +197,13 @@ impl Table {
         )
     }
 
+    /// The column that it is partitioned by.
+    pub fn partition_key(&self) -> Option<&Column> {
+        let by = self.partition_by.as_ref()?;
+        let mut columns = self.columns.iter();
+        columns.find(|column| by.contains(&format!("({})", quoted(&column.name))))
+    }
+
     /// Has it rows of its own?
     pub fn is_leaf(&self) -> bool {
         self.partition_by.is_none()

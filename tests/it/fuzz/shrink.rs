@@ -142,13 +142,14 @@ fn table_steps(case: &Case, place: Place, steps: &mut Vec<Step>) {
 fn job_steps(case: &Case, steps: &mut Vec<Step>) {
     for (n, act) in case.acts.iter().enumerate() {
         let Act::Run(job, _) = act else { continue };
-        let edits: [fn(&mut super::job::Job); 7] = [
+        let edits: [fn(&mut super::job::Job); 8] = [
             |job| job.workers = 1,
             |job| job.atomic = true,
             |job| job.triggers = "fire",
             |job| job.format = "auto",
             |job| job.history = "off",
             |job| job.verify = "count",
+            |job| job.replace = false,
             |job| {
                 for entry in &mut job.tables {
                     entry.columns = None;

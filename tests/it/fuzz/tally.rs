@@ -270,6 +270,9 @@ fn features(case: &Case) -> BTreeSet<String> {
         if job.workers > 1 {
             add("several workers");
         }
+        if job.replace {
+            add("replace = \"partitions\"");
+        }
         if !job.atomic {
             add("atomic = false");
         }
