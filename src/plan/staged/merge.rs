@@ -7,6 +7,7 @@
 //! that drops a row is noticed. `effects.rs` describes what else may change rows.
 
 use super::differs::differs;
+use super::in_order;
 use super::parts::{self, Gone, Parts};
 use crate::pg::ident::QualifiedName;
 use crate::plan::sql::closed;
@@ -146,7 +147,7 @@ pub(super) fn plan(parts: &Parts<'_>, refers_to: &[QualifiedName], runs_code: bo
         repeated_keys: (!parts.key.immediate).then(|| parts.repeated_in_target()),
         stages_differences: parts.gone.is_some(),
         compares_all: gone == Gone::Joined && parts.of_run("").is_none(),
-        make_changes: parts.make_changes(gone),
+        make_changes: in_order::joined(parts, gone, parts.make_changes(gone)),
         drop_changes: parts.drop_changes(),
         analyze_changes: format!("ANALYZE {changes}"),
         count_changes: parts.count_changes(),

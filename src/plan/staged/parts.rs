@@ -1,7 +1,6 @@
 //! SQL fragments that the statements of the staged modes share.
 
 use super::differs::differs;
-use super::in_order;
 use super::source_key::SourceKey;
 use crate::catalog::desc::{
     ColumnDesc, Identity, KeyColumn, RelationDesc, RelationKind, UniqueIndex,
@@ -149,7 +148,7 @@ impl Parts<'_> {
                 "CASE WHEN \"staged\".ctid IS NULL THEN {of_run} ELSE {differing}{returns} END"
             ),
         };
-        let join = format!(
+        format!(
             "CREATE TEMPORARY TABLE {} ON COMMIT DROP AS \
              SELECT \"staged\".ctid AS \"row\", \"target\".ctid IS NULL AS \"is_new\"{} \
              FROM {} AS \"staged\" {join} JOIN {} AS \"target\" ON {} \
@@ -159,8 +158,7 @@ impl Parts<'_> {
             self.stage.sql(),
             self.target_from(),
             self.same_as_staged("\"target\""),
-        );
-        in_order::joined(self, gone, join)
+        )
     }
 
     /// Are the values of this column numbers or the like, which are compared quickly?
